@@ -1,0 +1,38 @@
+# Two commands on a fresh machine with git, make and Python >= 3.11:
+#   make verify   decide every claim and print the verdict table
+#   make test     run the whole test suite
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: verify test lint clean
+.DELETE_ON_ERROR:
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps, so that a second call installs nothing.
+$(VENV)/.theory: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.theory
+	$(PIP) -e ".[empirics,figures,dev]"
+	@touch $@
+
+verify: $(VENV)/.theory
+	$(BIN)/python -m theory --out theory/verdicts.json
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+test: lint
+	$(BIN)/python -m pytest theory tests
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

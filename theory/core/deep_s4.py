@@ -1,0 +1,94 @@
+"""The deep S4 network studied by Galim et al. 2024: layers of independent S4 channels, a mixing matrix and an activation.
+
+    y_t = φ(W S4(x)_t + β + u ⊙ x_t),      φ = ReLU or the identity
+
+S4(x) runs one :class:`~theory.core.lti.LTI` per channel (their own skips d are allowed and usually 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from .errors import InvalidInput, InvalidSystem
+from .lti import LTI, channels_of
+from .scalars import Array, Kind, as_array, join_kinds, kind_of, zeros
+
+Activation = Literal["relu", "linear"]
+
+
+class S4Layer:
+    """One layer  y_t = φ(W S4(x)_t + β + u ⊙ x_t)  on D channels.
+
+    Parameters
+    ----------
+    channels:
+        D LTI systems of one kind of number.
+    W:
+        Mixing matrix (D, D).
+    bias, u:
+        β and the skip u, shape (D,); zero where left out.
+    activation:
+        ``"relu"`` (exact on rationals) or ``"linear"``.
+    """
+
+    def __init__(self, channels: Sequence[LTI], W: Any, bias: Any = None, u: Any = None, activation: Activation = "relu"):
+        self.channels = channels_of(channels)
+        d = len(self.channels)
+        parts = [kind_of(W, "W")] + [kind_of(v, s) for v, s in ((bias, "bias"), (u, "u")) if v is not None]
+        joined = join_kinds([*parts, *(s.kind for s in self.channels)], "S4Layer")
+        self.kind: Kind = "exact" if joined == "integer" else joined
+        self.W = as_array(W, self.kind, "W", ndim=2)
+        if self.W.shape != (d, d):
+            raise InvalidSystem(f"W has shape {self.W.shape}, expected (D, D) = {(d, d)}")
+        self.bias = zeros(d, self.kind) if bias is None else as_array(bias, self.kind, "bias", ndim=1)
+        self.u = zeros(d, self.kind) if u is None else as_array(u, self.kind, "u", ndim=1)
+        if self.bias.shape != (d,) or self.u.shape != (d,):
+            raise InvalidSystem(f"bias {self.bias.shape} and u {self.u.shape} must have shape (D,) = ({d},)")
+        if activation not in ("relu", "linear"):
+            raise InvalidSystem(f"unknown activation {activation!r}; choose 'relu' or 'linear'")
+        self.activation: Activation = activation
+
+    @property
+    def n_channels(self) -> int:
+        """D."""
+        return len(self.channels)
+
+    def run(self, x: Any, h0: Sequence[Any] | None = None) -> tuple[Array, list[Array]]:
+        """Outputs (L, D) and the channels' last states, for inputs (L, D)."""
+        x = as_array(x, self.kind, "inputs")
+        if x.ndim != 2 or x.shape[1] != self.n_channels:
+            raise InvalidInput(f"inputs: expected shape (L, D) with D = {self.n_channels}, got {x.shape}")
+        inner = zeros(x.shape, self.kind)
+        states = []
+        for d, channel in enumerate(self.channels):
+            inner[:, d], last = channel.run(x[:, d], None if h0 is None else h0[d])
+            states.append(last)
+        y = inner @ self.W.T + self.bias + self.u * x
+        if self.activation == "relu":
+            y = np.where(np.vectorize(lambda v: v > 0, otypes=[bool])(y), y, zeros(y.shape, self.kind)) if y.size else y
+        return y, states
+
+
+class DeepS4:
+    """A stack of :class:`S4Layer`; all layers have the same width and kind of number."""
+
+    def __init__(self, layers: Sequence[S4Layer]):
+        self.layers = tuple(layers)
+        if not self.layers:
+            raise InvalidSystem("a deep S4 network needs at least one layer")
+        if len({(layer.n_channels, layer.kind) for layer in self.layers}) != 1:
+            raise InvalidSystem("all layers need the same number of channels and kind of number")
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+    def run(self, x: Any) -> Array:
+        """Outputs (L, D) for inputs (L, D), from zero states."""
+        for layer in self.layers:
+            x, _ = layer.run(x)
+        return np.asarray(x)

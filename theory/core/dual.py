@@ -1,0 +1,116 @@
+"""Dual numbers over the rationals: exact first derivatives by running a function once.
+
+A dual number is v + Σ g_i ε_i with ε_i ε_j = 0. The gradient is a row of python-flint's ``fmpq_mat``, so a system with
+hundreds of parameters stays cheap. Supports +, −, ·, / and integer powers; comparisons are by value (for ReLU).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+
+from .scalars import Array
+
+
+def _q(x: Any) -> flint.fmpq:
+    if isinstance(x, Fraction):
+        return flint.fmpq(x.numerator, x.denominator)
+    return flint.fmpq(int(x))
+
+
+class Dual:
+    """A rational value with a rational gradient."""
+
+    __slots__ = ("grad", "value")
+    __exact_scalar__ = True  # as_array and kind_of pass it through exact systems
+    __array_priority__ = 1000
+
+    def __init__(self, value: flint.fmpq, grad: flint.fmpq_mat):
+        self.value = value
+        self.grad = grad
+
+    def gradient(self) -> list[Fraction]:
+        """∂value/∂parameter as Fractions."""
+        return [Fraction(int(self.grad[0, j].p), int(self.grad[0, j].q)) for j in range(self.grad.ncols())]
+
+    @property
+    def fraction(self) -> Fraction:
+        """The value without its gradient."""
+        return Fraction(int(self.value.p), int(self.value.q))
+
+    def __add__(self, other: Any) -> Dual:
+        if isinstance(other, Dual):
+            return Dual(self.value + other.value, self.grad + other.grad)
+        return Dual(self.value + _q(other), self.grad)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Dual:
+        return Dual(-self.value, -self.grad)
+
+    def __sub__(self, other: Any) -> Dual:
+        return self + (-other)
+
+    def __rsub__(self, other: Any) -> Dual:
+        return (-self) + other
+
+    def __mul__(self, other: Any) -> Dual:
+        if isinstance(other, Dual):
+            return Dual(self.value * other.value, self.grad * other.value + other.grad * self.value)
+        q = _q(other)
+        return Dual(self.value * q, self.grad * q)
+
+    __rmul__ = __mul__
+
+    def reciprocal(self) -> Dual:
+        """1/x; ZeroDivisionError at 0."""
+        inv = 1 / self.value
+        return Dual(inv, self.grad * (-inv * inv))
+
+    def __truediv__(self, other: Any) -> Dual:
+        return self * (other.reciprocal() if isinstance(other, Dual) else Fraction(1) / Fraction(other))
+
+    def __rtruediv__(self, other: Any) -> Dual:
+        return self.reciprocal() * other
+
+    def __pow__(self, exponent: int) -> Dual:
+        if exponent < 0:
+            return self.reciprocal() ** (-exponent)
+        out = Dual(flint.fmpq(1), self.grad * 0)
+        for _ in range(exponent):
+            out = out * self
+        return out
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.value == (other.value if isinstance(other, Dual) else _q(other)))
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.value < (other.value if isinstance(other, Dual) else _q(other)))
+
+    def __gt__(self, other: Any) -> bool:
+        return bool(self.value > (other.value if isinstance(other, Dual) else _q(other)))
+
+    def __le__(self, other: Any) -> bool:
+        return not self > other
+
+    def __ge__(self, other: Any) -> bool:
+        return not self < other
+
+    def __repr__(self) -> str:
+        return f"Dual({self.value})"
+
+
+def seed(point: Sequence[Any] | Array) -> Array:
+    """The independent variables: entry i has gradient e_i."""
+    p = len(point)
+    out = np.empty(p, dtype=object)
+    for i, x in enumerate(point):
+        out[i] = Dual(_q(x), flint.fmpq_mat(1, p, [int(j == i) for j in range(p)]))
+    return out

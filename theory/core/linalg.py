@@ -1,0 +1,216 @@
+"""Exact linear algebra over the rationals, on python-flint's ``fmpq_mat``.
+
+Every function takes nested sequences or arrays of ints and Fractions and returns Fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+
+from .errors import InvalidInput
+from .scalars import Array
+
+Matrix = Any  # nested sequences or an object array of ints and Fractions
+
+
+def _fmpq(x: Any) -> flint.fmpq:
+    if isinstance(x, flint.fmpq):
+        return x
+    if isinstance(x, int | np.integer):
+        return flint.fmpq(int(x))
+    if isinstance(x, Fraction):
+        return flint.fmpq(x.numerator, x.denominator)
+    raise InvalidInput(f"exact linear algebra needs ints and Fractions, got {x!r} of type {type(x).__name__}")
+
+
+def to_flint(matrix: Matrix) -> flint.fmpq_mat:
+    """An ``fmpq_mat`` from a rectangular array-like."""
+    if isinstance(matrix, flint.fmpq_mat):
+        return matrix
+    rows = [list(row) for row in matrix]
+    width = len(rows[0]) if rows else (matrix.shape[1] if isinstance(matrix, np.ndarray) and matrix.ndim == 2 else 0)
+    if any(len(row) != width for row in rows):
+        raise InvalidInput("matrix rows have different lengths")
+    return flint.fmpq_mat(len(rows), width, [_fmpq(x) for row in rows for x in row])
+
+
+def _vector(v: Sequence[Any] | Array) -> flint.fmpq_mat:
+    return flint.fmpq_mat(len(v), 1, [_fmpq(x) for x in v])
+
+
+def _back(x: flint.fmpq) -> Fraction:
+    return Fraction(int(x.p), int(x.q))
+
+
+def from_flint(matrix: flint.fmpq_mat) -> Array:
+    """Object array of Fractions, shape (rows, columns)."""
+    out = np.empty((matrix.nrows(), matrix.ncols()), dtype=object)
+    for i in range(matrix.nrows()):
+        for j in range(matrix.ncols()):
+            out[i, j] = _back(matrix[i, j])
+    return out
+
+
+def rank(matrix: Matrix) -> int:
+    """Rank over Q."""
+    m = to_flint(matrix)
+    return int(m.rank()) if m.nrows() and m.ncols() else 0
+
+
+def determinant(matrix: Matrix) -> Fraction:
+    """Determinant of a square rational matrix."""
+    return _back(to_flint(matrix).det())
+
+
+def inverse(matrix: Matrix) -> Array:
+    """Inverse of a square rational matrix; InvalidInput if singular."""
+    try:
+        return from_flint(to_flint(matrix).inv())
+    except ZeroDivisionError as error:
+        raise InvalidInput("the matrix is singular and has no inverse") from error
+
+
+def rref(matrix: Matrix) -> tuple[Array, tuple[int, ...]]:
+    """Reduced row echelon form and the pivot columns."""
+    reduced, r = to_flint(matrix).rref()
+    pivots = []
+    for i in range(r):
+        pivots.append(next(j for j in range(reduced.ncols()) if reduced[i, j] != 0))
+    return from_flint(reduced), tuple(pivots)
+
+
+def nullspace(matrix: Matrix) -> list[Array]:
+    """A basis of {x : M x = 0}, one object array per vector."""
+    reduced, pivots = rref(matrix)
+    columns = reduced.shape[1]
+    basis = []
+    for free in (j for j in range(columns) if j not in pivots):
+        v = np.array([Fraction(0)] * columns, dtype=object)
+        v[free] = Fraction(1)
+        for i, p in enumerate(pivots):
+            v[p] = -reduced[i, free]
+        basis.append(v)
+    return basis
+
+
+def solve(matrix: Matrix, rhs: Sequence[Any] | Array) -> Array | None:
+    """Some x with M x = rhs (free variables 0), or None where there is none."""
+    m, r = to_flint(matrix), _vector(rhs)
+    if m.nrows() != r.nrows():
+        raise InvalidInput(f"matrix with {m.nrows()} rows against a right-hand side of length {r.nrows()}")
+    if m.nrows() == m.ncols() and m.nrows():
+        try:
+            return from_flint(m.solve(r))[:, 0]
+        except ZeroDivisionError:
+            pass  # singular: fall through to elimination, which finds a solution if one exists
+    augmented = flint.fmpq_mat(
+        m.nrows(), m.ncols() + 1, [e for i in range(m.nrows()) for e in [*(m[i, j] for j in range(m.ncols())), r[i, 0]]]
+    )
+    reduced, pivots = rref(augmented)
+    if m.ncols() in pivots:
+        return None
+    x = np.array([Fraction(0)] * m.ncols(), dtype=object)
+    for i, p in enumerate(pivots):
+        x[p] = reduced[i, m.ncols()]
+    return x
+
+
+def matmul(left: Matrix, right: Matrix) -> Array:
+    """Matrix product over Q."""
+    return from_flint(to_flint(left) * to_flint(right))
+
+
+def left_kernel_certificate(matrix: Matrix, rhs: Sequence[Any] | Array) -> Array | None:
+    """ℓ with ℓᵀM = 0 and ℓ·rhs < 0, which proves that M x = rhs has no solution; None where it has one."""
+    for v in nullspace(np.array([list(row) for row in matrix], dtype=object).T):
+        value = sum((x * y for x, y in zip(v, rhs, strict=True)), Fraction(0))
+        if value != 0:
+            return -v if value > 0 else v
+    return None
+
+
+def ldl_psd(matrix: Matrix) -> list[tuple[Fraction, Array]] | None:
+    """M = Σ w_i v_i v_iᵀ with rational w_i > 0 (rank many terms) for a positive semidefinite M; None if M is not.
+
+    Symmetric Gaussian elimination: exact, and each step subtracts one rank-one positive term.
+    """
+    m = np.array([[Fraction(x) for x in row] for row in matrix], dtype=object)
+    n = m.shape[0]
+    if m.shape != (n, n) or any(m[i, j] != m[j, i] for i in range(n) for j in range(i)):
+        return None
+    terms: list[tuple[Fraction, Array]] = []
+    for k in range(n):
+        pivot = m[k, k]
+        if pivot < 0 or (pivot == 0 and any(m[k, j] != 0 for j in range(n))):
+            return None
+        if pivot == 0:
+            continue
+        v = m[:, k] / pivot
+        terms.append((pivot, v))
+        m = m - pivot * np.outer(v, v)
+    return terms
+
+
+def is_psd(matrix: Matrix) -> bool:
+    """Whether a symmetric rational matrix is positive semidefinite, exactly."""
+    return ldl_psd(matrix) is not None
+
+
+def negative_direction(matrix: Matrix) -> Array | None:
+    """A rational x with xᵀMx < 0 for a symmetric M, or None where M is positive semidefinite.
+
+    Follows the elimination of :func:`ldl_psd`; where it breaks, the offending 1×1 or 2×2 pivot gives the direction,
+    pulled back through the steps already taken.
+    """
+    n = len(matrix)
+    m = np.array([[Fraction(x) for x in row] for row in matrix], dtype=object)
+    steps: list[tuple[int, Array]] = []
+
+    def pull_back(x: Array) -> Array:
+        for k, v in reversed(steps):  # make x orthogonal to every term already removed: v·x = 0
+            x = x.copy()
+            x[k] = x[k] - sum((v[i] * x[i] for i in range(n)), Fraction(0))
+        return x
+
+    for k in range(n):
+        unit = np.array([Fraction(int(i == k)) for i in range(n)], dtype=object)
+        if m[k, k] < 0:
+            return pull_back(unit)
+        if m[k, k] == 0:
+            for j in range(n):
+                if m[k, j] != 0:
+                    x = unit.copy()  # x = e_j·s + e_k·t with 2 s t m_kj + s² m_jj < 0
+                    x[k] = -(m[j, j] + 1) / (2 * m[k, j])
+                    x[j] = Fraction(1)
+                    return pull_back(x)
+            continue
+        v = m[:, k] / m[k, k]
+        steps.append((k, v))
+        m = m - m[k, k] * np.outer(v, v)
+    return None
+
+
+def jacobian(function: Callable[[Array], Sequence[Any] | Array], point: Sequence[Any] | Array) -> Array:
+    """Exact Jacobian (outputs × parameters) of a function built from +, −, ·, /, at a rational point.
+
+    The function is run once on dual numbers (see :mod:`theory.core.dual`).
+    """
+    from .dual import seed
+
+    outputs = function(seed(point))
+    p = len(point)
+    out = np.empty((len(outputs), p), dtype=object)
+    for i, y in enumerate(outputs):
+        gradient = getattr(y, "gradient", None)
+        out[i, :] = [Fraction(0)] * p if gradient is None else gradient()
+    return out
+
+
+def jacobian_rank(function: Callable[[Array], Sequence[Any] | Array], point: Sequence[Any] | Array) -> int:
+    """Rank of :func:`jacobian`: the local dimension of the function's image near a generic point."""
+    return rank(jacobian(function, point))

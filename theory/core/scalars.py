@@ -1,0 +1,262 @@
+"""The four kinds of number the systems run on, and conversion between them.
+
+========== ================================================= ==========================
+kind        elements                                          array dtype
+========== ================================================= ==========================
+exact       ``fractions.Fraction`` or Gaussian rationals      ``object``
+symbolic    ``sympy.Expr``                                    ``object``
+float64     IEEE double                                       ``float64``
+complex128  pairs of IEEE doubles                             ``complex128``
+========== ================================================= ==========================
+
+Gaussian rationals (p + iq with p, q rational) are the elements of sympy's ``QQ_I`` domain; they mix with int and
+Fraction. Mixing exact numbers with floats is refused: an exact verdict must not rest on a rounded value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any, Literal
+
+import flint
+import numpy as np
+import sympy
+from sympy import QQ_I
+from sympy.polys.domains.gaussiandomains import GaussianRational
+
+from .errors import InvalidInput, KindMismatch
+
+Kind = Literal["exact", "symbolic", "float64", "complex128"]
+Array = np.ndarray[Any, Any]
+
+
+def gaussian(re: Any, im: Any = 0) -> GaussianRational:
+    """The Gaussian rational re + i·im from two ints, Fractions or strings such as ``"1/3"``."""
+    re, im = Fraction(re), Fraction(im)
+    return QQ_I(
+        sympy.QQ(re.numerator, re.denominator),
+        sympy.QQ(im.numerator, im.denominator),
+    )
+
+
+def _fraction(x: Any) -> Fraction:
+    """A Fraction from a rational of any library (sympy's ground types, flint, int)."""
+    if isinstance(x, Fraction):
+        return x
+    if isinstance(x, flint.fmpq):
+        return Fraction(int(x.p), int(x.q))
+    return Fraction(int(x.numerator), int(x.denominator))
+
+
+def real(x: Any) -> Any:
+    """Real part, in the number's own kind."""
+    if isinstance(x, GaussianRational):
+        return _fraction(x.x)
+    if isinstance(x, sympy.Expr):
+        return sympy.re(x)
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        return np.array([real(v) for v in x.ravel()], dtype=object).reshape(x.shape)
+    return x.real if isinstance(x, complex | np.complexfloating | np.ndarray) else x
+
+
+def imag(x: Any) -> Any:
+    """Imaginary part, in the number's own kind (0 for real kinds)."""
+    if isinstance(x, GaussianRational):
+        return _fraction(x.y)
+    if isinstance(x, sympy.Expr):
+        return sympy.im(x)
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        return np.array([imag(v) for v in x.ravel()], dtype=object).reshape(x.shape)
+    return x.imag if isinstance(x, complex | np.complexfloating | np.ndarray) else 0
+
+
+def conj(x: Any) -> Any:
+    """Complex conjugate, in the number's own kind."""
+    if isinstance(x, GaussianRational):
+        return QQ_I(x.x, -x.y)
+    if isinstance(x, sympy.Expr):
+        return sympy.conjugate(x)
+    if isinstance(x, np.ndarray):
+        if x.dtype == object:
+            return np.array([conj(v) for v in x.ravel()], dtype=object).reshape(x.shape)
+        return np.conj(x)
+    return x.conjugate() if isinstance(x, complex | np.complexfloating) else x
+
+
+def abs2(x: Any) -> Any:
+    """Squared modulus |x|², exact for exact kinds."""
+    if isinstance(x, GaussianRational | sympy.Expr | complex | np.complexfloating):
+        return real(x) * real(x) + imag(x) * imag(x)
+    return x * x
+
+
+def is_zero(x: Any) -> bool:
+    """Whether x is zero: decided exactly; sympy expressions are simplified first."""
+    if isinstance(x, sympy.Expr):
+        return bool(sympy.simplify(x) == 0)
+    return bool(x == 0)
+
+
+def is_real(x: Any) -> bool:
+    """Whether the imaginary part of x is exactly zero."""
+    return is_zero(imag(x))
+
+
+def tidy(x: Any) -> Any:
+    """A Gaussian rational with zero imaginary part becomes a Fraction; everything else is returned as it is."""
+    if isinstance(x, GaussianRational) and x.y == 0:
+        return _fraction(x.x)
+    return x
+
+
+def _kind_of_element(x: Any, name: str) -> Kind:
+    if isinstance(x, bool | np.bool_):
+        raise InvalidInput(f"{name}: {x!r} is a truth value, not a number")
+    if isinstance(x, int | Fraction | GaussianRational | flint.fmpq | flint.fmpz | np.integer | str):
+        return "exact"
+    if isinstance(x, sympy.Expr):
+        re, im = x.as_real_imag()
+        return "exact" if re.is_Rational and im.is_Rational else "symbolic"
+    if isinstance(x, float | np.floating):
+        return "float64"
+    if isinstance(x, complex | np.complexfloating):
+        return "complex128"
+    if getattr(x, "__exact_scalar__", False):  # dual numbers and other extensions of the rationals
+        return "exact"
+    raise InvalidInput(f"{name}: {x!r} of type {type(x).__name__} is not a number this package computes with")
+
+
+_INTEGER = (int, np.integer, flint.fmpz)
+
+
+def kind_of(values: Any, name: str = "value") -> Kind | Literal["integer"]:
+    """The common kind of an array-like: ``integer`` where only integers occur (they fit every kind).
+
+    Raises
+    ------
+    KindMismatch
+        Exact rationals and floats in one array.
+    """
+    kinds: set[Any] = set()
+    try:
+        flat = values.ravel() if isinstance(values, np.ndarray) else np.asarray(values, dtype=object).ravel()
+    except ValueError as error:
+        raise InvalidInput(f"{name}: rows of different lengths") from error
+    for x in flat:
+        if isinstance(x, list | tuple):
+            raise InvalidInput(f"{name}: rows of different lengths")
+        kinds.add("integer" if isinstance(x, _INTEGER) and not isinstance(x, bool) else _kind_of_element(x, name))
+    return join_kinds(kinds, name)
+
+
+def join_kinds(kinds: Iterable[Any], name: str = "value") -> Any:
+    """The least kind that holds all of ``kinds``; exact (non-integer) and float do not mix."""
+    kinds = set(kinds) - {"integer"}
+    if not kinds:
+        return "integer"
+    if kinds & {"exact", "symbolic"} and kinds & {"float64", "complex128"}:
+        raise KindMismatch(
+            f"{name}: exact rationals and floats are mixed; convert the floats with Fraction(x) "
+            "or the rationals with float(x), so that the verdict's exactness is explicit"
+        )
+    for kind in ("symbolic", "exact", "complex128", "float64"):
+        if kind in kinds:
+            return kind
+    raise InvalidInput(f"{name}: unknown number kinds {sorted(map(str, kinds))}")
+
+
+def convert(x: Any, kind: Kind, name: str = "value") -> Any:
+    """One number in the given kind; refuses what would be lossy (float → exact, complex → float64).
+
+    Raises
+    ------
+    KindMismatch
+        The conversion would round or would claim exactness for a float.
+    InvalidInput
+        NaN or infinity.
+    """
+    if isinstance(x, float | np.floating | complex | np.complexfloating) and not np.isfinite(x):
+        raise InvalidInput(f"{name}: {x!r} is not finite; remove NaN and infinite values")
+    if kind == "exact":
+        if isinstance(x, float | np.floating | complex | np.complexfloating):
+            raise KindMismatch(
+                f"{name}: the float {x!r} was given to an exact system; pass Fraction({x!r}) if that very binary "
+                "value is meant, or convert the system with .to('float64')"
+            )
+        if isinstance(x, str):
+            try:
+                return Fraction(x)
+            except (ValueError, ZeroDivisionError) as error:
+                raise InvalidInput(f"{name}: {x!r} is not a rational number such as '2/3'") from error
+        if isinstance(x, sympy.Expr):
+            re, im = x.as_real_imag()
+            if not (re.is_Rational and im.is_Rational):
+                raise KindMismatch(f"{name}: {x} is symbolic and cannot enter an exact system")
+            return Fraction(int(re.p), int(re.q)) if im == 0 else gaussian(str(re), str(im))
+        if isinstance(x, GaussianRational) or getattr(x, "__exact_scalar__", False):
+            return tidy(x)
+        return _fraction(x) if not isinstance(x, np.integer) else Fraction(int(x))
+    if kind == "symbolic":
+        if isinstance(x, GaussianRational):
+            return sympy.Rational(str(_fraction(x.x))) + sympy.I * sympy.Rational(str(_fraction(x.y)))
+        if isinstance(x, float | np.floating | complex | np.complexfloating):
+            raise KindMismatch(f"{name}: the float {x!r} was given to a symbolic system; use sympy.Rational")
+        return sympy.sympify(x if not isinstance(x, Fraction) else sympy.Rational(x.numerator, x.denominator))
+    if kind == "float64":
+        if isinstance(x, complex | np.complexfloating | GaussianRational):
+            if imag(x) != 0:
+                raise KindMismatch(f"{name}: {x!r} is complex but the system is real; use complex128")
+            x = real(x)
+        value = float(Fraction(x)) if isinstance(x, str) else float(x if not isinstance(x, flint.fmpq) else _fraction(x))
+        if not math.isfinite(value):
+            raise InvalidInput(f"{name}: {value!r} is not finite")
+        return value
+    if kind == "complex128":
+        if isinstance(x, GaussianRational):
+            return complex(float(real(x)), float(imag(x)))
+        return complex(x)
+    raise InvalidInput(f"unknown number kind {kind!r}; choose exact, symbolic, float64 or complex128")
+
+
+def as_array(values: Any, kind: Kind, name: str = "value", ndim: int | None = None) -> Array:
+    """An array of one kind from nested sequences or arrays.
+
+    Raises
+    ------
+    InvalidInput
+        Ragged nesting, a wrong number of dimensions, NaN or infinity.
+    KindMismatch
+        See :func:`convert`.
+    """
+    if isinstance(values, np.ndarray):
+        source = values
+    else:
+        try:
+            source = np.array(values, dtype=object)
+        except ValueError as error:
+            raise InvalidInput(f"{name}: rows of different lengths") from error
+    if ndim is not None and source.ndim != ndim:
+        raise InvalidInput(f"{name}: expected {ndim} dimension(s), got shape {source.shape}")
+    if any(isinstance(x, list | tuple) for x in source.ravel()):
+        raise InvalidInput(f"{name}: rows of different lengths")
+    flat = [convert(x, kind, f"{name}{_where(i, source.shape)}") for i, x in enumerate(source.ravel())]
+    dtype: Any = {"float64": np.float64, "complex128": np.complex128}.get(kind, object)
+    out = np.empty(len(flat), dtype=dtype)
+    for i, x in enumerate(flat):
+        out[i] = x
+    return out.reshape(source.shape)
+
+
+def _where(flat_index: int, shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(str(int(i)) for i in np.unravel_index(flat_index, shape))}]" if shape else ""
+
+
+def zeros(shape: int | tuple[int, ...], kind: Kind) -> Array:
+    """An array of zeros in the given kind."""
+    if kind in ("exact", "symbolic"):
+        out = np.empty(shape, dtype=object)
+        out.fill(Fraction(0) if kind == "exact" else sympy.Integer(0))
+        return out
+    return np.zeros(shape, dtype=np.float64 if kind == "float64" else np.complex128)

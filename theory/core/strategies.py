@@ -1,0 +1,150 @@
+"""Hypothesis strategies for exact systems, shared by every family: with and without the common assumptions.
+
+All numbers are small rationals, so that counterexamples shrink to something one can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from hypothesis import strategies as st
+
+from .lti import LTI
+from .scalars import gaussian
+from .selective import SelectiveSSM
+from .ssd import Mamba2Head
+
+_DENOMINATORS = (2, 3, 5, 7, 12)
+
+
+def rationals(bound: int = 4, *, nonzero: bool = False) -> st.SearchStrategy[Fraction]:
+    """Rationals p/q with |p/q| ≤ bound and a small denominator."""
+    base = st.builds(lambda p, q: Fraction(p, q), st.integers(-bound * 3, bound * 3), st.sampled_from((1, 2, 3)))
+    return base.filter(bool) if nonzero else base
+
+
+def vectors(size: int, bound: int = 4, *, nonzero: bool = False) -> st.SearchStrategy[list[Fraction]]:
+    """Lists of ``size`` rationals (``nonzero``: every entry)."""
+    return st.lists(rationals(bound, nonzero=nonzero), min_size=size, max_size=size)
+
+
+def matrices(rows: int, columns: int, bound: int = 4) -> st.SearchStrategy[list[list[Fraction]]]:
+    """Nested lists of rationals."""
+    return st.lists(vectors(columns, bound), min_size=rows, max_size=rows)
+
+
+@st.composite
+def decay(draw: st.DrawFn, *, zero: bool = False, negative: bool = True) -> Fraction:
+    """A real mode with |a| < 1; never 0 unless ``zero``."""
+    q = draw(st.sampled_from(_DENOMINATORS))
+    p = draw(st.integers(-(q - 1) if negative else (0 if zero else 1), q - 1).filter(lambda v: zero or v != 0))
+    return Fraction(p, q)
+
+
+def decays(n: int, *, distinct: bool = True, negative: bool = True) -> st.SearchStrategy[list[Fraction]]:
+    """n nonzero real modes in (−1, 1), pairwise distinct by default."""
+    return st.lists(decay(negative=negative), min_size=n, max_size=n, unique=distinct)
+
+
+@st.composite
+def complex_decay(draw: st.DrawFn) -> Any:
+    """A Gaussian rational λ with |λ| < 1 and Im λ ≠ 0."""
+    q = draw(st.sampled_from((3, 5, 7)))
+    p = draw(st.integers(-(q - 1), q - 1))
+    limit = max(k for k in range(q) if p * p + k * k < q * q) if p * p < q * q else 0
+    im = draw(st.integers(-limit, limit).filter(bool)) if limit else 1
+    return gaussian(Fraction(p, q), Fraction(im, q)) if limit else gaussian(0, Fraction(1, 2))
+
+
+@st.composite
+def gaussians(draw: st.DrawFn, *, nonzero: bool = False) -> Any:
+    """Gaussian rationals with small parts."""
+    re, im = draw(rationals(3)), draw(rationals(3))
+    if nonzero and re == 0 and im == 0:
+        re = Fraction(1)
+    return gaussian(re, im)
+
+
+@st.composite
+def real_lti(
+    draw: st.DrawFn,
+    min_states: int = 1,
+    max_states: int = 5,
+    *,
+    distinct: bool = True,
+    nonzero_residues: bool = True,
+    zero_mode: bool = False,
+) -> LTI:
+    """A real exact channel; by default distinct nonzero modes and b_n, c_n ≠ 0."""
+    n = draw(st.integers(min_states, max_states))
+    if zero_mode:
+        a = draw(st.lists(decay(zero=True), min_size=n, max_size=n, unique=distinct))
+    else:
+        a = draw(decays(n, distinct=distinct))
+    b = draw(vectors(n, nonzero=nonzero_residues))
+    c = draw(vectors(n, nonzero=nonzero_residues))
+    return LTI(a, b, c)
+
+
+@st.composite
+def paired_lti(draw: st.DrawFn, min_pairs: int = 1, max_pairs: int = 3, *, nonzero_residues: bool = True) -> LTI:
+    """A real system stored by halves: distinct conjugate pairs (one of each stored), b_n, c_n ≠ 0 by default."""
+    n = draw(st.integers(min_pairs, max_pairs))
+    a = draw(st.lists(complex_decay(), min_size=n, max_size=n, unique_by=lambda z: (z.x, abs(z.y))))
+    b = draw(st.lists(gaussians(nonzero=nonzero_residues), min_size=n, max_size=n))
+    c = draw(st.lists(gaussians(nonzero=nonzero_residues), min_size=n, max_size=n))
+    return LTI(a, b, c, half=True)
+
+
+def any_lti(max_states: int = 5) -> st.SearchStrategy[LTI]:
+    """Any exact real channel: equal modes, zero modes, vanishing residues, conjugate pairs."""
+    return st.one_of(
+        real_lti(max_states=max_states, distinct=False, nonzero_residues=False, zero_mode=True),
+        real_lti(max_states=max_states),
+        paired_lti(max_pairs=max(1, max_states // 2), nonzero_residues=False),
+    )
+
+
+def inputs(length: int) -> st.SearchStrategy[list[Fraction]]:
+    """A rational input sequence for one channel."""
+    return vectors(length)
+
+
+@st.composite
+def selective(
+    draw: st.DrawFn,
+    channels: Sequence[int] = (1, 2, 3),
+    states: Sequence[int] = (1, 2, 3),
+    *,
+    distinct: bool = True,
+    readout: bool = True,
+) -> SelectiveSSM:
+    """An exact S6 module with a constant clock; all D·N decays pairwise distinct by default."""
+    d, n = draw(st.sampled_from(tuple(channels))), draw(st.sampled_from(tuple(states)))
+    pool = [Fraction(p, q) for q in (2, 3, 5, 7, 11) for p in range(1, q)]
+    flat = draw(st.lists(st.sampled_from(pool), min_size=d * n, max_size=d * n, unique=distinct))
+    e = [flat[i * n : (i + 1) * n] for i in range(d)]
+    dt = draw(st.lists(st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(3, 2)]), min_size=d, max_size=d))
+    w_b = draw(matrices(n, d, 3))
+    w_c = draw(matrices(n, d, 3)) if readout else None
+    return SelectiveSSM(w_b, w_c, dt=dt, decay=e)
+
+
+@st.composite
+def mamba2_head(
+    draw: st.DrawFn, max_head_dim: int = 3, max_states: int = 3, *, independent: bool = True, readout: bool = True
+) -> Mamba2Head:
+    """An exact Mamba-2 head; with ``independent`` the rows of W_x and W_B are unit vectors, hence independent."""
+    p, n = draw(st.integers(1, max_head_dim)), draw(st.integers(1, max_states))
+    width = p + n
+    eye = [[Fraction(int(i == j)) for j in range(width)] for i in range(width)]
+    if independent:
+        w_x, w_b = eye[:p], eye[p:]
+    else:
+        w_x, w_b = draw(matrices(p, width, 2)), draw(matrices(n, width, 2))
+    w_c = draw(matrices(n, width, 2)) if readout else None
+    a = draw(decay(negative=False))
+    dt = draw(st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(2)]))
+    return Mamba2Head(w_x, w_b, w_c, dt=dt, decay=a)
