@@ -1,0 +1,1 @@
+"""Empirical side of ssmproof: Mamba models, scans and fine-tuning methods. Needs the extra ``ssmproof[empirics]``."""

@@ -1,0 +1,54 @@
+"""Errors of the empirics package: each names the offending value and what would mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EmpiricsError(Exception):
+    """Base of every error that bad input can raise; the command line prints it and exits with code 2."""
+
+
+class InvalidInput(EmpiricsError, ValueError):
+    """An argument is unusable: wrong shape, dtype, device or value, not finite, or empty."""
+
+
+class UnknownName(InvalidInput, KeyError):
+    """A scan, method, model, experiment or data set that does not exist; the message lists the nearest valid name.
+
+    Parameters
+    ----------
+    kind:
+        What was asked for, in words ("scan", "method").
+    name:
+        What was given.
+    valid:
+        Every valid name.
+    """
+
+    def __init__(self, kind: str, name: object, valid: Iterable[str]):
+        self.kind, self.name, self.valid = kind, name, sorted(valid)
+        near = difflib.get_close_matches(str(name), self.valid, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}valid names are {', '.join(self.valid) or 'none'}")
+
+    def __str__(self) -> str:  # KeyError would print the repr of its message
+        return str(self.args[0])
+
+
+class CheckpointError(EmpiricsError):
+    """A checkpoint or results file is missing, truncated, corrupt, or does not fit the model."""
+
+
+class UnsupportedScan(EmpiricsError):
+    """A scan exists but cannot do what was asked of it (device, dtype, initial state, length, or not built yet)."""
+
+
+class MissingPackage(EmpiricsError, ImportError):
+    """An optional package is not installed; the message names the extra that installs it."""
+
+    def __init__(self, package: str, extra: str, reason: str = ""):
+        self.package, self.extra = package, extra
+        because = f" ({reason})" if reason else ""
+        super().__init__(f"{package} is not importable{because}: pip install 'ssmproof[{extra}]'")
