@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.core import linalg
 from theory.core.claim import PROFILES
 from theory.core.errors import InvalidInput, KindMismatch
 from theory.core.selective import SelectiveSSM
@@ -170,3 +172,18 @@ def test_nonnegative_solution_is_exact_or_none():
     assert w is not None and all(x >= 0 for x in w)
     assert np.all(columns @ w == target)
     assert nonnegative_solution(columns[:, :2], target) is None
+
+
+@given(st.lists(st.integers(-2, 2), min_size=6, max_size=6), st.booleans())
+def test_semidefinite_test_against_all_principal_minors(entries, square_it):
+    """Exact PSD test = all principal minors ≥ 0, with the zero-pivot cases that LDLᵀ must not wave through."""
+    a, b, c, d, e, f = (F(v) for v in entries)
+    m = np.array([[a, b, c], [b, d, e], [c, e, f]], dtype=object)
+    if square_it:
+        m = m @ m.T
+    minors = [linalg.determinant(m[np.ix_(s, s)]) for k in (1, 2, 3) for s in map(list, itertools.combinations(range(3), k))]
+    assert linalg.is_psd(m) == all(x >= 0 for x in minors)
+    direction = linalg.negative_direction(m)
+    assert (direction is None) == all(x >= 0 for x in minors)
+    if direction is not None:
+        assert direction @ m @ direction < 0

@@ -1,0 +1,100 @@
+"""Breaking the mathematics must break a test: each mutant changes one line of theory/ in a copy and runs its tests there.
+
+A mutant that survives means a test that cannot fail. The text to replace must occur exactly once, so a mutant cannot
+silently stop applying when the code moves.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One wrong line: in ``file`` (under theory/) ``old`` becomes ``new``, and one of ``tests`` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = (
+    Mutant(
+        "selective: shift a power by one",
+        "prefix_state/selective_cone.py",
+        "return self.decay**slot * self.token(z)",
+        "return self.decay ** (slot + 1) * self.token(z)",
+        "prefix_state/test_selective.py",
+    ),
+    Mutant(
+        "selective: drop the distinctness guard",
+        "prefix_state/selective_cone.py",
+        "groups.setdefault(self.decay[index], []).append((int(index[0]), int(index[1])))",
+        "groups[self.decay[index]] = [(int(index[0]), int(index[1]))]",
+        "prefix_state/test_selective.py",
+    ),
+    Mutant(
+        "selective: check only the first slot of an obstruction",
+        "prefix_state/selective_cone.py",
+        "            for m in range(checked, start + 1):\n                if not linalg.is_psd(self.form(ell, m)):\n                    return False\n"
+        "            checked = start + 1\n            if tail:\n                return True",
+        "            checked = start + 1\n            if linalg.is_psd(self.form(ell, 0)):\n                return True",
+        "prefix_state/test_selective.py",
+    ),
+    Mutant(
+        "selective: forget the rank condition of one decay value",
+        "prefix_state/selective_reach.py",
+        "if linalg.rank(p) < linalg.rank(g):",
+        "if linalg.rank(p) < 0:",
+        "prefix_state/test_selective.py",
+    ),
+    Mutant(
+        "linalg: semidefinite test accepts a zero pivot with a nonzero row",
+        "core/linalg.py",
+        "if pivot < 0 or (pivot == 0 and any(m[k, j] != 0 for j in range(n))):",
+        "if pivot < 0:",
+        "prefix_state/test_selective.py",
+    ),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
+def test_mutant_is_killed(mutant: Mutant, tmp_path: Path) -> None:
+    copy = tmp_path / "theory"
+    shutil.copytree(ROOT / "theory", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    target = copy / mutant.file
+    source = target.read_text(encoding="utf-8")
+    assert source.count(mutant.old) == 1, f"{mutant.name}: the line to change occurs {source.count(mutant.old)} times"
+    target.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow: slow\n    gpu: gpu\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": "ci", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+    command += [str(copy / t) for t in mutant.tests.split()]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 1, f"{mutant.name} survived (exit {run.returncode}):\n{run.stdout[-2000:]}\n{run.stderr[-1000:]}"
+    assert "failed" in run.stdout, f"{mutant.name}: no test failed, something else broke:\n{run.stdout[-2000:]}"
+
+
+@pytest.mark.slow
+def test_the_unchanged_copy_passes(tmp_path: Path) -> None:
+    """The negative twin of every mutant: without a change the same tests pass in a copy."""
+    shutil.copytree(ROOT / "theory", tmp_path / "theory", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow: slow\n    gpu: gpu\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": "ci", "OMP_NUM_THREADS": "1"}
+    tests = sorted({t for m in MUTANTS for t in m.tests.split()})
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+    command += [str(tmp_path / "theory" / t) for t in tests]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stdout[-3000:]
