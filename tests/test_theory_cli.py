@@ -1,0 +1,84 @@
+"""The command line of theory: exit codes, errors without a traceback, JSON that says what the table says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def theory(*args: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m theory`` as a user would."""
+    return subprocess.run([sys.executable, "-m", "theory", *args], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_one_claim_as_json(tmp_path):
+    out = tmp_path / "verdicts.json"
+    run = theory("--claim", "prefix_state.selective", "--profile", "quick", "--json", "--out", str(out))
+    assert run.returncode == 0, run.stderr
+    printed, written = json.loads(run.stdout), json.loads(out.read_text())
+    assert printed == written
+    (claim,) = printed["claims"]
+    assert claim["id"] == "prefix_state.selective" and claim["verdict"] == "EXACT"
+    assert all(c["instances"] > 0 for c in claim["checks"])
+    assert {a["verdict"] for a in claim["assumptions"]} == {"REFUTED"}  # each assumption is shown to be needed
+    assert printed["versions"]["numpy"] and printed["profile"]["seed"] == 0
+
+
+def test_details_show_the_counterexamples():
+    run = theory("--claim", "prefix_state.selective", "--profile", "quick", "--details")
+    assert run.returncode == 0, run.stderr
+    assert "assumes distinct decays" in run.stdout and "(−1, −1) is out of reach" in " ".join(run.stdout.split())
+
+
+def test_list():
+    run = theory("--list", "--family", "prefix_state")
+    assert run.returncode == 0
+    assert len(run.stdout.strip().splitlines()) == 10
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--claim", "prefix_state.equivalant"], "did you mean prefix_state.equivalent"),
+        (["--family", "prefix"], "prefix_state"),
+        (["--profile", "fast"], "choose quick, ci, long"),
+        (["verfy"], "unknown command 'verfy'"),
+        (["--jobs", "0"], "--jobs 0"),
+        (["--claim", "prefix_state.decay", "--family", "prefix_state"], "not both"),
+        (["--out", "no/such/folder/x.json"], "does not exist"),
+        (["diagnose", "no-such-file.safetensors"], "no-such-file.safetensors"),
+        (["diagnose", "--init", "mambo"], "mamb"),
+        (["readme", "--verdicts", "absent.json"], "absent.json"),
+    ],
+)
+def test_bad_input_exits_2_without_a_traceback(args, says):
+    run = theory(*args)
+    assert run.returncode == 2, (run.stdout, run.stderr)
+    message = " ".join((run.stdout + run.stderr).split())
+    assert says in message
+    assert "Traceback" not in message
+
+
+def test_a_refuted_claim_exits_1(monkeypatch, capsys):
+    """A check that fails becomes REFUTED with its witness, and the exit code says so."""
+    from theory import __main__ as cli
+    from theory import registry
+    from theory.core.claim import Check, Claim, Outcome, Verdict
+
+    def wrong(profile):
+        assert False, "1 + 1 = 3 fails at 1 + 1"  # noqa: B011, PT015
+
+    def right(profile):
+        return Outcome(Verdict.EXACT, "checked", instances=1)
+
+    claim = Claim("prefix_state.wrong", "t", "s", "module", "any", (Check("a", wrong), Check("b", right)))
+    monkeypatch.setattr(registry, "all_claims", lambda: (claim,))
+    assert cli.main(["--claim", "prefix_state.wrong", "--jobs", "1"]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "REFUTED" in shown and "1 + 1 = 3 fails at 1 + 1" in shown
