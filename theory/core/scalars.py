@@ -96,6 +96,8 @@ def is_zero(x: Any) -> bool:
     """Whether x is zero: decided exactly; sympy expressions are simplified first."""
     if isinstance(x, sympy.Expr):
         return bool(sympy.simplify(x) == 0)
+    if isinstance(x, GaussianRational):  # sympy calls no Gaussian number equal to an int, so x == 0 is always False
+        return not x
     return bool(x == 0)
 
 
