@@ -40,16 +40,15 @@ MUTANTS = (
     Mutant(
         "selective: drop the distinctness guard",
         "prefix_state/selective_cone.py",
-        "groups.setdefault(self.decay[index], []).append((int(index[0]), int(index[1])))",
-        "groups[self.decay[index]] = [(int(index[0]), int(index[1]))]",
+        "groups.setdefault(value, []).append((index[0], index[1]))",
+        "groups[value] = [(index[0], index[1])]",
         "prefix_state/test_selective.py",
     ),
     Mutant(
         "selective: check only the first slot of an obstruction",
         "prefix_state/selective_cone.py",
-        "            for m in range(checked, start + 1):\n                if not linalg.is_psd(self.form(ell, m)):\n                    return False\n"
-        "            checked = start + 1\n            if tail:\n                return True",
-        "            checked = start + 1\n            if linalg.is_psd(self.form(ell, 0)):\n                return True",
+        "                if not linalg.is_psd(self.form(ell, m)):\n                    return False\n            checked",
+        "                if not linalg.is_psd(self.form(ell, 0)):\n                    return False\n            tail = True\n            checked",
         "prefix_state/test_selective.py",
     ),
     Mutant(

@@ -87,9 +87,7 @@ class Conv:
         x = self.system.inputs(x)
         state = self.zero_state() if state is None else state
         if state.window.shape != (self.width - 1, *self._token_shape):
-            raise InvalidInput(
-                f"the conv window has shape {state.window.shape}, expected {(self.width - 1, *self._token_shape)}"
-            )
+            raise InvalidInput(f"the conv window has shape {state.window.shape}, expected {(self.width - 1, *self._token_shape)}")
         ys = []
         for xt in x:
             state, y = self.step(state, xt)

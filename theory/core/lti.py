@@ -153,13 +153,13 @@ class LTI:
 
     def to(self, kind: Kind) -> LTI:
         """The same system with its numbers in another kind (exact → float64, complex128 or symbolic)."""
-        parts = [as_array(v, kind, s) for v, s in ((self.a, "a"), (self.b, "b"), (self.c, "c"))]
-        return LTI(*parts, as_array([self.d], kind, "d")[0], half=self.half, check_stable=False, kind=kind)
+        a, b, c = (as_array(v, kind, s) for v, s in ((self.a, "a"), (self.b, "b"), (self.c, "c")))
+        return LTI(a, b, c, as_array([self.d], kind, "d")[0], half=self.half, check_stable=False, kind=kind)
 
     def replace(self, **changes: Any) -> LTI:
         """A copy with some of a, b, c, d replaced (used to perturb a system in negative checks)."""
-        values = {"a": self.a, "b": self.b, "c": self.c, "d": self.d} | changes
-        return LTI(**values, half=self.half, check_stable=False)
+        values: dict[str, Any] = {"a": self.a, "b": self.b, "c": self.c, "d": self.d, "half": self.half} | changes
+        return LTI(**values, check_stable=False)
 
     # -- running ----------------------------------------------------------------------------------------------------
 
@@ -226,8 +226,8 @@ class LTI:
         """The system with every mode listed: for half storage, the stored modes followed by their conjugates."""
         if not self.half:
             return self
-        both = [_concat(v, conj(v)) for v in (self.a, self.b, self.c)]
-        return LTI(*both, self.d, check_stable=False, kind=self.kind)
+        a, b, c = (np.concatenate([v, conj(v)]) for v in (self.a, self.b, self.c))
+        return LTI(a, b, c, self.d, check_stable=False, kind=self.kind)
 
     def modes(self) -> tuple[Mode, ...]:
         """Distinct eigenvalues of the closed system with their residues, closed under conjugation before grouping."""
@@ -311,10 +311,6 @@ def _sum(values: Sequence[Any] | Array) -> Any:
 
 def _dot(u: Array, v: Array) -> Any:
     return _sum(u * v) if u.dtype == object or v.dtype == object else u @ v
-
-
-def _concat(u: Array, v: Array) -> Array:
-    return np.concatenate([u, v])
 
 
 def _pack(values: list[Any], kind: Kind) -> Array:

@@ -174,7 +174,7 @@ class SelectiveSSM:
     def to(self, kind: Kind) -> SelectiveSSM:
         """The same system in another kind of number (a function clock is kept as it is)."""
         names = ("W_C", "D_skip", "A", "dt", "decay", "W_dn", "W_up", "dt_bias")
-        parts = {k: None if (v := getattr(self, k)) is None else as_array(v, kind, k) for k in names}
+        parts: dict[str, Any] = {k: None if (v := getattr(self, k)) is None else as_array(v, kind, k) for k in names}
         if self._clock is not None:
             return SelectiveSSM(as_array(self.W_B, kind), parts["W_C"], D_skip=parts["D_skip"], clock=self._clock, kind=kind)
         if parts["decay"] is not None:  # a constant clock is stated by its numbers, whatever it was computed from

@@ -224,7 +224,9 @@ def _form_identity(profile: Profile) -> Outcome:
         right = (zv.T * (q + q.T) * zv)[0, 0] / 2
         assert sympy.expand(left - right) == 0, f"form identity fails at D = {d}, N = {n}"
     sizes = ", ".join(f"{d}×{n}" for d, n in shapes)
-    return Outcome(Verdict.PROVED, "every functional is a quadratic form in the token, so (i) ⇒ (ii) ⇒ (iii)", f"D×N: {sizes}", len(shapes))
+    return Outcome(
+        Verdict.PROVED, "every functional is a quadratic form in the token, so (i) ⇒ (ii) ⇒ (iii)", f"D×N: {sizes}", len(shapes)
+    )
 
 
 def _float_route(profile: Profile) -> Outcome:
@@ -384,7 +386,7 @@ def _clock_instances(draw: st.DrawFn, constant: bool) -> ClockInstance:
     if constant:
         return ClockInstance(inst.system, inst.system, tokens)
     dt, decay = inst.system.require_constant_clock("an instance")
-    actual = SelectiveSSM(inst.system.W_B, clock=lambda z: (dt, decay * Fraction(1 if z[0] > 0 else 1, 2)), kind="exact")
+    actual = SelectiveSSM(inst.system.W_B, clock=lambda z: (dt, decay * Fraction(2 if z[0] > 0 else 1, 2)), kind="exact")
     return ClockInstance(inst.system, actual, tokens)
 
 
@@ -462,7 +464,9 @@ CLAIM = Claim(
         Check("form identity", _form_identity, "(i) ⇒ (ii) ⇒ (iii)"),
         Check(
             "witnesses from criterion (iii)",
-            exact_check(check_witness, instances, "the proof's clusters build h_0; recurrence stepped exactly", "D×N ≤ 3×2, 2×3", 0.25),
+            exact_check(
+                check_witness, instances, "the proof's clusters build h_0; recurrence stepped exactly", "D×N ≤ 3×2, 2×3", 0.25
+            ),
             "(iii) ⇒ (i)",
         ),
         Check(

@@ -126,7 +126,8 @@ class TokenCone:
         """Entries grouped by decay value, slowest decay first."""
         groups: dict[Fraction, list[Entry]] = {}
         for index in np.ndindex(self.shape):
-            groups.setdefault(self.decay[index], []).append((int(index[0]), int(index[1])))
+            value: Fraction = self.decay[index[0], index[1]]
+            groups.setdefault(value, []).append((index[0], index[1]))
         return tuple(Block(value, tuple(groups[value])) for value in sorted(groups, reverse=True))
 
     def token(self, z: Array) -> Array:
@@ -235,7 +236,9 @@ class TokenCone:
             rows.append(np.array([self.W_B.T @ (u.T @ (self.dt * z)) for u in units], dtype=object).T)
         if not rows:
             return units
-        return [sum((c * u for c, u in zip(v, units, strict=True)), _zero(self.shape)) for v in linalg.nullspace(np.concatenate(rows))]
+        return [
+            sum((c * u for c, u in zip(v, units, strict=True)), _zero(self.shape)) for v in linalg.nullspace(np.concatenate(rows))
+        ]
 
     def decide_block(self, block: Block) -> BlockVerdict:
         """Decide one block: obstructions that can be read off first, then cutting planes, checked in rationals.
@@ -296,7 +299,9 @@ class TokenCone:
         The latter: ℓ[d, n] = W_B[n, d]/dt_d gives sym(diag(dt) ℓ W_B) = w_n w_nᵀ ⪰ 0. It contains D = 1, decays shared by
         all channels, and rows of W_B with one nonzero entry (up to sign).
         """
-        forms = np.array([self.form(block.embed(_unit(i, len(block.entries)), self.shape)).ravel() for i in range(len(block.entries))])
+        forms = np.array(
+            [self.form(block.embed(_unit(i, len(block.entries)), self.shape)).ravel() for i in range(len(block.entries))]
+        )
         kernel = linalg.nullspace(forms.T)
         if kernel:
             return block.embed(kernel[0], self.shape)
@@ -386,7 +391,7 @@ def nonnegative_solution(columns: Array, target: Array) -> Array | None:
     support fails (a degenerate vertex): that is no proof that no solution exists.
     """
     # Scale by powers of two outside floats: entries may be far beyond the range of doubles.
-    scaled, row_exp, col_exp = _scaled(columns)
+    scaled, row_exp = _scaled(columns)
     right = np.array([_ldexp(t, e) for t, e in zip(target, row_exp, strict=True)])
     size = np.max(np.abs(right), initial=0.0)
     if not np.isfinite(size):
@@ -416,7 +421,7 @@ def _ldexp(x: Fraction, exponent: int) -> float:
     return float(scaled) if abs(_log2(scaled)) < 1000 or scaled == 0 else (0.0 if _log2(scaled) < 0 else float("inf"))
 
 
-def _scaled(columns: Array) -> tuple[Array, list[int], list[int]]:
+def _scaled(columns: Array) -> tuple[Array, list[int]]:
     """Float matrix with rows and columns scaled by powers of two towards entries of size 1 (a few alternating sweeps)."""
     rows, cols = columns.shape
     logs = [[_log2(abs(x)) if x != 0 else None for x in row] for row in columns]
@@ -429,7 +434,7 @@ def _scaled(columns: Array) -> tuple[Array, list[int], list[int]]:
             values = [logs[i][j] + r[i] for i in range(rows) if logs[i][j] is not None]  # type: ignore[operator]
             c[j] = -max(values) if values else 0
     out = np.array([[_ldexp(columns[i, j], r[i] + c[j]) for j in range(cols)] for i in range(rows)])
-    return out, r, c
+    return out, r
 
 
 def _unit(i: int, n: int) -> Array:

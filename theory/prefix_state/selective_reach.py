@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import linprog
@@ -34,7 +35,7 @@ from .selective_cone import (
 
 Token = tuple[int, Array, Fraction]  # (slot, direction, squared length); slot = number of tokens that follow
 
-LEVEL = "state"
+LEVEL: Literal["state"] = "state"
 
 
 def reachable_selective(system: SelectiveSSM, h0: Array, *, max_length: int = 16384, seed: int = 0) -> Reach:
@@ -183,12 +184,12 @@ def _scalar_decay(cone: TokenCone, h: Array) -> Reach:
     if linalg.rank(p) < linalg.rank(g):
         return _scalar_boundary(cone, h, g, p)
     _, pivots = linalg.rref(p)
-    j = list(pivots)
-    middle = linalg.inverse(p[np.ix_(j, j)])
+    chosen = list(pivots)
+    middle = linalg.inverse(p[np.ix_(chosen, chosen)])
     terms = linalg.ldl_psd(middle)
     assert terms is not None  # the inverse of a positive definite block
     value = cone.blocks[0].decay
-    tokens = [(m, g[:, j] @ v, w / value**m) for m, (w, v) in enumerate(terms)]
+    tokens = [(m, g[:, chosen] @ v, w / value**m) for m, (w, v) in enumerate(terms)]
     return _witness(cone, h, tokens, f"one decay value: W_B diag(1/dt) h_0 is PSD of rank {len(terms)} = rank h_0")
 
 
@@ -199,7 +200,9 @@ def _scalar_boundary(cone: TokenCone, h: Array, g: Array, p: Array) -> Reach:
         if all(v == 0 for v in gx):
             continue
         if all(v == 0 for v in wx):  # a dependence between rows of W_B that every reachable state inherits
-            return _obstruction(cone, h, -np.outer(gx, x) / cone.dt[:, None], "the rows of W_B are dependent, h_0's are not alike")
+            return _obstruction(
+                cone, h, -np.outer(gx, x) / cone.dt[:, None], "the rows of W_B are dependent, h_0's are not alike"
+            )
         ell = np.outer(wx, x) / cone.dt[:, None]
         return Reach(
             "boundary",
@@ -240,7 +243,7 @@ def _single_channel(cone: TokenCone, h: Array, max_length: int) -> Reach:
         carriers.append(members[0])
     nodes = [cone.decay[0, n] for n in carriers]
 
-    def embed(coefficients: Sequence[Fraction]) -> Array:
+    def embed(coefficients: Sequence[Fraction] | Array) -> Array:
         ell = cone.system.zero_state()
         for n, c in zip(carriers, coefficients, strict=True):
             ell[0, n] = c / (cone.dt[0] * cone.W_B[n, 0])
