@@ -48,7 +48,8 @@ MUTANTS = (
         "selective: check only the first slot of an obstruction",
         "prefix_state/selective_cone.py",
         "                if not linalg.is_psd(self.form(ell, m)):\n                    return False\n            checked",
-        "                if not linalg.is_psd(self.form(ell, 0)):\n                    return False\n            tail = True\n            checked",
+        "                if not linalg.is_psd(self.form(ell, 0)):\n                    return False\n"
+        "            tail = True\n            checked",
         "prefix_state/test_selective.py",
     ),
     Mutant(

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from scipy.optimize import linprog
@@ -126,7 +126,7 @@ class TokenCone:
         """Entries grouped by decay value, slowest decay first."""
         groups: dict[Fraction, list[Entry]] = {}
         for index in np.ndindex(self.shape):
-            value: Fraction = self.decay[index[0], index[1]]
+            value = cast(Fraction, self.decay[index])
             groups.setdefault(value, []).append((index[0], index[1]))
         return tuple(Block(value, tuple(groups[value])) for value in sorted(groups, reverse=True))
 
