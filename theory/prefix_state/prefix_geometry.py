@@ -1,0 +1,315 @@
+r"""The geometry of prefixes: which states and outputs the prefixes of norm at most 1 reach, and what a state costs.
+
+A prefix x of M tokens (oldest first) in front of a diagonal channel leaves the state h_0 = R x with columns a^m b, and the
+outputs o_t = Σ_n c_n a_n^t h_{0,n}, t ≥ 1, so o = H x with the Hankel matrix H = O R (:mod:`theory.core.gramians`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from flint import acb, acb_mat, arb
+
+from theory.core import linalg
+from theory.core.errors import InvalidInput
+from theory.core.gramians import (
+    BITS_REAL,
+    geometric_sum,
+    hankel_singular_values,
+    reachability_condition,
+    reachability_matrix,
+)
+from theory.core.initialisations import DT_GRID, INITIALISATIONS, initialisation
+from theory.core.lti import LTI, require_length
+from theory.core.multiprecision import adaptively, to_acb
+from theory.core.scalars import Array, conj, gaussian, imag, is_real, is_zero, real, tidy
+from theory.core.tolerance import EPS32, EPS_BF16
+
+PRECISIONS = ("exact", "float64", "float32")
+
+COARSE = 1e-3
+"""The precision at which the tables count directions that still matter: three decimal digits of the largest."""
+
+
+def effective_prefix_dimension(system: LTI, eps: float, *, prefix_length: int | None = None) -> int:
+    """Number of Hankel singular values above eps · σ_1.
+
+    The outputs that prefixes of norm ≤ 1 reach fill an ellipsoid with semi-axes σ_1 ≥ σ_2 ≥ … . So this is the least
+    dimension of a linear space of outputs from which none of them is further away than eps · σ_1 (the ellipsoid's
+    Kolmogorov width; Eckart and Young). A prefix along any further direction changes the outputs by less than eps times
+    what the best prefix of the same norm does: with eps the spacing of a number format, by less than its rounding.
+
+    Parameters
+    ----------
+    system:
+        |a| < 1.
+    eps:
+        In [0, 1); 0 counts all directions that exact arithmetic can use.
+    prefix_length:
+        Number of tokens; ``None`` for prefixes of any length.
+
+    Raises InvalidInput for eps outside [0, 1), InvalidSystem for |a| ≥ 1.
+    """
+    if not 0 <= eps < 1:
+        raise InvalidInput(f"eps = {eps!r} must lie in [0, 1), e.g. 1e-3 or the spacing of a float format")
+    values = hankel_singular_values(system, prefix_length=prefix_length)
+    return int(np.sum(values > eps * values[0]))
+
+
+# -- the cheapest prefix ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """The state's equations Σ_m x_{−m} λ^m = v, one for each distinct mode with b ≠ 0; ``None`` states are unreachable."""
+
+    values: list[Any]
+    targets: list[Any]
+
+
+def _exact(x: Any) -> Any:
+    """The very number that a float is, as a (Gaussian) rational."""
+    if isinstance(x, complex | np.complexfloating):
+        return tidy(gaussian(Fraction(float(x.real)), Fraction(float(x.imag))))
+    return tidy(x) if not isinstance(x, float | np.floating) else Fraction(float(x))
+
+
+def _nodes(system: LTI, h0: Any) -> _Nodes | None:
+    if system.kind == "symbolic":
+        raise InvalidInput("the cheapest prefix is computed for exact and float systems; substitute numbers for the symbols")
+    h = system.state(h0)
+    states = [(_exact(a), _exact(b), _exact(v)) for a, b, v in zip(system.a, system.b, h, strict=True)]
+    values: list[Any] = []
+    targets: list[Any] = []
+    # Tokens are real, so the conjugate of every equation holds too.
+    for a, b, v in [*states, *((conj(a), conj(b), conj(v)) for a, b, v in states)]:
+        if is_zero(b):
+            if not is_zero(v):
+                return None
+            continue
+        target = tidy(v / b)
+        same = [i for i, known in enumerate(values) if is_zero(known - a)]
+        if not same:
+            values.append(a)
+            targets.append(target)
+        elif not is_zero(targets[same[0]] - target):
+            return None
+    return _Nodes(values, targets)
+
+
+def _solve(matrix: list[list[Any]], rhs: list[Any]) -> list[Any]:
+    """The solution of a non-singular (Gaussian) rational system."""
+    n = len(rhs)
+    if all(is_real(x) for row in matrix for x in row) and all(is_real(x) for x in rhs):
+        solution = linalg.solve([[real(x) for x in row] for row in matrix], [real(x) for x in rhs])
+        assert solution is not None
+        return list(solution)
+    top = [[*(real(x) for x in row), *(-imag(x) for x in row)] for row in matrix]
+    bottom = [[*(imag(x) for x in row), *(real(x) for x in row)] for row in matrix]
+    stacked = linalg.solve([*top, *bottom], [*(real(x) for x in rhs), *(imag(x) for x in rhs)])
+    assert stacked is not None
+    return [tidy(gaussian(stacked[i], stacked[n + i])) for i in range(n)]
+
+
+def _tokens(values: Sequence[Any], weights: Sequence[Any], length: int) -> list[Any]:
+    """x_{−m} = Σ_i conj(λ_i)^m w_i for m = 0..M−1, oldest (m = M − 1) first."""
+    powers = [1 + 0 * conj(v) for v in values]
+    out = []
+    for _ in range(length):
+        out.append(tidy(sum((p * w for p, w in zip(powers, weights, strict=True)), Fraction(0))))
+        powers = [p * conj(v) for p, v in zip(powers, values, strict=True)]
+    return out[::-1]
+
+
+def _exact_prefix(nodes: _Nodes, length: int) -> list[Any] | None:
+    count = min(length, len(nodes.values))
+    a, v = nodes.values[:count], nodes.targets[:count]
+    gram = [[geometric_sum(x * conj(y), length) for y in a] for x in a]
+    x = _tokens(a, _solve(gram, v), length)
+    for value, target in zip(nodes.values[count:], nodes.targets[count:], strict=True):
+        reached = sum((token * value**m for m, token in enumerate(x[::-1])), Fraction(0))
+        if not is_zero(reached - target):
+            return None
+    return x if all(is_real(token) for token in x) else None
+
+
+def cheapest_prefix(system: LTI, h0: Any, length: int) -> Array | None:
+    """The prefix of M real tokens of least Euclidean norm that leaves the state h_0, oldest token first; None if none does.
+
+    x = R* Wc(M)⁻¹ h_0 on the range of R. Shape (M,); exact for exact systems, float64 for float ones (where the numbers
+    given are taken as exact, so the solution is right however ill-conditioned R is).
+
+    Raises InvalidInput for a state of the wrong shape, a length below 1, or a symbolic system.
+    """
+    length = require_length(length)
+    nodes = _nodes(system, h0)
+    if nodes is None:
+        return None
+    exact = system.kind == "exact"
+    if all(is_zero(v) for v in nodes.targets):
+        return np.array([Fraction(0)] * length, dtype=object) if exact else np.zeros(length)
+    if exact or length < len(nodes.values):
+        x = _exact_prefix(nodes, length)
+        if x is None:
+            return None
+        return np.array(x, dtype=object) if exact else np.array([float(token) for token in x])
+    return np.array([float(token.mid()) for token in _ball_tokens(nodes, length)])
+
+
+def _ball_solution(nodes: _Nodes, length: int) -> tuple[list[acb], list[acb], list[acb]]:
+    a = [to_acb(x) for x in nodes.values]
+    v = [to_acb(x) for x in nodes.targets]
+    gram = acb_mat([[geometric_sum(x * y.conjugate(), length) for y in a] for x in a])
+    return a, v, gram.solve(acb_mat([[x] for x in v])).entries()
+
+
+def _ball_tokens(nodes: _Nodes, length: int) -> list[arb]:
+    def compute() -> list[arb]:
+        a, _, w = _ball_solution(nodes, length)
+        powers, out = [acb(1) for _ in a], []
+        for _ in range(length):
+            out.append(sum((p * x for p, x in zip(powers, w, strict=True)), acb(0)).real)
+            powers = [p * x.conjugate() for p, x in zip(powers, a, strict=True)]
+        # a token may be exactly 0, which no relative accuracy decides: the norm settles the precision
+        norm = sum((x * x for x in out), arb(0)).sqrt()
+        latest.append(out[::-1])
+        return [norm]
+
+    latest: list[list[arb]] = []
+    adaptively(compute, BITS_REAL * len(nodes.values), "cheapest prefix")
+    return latest[-1]
+
+
+def prefix_cost_squared(system: LTI, h0: Any, length: int) -> Any:
+    """h_0* Wc(M)⁻¹ h_0, the squared norm of the cheapest prefix: a Fraction for exact systems, float64 for float ones.
+
+    ``math.inf`` where no prefix of M real tokens leaves h_0 (see :func:`prefix_cost`).
+    """
+    length = require_length(length)
+    nodes = _nodes(system, h0)
+    if nodes is None:
+        return math.inf
+    exact = system.kind == "exact"
+    if all(is_zero(v) for v in nodes.targets):
+        return Fraction(0) if exact else 0.0
+    if exact or length < len(nodes.values):
+        x = _exact_prefix(nodes, length)
+        if x is None:
+            return math.inf
+        total = sum((token * token for token in x), Fraction(0))
+        return total if exact else float(total)
+
+    def compute() -> list[arb]:
+        _, v, w = _ball_solution(nodes, length)
+        return [sum((x.conjugate() * y for x, y in zip(v, w, strict=True)), acb(0)).real]
+
+    return float(adaptively(compute, BITS_REAL * len(nodes.values), "cheapest prefix")[0].mid())
+
+
+def prefix_cost(system: LTI, h0: Any, length: int) -> float:
+    """√(h_0* Wc(M)⁻¹ h_0): the least Euclidean norm of M real tokens that leave the state h_0; ∞ where none do.
+
+    Parameters
+    ----------
+    system:
+        Exact or float; any a (M is finite). Equal modes and b_n = 0 are allowed: states outside the range cost ∞.
+    h0:
+        Shape (N,), stored states; complex where the modes are (half storage).
+    length:
+        M ≥ 1.
+
+    Raises InvalidInput for a state of the wrong shape, a length below 1, or a symbolic system.
+    """
+    squared = prefix_cost_squared(system, h0, length)
+    if isinstance(squared, Fraction) and squared > 0:  # a ratio of huge integers: take logarithms, not a float of each
+        return math.exp(0.5 * (_log(squared.numerator) - _log(squared.denominator)))
+    return math.sqrt(squared)
+
+
+def _log(n: int) -> float:
+    shift = max(0, n.bit_length() - 64)
+    return math.log(n >> shift) + shift * math.log(2)
+
+
+# -- ranks in number formats --------------------------------------------------------------------------------------------
+
+
+def reachability_rank(system: LTI, length: int, precision: str = "exact") -> int:
+    """Rank of the M-token reachability matrix R (closed system), as a precision sees it.
+
+    ``exact``: over the rationals, floats taken as the numbers they are. ``float64`` and ``float32``: R rounded to that
+    format and ``numpy.linalg.matrix_rank`` with its default tolerance σ_max · max(N, M) · eps of the format.
+
+    Raises InvalidInput for an unknown precision, a length below 1, or a symbolic system.
+    """
+    length = require_length(length)
+    if precision not in PRECISIONS:
+        raise InvalidInput(f"precision = {precision!r}: choose {', '.join(PRECISIONS)}")
+    if system.kind == "symbolic":
+        raise InvalidInput("ranks are computed for exact and float systems; substitute numbers for the symbols")
+    if precision == "exact":
+        full = system.closed()
+        columns = min(length, full.n_states)  # more tokens than states add no rank (Cayley and Hamilton)
+        exact = LTI(*([_exact(x) for x in v] for v in (full.a, full.b, full.c)), check_stable=False, kind="exact")
+        r = reachability_matrix(exact, columns)
+        if all(is_real(x) for x in r.ravel()):
+            return linalg.rank(real(r))
+        re, im = real(r), imag(r)
+        return linalg.rank(np.block([[re, -im], [im, re]])) // 2  # [Re −Im; Im Re] doubles the rank over C
+    is_complex = any(not is_real(x) for x in system.a) or any(not is_real(x) for x in system.b)
+    r = reachability_matrix(system.to("complex128" if is_complex else "float64"), length)
+    if precision == "float32":
+        r = r.astype(np.complex64 if is_complex else np.float32)
+    return int(np.linalg.matrix_rank(r))
+
+
+# -- the table over initialisations -------------------------------------------------------------------------------------
+
+
+def finite_precision_row(name: str, n: int, dt: float, *, seeds: Iterable[int] = (0,)) -> dict[str, Any]:
+    """One initialisation: condition, ranks and Hankel spectrum, as JSON types.
+
+    Conditions and ranks are of the matrix of N tokens; ``condition`` is that on the range of R (distinct modes). The
+    dimensions count Hankel singular values above a precision, least and most over the seeds of the random c; ``tokens``
+    means prefixes of N tokens, the others prefixes of any length.
+    """
+    systems = [initialisation(name, n, dt, seed=s) for s in seeds]
+    if not systems:
+        raise InvalidInput("seeds is empty: at least one draw of c is needed")
+    first = systems[0]
+    spectra = [hankel_singular_values(s) for s in systems]
+    short = [hankel_singular_values(s, prefix_length=n) for s in systems]
+
+    def spread(values: Sequence[Array], eps: float) -> list[int]:
+        counts = [int(np.sum(v > eps * v[0])) for v in values]
+        return [min(counts), max(counts)]
+
+    return {
+        "initialisation": name,
+        "states": n,
+        "dt": dt,
+        "condition": reachability_condition(first, n, on_range=True),
+        "rank": {p: reachability_rank(first, n, p) for p in PRECISIONS},
+        "dimension_1e-3": spread(spectra, COARSE),
+        "dimension_bfloat16": spread(spectra, EPS_BF16),
+        "dimension_float32": spread(spectra, EPS32),
+        "dimension_1e-3_tokens": spread(short, COARSE),
+        "sigma": [float(f"{v:.3e}") for v in spectra[0]],
+    }
+
+
+def finite_precision_table(
+    n: int = 16,
+    dts: Sequence[float] = DT_GRID,
+    names: Sequence[str] = INITIALISATIONS,
+    *,
+    seeds: Iterable[int] = (0,),
+) -> list[dict[str, Any]]:
+    """:func:`finite_precision_row` for every initialisation and step size."""
+    seeds = tuple(seeds)
+    return [finite_precision_row(name, n, dt, seeds=seeds) for name in names for dt in dts]
