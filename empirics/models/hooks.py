@@ -12,8 +12,8 @@ A hook may change the start of this recurrence and its readout, never the weight
     extra_states     y_t += C^x_t·h^x_t, where h^x has its own decays and its own selectors and shares dt_t and u_t
 
 Initial state first, then prefix: with both, the prefix is run from the initial state.
-A hook acts when a sequence starts. A caller who passes an explicit state continues a sequence: prefix and initial state are
-then not applied again, while the offset and the extra states, which act at every step, are.
+A hook acts when a sequence starts. A caller who passes an explicit state continues a sequence: prefix and initial state
+are then not applied again; the offset and the extra states, which act at every step, are.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ExtraStates:
 
 
 class MixerHook(nn.Module):
-    """Base class: every answer is ``None``, which changes nothing, bit for bit. ``mixer.hook = MyHook(...)`` attaches one.
+    """Base class: every answer is ``None``, which changes nothing, bit for bit. ``mixer.hook = MyHook()`` attaches one.
 
     Answers are computed at each forward, so that they carry gradients to the hook's parameters. They need not have the
     model's dtype; the mixer casts tokens to the hidden dtype and states to the scan's state dtype.
@@ -70,7 +70,7 @@ class MixerHook(nn.Module):
 
 
 class PromptHook(nn.Module):
-    """Base class of ``model.prompt_tokens``: soft prompt tokens put before the embedded sequence, their logits dropped."""
+    """Base class of ``model.prompt_tokens``: soft prompt tokens before the embedded sequence, their logits dropped."""
 
     def tokens(self) -> Tensor:
         """Tokens (M, d_model) at the level of the embedding output; M ≥ 1."""

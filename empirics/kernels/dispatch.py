@@ -1,0 +1,116 @@
+"""The scans by name: one signature per operation, the implementation chosen by ``scan``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .arguments import check_selective, check_ssd
+from .capability import require
+
+
+def selective_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    h0: Tensor | None = None,
+    return_last_state: bool = False,
+    scan: str = "chunked",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The selective scan of Mamba-1.
+
+        dt'  = softplus(dt + dt_bias)                       (each part only where asked for)
+        h_t  = exp(dt'_t A) h_{t-1} + dt'_t u_t B_t          h: (batch, D, N)
+        y_t  = C_t·h_t + D u_t,      out_t = y_t silu(z_t)
+
+    Parameters
+    ----------
+    u, dt, z:
+        (batch, D, L).
+    A:
+        (D, N), real.
+    B, C:
+        (batch, N, L) or (batch, 1, N, L).
+    D, dt_bias:
+        (D,).
+    h0:
+        State before the first step, (batch, D, N) or (D, N); zero where left out.
+    scan:
+        ``oracle``, ``naive``, ``chunked`` or ``mamba_ssm`` (see :data:`empirics.kernels.capability.TABLE`).
+
+    Returns
+    -------
+    out of u's shape and dtype and, with ``return_last_state``, h_L (batch, D, N).
+
+    Raises
+    ------
+    InvalidInput
+        Shapes, dtypes or devices do not fit, or L = 0.
+    UnknownName, UnsupportedScan, MissingPackage
+        The scan does not exist, cannot do this, or needs a package that is not installed.
+
+    Source: Gu and Dao 2023, arXiv 2312.00752.
+    """
+    check_selective(u, dt, A, B, C, D, z, dt_bias, h0)
+    implementation = require("selective_scan", scan, u, A.shape[1])
+    result: Tensor | tuple[Tensor, Tensor] = implementation(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0, return_last_state)
+    return result
+
+
+def ssd_scan(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    h0: Tensor | None = None,
+    return_last_state: bool = False,
+    scan: str = "chunked",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The state-space dual scan of Mamba-2; head h belongs to group h // (H / G).
+
+        dt'  = softplus(dt + dt_bias)                       (each part only where asked for)
+        h_t  = exp(dt'_t A) h_{t-1} + dt'_t x_t ⊗ B_t        h: (batch, H, P, N)
+        y_t  = h_t C_t + D x_t,      out_t = y_t silu(z_t)
+
+    Parameters
+    ----------
+    x, z:
+        (batch, L, H, P).
+    dt:
+        (batch, L, H).
+    A, D, dt_bias:
+        (H,).
+    B, C:
+        (batch, L, G, N), G dividing H.
+    h0:
+        State before the first step, (batch, H, P, N) or (H, P, N); zero where left out.
+    scan:
+        ``oracle``, ``naive``, ``chunked`` or ``mamba_ssm`` (see :data:`empirics.kernels.capability.TABLE`).
+
+    Returns
+    -------
+    out of x's shape and dtype and, with ``return_last_state``, h_L (batch, H, P, N).
+
+    Raises
+    ------
+    InvalidInput
+        Shapes, dtypes or devices do not fit, or L = 0.
+    UnknownName, UnsupportedScan, MissingPackage
+        The scan does not exist, cannot do this, or needs a package that is not installed.
+
+    Source: Dao and Gu 2024, arXiv 2405.21060.
+    """
+    check_ssd(x, dt, A, B, C, D, z, dt_bias, h0)
+    implementation = require("ssd", scan, x, B.shape[-1])
+    result: Tensor | tuple[Tensor, Tensor] = implementation(x, dt, A, B, C, D, z, dt_bias, dt_softplus, h0, return_last_state)
+    return result

@@ -1,0 +1,39 @@
+"""The selective scan as a straightforward program computes it: the loop of the oracle, accumulated in float32.
+
+This is the yardstick of rounding: a kernel's error against the float64 oracle is compared with this one's in the same dtype.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import oracle
+
+_HALVES = (torch.bfloat16, torch.float16)
+
+
+def widen(value: Tensor | None) -> Tensor | None:
+    """bfloat16 and float16 become float32; float32 and float64 stay."""
+    return value.float() if value is not None and value.dtype in _HALVES else value
+
+
+def selective_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    h0: Tensor | None = None,
+    return_last_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """:func:`empirics.oracle.selective_scan` accumulated in float32 (float64 for float64), output in u's dtype."""
+    wide: list[Any] = [widen(v) for v in (u, dt, A, B, C, D, z, dt_bias)]
+    out, last = oracle.selective_scan(*wide, dt_softplus, widen(h0), return_last_state=True)
+    return (out.to(u.dtype), last) if return_last_state else out.to(u.dtype)

@@ -1,0 +1,89 @@
+"""What an initial state adds to the output, and what the inputs leave in the last state, without running the recurrence.
+
+A stock scan that starts from zero and ignores the gradient of its last state becomes complete with these two terms. Both
+need only prefix sums of dt, because the decay over a span is exp(A Σ dt):
+
+    response     r_t = Σ_n C_t[n] exp(A[:, n] S_t) h0[:, n],            S_t = dt_1 + ... + dt_t
+    final state  h_L[:, n] = Σ_t exp(A[:, n] T_t) w_t B_t[n],           T_t = dt_{t+1} + ... + dt_L,  w_t = dt_t u_t
+
+Each goes over the N states one after the other and recomputes in the backward pass, so memory is a few (batch, D, L)
+tensors, not N of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+
+class _Response(Function):
+    @staticmethod
+    def forward(ctx: Any, S: Tensor, A: Tensor, C: Tensor, h0: Tensor) -> Tensor:
+        response = torch.zeros_like(S)
+        for n in range(A.shape[1]):
+            response += torch.exp(S * A[:, n, None]) * h0[:, :, n, None] * C[:, n, None, :]
+        ctx.save_for_backward(S, A, C, h0)
+        return response
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dr: Tensor) -> tuple[Tensor, ...]:
+        S, A, C, h0 = ctx.saved_tensors
+        dS, dA, dC, dh0 = (torch.zeros_like(v) for v in (S, A, C, h0))
+        for n in range(A.shape[1]):
+            e = torch.exp(S * A[:, n, None]) * dr
+            dC[:, n] = (e * h0[:, :, n, None]).sum(1)
+            e *= C[:, n, None, :]
+            dh0[:, :, n] = e.sum(-1)
+            e *= h0[:, :, n, None]
+            dS += e * A[:, n, None]
+            dA[:, n] = (e * S).sum((0, 2))
+        return dS, dA, dC, dh0
+
+
+class _FinalState(Function):
+    @staticmethod
+    def forward(ctx: Any, T: Tensor, A: Tensor, w: Tensor, B: Tensor) -> Tensor:
+        ctx.save_for_backward(T, A, w, B)
+        states = [(torch.exp(T * A[:, n, None]) * w * B[:, n, None, :]).sum(-1) for n in range(A.shape[1])]
+        return torch.stack(states, dim=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, ...]:
+        T, A, w, B = ctx.saved_tensors
+        dT, dA, dw, dB = (torch.zeros_like(v) for v in (T, A, w, B))
+        for n in range(A.shape[1]):
+            e = torch.exp(T * A[:, n, None]) * dh[:, :, n, None]
+            dB[:, n] = (e * w).sum(1)
+            e *= B[:, n, None, :]
+            dw += e
+            e *= w
+            dT += e * A[:, n, None]
+            dA[:, n] = (e * T).sum((0, 2))
+        return dT, dA, dw, dB
+
+
+def initial_state_response(dt: Tensor, A: Tensor, C: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
+    """What h0 adds to y before the gate, (batch, D, L), and to the last state, (batch, D, N).
+
+    Parameters
+    ----------
+    dt:
+        Step sizes after softplus, (batch, D, L).
+    A, C, h0:
+        (D, N), (batch, N, L), (batch, D, N); one floating dtype with dt.
+    """
+    S = dt.cumsum(-1)
+    return _Response.apply(S, A, C, h0), torch.exp(S[:, :, -1, None] * A) * h0
+
+
+def final_state(dt: Tensor, u: Tensor, A: Tensor, B: Tensor) -> Tensor:
+    """h_L (batch, D, N) of a scan from zero, with its gradients; shapes as above, u (batch, D, L)."""
+    after = dt.flip(-1).cumsum(-1).flip(-1)  # dt_t + ... + dt_L
+    T = torch.cat([after[:, :, 1:], torch.zeros_like(after[:, :, :1])], dim=-1)  # shifted: no difference of sums
+    return _FinalState.apply(T, A, dt * u, B)

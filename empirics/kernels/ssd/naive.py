@@ -1,0 +1,29 @@
+"""The SSD scan as a straightforward program computes it: the loop of the oracle, accumulated in float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ... import oracle
+from ..selective_scan.naive import widen
+
+
+def ssd_scan(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    h0: Tensor | None = None,
+    return_last_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """:func:`empirics.oracle.ssd` accumulated in float32 (float64 for float64), output in x's dtype."""
+    wide: list[Any] = [widen(v) for v in (x, dt, A, B, C, D, z, dt_bias)]
+    out, last = oracle.ssd(*wide, dt_softplus, widen(h0), return_last_state=True)
+    return (out.to(x.dtype), last) if return_last_state else out.to(x.dtype)
