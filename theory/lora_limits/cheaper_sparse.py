@@ -238,7 +238,7 @@ ASSUMPTIONS = (
         counterexample=Counterexample(
             "almost rank one",
             lambda: _ALMOST,
-            "D = 2, N = 3, all entries 1 except 1.01: rank 2, but rank 1 comes within squared error 1e-4 with 5 numbers, against 6",
+            "D = 2, N = 3, all entries 1 except 1.01: rank 2, but rank 1 comes within squared error 1e-4 and stores 5, not 6",
         ),
     ),
     Assumption(

@@ -115,10 +115,10 @@ def relabelled_floor(frozen: Any, target: Any, rank: int) -> RelabelledFloor:
     scale = float(np.sum(af**2) + np.sum(tf**2)) + 1.0
     margin = 64 * d * n * np.finfo(float).eps * scale  # far above the SVD's backward error, so no minimiser is lost
     best: tuple[Floor, Relabelling] | None = None
-    for i in np.flatnonzero(estimates <= estimates.min() + margin):
-        floor = lora_floor(relabel(t, every[i]) - a, r)
+    for k in np.flatnonzero(estimates <= estimates.min() + margin):
+        floor = lora_floor(relabel(t, every[k]) - a, r)
         if best is None or floor.upper < best[0].lower or (floor.exact and floor.lower < best[0].lower):
-            best = (floor, every[i])
+            best = (floor, every[k])
     assert best is not None
     return RelabelledFloor(best[0], best[1], lora_floor(t - a, r), len(every))
 

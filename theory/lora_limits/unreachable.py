@@ -90,7 +90,7 @@ def _negative() -> st.SearchStrategy[Fraction]:
 @st.composite
 def spectrum_tasks(draw: st.DrawFn) -> SpectrumTask:
     """D = N = 2 with every assumption of the claim."""
-    row = st.lists(_negative(), min_size=2, max_size=2, unique=True).map(tuple)
+    row: st.SearchStrategy[Any] = st.lists(_negative(), min_size=2, max_size=2, unique=True).map(tuple)
     task = SpectrumTask(
         frozen=(draw(row), draw(row)),
         target=draw(st.tuples(row, row)),
@@ -426,27 +426,26 @@ CLAIM = Claim(
     id="lora_limits.unreachable",
     title="LoRA of rank r < min(D, N) on A cannot match a generic target function",
     statement=(
-        "dt frozen, target modes distinct in each channel, target residues nonzero, L ≥ 2N: for r < min(D, N) the targets that a "
-        "rank-r LoRA on A (or on log A) matches as functions, with B, C and the labels of the states free, are finitely many sets "
-        "of codimension (D − r)(N − r); a generic target is missed, and by a positive distance. Complex A: countably many such "
-        "sets, so a generic target is still missed, but a rank-one LoRA on an unbounded Im A comes arbitrarily close to all phases."
+        "dt frozen, target modes distinct in each channel, target residues nonzero, L ≥ 2N: for r < min(D, N) the targets that "
+        "a rank-r LoRA on A (or on log A) matches as functions, with B, C and the labels of the states free, are finitely many "
+        "sets of codimension (D − r)(N − r); a generic target is missed, and by a positive distance. Complex A: countably many "
+        "such sets, so a generic target is still missed, but a rank-one LoRA on an unbounded Im A comes arbitrarily close to "
+        "all phases."
     ),
     level="module (D independent LTI channels, or the modes of S6 at a fixed token)",
     horizon="L ≥ 2N (2N + 1 with a tunable skip)",
     assumptions=ASSUMPTIONS,
     readme="theory/lora_limits/README.md#lora_limitsunreachable",
     not_claimed=(
-        "Nothing about how large the function error is, about r ≥ min(D, N) = N (16 in Mamba), about blocks whose projections are "
-        "trained too, or about targets that share structure with the frozen A."
+        "Nothing about how large the function error is, about r ≥ min(D, N) = N (16 in Mamba), about blocks whose projections "
+        "are trained too, or about targets that share structure with the frozen A."
     ),
     checks=(
         Check("dimension certificate", prove_dimension, "generic target"),
         Check("explicit target against all relabellings", far_targets, "generic target"),
         Check(
             "planted targets are found",
-            exact_check(
-                check_planted, planted, "hidden rank-r targets found; functions equal on 2N + 2 lags", "D, N ≤ 3, r ≤ min"
-            ),
+            exact_check(check_planted, planted, "hidden targets found; functions equal on 2N + 2 lags", "D, N ≤ 3, r ≤ min"),
             "generic target",
         ),
         Check(

@@ -1,0 +1,96 @@
+r"""Exact transfer matrices of linear deep S4 layers, and equality of stacks as functions.
+
+    T(z) = W diag(f_d(z)) + diag(u),      f_d(z) = Σ_n r_n z/(z − a_n) + skip_d = Σ_{j≥0} k_j z^{−j}
+
+A stack computes T_G(z)…T_1(z). Every nonzero mode gives f_d(0) = 0 but for the skip, which is why T(0) = diag(u).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import flint
+import numpy as np
+
+from theory.core import linalg
+from theory.core.deep_s4 import DeepS4, S4Layer
+from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
+from theory.core.lti import LTI
+from theory.core.scalars import Array
+
+Stack = DeepS4 | S4Layer | Sequence[S4Layer]
+
+
+def layers_of(stack: Stack) -> tuple[S4Layer, ...]:
+    """The layers of a network, a sequence of layers or a single layer; they must be linear and exact.
+
+    Raises InvalidSystem for a ReLU layer (it has no transfer matrix) and KindMismatch for floats.
+    """
+    layers = (stack,) if isinstance(stack, S4Layer) else tuple(stack.layers if isinstance(stack, DeepS4) else stack)
+    if not layers or not all(isinstance(layer, S4Layer) for layer in layers):
+        raise InvalidInput(f"expected S4 layers, got {stack!r}")
+    for i, layer in enumerate(layers):
+        if layer.activation != "linear":
+            raise InvalidSystem(f"layer {i} has activation {layer.activation!r}; only linear layers have a transfer matrix")
+        if layer.kind != "exact":
+            raise KindMismatch(f"layer {i} runs on {layer.kind}; transfer matrices are exact, give Fractions")
+    return layers
+
+
+def response(channel: LTI, z: Fraction) -> Fraction:
+    """f(z) = Σ_n c_n b_n z/(z − a_n) + d at a rational z that is no mode of the channel."""
+    total = channel.d
+    for a, b, c in zip(channel.a, channel.b, channel.c, strict=True):
+        if z == a and b * c != 0:
+            raise InvalidInput(f"z = {z} is a mode of the channel; evaluate elsewhere")
+        total = total + (b * c * z / (z - a) if b * c != 0 else 0)
+    return Fraction(total)
+
+
+def transfer(stack: Stack, z: Fraction) -> Array:
+    """T_G(z)…T_1(z), an object array (D, D) of Fractions."""
+    return linalg.from_flint(_transfer(layers_of(stack), Fraction(z)))
+
+
+def _transfer(layers: Sequence[S4Layer], z: Fraction) -> flint.fmpq_mat:
+    width = layers[0].n_channels
+    product = flint.fmpq_mat(width, width, [int(i == j) for i in range(width) for j in range(width)])
+    for layer in layers:
+        f = np.array([response(channel, z) for channel in layer.channels], dtype=object)
+        product = linalg.to_flint(layer.W * f + np.diag(layer.u)) * product
+    return product
+
+
+def order(stack: Stack) -> int:
+    """An upper bound of the McMillan degree: all states with a nonzero residue."""
+    return sum(int(np.count_nonzero(c.b * c.c)) for layer in layers_of(stack) for c in layer.channels)
+
+
+def evaluation_points(stacks: Sequence[Stack], count: int) -> Iterator[Fraction]:
+    """``count`` distinct integers that are no mode of any layer."""
+    modes = {a for stack in stacks for layer in layers_of(stack) for c in layer.channels for a in c.a}
+    z = 1
+    while count:
+        z += 1
+        if z not in modes:
+            count -= 1
+            yield Fraction(z)
+
+
+def same_transfer(first: Stack, second: Stack) -> bool:
+    r"""Whether two linear stacks compute the same function of every input (biases aside), for all lengths.
+
+    (T_first − T_second) times the product of all z − a is a matrix of polynomials of degree at most n, the number of
+    states of both, so n + 1 points decide.
+    """
+    pair = (layers_of(first), layers_of(second))
+    if pair[0][0].n_channels != pair[1][0].n_channels:
+        raise InvalidInput(f"stacks of {pair[0][0].n_channels} and {pair[1][0].n_channels} channels cannot be compared")
+    points = evaluation_points(pair, order(first) + order(second) + 1)
+    return all(_transfer(pair[0], z) == _transfer(pair[1], z) for z in points)
+
+
+def single(mode: object, residue: object) -> LTI:
+    """A channel of one state, b = 1 and c = residue; its mode may leave |a| < 1, as poles placed by a witness can."""
+    return LTI([mode], [1], [residue], check_stable=False)
