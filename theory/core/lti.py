@@ -17,7 +17,7 @@ import sympy
 from sympy.polys.domains.gaussiandomains import GaussianRational
 
 from .errors import InvalidInput, InvalidSystem
-from .scalars import Array, Kind, abs2, as_array, conj, is_real, is_zero, join_kinds, kind_of, real, tidy, zeros
+from .scalars import Array, Kind, abs2, as_array, conj, gaussian, is_real, is_zero, join_kinds, kind_of, real, tidy, zeros
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,13 @@ class LTI:
         a, b, c = (as_array(v, kind, s) for v, s in ((self.a, "a"), (self.b, "b"), (self.c, "c")))
         return LTI(a, b, c, as_array([self.d], kind, "d")[0], half=self.half, check_stable=False, kind=kind)
 
+    def exactly(self) -> LTI:
+        """The same system in exact numbers: each float becomes the rational it is in binary, so nothing is rounded."""
+        if self.kind in ("exact", "symbolic"):
+            return self
+        a, b, c = ([_binary(x) for x in v] for v in (self.a, self.b, self.c))
+        return LTI(a, b, c, _binary(self.d), half=self.half, check_stable=False)
+
     def replace(self, **changes: Any) -> LTI:
         """A copy with some of a, b, c, d replaced (used to perturb a system in negative checks)."""
         values: dict[str, Any] = {"a": self.a, "b": self.b, "c": self.c, "d": self.d, "half": self.half} | changes
@@ -293,6 +300,11 @@ def channels_of(system: LTI | Iterable[LTI]) -> tuple[LTI, ...]:
     if not out or not all(isinstance(s, LTI) for s in out):
         raise InvalidInput(f"expected an LTI system or a non-empty sequence of them, got {system!r}")
     return out
+
+
+def _binary(x: Any) -> Any:
+    """The exact value of a float, as a Fraction or a Gaussian rational."""
+    return tidy(gaussian(Fraction(float(x.real)), Fraction(float(x.imag))))
 
 
 def _modulus_at_least_one(value: Any) -> bool:
