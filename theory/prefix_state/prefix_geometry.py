@@ -23,6 +23,7 @@ from theory.core.gramians import (
     hankel_singular_values,
     reachability_condition,
     reachability_matrix,
+    require_stable,
 )
 from theory.core.initialisations import DT_GRID, INITIALISATIONS, initialisation
 from theory.core.lti import LTI, require_length
@@ -129,8 +130,7 @@ def _tokens(values: Sequence[Any], weights: Sequence[Any], length: int) -> list[
 def _exact_prefix(nodes: _Nodes, length: int) -> list[Any] | None:
     count = min(length, len(nodes.values))
     a, v = nodes.values[:count], nodes.targets[:count]
-    gram = [[geometric_sum(x * conj(y), length) for y in a] for x in a]
-    x = _tokens(a, _solve(gram, v), length)
+    x = _tokens(a, _solve(_gram(a, length), v), length)
     for value, target in zip(nodes.values[count:], nodes.targets[count:], strict=True):
         reached = sum((token * value**m for m, token in enumerate(x[::-1])), Fraction(0))
         if not is_zero(reached - target):
@@ -161,10 +161,16 @@ def cheapest_prefix(system: LTI, h0: Any, length: int) -> Array | None:
     return np.array([float(token.mid()) for token in _ball_tokens(nodes, length)])
 
 
-def _ball_solution(nodes: _Nodes, length: int) -> tuple[list[acb], list[acb], list[acb]]:
+def _gram(a: Sequence[Any], length: int | None) -> list[list[Any]]:
+    """Wc(M) for b = 1 and distinct modes, M = ∞ for ``None``."""
+    products = [[x * conj(y) if not isinstance(y, acb) else x * y.conjugate() for y in a] for x in a]
+    return [[1 / (1 - z) if length is None else geometric_sum(z, length) for z in row] for row in products]
+
+
+def _ball_solution(nodes: _Nodes, length: int | None) -> tuple[list[acb], list[acb], list[acb]]:
     a = [to_acb(x) for x in nodes.values]
     v = [to_acb(x) for x in nodes.targets]
-    gram = acb_mat([[geometric_sum(x * y.conjugate(), length) for y in a] for x in a])
+    gram = acb_mat(_gram(a, length))
     return a, v, gram.solve(acb_mat([[x] for x in v])).entries()
 
 
@@ -185,19 +191,26 @@ def _ball_tokens(nodes: _Nodes, length: int) -> list[arb]:
     return latest[-1]
 
 
-def prefix_cost_squared(system: LTI, h0: Any, length: int) -> Any:
+def prefix_cost_squared(system: LTI, h0: Any, length: int | None = None) -> Any:
     """h_0* Wc(M)⁻¹ h_0, the squared norm of the cheapest prefix: a Fraction for exact systems, float64 for float ones.
 
-    ``math.inf`` where no prefix of M real tokens leaves h_0 (see :func:`prefix_cost`).
+    ``math.inf`` where no prefix of M real tokens leaves h_0 (see :func:`prefix_cost`, also for ``length=None``).
     """
-    length = require_length(length)
+    if length is None:
+        require_stable(system, "the infimum over prefixes of any length")
+    else:
+        length = require_length(length)
     nodes = _nodes(system, h0)
     if nodes is None:
         return math.inf
     exact = system.kind == "exact"
     if all(is_zero(v) for v in nodes.targets):
         return Fraction(0) if exact else 0.0
-    if exact or length < len(nodes.values):
+    if length is None:
+        if exact:
+            weights = _solve(_gram(nodes.values, None), nodes.targets)
+            return real(tidy(sum((conj(v) * w for v, w in zip(nodes.targets, weights, strict=True)), Fraction(0))))
+    elif exact or length < len(nodes.values):
         x = _exact_prefix(nodes, length)
         if x is None:
             return math.inf
@@ -211,19 +224,25 @@ def prefix_cost_squared(system: LTI, h0: Any, length: int) -> Any:
     return float(adaptively(compute, BITS_REAL * len(nodes.values), "cheapest prefix")[0].mid())
 
 
-def prefix_cost(system: LTI, h0: Any, length: int) -> float:
+def prefix_cost(system: LTI, h0: Any, length: int | None = None) -> float:
     """√(h_0* Wc(M)⁻¹ h_0): the least Euclidean norm of M real tokens that leave the state h_0; ∞ where none do.
 
     Parameters
     ----------
     system:
-        Exact or float; any a (M is finite). Equal modes and b_n = 0 are allowed: states outside the range cost ∞.
+        Exact or float; any a for finite M. Equal modes and b_n = 0 are allowed: states outside the range cost ∞.
     h0:
         Shape (N,), stored states; complex where the modes are (half storage).
     length:
-        M ≥ 1.
+        M ≥ 1, or ``None`` for the infimum over all lengths (M → ∞, |a| < 1), which no finite prefix beats and infinite
+        ones attain. It is finite as soon as some M suffices.
 
-    Raises InvalidInput for a state of the wrong shape, a length below 1, or a symbolic system.
+    Raises
+    ------
+    InvalidInput
+        A state of the wrong shape, a length below 1, or a symbolic system.
+    InvalidSystem
+        |a| ≥ 1 with ``length=None``.
     """
     squared = prefix_cost_squared(system, h0, length)
     if isinstance(squared, Fraction) and squared > 0:  # a ratio of huge integers: take logarithms, not a float of each
