@@ -63,7 +63,7 @@ def reachable(system: Any, h0: Any, *, level: Literal["state", "function"] | Non
     Raises InvalidInput for another type of system, a wrong shape, or ``level="function"`` where it is not decided.
     """
     if isinstance(system, LTI):
-        from .minimal_length import reachable_lti
+        from .inverse import reachable_lti
 
         return reachable_lti(system, h0, level=level or "function", **limits)
     if level == "function":
