@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import flint
 import numpy as np
 from flint import acb, acb_mat, arb
 
@@ -27,7 +28,7 @@ from theory.core.gramians import (
 )
 from theory.core.initialisations import DT_GRID, INITIALISATIONS, initialisation
 from theory.core.lti import LTI, require_length
-from theory.core.multiprecision import adaptively, to_acb
+from theory.core.multiprecision import adaptively, to_acb, to_arb
 from theory.core.scalars import Array, conj, gaussian, imag, is_real, is_zero, real, tidy
 from theory.core.tolerance import EPS32, EPS_BF16
 
@@ -191,37 +192,47 @@ def _ball_tokens(nodes: _Nodes, length: int) -> list[arb]:
     return latest[-1]
 
 
-def prefix_cost_squared(system: LTI, h0: Any, length: int | None = None) -> Any:
-    """h_0* Wc(M)⁻¹ h_0, the squared norm of the cheapest prefix: a Fraction for exact systems, float64 for float ones.
-
-    ``math.inf`` where no prefix of M real tokens leaves h_0 (see :func:`prefix_cost`, also for ``length=None``).
-    """
+def _squared(system: LTI, h0: Any, length: int | None) -> Fraction | arb | None:
+    """h_0* Wc(M)⁻¹ h_0, exact or as a certified ball (which knows no overflow); None where no prefix leaves h_0."""
     if length is None:
         require_stable(system, "the infimum over prefixes of any length")
     else:
         length = require_length(length)
     nodes = _nodes(system, h0)
     if nodes is None:
-        return math.inf
-    exact = system.kind == "exact"
+        return None
     if all(is_zero(v) for v in nodes.targets):
-        return Fraction(0) if exact else 0.0
-    if length is None:
-        if exact:
-            weights = _solve(_gram(nodes.values, None), nodes.targets)
-            return real(tidy(sum((conj(v) * w for v, w in zip(nodes.targets, weights, strict=True)), Fraction(0))))
-    elif exact or length < len(nodes.values):
+        return Fraction(0)
+    if length is not None and (system.kind == "exact" or length < len(nodes.values)):
         x = _exact_prefix(nodes, length)
-        if x is None:
-            return math.inf
-        total = sum((token * token for token in x), Fraction(0))
-        return total if exact else float(total)
+        return None if x is None else sum((token * token for token in x), Fraction(0))
+    if system.kind == "exact":
+        weights = _solve(_gram(nodes.values, None), nodes.targets)
+        return Fraction(real(tidy(sum((conj(v) * w for v, w in zip(nodes.targets, weights, strict=True)), Fraction(0)))))
 
     def compute() -> list[arb]:
         _, v, w = _ball_solution(nodes, length)
         return [sum((x.conjugate() * y for x, y in zip(v, w, strict=True)), acb(0)).real]
 
-    return float(adaptively(compute, BITS_REAL * len(nodes.values), "cheapest prefix")[0].mid())
+    return adaptively(compute, BITS_REAL * len(nodes.values), "cheapest prefix")[0].mid()
+
+
+def prefix_cost_squared(system: LTI, h0: Any, length: int | None = None) -> Any:
+    """h_0* Wc(M)⁻¹ h_0, the squared norm of the cheapest prefix: a Fraction for exact systems, float64 for float ones.
+
+    ``math.inf`` where no prefix of M real tokens leaves h_0 (see :func:`prefix_cost`, also for ``length=None``).
+    Raises what :func:`prefix_cost` raises, and InvalidInput where a float system's value exceeds float64's range.
+    """
+    squared = _squared(system, h0, length)
+    if squared is None:
+        return math.inf
+    if system.kind == "exact":
+        return squared
+    with flint.ctx.workprec(128):
+        value = _nearest(squared if isinstance(squared, arb) else to_arb(squared))
+    if math.isinf(value):
+        raise InvalidInput("the squared cost exceeds float64's range: use prefix_cost, or system.exactly() for a Fraction")
+    return value
 
 
 def prefix_cost(system: LTI, h0: Any, length: int | None = None) -> float:
@@ -244,15 +255,16 @@ def prefix_cost(system: LTI, h0: Any, length: int | None = None) -> float:
     InvalidSystem
         |a| ≥ 1 with ``length=None``.
     """
-    squared = prefix_cost_squared(system, h0, length)
-    if isinstance(squared, Fraction) and squared > 0:  # a ratio of huge integers: take logarithms, not a float of each
-        return math.exp(0.5 * (_log(squared.numerator) - _log(squared.denominator)))
-    return math.sqrt(squared)
+    squared = _squared(system, h0, length)
+    if squared is None:
+        return math.inf
+    with flint.ctx.workprec(128):
+        return _nearest((squared if isinstance(squared, arb) else to_arb(squared)).sqrt())
 
 
-def _log(n: int) -> float:
-    shift = max(0, n.bit_length() - 64)
-    return math.log(n >> shift) + shift * math.log(2)
+def _nearest(x: arb) -> float:
+    """The float64 next to a ball's centre."""
+    return float(x.mid())
 
 
 # -- ranks in number formats --------------------------------------------------------------------------------------------
