@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.core.claim import PROFILES, Profile, Verdict
+from theory.core.claim import PROFILES, Assumption, Profile, Verdict
 from theory.core.gramians import hankel_matrix, observability_gramian, reachability_condition, reachability_gramian
 from theory.core.initialisations import initialisation
 from theory.core.lti import LTI
@@ -25,29 +25,29 @@ PAIR = LTI([gaussian("1/2", "1/2")], [gaussian(1, 1)], [1], half=True)
 
 
 @given(props.recipes())
-def test_prefixes_and_states_fill_the_ellipsoids(recipe):
+def test_prefixes_and_states_fill_the_ellipsoids(recipe: props.Recipe) -> None:
     props.check_hankel_factorisation(recipe)
     props.check_prefix_axes(recipe)
     props.check_state_axes(recipe)
 
 
 @given(props.recipes())
-def test_closed_forms(recipe):
+def test_closed_forms(recipe: props.Recipe) -> None:
     props.check_limits(recipe)
 
 
 @given(props.targets())
-def test_cheapest_prefix(target):
+def test_cheapest_prefix(target: props.Target) -> None:
     props.check_cheapest_prefix(target)
 
 
 @given(props.targets(props.controllable()))
-def test_cost_over_all_lengths(target):
+def test_cost_over_all_lengths(target: props.Target) -> None:
     props.check_cost_of_any_length(target)
 
 
 @pytest.mark.parametrize("assumption", fp.ASSUMPTIONS, ids=lambda a: a.name)
-def test_assumptions(assumption):
+def test_assumptions(assumption: Assumption) -> None:
     assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
 
 
@@ -55,7 +55,7 @@ def test_assumptions(assumption):
 
 
 @given(props.recipes(real_lti(max_states=3)))
-def test_twin_one_token_more_is_another_ellipsoid(recipe):
+def test_twin_one_token_more_is_another_ellipsoid(recipe: props.Recipe) -> None:
     """Wc(M + 1) is not Wc(M): the axes of M tokens are caught when a power is shifted."""
     longer = reachability_gramian(recipe.system, recipe.tokens + 1) @ observability_gramian(recipe.system, recipe.length)
     h = props.measured_hankel(recipe.system, recipe.length, recipe.tokens)
@@ -67,7 +67,7 @@ def test_twin_one_token_more_is_another_ellipsoid(recipe):
 
 
 @given(props.recipes(real_lti(max_states=3)))
-def test_twin_swapping_b_and_c_moves_the_states_ellipsoid(recipe):
+def test_twin_swapping_b_and_c_moves_the_states_ellipsoid(recipe: props.Recipe) -> None:
     """The Hankel operator cannot tell b from c (σ agree), but the states' ellipsoid and the costs can."""
     system = recipe.system
     swapped = system.replace(b=system.c, c=system.b)
@@ -79,7 +79,7 @@ def test_twin_swapping_b_and_c_moves_the_states_ellipsoid(recipe):
 
 
 @given(props.recipes(first_output=0))
-def test_twin_textbook_timing_is_caught(recipe):
+def test_twin_textbook_timing_is_caught(recipe: props.Recipe) -> None:
     """Wo from c·h_0 on: tr grows by Σ|c_n|², so the axes agree only for c = 0."""
     full = recipe.system.closed()
     wo = observability_gramian(recipe.system, recipe.length, first_output=0)
@@ -88,7 +88,7 @@ def test_twin_textbook_timing_is_caught(recipe):
 
 
 @given(props.targets(props.controllable(), enough=True), st.integers(0, 5))
-def test_twin_a_perturbed_prefix_leaves_another_state_or_costs_more(target, where):
+def test_twin_a_perturbed_prefix_leaves_another_state_or_costs_more(target: props.Target, where: int) -> None:
     x = cheapest_prefix(target.system, list(target.h0), target.tokens)
     assert x is not None
     cost = prefix_cost_squared(target.system, list(target.h0), target.tokens)
@@ -102,7 +102,7 @@ def test_twin_a_perturbed_prefix_leaves_another_state_or_costs_more(target, wher
     assert list(shifted) == list(x) or not all(is_zero(p - q) for p, q in zip(left, target.h0, strict=True))
 
 
-def test_twin_costs_are_not_the_norm_squared():
+def test_twin_costs_are_not_the_norm_squared() -> None:
     """h* Wc⁻¹ h is the squared norm: 16/9, not 4/3, of the least norm 4/3."""
     system = LTI(["1/2"], ["3/4"], [1])
     assert prefix_cost_squared(system, [1], 1) == F(16, 9)
@@ -112,7 +112,7 @@ def test_twin_costs_are_not_the_norm_squared():
 # -- worked examples -------------------------------------------------------------------------------------------------------
 
 
-def test_two_modes_by_hand():
+def test_two_modes_by_hand() -> None:
     """a = (1/2, 1/3), b = c = 1, M = L = 2: every number of the README's example."""
     system = LTI(["1/2", "1/3"], [1, 1], [1, 1])
     h = hankel_matrix(system, 2, 2)
@@ -122,13 +122,14 @@ def test_two_modes_by_hand():
     assert wo.tolist() == [[F(5, 16), F(7, 36)], [F(7, 36), F(10, 81)]]
     assert sum((wc @ wo).diagonal()) == sum((h @ h.T).diagonal())
     # h_0 = (1, 0) needs x_0 + x_{−1}/2 = 1 and x_0 + x_{−1}/3 = 0: x = (6, −2), cost² = 40
-    assert cheapest_prefix(system, [1, 0], 2).tolist() == [F(6), F(-2)]
+    prefix = cheapest_prefix(system, [1, 0], 2)
+    assert prefix is not None and prefix.tolist() == [F(6), F(-2)]
     assert prefix_cost_squared(system, [1, 0], 2) == 40
     # Wc = [[4/3, 6/5], [6/5, 9/8]]: (Wc⁻¹)_11 = (9/8)/(3/2 − 36/25) = 75/4
     assert prefix_cost_squared(system, [1, 0]) == F(75, 4)
 
 
-def test_a_conjugate_pair_by_hand():
+def test_a_conjugate_pair_by_hand() -> None:
     """a = (1 ± i)/2, b = 1 ± i, c = 1: o_1 = 2 Re(a b x) = 2 Re(i) x = 0, so H = 0 for M = L = 1."""
     h = hankel_matrix(PAIR, 1, 1)
     assert h.tolist() == [[F(0)]]
@@ -138,20 +139,20 @@ def test_a_conjugate_pair_by_hand():
     assert not is_zero(sum(wrong.diagonal()))
 
 
-def test_conjugate_pair_needs_two_real_tokens():
+def test_conjugate_pair_needs_two_real_tokens() -> None:
     assert prefix_cost_squared(PAIR, [gaussian(1, 0)], 1) == math.inf
     assert prefix_cost_squared(PAIR, [gaussian(1, 1)], 1) == 1  # b itself
     assert prefix_cost_squared(PAIR, [gaussian(1, 0)], 2) < math.inf
 
 
-def test_infinite_length_needs_decay():
+def test_infinite_length_needs_decay() -> None:
     """a = 1 has no limit; with a = 1, M tokens of 1/M leave h = 1, so the cost tends to 0 and no prefix attains it."""
     integrator = LTI([1], [1], [1], check_stable=False)
     costs = [prefix_cost_squared(integrator, [1], m) for m in (1, 2, 10)]
     assert costs == [1, F(1, 2), F(1, 10)]
 
 
-def test_mamba_condition_and_ranks():
+def test_mamba_condition_and_ranks() -> None:
     """Documented figures at dt = 1e-3, 16 tokens: condition 1.9e42; rank 16 exact, 7 in float64, 3 in float32."""
     row = fp.finite_precision_row("mamba", 16, 1e-3)
     assert row["rank"] == {"exact": 16, "float64": 7, "float32": 3}
@@ -165,7 +166,7 @@ def test_mamba_condition_and_ranks():
     assert reachability_condition(zoh, 16) == pytest.approx(5.4e15, rel=0.03)
 
 
-def test_number_of_directions():
+def test_number_of_directions() -> None:
     counts = {s: effective_prefix_dimension(initialisation("mamba", 16, 1e-2, seed=s), 1e-3) for s in (0, 16, 167)}
     assert counts == {0: counts[0], 16: 5, 167: 2} and 3 <= counts[0] <= 5
     with_zero = effective_prefix_dimension(initialisation("mamba", 16, 1e-2, seed=0), 0.0)
@@ -173,7 +174,7 @@ def test_number_of_directions():
     assert effective_prefix_dimension(initialisation("mamba", 16, 1e-2, seed=0), 1e-3, prefix_length=2) == 2
 
 
-def test_claim_at_quick():
+def test_claim_at_quick() -> None:
     outcomes = [c.run(Profile("tiny", 6)) for c in fp.CLAIM.checks]
     parts = {c.part for c in fp.CLAIM.checks if c.part}
     assert parts == {"ellipsoids and cost", "Hankel operator", "closed forms", "useful dimension"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from fractions import Fraction as F
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ SIMPLE = LTI(["1/2", "1/3"], [1, 1], [1, 2])
 
 
 @given(props.targets(props.controllable(), enough=True).filter(lambda t: t.tokens <= 5))
-def test_float_route_of_cost_and_prefix(target):
+def test_float_route_of_cost_and_prefix(target: props.Target) -> None:
     """The float route, on the float version of the very system: costs agree within the certified route's own accuracy."""
     floats = target.system.to("complex128" if target.system.half else "float64")
     h0 = [complex(real(v), imag(v)) if target.system.half else float(v) for v in target.h0]
@@ -43,13 +44,13 @@ def test_float_route_of_cost_and_prefix(target):
 
 
 @given(props.targets(props.controllable()))
-def test_longer_prefixes_are_never_dearer(target):
+def test_longer_prefixes_are_never_dearer(target: props.Target) -> None:
     costs = [geo.prefix_cost_squared(target.system, list(target.h0), m) for m in range(1, 7)]
     assert all(x >= y for x, y in itertools.pairwise(costs))
     assert costs[-1] >= geo.prefix_cost_squared(target.system, list(target.h0))
 
 
-def test_the_limit_is_approached_and_not_attained():
+def test_the_limit_is_approached_and_not_attained() -> None:
     """a = 1/2, b = 1: cost² after M tokens is (1 − 4^−1)/(1 − 4^−M), whose limit is 3/4."""
     system = LTI(["1/2"], [1], [1])
     for m in (1, 2, 3, 10):
@@ -59,7 +60,7 @@ def test_the_limit_is_approached_and_not_attained():
     assert geo.prefix_cost(system.to("float64"), [1.0]) == pytest.approx(math.sqrt(0.75), rel=1e-15)
 
 
-def test_a_state_out_of_range_costs_infinity():
+def test_a_state_out_of_range_costs_infinity() -> None:
     equal = LTI(["1/2", "1/2"], [1, 2], [1, 1])
     assert geo.prefix_cost(equal, [1, 2], 3) < math.inf  # along b
     assert geo.prefix_cost(equal, [1, 1], 3) == math.inf
@@ -71,7 +72,7 @@ def test_a_state_out_of_range_costs_infinity():
     assert geo.prefix_cost(SIMPLE, [3, 3], 1) == 3.0
 
 
-def test_huge_costs_stay_finite():
+def test_huge_costs_stay_finite() -> None:
     """At dt = 1e-3 the costliest state of Mamba's channel has norm about 1e42; the exact route takes logarithms."""
     system = initialisation("mamba", 16, 1e-3, seed=0)
     costs = [geo.prefix_cost(system, np.eye(16)[n], 16) for n in range(3)]
@@ -81,7 +82,7 @@ def test_huge_costs_stay_finite():
     assert geo.prefix_cost(system, np.eye(16)[0]) < costs[0]
 
 
-def test_costs_beyond_float64():
+def test_costs_beyond_float64() -> None:
     """80 modes at dt = 1e-4: the norm is about 1e249, its square no float64."""
     system = initialisation("mamba", 80, 1e-4, seed=0)
     state = np.eye(80)[40]
@@ -90,14 +91,14 @@ def test_costs_beyond_float64():
         geo.prefix_cost_squared(system, state, 80)
 
 
-def test_symmetry_under_swapping_input_and_state_scale():
+def test_symmetry_under_swapping_input_and_state_scale() -> None:
     """b → s b divides every cost by s."""
     base = geo.prefix_cost(SIMPLE, [1, 0], 3)
     scaled = LTI(SIMPLE.a, 4 * SIMPLE.b, SIMPLE.c)
     assert geo.prefix_cost(scaled, [1, 0], 3) == pytest.approx(base / 4, rel=1e-15)
 
 
-def test_cost_is_the_gramians_quadratic_form():
+def test_cost_is_the_gramians_quadratic_form() -> None:
     """Against numpy's solve on a well-conditioned complex system, including conjugates."""
     system = LTI([0.6 + 0.5j, 0.3 - 0.7j], [1 + 1j, 0.5], [1, 1], half=True)
     h = np.array([1 + 2j, -0.5 + 0.3j])
@@ -108,7 +109,7 @@ def test_cost_is_the_gramians_quadratic_form():
         assert geo.prefix_cost(system, h, length) == pytest.approx(expected, rel=budget(16, float(np.linalg.cond(w))))
 
 
-def test_symbolic_systems_are_refused():
+def test_symbolic_systems_are_refused() -> None:
     symbolic = SIMPLE.to("symbolic")
     with pytest.raises(InvalidInput, match="substitute"):
         geo.prefix_cost(symbolic, [1, 0], 2)
@@ -117,7 +118,7 @@ def test_symbolic_systems_are_refused():
 
 
 @pytest.mark.parametrize("length", [0, -1, True, 2.0, "3"])
-def test_lengths(length):
+def test_lengths(length: Any) -> None:
     for call in (geo.prefix_cost, geo.prefix_cost_squared, geo.cheapest_prefix):
         with pytest.raises(InvalidInput, match="length"):
             call(SIMPLE, [1, 0], length)
@@ -125,14 +126,14 @@ def test_lengths(length):
         geo.reachability_rank(SIMPLE, length)
 
 
-def test_wrong_states():
+def test_wrong_states() -> None:
     with pytest.raises(InvalidInput, match="N = 2"):
         geo.prefix_cost(SIMPLE, [1], 2)
     with pytest.raises(InvalidInput, match="not finite"):
         geo.prefix_cost(SIMPLE.to("float64"), [float("nan"), 0.0], 2)
 
 
-def test_infinite_length_of_an_unstable_system():
+def test_infinite_length_of_an_unstable_system() -> None:
     unstable = LTI([2], [1], [1], check_stable=False)
     assert geo.prefix_cost(unstable, [4], 1) == 4.0
     with pytest.raises(InvalidSystem, match="any length"):
@@ -143,13 +144,13 @@ def test_infinite_length_of_an_unstable_system():
 
 
 @given(st.floats(0, 0.99), st.integers(0, 50))
-def test_dimension_is_the_count_of_singular_values(eps, seed):
+def test_dimension_is_the_count_of_singular_values(eps: float, seed: int) -> None:
     system = initialisation("mamba", 6, 1e-1, seed=seed)
     values = hankel_singular_values(system)
     assert geo.effective_prefix_dimension(system, eps) == int(np.sum(values > eps * values[0]))
 
 
-def test_dimension_at_the_edges():
+def test_dimension_at_the_edges() -> None:
     system = initialisation("mamba", 16, 1e-2, seed=0)
     assert geo.effective_prefix_dimension(system, 0) == 16
     assert geo.effective_prefix_dimension(system, 0.9999) == 1
@@ -158,7 +159,7 @@ def test_dimension_at_the_edges():
     assert geo.effective_prefix_dimension(LTI(["1/2"], [0], [1]), 0.1) == 0  # the Hankel operator is 0
 
 
-def test_dimension_shrinks_with_the_format():
+def test_dimension_shrinks_with_the_format() -> None:
     """bf16's spacing is coarser than float32's: fewer directions; N states never exceeded."""
     for name in ("mamba", "s4d_lin", "s4d_inv", "s4d_legs"):
         system = initialisation(name, 16, 1e-2)
@@ -167,22 +168,22 @@ def test_dimension_shrinks_with_the_format():
 
 
 @pytest.mark.parametrize("eps", [1.0, -0.1, 2.0])
-def test_eps_must_be_a_fraction(eps):
+def test_eps_must_be_a_fraction(eps: float) -> None:
     with pytest.raises(InvalidInput, match="eps"):
         geo.effective_prefix_dimension(SIMPLE, eps)
 
 
-def test_eps_nan_is_refused():
+def test_eps_nan_is_refused() -> None:
     with pytest.raises(InvalidInput, match="eps"):
         geo.effective_prefix_dimension(SIMPLE, float("nan"))
 
 
-def test_dimension_needs_stability():
+def test_dimension_needs_stability() -> None:
     with pytest.raises(InvalidSystem, match="Hankel"):
         geo.effective_prefix_dimension(LTI([1], [1], [1], check_stable=False), 0.1)
 
 
-def test_the_kolmogorov_width_is_the_next_singular_value():
+def test_the_kolmogorov_width_is_the_next_singular_value() -> None:
     """Best 2-dimensional space of outputs: the farthest output of the unit ellipsoid is σ_3 away, any other space is worse."""
     system = LTI(["1/2", "-1/3", "1/5"], [1, 2, 1], [1, -1, 3])
     h = hankel_matrix(system, 12, 12).astype(float)
@@ -198,7 +199,7 @@ def test_the_kolmogorov_width_is_the_next_singular_value():
 # -- ranks and tables ------------------------------------------------------------------------------------------------------
 
 
-def test_ranks():
+def test_ranks() -> None:
     system = initialisation("mamba", 16, 1e-3)
     assert [geo.reachability_rank(system, 16, p) for p in geo.PRECISIONS] == [16, 7, 3]
     assert geo.reachability_rank(system, 2, "exact") == 2
@@ -208,13 +209,13 @@ def test_ranks():
         geo.reachability_rank(system, 16, "bf16")
 
 
-def test_exact_rank_of_complex_rationals():
+def test_exact_rank_of_complex_rationals() -> None:
     pair = LTI([gaussian("1/2", "1/2"), gaussian("1/2", "1/2")], [1, gaussian(0, 1)], [1, 1], half=True)
     assert geo.reachability_rank(pair, 4) == 2  # equal modes in each half
     assert geo.reachability_rank(pair.replace(a=[gaussian("1/2", "1/2"), gaussian("1/3", "1/2")]), 4) == 4
 
 
-def test_rows_and_tables():
+def test_rows_and_tables() -> None:
     rows = geo.finite_precision_table(8, dts=(1e-2,), names=("mamba", "s4d_lin"), seeds=(0, 1))
     assert [(r["initialisation"], r["dt"]) for r in rows] == [("mamba", 1e-2), ("s4d_lin", 1e-2)]
     for row in rows:
