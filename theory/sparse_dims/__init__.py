@@ -2,4 +2,8 @@
 
 from theory.core.claim import Claim
 
-CLAIMS: tuple[Claim, ...] = ()
+from .essential import CLAIM as ESSENTIAL
+from .exact_match import CLAIM as EXACT_MATCH
+from .minimal_adjustment import CLAIM as MINIMAL_ADJUSTMENT
+
+CLAIMS: tuple[Claim, ...] = (ESSENTIAL, MINIMAL_ADJUSTMENT, EXACT_MATCH)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -179,14 +180,14 @@ def exact_minimal_adjustment(frozen: LTI, target: LTI) -> Adjustment:
     if n > LARGEST_EXHAUSTIVE:
         raise InvalidInput(f"N = {n}: the search takes 3^N steps; use N ≤ {LARGEST_EXHAUSTIVE} or minimal_adjustment")
     r = list(residues(frozen))
-    needed = {tidy(v): 0 * wanted[0] if wanted else 0 for v in frozen.a} | dict(zip(modes, wanted, strict=True))
+    needed = {tidy(v): Fraction(0) for v in frozen.a} | {tidy(v): tidy(t) for v, t in zip(modes, wanted, strict=True)}
     values = list(needed)
     cost, chosen = _best_partition([tidy(v) for v in frozen.a], r, needed)
     new_a, new_r = list(frozen.a), list(r)
     for v, members in zip(values, chosen, strict=True):
         for i in members:
             new_a[i] = v
-        difference = needed[v] - sum((r[i] for i in members), 0 * r[0])
+        difference = tidy(needed[v] - sum((r[i] for i in members), Fraction(0)))
         if members and difference != 0:
             new_r[members[0]] = r[members[0]] + difference
     result = adjusted(frozen, new_a, new_r)
@@ -198,10 +199,10 @@ def _best_partition(a: list[Any], r: list[Any], needed: dict[Any, Any]) -> tuple
     """The cheapest partition of the states over the mode values ``needed`` (value → residue sum), and its cost."""
     n = len(a)
     full = (1 << n) - 1
-    sums = [0 * r[0]] * (full + 1)
+    sums: list[Any] = [Fraction(0)] * (full + 1)
     for mask in range(1, full + 1):
         low = (mask & -mask).bit_length() - 1
-        sums[mask] = sums[mask & (mask - 1)] + r[low]
+        sums[mask] = tidy(sums[mask & (mask - 1)] + r[low])  # a Gaussian zero equals no int until it is tidied
     infinite = 2 * n + 1
     best = [0] + [infinite] * full  # cheapest way to place the states of a mask on the values seen so far
     choices: list[list[int]] = []
@@ -237,7 +238,7 @@ def nonzero_subset_sums(values: Sequence[Any] | Array) -> set[Any]:
     """Sums of two or more nonzero entries, over all such subsets."""
     single: set[Any] = set()
     several: set[Any] = set()
-    for v in (tidy(v) for v in values if v != 0):
+    for v in (tidy(v) for v in values if not is_zero(v)):
         several |= {tidy(s + v) for s in single | several}
         single.add(v)
     return several

@@ -162,7 +162,8 @@ def channel_gauges(frozen: DeepS4, target: DeepS4) -> list[list[Any]]:
         for f, t in zip(old.channels, new.channels, strict=True):
             wanted = list(essential_modes(t).residues.values())
             candidates = [Fraction(1), *(r / w for r in residues(f) if r != 0 for w in wanted)]
-            row.append(min(dict.fromkeys(candidates), key=lambda s, f=f, t=t: minimal_adjustment(f, scaled(t, s)).cost))
+            costs = {s: minimal_adjustment(f, scaled(t, s)).cost for s in candidates}
+            row.append(min(costs, key=costs.__getitem__))
         out.append(row)
     return out
 
