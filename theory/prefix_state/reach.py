@@ -58,7 +58,7 @@ def reachable(system: Any, h0: Any, *, level: Literal["state", "function"] | Non
 
     LTI channels are decided completely (never ``boundary`` or ``open``), at function level unless ``level="state"``. S6
     modules and Mamba-2 heads or groups are decided at state level; see :mod:`theory.prefix_state.selective_reach` and
-    :mod:`theory.prefix_state.mamba2`. Keyword ``limits`` (such as ``max_length``) go to the search.
+    :mod:`theory.prefix_state.mamba2_reach`. Keyword ``limits`` (such as ``max_length``) go to the search.
 
     Raises InvalidInput for another type of system, a wrong shape, or ``level="function"`` where it is not decided.
     """
@@ -73,7 +73,7 @@ def reachable(system: Any, h0: Any, *, level: Literal["state", "function"] | Non
 
         return reachable_selective(system, np.asarray(h0, dtype=object), **limits)
     if isinstance(system, Mamba2Head | Mamba2Group):
-        from .mamba2 import reachable_mamba2
+        from .mamba2_reach import reachable_mamba2
 
         return reachable_mamba2(system, h0, **limits)
     raise InvalidInput(f"reachable expects an LTI, SelectiveSSM, Mamba2Head or Mamba2Group, got {type(system).__name__}")
