@@ -26,7 +26,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .core.errors import InvalidInput
-from .core.initialisations import continuous_modes, mamba_dt, softplus, stored_by_halves
+from .core.initialisations import continuous_modes, inverse_softplus, mamba_dt, softplus, stored_by_halves
 from .core.lti import require_length
 from .core.scalars import Array
 
@@ -90,8 +90,7 @@ def initial_dynamics(
     for i in range(require_length(n_layers, "n_layers")):
         dt = mamba_dt(channels, rng)
         spread = np.full(channels, 0.0 if half else DT_PROJ_SPREAD)
-        bias = dt + np.log(-np.expm1(-dt))
-        out.append(Dynamics(f"layers.{i}", key, np.tile(modes, (channels, 1)), bias, spread, half))
+        out.append(Dynamics(f"layers.{i}", key, np.tile(modes, (channels, 1)), inverse_softplus(dt), spread, half))
     return out
 
 

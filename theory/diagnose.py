@@ -92,7 +92,8 @@ def diagnose_layer(
     dt = layer.dt()
     if not np.all(np.isfinite(dt)) or not np.all(dt > 0):
         raise InvalidInput(f"{layer.name}: softplus of the dt bias is 0 or infinite (bias from {layer.bias.min():g})")
-    half_lives = math.log(2.0) / (-layer.A.real * dt[:, None])
+    with np.errstate(divide="ignore", over="ignore"):
+        half_lives = math.log(2.0) / (-layer.A.real * dt[:, None])
     if not np.all(np.isfinite(half_lives)):
         raise InvalidInput(f"{layer.name}: |A| dt underflows, so a half-life is infinite; check A_log and the dt bias")
     indices = sample_channels(layer.A.shape[0], require_length(channels, "channels"))
