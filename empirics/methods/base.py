@@ -53,6 +53,9 @@ class MethodConfig(ABC):
         for option in options:
             if option not in known:
                 raise UnknownName(f"option of method {cls.name}", option, known)
+        for f in dataclasses.fields(cls):
+            if f.name not in options and f.default is dataclasses.MISSING:
+                raise InvalidInput(f"method {cls.name} needs the option {f.name}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
 
 

@@ -1,0 +1,146 @@
+"""LoRA and DoRA in Hugging Face peft's adapter files: ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+Tensors are called ``base_model.model.<module>.lora_A.weight``, ``...lora_B.weight`` and, for DoRA, ``...lora_magnitude_vector``.
+Mixers of mamba-ssm and of transformers have the same module names, so files fit both.
+
+What peft then does with a file is its own matter, and worth knowing on Mamba: it wraps modules, so a forward pass that reads
+``module.weight`` skips the update. transformers' Mamba reads ``dt_proj.weight`` (always) and ``x_proj.weight``,
+``out_proj.weight`` (while training with the fused kernel) in this way, and peft refuses ``out_proj`` and ``conv1d`` on Mamba.
+:func:`load_peft` here reaches every one of them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as dump_tensors
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, InvalidInput, UnknownName
+from .adapter_file import read_json, read_tensors, write_bytes
+from .base import Handle, apply
+from .dora import DoRA
+from .lora import LoRA, LowRankConfig
+
+CONFIG, VALUES, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
+_TENSORS = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight", "lora_magnitude_vector": "lora_magnitude_vector"}
+# Options of peft that change what the file means and that a plain low-rank update cannot express.
+_UNSUPPORTED = (
+    "fan_in_fan_out",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "lora_bias",
+    "target_parameters",
+    "layer_replication",
+    "trainable_token_indices",
+    "use_qalora",
+    "alora_invocation_tokens",
+)
+
+
+def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None) -> None:
+    """Write a LoRA or DoRA handle as a peft adapter, each file atomically.
+
+    Parameters
+    ----------
+    base_model:
+        Name or path of the base model, noted in the file for ``AutoPeftModel``.
+
+    Raises
+    ------
+    InvalidInput
+        The handle is neither LoRA nor DoRA, or adapts a tensor that is not the weight of a module (``A_log``).
+    """
+    config = handle.config
+    if not isinstance(config, LoRA | DoRA):
+        raise InvalidInput(f"{config.name} has no peft adapter format here; it exists for lora and dora, use handle.save")
+    tensors: dict[str, Tensor] = {}
+    modules: list[str] = []
+    for name, value in handle.values().items():
+        tensor, kind = name.rsplit(".", 1)
+        if not tensor.endswith(".weight"):
+            raise InvalidInput(
+                f"{tensor} is not the weight of a module, which peft's files need; use handle.save, or other targets"
+            )
+        module = tensor.removesuffix(".weight")
+        modules += [module] if module not in modules else []
+        tensors[f"{PREFIX}{module}.{_TENSORS[kind]}"] = value.cpu().contiguous()
+    where = Path(folder)
+    description = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_model,
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "use_rslora": config.use_rslora,
+        "use_dora": isinstance(config, DoRA),
+        "target_modules": modules,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+        "inference_mode": True,
+    }
+    write_bytes(where / VALUES, dump_tensors(tensors, metadata={"format": "pt"}))
+    write_bytes(where / CONFIG, (json.dumps(description, indent=2) + "\n").encode())
+
+
+def load_peft(model: nn.Module, folder: str | Path) -> Handle:
+    """Put a peft LoRA or DoRA adapter on a model.
+
+    The adapted modules are those whose tensors the file holds; ``target_modules``, which may be a pattern, is not read.
+
+    Raises
+    ------
+    CheckpointError
+        Files are missing or corrupt, hold another kind of adapter or one that uses options beyond LoRA and DoRA, or do not fit
+        the model.
+    """
+    where = Path(folder)
+    description = read_json(where / CONFIG)
+    kind, targets, values = _config_class(description, where), [], {}
+    for key, value in read_tensors(where / VALUES).items():
+        for ours, theirs in _TENSORS.items():
+            name = key.removeprefix(PREFIX)
+            module = name.removesuffix(".weight").removesuffix(f".{theirs.removesuffix('.weight')}")
+            if module != name.removesuffix(".weight"):
+                values[f"{module}.weight.{ours}"] = value
+                targets += [f"{module}.weight"] if f"{module}.weight" not in targets else []
+                break
+        else:
+            raise CheckpointError(f"{where / VALUES} holds {key}, which belongs to no LoRA or DoRA adapter")
+    if not targets:
+        raise CheckpointError(f"{where / VALUES} holds no tensor")
+    try:
+        config = kind(
+            targets=tuple(targets),
+            rank=description.get("r", 8),
+            alpha=float(description.get("lora_alpha", 8)),
+            dropout=float(description.get("lora_dropout", 0.0)),
+            use_rslora=bool(description.get("use_rslora", False)),
+        )
+        handle = apply(model, config)
+    except UnknownName as error:
+        raise CheckpointError(f"{where} was trained for another model: {error}") from error
+    except (InvalidInput, TypeError) as error:
+        raise CheckpointError(f"{where} does not fit: {error}") from error
+    try:
+        handle.set_values(values)
+    except CheckpointError:
+        handle.remove()
+        raise
+    return handle
+
+
+def _config_class(description: dict[str, Any], where: Path) -> type[LowRankConfig]:
+    if description.get("peft_type") != "LORA":
+        raise CheckpointError(f"{where / CONFIG} has peft_type {description.get('peft_type')!r}, expected 'LORA'")
+    if description.get("bias", "none") != "none":
+        raise CheckpointError(f"{where / CONFIG} has bias {description['bias']!r}; only 'none' is supported")
+    for option in _UNSUPPORTED:
+        if description.get(option):
+            raise CheckpointError(f"{where / CONFIG} uses {option}={description[option]!r}, which is not supported")
+    return DoRA if description.get("use_dora") else LoRA

@@ -1,0 +1,259 @@
+"""Scores of channels and states: what a short warm-up, a gradient or an ablation says about where training pays.
+
+Notation for one mixer: a = A_log, A = -exp(a), dt = softplus(dt_bias) the step size of an input that asks for nothing special;
+0 and 1 mark values before and after the warm-up.
+
+    change             |exp(dt A_1) - exp(dt A_0)|, the change of the decay that the scan applies
+    change_log_A       |a_1 - a_0|
+    released           (a_1 - a_0)², as the authors' code scores Mamba
+    magnitude          |exp(dt A_1) + exp(dt A_0)|, as the authors' code scores S4: its subtraction has the wrong sign
+    gradient           |mean over batches of dL/da|, no warm-up
+    ablation           L(a_1 with this entry put back to a_0) - L(a_1), one evaluation for each entry
+    random             uniform
+    oracle             1 on a known support, else 0
+
+On Mamba-2, a head has one decay for all of its states: scores of its states are equal, and ties go to the lower index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InvalidInput, UnknownName
+from .base import Handle, apply, evaluating
+from .geometry import Geometry, find_mixers
+from .in_place import Full
+from .selection import Scores, Selection, how_many
+
+Loss = Callable[[nn.Module, Any], Tensor]
+"""loss(model, batch) -> scalar."""
+
+SCORES = ("change", "change_log_A", "released", "magnitude", "gradient", "ablation", "random", "oracle")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Decays of one mixer before and after a warm-up.
+
+    Attributes
+    ----------
+    before, after:
+        A_log, (D, N) or (H,).
+    dt:
+        softplus of the step-size bias, (D,) or (H,).
+    states:
+        N.
+    """
+
+    before: Tensor
+    after: Tensor
+    dt: Tensor
+    states: int
+
+    def decays(self) -> tuple[Tensor, Tensor]:
+        """exp(dt A) before and after, in A_log's shape."""
+        dt = self.dt[:, None] if self.before.ndim == 2 else self.dt
+        return torch.exp(-dt * self.before.exp()), torch.exp(-dt * self.after.exp())
+
+    def per_state(self, values: Tensor) -> Scores:
+        """Scores from values in A_log's shape; a head's value is shared among its N states."""
+        return Scores.of_states(values if values.ndim == 2 else values[:, None].expand(-1, self.states) / self.states)
+
+
+def warm_up(
+    model: nn.Module,
+    loss: Loss,
+    batches: Iterable[Any],
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.0,
+    targets: tuple[str, ...] = ("A_log",),
+) -> dict[str, Moved]:
+    """Train ``targets`` for one AdamW step on every batch, note where the decays went, and put the model back.
+
+    Raises
+    ------
+    InvalidInput
+        No batch, a loss that is not a finite scalar, a learning rate that is not positive, or a model with a method on it.
+    """
+    if not learning_rate > 0:
+        raise InvalidInput(f"learning_rate is {learning_rate!r}, expected a positive number")
+    before = {name: (_decay(mixer), _step(mixer), sizes) for name, mixer, sizes in _selective(model)}
+    handle = apply(model, Full(targets=targets))
+    try:
+        optimiser = torch.optim.AdamW(handle.trainable().values(), lr=learning_rate, weight_decay=weight_decay)
+        steps = 0
+        for batch in batches:
+            optimiser.zero_grad()
+            _finite(loss(model, batch)).backward()
+            optimiser.step()
+            steps += 1
+        if not steps:
+            raise InvalidInput("the warm-up got no batch; give at least one")
+        return {name: Moved(old, _decay(model.get_submodule(name)), dt, s.d_state) for name, (old, dt, s) in before.items()}
+    finally:
+        handle.remove()
+
+
+def score(
+    name: str,
+    model: nn.Module,
+    *,
+    moved: Mapping[str, Moved] | None = None,
+    loss: Loss | None = None,
+    batches: Sequence[Any] = (),
+    seed: int = 0,
+    support: Selection | None = None,
+    channels: float | int = 1.0,
+) -> dict[str, Scores]:
+    """Scores of every mixer by the name of the rule (:data:`SCORES`).
+
+    Parameters
+    ----------
+    moved:
+        Result of :func:`warm_up`, for ``change``, ``change_log_A``, ``released``, ``magnitude`` and ``ablation``.
+    loss, batches:
+        For ``gradient`` and ``ablation``.
+    seed:
+        For ``random``.
+    support:
+        For ``oracle``.
+    channels:
+        For ``ablation``: states are ablated in the best so many channels only; the states of others score 0.
+
+    Raises
+    ------
+    UnknownName
+        No such rule.
+    InvalidInput
+        Something that the rule needs is missing.
+    """
+    if name not in SCORES:
+        raise UnknownName("selection score", name, SCORES)
+    if name == "random":
+        generator = torch.Generator().manual_seed(seed)
+        return {n: Scores.of_states(torch.rand(_shape(sizes), generator=generator)) for n, _, sizes in _selective(model)}
+    if name == "oracle":
+        return _oracle(model, _given(support, name, "support"))
+    if name == "gradient":
+        return _gradient(model, _given(loss, name, "loss"), _given(batches or None, name, "batches"))
+    moves = _given(moved, name, "moved, the result of warm_up")
+    if name == "ablation":
+        return _ablation(model, moves, _given(loss, name, "loss"), _given(batches or None, name, "batches"), channels)
+    return {mixer: m.per_state(_of_change(name, m)) for mixer, m in moves.items()}
+
+
+def _of_change(name: str, m: Moved) -> Tensor:
+    if name in ("change_log_A", "released"):
+        difference = (m.after - m.before).abs()
+        return difference if name == "change_log_A" else difference.square()
+    before, after = m.decays()
+    return (after - before).abs() if name == "change" else (after + before).abs()
+
+
+def _oracle(model: nn.Module, support: Selection) -> dict[str, Scores]:
+    scores = {n: torch.zeros(_shape(sizes)) for n, _, sizes in _selective(model)}
+    for mixer, pairs in support.layers:
+        if mixer not in scores:
+            raise UnknownName("mixer", mixer, scores)
+        for d, n in pairs:
+            scores[mixer][d, n] = 1
+    return {mixer: Scores.of_states(values) for mixer, values in scores.items()}
+
+
+def _gradient(model: nn.Module, loss: Loss, batches: Sequence[Any]) -> dict[str, Scores]:
+    sizes = {name: s for name, _, s in _selective(model)}
+    handle = apply(model, Full(targets=("A_log",)))
+    try:
+        with evaluating(model):
+            for batch in batches:
+                _finite(loss(model, batch)).backward()
+        scores = {}
+        for name, s in sizes.items():
+            gradient = handle.trainable()[f"{name}.A_log"].grad
+            if gradient is None:
+                raise InvalidInput(f"the loss does not depend on {name}.A_log; give a loss of the model's output")
+            values = (gradient / len(batches)).abs()
+            scores[name] = Moved(values, values, values, s.d_state).per_state(values)
+        return scores
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def _ablation(
+    model: nn.Module, moved: Mapping[str, Moved], loss: Loss, batches: Sequence[Any], channels: float | int
+) -> dict[str, Scores]:
+    def total(handle: Handle) -> float:
+        return sum(float(_finite(loss(handle.model, batch))) for batch in batches) / len(batches)
+
+    handle = apply(model, Full(targets=("A_log",)))
+    try:
+        handle.set_values({f"{name}.A_log": m.after for name, m in moved.items()})
+        with evaluating(model):
+            reached = total(handle)
+            scores = {}
+            for name, m in moved.items():
+                value = handle.trainable()[f"{name}.A_log"]
+                of_channels = torch.zeros(m.after.shape[0], dtype=torch.float64)
+                for d in range(m.after.shape[0]):
+                    value[d] = m.before[d]
+                    of_channels[d] = total(handle) - reached
+                    value[d] = m.after[d]
+                if m.after.ndim == 1:
+                    scores[name] = m.per_state(of_channels)
+                    continue
+                of_states = torch.zeros(m.after.shape, dtype=torch.float64)
+                best = torch.argsort(of_channels, descending=True, stable=True)
+                for d in best[: how_many(channels, len(best), "channels")].tolist():
+                    for n in range(m.after.shape[1]):
+                        value[d, n] = m.before[d, n]
+                        of_states[d, n] = total(handle) - reached
+                        value[d, n] = m.after[d, n]
+                scores[name] = Scores(of_states, of_channels)
+        return scores
+    finally:
+        handle.remove()
+
+
+def _selective(model: nn.Module) -> list[tuple[str, nn.Module, Geometry]]:
+    return find_mixers(model)
+
+
+def _shape(sizes: Geometry) -> tuple[int, int]:
+    return (sizes.heads if sizes.kind == "mamba2" else sizes.d_inner), sizes.d_state
+
+
+def _decay(mixer: nn.Module) -> Tensor:
+    A_log = mixer.A_log
+    if not isinstance(A_log, Tensor):
+        raise InvalidInput(f"{type(mixer).__name__} has no A_log")
+    return A_log.detach().clone()
+
+
+def _step(mixer: nn.Module) -> Tensor:
+    bias = getattr(mixer, "dt_bias", None)
+    if bias is None:
+        bias = mixer.get_submodule("dt_proj").bias
+    if not isinstance(bias, Tensor):
+        raise InvalidInput(f"{type(mixer).__name__} has no step-size bias")
+    return F.softplus(bias.detach())
+
+
+def _finite(value: Tensor) -> Tensor:
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        raise InvalidInput("the loss function must return a scalar tensor")
+    if not torch.isfinite(value):
+        raise InvalidInput(f"the loss is {float(value)}: training diverged or the batch is bad; lower the learning rate")
+    return value
+
+
+def _given(value: Any, name: str, what: str) -> Any:
+    if value is None:
+        raise InvalidInput(f"selection score {name!r} needs {what}")
+    return value
