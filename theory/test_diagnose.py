@@ -17,9 +17,9 @@ from theory import diagnose as dg
 from theory.__main__ import main
 from theory.checkpoint import Dynamics, initial_dynamics, read_checkpoint
 from theory.core.errors import InvalidInput, InvalidSystem, UnknownName
-from theory.core.initialisations import initialisation, inverse_softplus
+from theory.core.gramians import hankel_singular_values
+from theory.core.initialisations import initialisation, inverse_softplus, softplus
 from theory.core.lti import LTI
-from theory.core.scalars import Array
 from theory.core.tolerance import EPS32, EPS_BF16
 from theory.prefix_state.prefix_geometry import effective_prefix_dimension
 from theory.test_checkpoint import D, H, N, mamba, mamba2
@@ -54,7 +54,7 @@ def test_spectrum_and_counts_are_those_of_the_claim() -> None:
     """Against the certified route of prefix_state.finite_precision, channel by channel."""
     (layer,) = initial_dynamics("mamba", d_model=4, n_layers=1, seed=3)
     row = dg.diagnose_layer(layer, seed=5)
-    c: Array = np.random.default_rng(5).standard_normal(layer.A.shape)
+    c: Any = np.random.default_rng(5).standard_normal(layer.A.shape)
     systems = [LTI(np.exp(t * A), np.full(16, t), x) for t, A, x in zip(layer.dt(), layer.A, c, strict=True)]
     for name, eps in (("bfloat16", EPS_BF16), ("float32", EPS32)):
         counts = [effective_prefix_dimension(s, eps) for s in systems]
@@ -65,12 +65,27 @@ def test_spectrum_and_counts_are_those_of_the_claim() -> None:
 
 @pytest.mark.parametrize("name", ["s4d_lin", "s4d_inv", "s4d_legs"])
 def test_complex_models(name: str) -> None:
-    (layer,) = initial_dynamics(name, d_model=2, n_layers=1, d_state=8, seed=1)
-    row = dg.diagnose_layer(layer, readout="ones")
-    counts = [effective_prefix_dimension(initialisation(name, 8, float(t), c="ones"), EPS_BF16) for t in layer.dt()]
-    assert row["usable_directions"]["bfloat16"]["max"] == max(counts)
-    assert row["usable_directions"]["bfloat16"]["min"] == min(counts)
-    assert row["states"] == 8 and row["dt_over_inputs"] == {"min": row["dt"]["min"], "max": row["dt"]["max"]}
+    (layer,) = initial_dynamics(name, d_model=3, n_layers=1, d_state=8, seed=1)
+    for readout in dg.READOUTS:
+        row = dg.diagnose_layer(layer, readout=readout, seed=4)
+        rng = np.random.default_rng(4)
+        c: Any = np.ones((3, 4)) if readout == "ones" else (rng.standard_normal((3, 4)) + 1j * rng.standard_normal((3, 4)))
+        systems = [initialisation(name, 8, float(t), c=x) for t, x in zip(layer.dt().tolist(), c.tolist(), strict=True)]
+        values = np.array([hankel_singular_values(system) for system in systems])
+        expected = np.median(values / values[:, :1], axis=0)
+        assert row["hankel_relative_median"] == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-9)
+        for fmt, eps in dg.FORMATS.items():
+            counts = [effective_prefix_dimension(system, eps) for system in systems]
+            assert row["usable_directions"][fmt] == {"min": min(counts), "median": np.median(counts), "max": max(counts)}
+        assert row["states"] == 8 and row["dt_over_inputs"] == {"min": row["dt"]["min"], "max": row["dt"]["max"]}
+
+
+def test_range_of_steps_over_inputs() -> None:
+    """softplus(bias ± radius · ‖row‖), least and largest over channels."""
+    layer = one_layer([-1.0], [0.1, 0.2], row_norms=np.array([0.5, 2.0]))
+    row = dg.diagnose_layer(layer, radius=3.0)
+    assert row["dt_over_inputs"]["min"] == pytest.approx(float(softplus(layer.bias[1] - 6.0)), rel=1e-12)
+    assert row["dt_over_inputs"]["max"] == pytest.approx(float(softplus(layer.bias[1] + 6.0)), rel=1e-12)
 
 
 def test_mamba2_head_has_one_direction(tmp_path: Path) -> None:
