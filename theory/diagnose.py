@@ -197,12 +197,12 @@ def _interval(values: dict[str, float]) -> str:
 def diagnosis_table(payload: dict[str, Any]) -> Table:
     """The rows of a diagnosis for people, from the same numbers that the JSON holds."""
     table = Table(title=f"Memory and prefixes: {payload['source']}", title_justify="left")
-    table.add_column("layer", no_wrap=True)
+    table.add_column("layer", overflow="fold")  # the only column that may wrap
     spectrum = "σ₂, σ₄, σ₈ over σ₁"
     for name in ("D × N", "dt", f"dt, ‖u‖ ≤ {payload['settings']['radius']:g}", "half-life, tokens", spectrum):
         table.add_column(name, justify="right", no_wrap=True)
     for name in payload["settings"]["eps"]:
-        table.add_column(f"usable, {name}", justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True)
     for row in payload["layers"]:
         moved, sigma = row["dt_over_inputs"], row["hankel_relative_median"]
         table.add_row(
@@ -221,7 +221,11 @@ def print_diagnosis(payload: dict[str, Any], console: Console) -> None:
     """The table, then what its numbers assume."""
     console.print(diagnosis_table(payload))
     sampled = max(row["sampled_channels"] for row in payload["layers"])
-    lines = [f"Cells: median [min, max] over channels and states; spectra and usable directions of {sampled} channels a layer."]
+    formats = " and ".join(payload["settings"]["eps"])
+    lines = [
+        "Cells: median [min, max] over channels and states.",
+        f"Columns {formats}: directions that a prefix can use in that format; these and σ are of {sampled} channels a layer.",
+    ]
     for line in lines + payload["assumes"]:
         console.print(f"- {line}", markup=False, highlight=False)
 
