@@ -221,7 +221,7 @@ def prove_symbolically(_: Profile) -> Outcome:
         def s(values: Array) -> Array:
             return np.vectorize(lambda v: sympy.Rational(v.numerator, v.denominator), otypes=[object])(values)
 
-        ssm = SelectiveSSM(s(block.ssm.W_B), s(block.ssm.W_C), dt=1, decay=s(np.asarray(block.ssm.decay)), kind="symbolic")
+        ssm = SelectiveSSM(s(block.ssm.W_B), s(np.asarray(block.ssm.W_C)), dt=1, decay=s(np.asarray(block.ssm.decay)), kind="symbolic")
         out = Block(block.W_in, block.taps, block.ssm, block.W_out)
         for name, value in (("W_in", s(block.W_in)), ("taps", s(block.taps)), ("W_out", s(block.W_out)), ("ssm", ssm)):
             object.__setattr__(out, name, value)
