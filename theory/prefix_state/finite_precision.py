@@ -158,8 +158,10 @@ def dimension_counts(profile: Profile) -> Outcome:
 
 def tabulate(profile: Profile) -> Outcome:
     """Condition, ranks and dimensions over the initialisations; LAPACK's ranks, so a measurement that decides nothing."""
-    few = profile.instances < 100
-    rows = finite_precision_table(16, DT_GRID[:1] if few else DT_GRID, seeds=(0, 1, 2) if profile.instances > 1000 else (0,))
+    if profile.instances < 100:
+        rows = finite_precision_table(16, DT_GRID[:1], ("mamba", "s4d_lin"))
+    else:
+        rows = finite_precision_table(16, seeds=(0, 1, 2) if profile.instances > 1000 else (0,))
     for row in rows:
         rank = row["rank"]
         distinct = 15 if row["initialisation"] == "s4d_lin" else 16  # its n = 0 mode is real
