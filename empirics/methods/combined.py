@@ -11,7 +11,6 @@ from .base import Attachment, MethodConfig, method_config, register
 from .lora import LoRA
 from .sdt import SDT
 
-
 _ON_OUT_PROJ = LoRA(targets=("out_proj",))
 
 

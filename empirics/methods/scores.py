@@ -190,7 +190,7 @@ def _ablation(
     model: nn.Module, moved: Mapping[str, Moved], loss: Loss, batches: Sequence[Any], channels: float | int
 ) -> dict[str, Scores]:
     def total(handle: Handle) -> float:
-        return sum(float(_finite(loss(handle.model, batch))) for batch in batches) / len(batches)
+        return sum(_finite(loss(handle.model, batch)).item() for batch in batches) / len(batches)
 
     handle = apply(model, Full(targets=("A_log",)))
     try:
@@ -249,7 +249,7 @@ def _finite(value: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or value.numel() != 1:
         raise InvalidInput("the loss function must return a scalar tensor")
     if not torch.isfinite(value):
-        raise InvalidInput(f"the loss is {float(value)}: training diverged or the batch is bad; lower the learning rate")
+        raise InvalidInput(f"the loss is {value.item()}: training diverged or the batch is bad; lower the learning rate")
     return value
 
 
