@@ -252,7 +252,7 @@ def test_sdt_refuses(model):
     with pytest.raises(UnknownName, match="mixer '3'"):
         apply(model, SDT(selection=Selection.of({"3": [(0, 0)]})))
     with pytest.raises(UnknownName, match="did you mean 'columns'"):
-        SDT(selection=SUPPORT, projection="colums")  # type: ignore[arg-type]
+        SDT(selection=SUPPORT, projection="column")  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="needs a selection"):
         method_config("sdt")
     with pytest.raises(InvalidInput, match="needs the option sdt"):
