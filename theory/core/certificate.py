@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from . import linalg
+from .dual import watch_ties
 from .errors import InvalidInput
 from .scalars import Array
+
+Family = Callable[[Array], Sequence[Any] | Array]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class DimensionCertificate:
     point:
         The rational point.
     rows, columns:
-        A non-singular minor: which outputs and which parameters.
+        A non-singular minor: which of the family's outputs and which parameters.
     minor:
         Its determinant, nonzero.
     """
@@ -45,41 +48,102 @@ class DimensionCertificate:
     columns: tuple[int, ...]
     minor: Fraction
 
-    def exceeds(self, dimension: int) -> bool:
-        """Whether no image of R^dimension contains the family (on these outputs)."""
-        return self.rank > dimension
+    @property
+    def explanation(self) -> str:
+        """What was found, in words."""
+        if not self.rank:
+            return f"the Jacobian ({self.n_outputs} outputs × {self.n_parameters} parameters) vanishes at the point: no dimension"
+        return (
+            f"the Jacobian ({self.n_outputs} outputs × {self.n_parameters} parameters) has rank {self.rank} at the point: "
+            f"outputs {list(self.rows)} against parameters {list(self.columns)} have the determinant {self.minor} ≠ 0"
+        )
 
     def __str__(self) -> str:
-        return f"rank {self.rank} of a {self.n_outputs}×{self.n_parameters} Jacobian; a minor is {self.minor}"
+        return self.explanation
+
+    def exceeds(self, dimension: int) -> bool:
+        """Whether no locally Lipschitz image of R^dimension contains the family (on these outputs)."""
+        return self.rank > dimension
+
+    def holds_for(self, family: Family) -> bool:
+        """Whether ``family`` has the stated minor at the stated point: one determinant, computed afresh."""
+        with watch_ties() as ties:
+            jacobian = linalg.jacobian(family, np.array(self.point, dtype=object))
+        if ties or any(i >= len(jacobian) for i in self.rows):
+            return False
+        found = linalg.determinant(jacobian[np.ix_(self.rows, self.columns)]) if self.rows else Fraction(1)
+        return found == self.minor != 0 and len(self.rows) == len(self.columns) == self.rank
 
 
-def dimension_certificate(family: Callable[[Array], Sequence[Any] | Array], point: Sequence[Any] | Array) -> DimensionCertificate:
+def dimension_certificate(
+    family: Family, point: Sequence[Any] | Array, outputs: Sequence[int] | None = None
+) -> DimensionCertificate:
     """The exact Jacobian rank of ``family`` at a rational point, with a minor that proves it.
 
     Parameters
     ----------
     family:
-        Parameters (p,) → outputs, built from +, −, ·, / (it is run once on dual numbers); differentiable at the point, so
-        keep off the kinks of a ReLU.
+        Parameters (p,) → outputs, built from +, −, ·, / and comparisons (it is run once on dual numbers).
     point:
-        Ints or Fractions.
+        Ints or Fractions, p ≥ 1 of them.
+    outputs:
+        Indices of the outputs to look at; all of them where left out.
 
     Raises
     ------
     InvalidInput
-        An empty point, or entries that are not rational.
+        An empty point, entries that are not rational, an output that does not exist or is listed twice, or a point on a kink
+        (a comparison such as ReLU's ends in a tie there), where a derivative proves nothing.
     """
     values = tuple(_rational(x, i) for i, x in enumerate(point))
     if not values:
         raise InvalidInput("point is empty: a family needs at least one parameter")
-    jacobian = linalg.jacobian(family, np.array(values, dtype=object))
-    columns = linalg.rref(jacobian)[1] if jacobian.size else ()
+    with watch_ties() as ties:
+        jacobian = linalg.jacobian(family, np.array(values, dtype=object))
+    if ties:
+        raise InvalidInput(
+            f"the point lies on a kink: {len(ties)} comparison(s) of the family are ties there (first at the value {ties[0]}), "
+            "so it need not be differentiable; move the point"
+        )
+    chosen = _chosen(outputs, len(jacobian))
+    part = jacobian[chosen, :]
+    columns = linalg.rref(part)[1] if part.size else ()
     if not columns:
-        return DimensionCertificate(0, len(values), len(jacobian), values, (), (), Fraction(1))
-    rows = linalg.rref(jacobian[:, list(columns)].T)[1]
-    minor = linalg.determinant(jacobian[np.ix_(rows, columns)])
+        return DimensionCertificate(0, len(values), len(part), values, (), (), Fraction(1))
+    pivots = linalg.rref(part[:, list(columns)].T)[1]
+    minor = linalg.determinant(part[np.ix_(pivots, columns)])
     assert minor != 0
-    return DimensionCertificate(len(columns), len(values), len(jacobian), values, tuple(rows), tuple(columns), minor)
+    rows = tuple(chosen[i] for i in pivots)
+    return DimensionCertificate(len(columns), len(values), len(part), values, rows, tuple(columns), minor)
+
+
+def exclusion(
+    larger: DimensionCertificate, dimension: int, larger_name: str = "the family", smaller_name: str = "the class"
+) -> str | None:
+    """The obstruction in words where the rank exceeds ``dimension``, the number of parameters of the smaller class; else None.
+
+    Raises InvalidInput for a negative or fractional dimension.
+    """
+    if isinstance(dimension, bool) or not isinstance(dimension, int | np.integer) or dimension < 0:
+        raise InvalidInput(f"dimension = {dimension!r} must be a number of parameters: an int ≥ 0")
+    if not larger.exceeds(dimension):
+        return None
+    return (
+        f"{larger_name} is not contained in {smaller_name}: a locally Lipschitz image of R^{dimension} (or a countable union of "
+        f"such) has no {larger.rank}-dimensional piece, but {larger.explanation}"
+    )
+
+
+def _chosen(outputs: Sequence[int] | None, available: int) -> list[int]:
+    if outputs is None:
+        return list(range(available))
+    chosen = list(outputs)
+    for i in chosen:
+        if isinstance(i, bool) or not isinstance(i, int | np.integer) or not 0 <= i < available:
+            raise InvalidInput(f"outputs names {i!r}, but the family has outputs 0 to {available - 1}")
+    if len(set(chosen)) != len(chosen):
+        raise InvalidInput(f"outputs = {chosen} names an output twice")
+    return [int(i) for i in chosen]
 
 
 def _rational(x: Any, i: int) -> Fraction:

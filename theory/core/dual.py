@@ -6,7 +6,9 @@ hundreds of parameters stays cheap. Supports +, −, ·, / and integer powers; c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +16,22 @@ import flint
 import numpy as np
 
 from .scalars import Array
+
+_ties: ContextVar[list[Fraction] | None] = ContextVar("ties", default=None)
+
+
+@contextmanager
+def watch_ties() -> Iterator[list[Fraction]]:
+    """Collect the comparisons that end in a tie of different gradients: there a branch (ReLU, max) has a kink.
+
+    A tie of equal gradients is none: relu(g) with g = 0 and ∇g = 0 has the derivative 0.
+    """
+    seen: list[Fraction] = []
+    token = _ties.set(seen)
+    try:
+        yield seen
+    finally:
+        _ties.reset(token)
 
 
 def _q(x: Any) -> flint.fmpq:
@@ -91,10 +109,20 @@ class Dual:
     def __hash__(self) -> int:
         return hash(self.value)
 
+    def _note_tie(self, other: Any) -> None:
+        seen = _ties.get()
+        if seen is None or self != other:
+            return
+        slope = self.grad - other.grad if isinstance(other, Dual) else self.grad
+        if any(slope[0, j] != 0 for j in range(slope.ncols())):
+            seen.append(self.fraction)
+
     def __lt__(self, other: Any) -> bool:
+        self._note_tie(other)
         return bool(self.value < (other.value if isinstance(other, Dual) else _q(other)))
 
     def __gt__(self, other: Any) -> bool:
+        self._note_tie(other)
         return bool(self.value > (other.value if isinstance(other, Dual) else _q(other)))
 
     def __le__(self, other: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.core.certificate import dimension_certificate
+from theory.core.certificate import dimension_certificate, exclusion
 from theory.core.errors import InvalidInput
 from theory.core.strategies import matrices
 
@@ -60,3 +61,71 @@ def test_a_special_point_shows_less():
 def test_bad_points(point):
     with pytest.raises(InvalidInput, match="point"):
         dimension_certificate(lambda p: p, point)
+
+
+def relu(x):
+    return x if x > 0 else 0 * x
+
+
+@pytest.mark.parametrize("kink", [lambda p: [relu(p[0])], lambda p: [relu(p[0] - p[1])], lambda p: [max(p[1], p[0])]])
+def test_kinks_are_refused(kink):
+    """At a kink the one-sided derivative would be taken for a derivative; away from it the rank is that of the branch."""
+    with pytest.raises(InvalidInput, match="kink"):
+        dimension_certificate(kink, [0, 0])
+    assert dimension_certificate(kink, [2, 1]).rank == 1
+
+
+def test_a_tie_without_slope_is_no_kink():
+    """relu(p²) is differentiable at 0."""
+    assert dimension_certificate(lambda p: [relu(p[0] * p[0]), p[1]], [0, 0]).rank == 1
+
+
+def test_chosen_outputs():
+    def family(p):
+        return [p[0], p[0] + p[0], p[1] * p[0], p[1]]
+
+    full = dimension_certificate(family, [1, 2])
+    assert (full.rank, full.rows) == (2, (0, 2))
+    part = dimension_certificate(family, [1, 2], outputs=[1, 0])
+    assert (part.rank, part.n_outputs, part.rows) == (1, 2, (1,))
+    assert part.minor == 2
+    for outputs, says in (([4], "outputs 0 to 3"), ([-1], "outputs 0 to 3"), ([0, 0], "twice"), ([True], "names True")):
+        with pytest.raises(InvalidInput, match=says):
+            dimension_certificate(family, [1, 2], outputs=outputs)
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 2))
+def test_certificates_can_be_rechecked(rows, columns, rank):
+    """The stated minor is recomputed; a changed minor, point, row or family is caught (negative twins)."""
+    rank = min(rank, rows, columns)
+    point = [Fraction(k * k % 7 + 1, k % 3 + 1) for k in range(rank * (rows + columns))]
+
+    def family(p):
+        return outer(p, rows, columns, rank)
+
+    found = dimension_certificate(family, point)
+    assert found.holds_for(family)
+    assert not replace(found, minor=found.minor + 1).holds_for(family)
+    assert not replace(found, rank=found.rank + 1).holds_for(family)
+    assert not replace(found, rows=(99, *found.rows[1:])).holds_for(family)
+    assert not found.holds_for(lambda p: [0 * p[0]] * (rows * columns))
+    assert not found.holds_for(lambda p: [2 * y for y in family(p)])
+
+
+def test_a_certificate_at_a_kink_does_not_hold():
+    found = dimension_certificate(lambda p: [p[0]], [0])
+    assert found.holds_for(lambda p: [p[0]])
+    assert not found.holds_for(lambda p: [relu(p[0])])
+
+
+def test_exclusion_states_the_obstruction():
+    plane = dimension_certificate(lambda p: [p[0], p[1]], [1, 1])
+    said = exclusion(plane, 1, "the plane", "a curve")
+    assert said is not None
+    assert "the plane is not contained in a curve" in said
+    assert "rank 2" in said
+    assert exclusion(plane, 2) is None  # negative twin: as many parameters as dimensions exclude nothing
+    for bad in (-1, 1.5, True):
+        with pytest.raises(InvalidInput, match="dimension"):
+            exclusion(plane, bad)
+    assert "no dimension" in dimension_certificate(lambda p: [1], [1]).explanation
