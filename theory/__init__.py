@@ -1,1 +1,77 @@
-"""Exact decisions about what fine-tuning can do to a state-space model."""
+"""Exact decisions about what fine-tuning can do to a state-space model.
+
+The public face of the package. Systems run on exact rationals, sympy expressions, float64 or complex128:
+
+    LTI(a, b, c)        one channel  h_t = a ⊙ h_{t−1} + b x_t,  y_t = c·h_t
+    SelectiveSSM(...)   S6, Mamba-1's SSM module
+    Mamba2Head(...)     one head of Mamba-2
+
+and are asked about prefixes, initial states and each other. ``claims()`` lists the statements, ``verify()`` decides them.
+"""
+
+from __future__ import annotations
+
+from .core.claim import Assumption, Claim, Verdict
+from .core.conv import Conv, ConvState
+from .core.deep_s4 import DeepS4, S4Layer
+from .core.errors import InvalidInput, InvalidSystem, KindMismatch, TheoryError, UnknownName, Unreachable
+from .core.function_equality import same_function
+from .core.gramians import gramians, hankel_singular_values
+from .core.initialisations import initialisation
+from .core.lti import LTI
+from .core.scalars import gaussian
+from .core.selective import SelectiveSSM
+from .core.ssd import Mamba2Group, Mamba2Head
+from .prefix_state.inverse import minimal_prefix_length, prefix_for
+from .prefix_state.prefix_geometry import effective_prefix_dimension, prefix_cost
+from .prefix_state.reach import Reach, reachable
+from .prefix_state.risk import RiskFloor, state_tuning_risk_floor
+from .prefix_state.window import state_after
+from .registry import all_claims, family_claims, get_claim
+from .verify import Report, verify
+
+__version__ = "0.1.0"
+
+
+def claims(family: str | None = None) -> tuple[Claim, ...]:
+    """Every claim, or those of one family (``"prefix_state"``, ``"lora_limits"``, ``"sparse_dims"``)."""
+    return all_claims() if family is None else family_claims(family)
+
+
+__all__ = [
+    "LTI",
+    "Assumption",
+    "Claim",
+    "Conv",
+    "ConvState",
+    "DeepS4",
+    "InvalidInput",
+    "InvalidSystem",
+    "KindMismatch",
+    "Mamba2Group",
+    "Mamba2Head",
+    "Reach",
+    "Report",
+    "RiskFloor",
+    "S4Layer",
+    "SelectiveSSM",
+    "TheoryError",
+    "UnknownName",
+    "Unreachable",
+    "Verdict",
+    "claims",
+    "effective_prefix_dimension",
+    "gaussian",
+    "get_claim",
+    "gramians",
+    "hankel_singular_values",
+    "initialisation",
+    "minimal_prefix_length",
+    "prefix_cost",
+    "prefix_for",
+    "reachable",
+    "same_function",
+    "state_after",
+    "state_tuning_risk_floor",
+    "verify",
+]

@@ -360,7 +360,7 @@ CLAIM = Claim(
         Check("initialisations", tabulate, part=None),
     ),
     assumptions=ASSUMPTIONS,
-    readme="prefix_state.finite_precision",
+    readme="prefix_statefinite_precision",
     not_claimed=(
         "The counts over draws of c bound nothing for all c. Nothing about selective modules, whose B_t and C_t move; nothing "
         "about how far training gets. A rank found in float64 or float32 depends on the library's tolerance rule, which is "
