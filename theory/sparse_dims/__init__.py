@@ -2,8 +2,9 @@
 
 from theory.core.claim import Claim
 
+from .depth_sharing import CLAIM as DEPTH_SHARING
 from .essential import CLAIM as ESSENTIAL
 from .exact_match import CLAIM as EXACT_MATCH
 from .minimal_adjustment import CLAIM as MINIMAL_ADJUSTMENT
 
-CLAIMS: tuple[Claim, ...] = (ESSENTIAL, MINIMAL_ADJUSTMENT, EXACT_MATCH)
+CLAIMS: tuple[Claim, ...] = (ESSENTIAL, MINIMAL_ADJUSTMENT, EXACT_MATCH, DEPTH_SHARING)

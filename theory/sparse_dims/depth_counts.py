@@ -38,7 +38,9 @@ def target_dimension(width: int, states: int) -> int:
     return width * width + 2 * width * states
 
 
-def count_allows(depth: int, width: int, rank: int, states: int, tuned_states: int | None = None, *, u_tuned: bool = True) -> bool:
+def count_allows(
+    depth: int, width: int, rank: int, states: int, tuned_states: int | None = None, *, u_tuned: bool = True
+) -> bool:
     """Whether the count does not exclude the budget (which proves nothing); q = D N* where it is left out."""
     q = width * states if tuned_states is None else tuned_states
     return tuned_dimension(depth, width, rank, q, u_tuned=u_tuned) >= target_dimension(width, states)
@@ -90,3 +92,33 @@ def target_certificate(width: int, states: int, seed: int = 0) -> DimensionCerti
     modes = [Fraction(1, int(k) + 2) for k in rng.permutation(n)]
     rest = [Fraction(int(x), 2) for x in rng.integers(1, 9, n + width)]
     return dimension_certificate(target_family(width, states), [*W, *modes, *rest])
+
+
+def stack_dimension(depth: int, width: int, rank: int) -> int:
+    """The Jacobian rank of a tuned stack (one tuned channel per layer, others frozen) at a rational point: at most the count."""
+    points = [Fraction(k) for k in range(2, 3 * depth + 6)]
+    rng = np.random.default_rng(depth + 10 * rank)
+    frozen = [[[Fraction(int(x)) for x in row] for row in rng.integers(1, 9, (width, width))] for _ in range(depth)]
+    per = 2 * width * rank + width + 2
+
+    def outputs(v: Any) -> list[Any]:
+        out: list[Any] = []
+        for z in points:
+            total: Any = np.array([[Fraction(int(i == j)) for j in range(width)] for i in range(width)], dtype=object)
+            for g in range(depth):
+                x, y, rest = np.split(v[g * per : (g + 1) * per], [width * rank, 2 * width * rank])
+                W = np.array(frozen[g], dtype=object) + x.reshape(width, rank) @ y.reshape(rank, width)
+                f = np.array([z / (z - Fraction(1, 3 + d + width * g)) for d in range(width)], dtype=object)
+                f[g % width] = rest[width + 1] * z / (z - rest[width])
+                layer = W * f
+                for d in range(width):
+                    layer[d, d] = layer[d, d] + rest[d]
+                total = layer @ total
+            out += list(total.ravel())
+        return out
+
+    point: list[Fraction] = []
+    for g in range(depth):
+        point += [Fraction(int(x), 2) for x in rng.integers(1, 9, 2 * width * rank + width)]
+        point += [Fraction(1, 20 + g), Fraction(3 + g)]
+    return dimension_certificate(outputs, point).rank

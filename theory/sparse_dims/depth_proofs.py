@@ -78,9 +78,7 @@ def zeroed_any_states() -> int:
     # the entry (1, 1), with c = u*_1 − v_1 u_1, times p_2 (q_2 h + v_2):
     left = (product[0, 0] - (w11 * F + c + v1 * u1)) * p2 * (q2 * h + v2)
     mixed = w21 * q1 * p2 * kappa - p2 * q2 * kappa * w11
-    combination = (
-        (w21 * v1 * p1 - p2 * v2 * w11 + mixed * alpha) * F + (-p2 * q2 * kappa * c + mixed * beta) * H - p2 * v2 * c
-    )
+    combination = (w21 * v1 * p1 - p2 * v2 * w11 + mixed * alpha) * F + (-p2 * q2 * kappa * c + mixed * beta) * H - p2 * v2 * c
     assert _zero(left - combination)
     # so v_2 c = 0: either v_2 = 0, u*_2 = u_2 v_2 = 0, or c = 0, mixed = 0, and with the columns of T*:
     assert _zero(mixed.subs({q1: w12 / (u2 * kappa), q2: w22 / (u2 * kappa)}) - p2 * (w21 * w12 - w11 * w22) / u2)

@@ -138,10 +138,11 @@ def middle_poles(t: TwoChannels) -> list[Fraction]:
     """Rational roots μ of the quadratic that are usable: not 0, λ_1 or λ_2."""
     a, b, c = three_layer_quadratic(t)
     root = _rational_root(b * b - 4 * a * c)
-    if a == 0:
-        roots = [-c / b] if b != 0 else []
-    else:
-        roots = [] if root is None else [(-b + root) / (2 * a), (-b - root) / (2 * a)]
+    roots: list[Fraction] = []
+    if a == 0 and b != 0:
+        roots = [-c / b]
+    elif a != 0 and root is not None:
+        roots = [(-b + root) / (2 * a), (-b - root) / (2 * a)]
     return [m for m in roots if m not in (0, *t.modes)]
 
 

@@ -42,6 +42,9 @@ def response(channel: LTI, z: Fraction) -> Fraction:
     """f(z) = Σ_n c_n b_n z/(z − a_n) + d at a rational z that is no mode of the channel."""
     total = channel.d
     for a, b, c in zip(channel.a, channel.b, channel.c, strict=True):
+        if a == 0:
+            total = total + b * c  # a state with mode 0 is a skip, at z = 0 as well
+            continue
         if z == a and b * c != 0:
             raise InvalidInput(f"z = {z} is a mode of the channel; evaluate elsewhere")
         total = total + (b * c * z / (z - a) if b * c != 0 else 0)
