@@ -1,0 +1,413 @@
+r"""What tuning an initial state or a prefix can gain when the kernel is wrong: risk, floor and optimum in closed form.
+
+A frozen LTI student (kernel k, skip d) learns from an LTI teacher (k*, d*) that starts at zero. Inputs x_1..x_L are
+uncorrelated with mean μ and variance σ². With Δ_j = k_j − k*_j (Δ_0 gets d − d* too) and o_t = Σ_n c_n a_n^t h_{0,n}:
+
+    y_t − y*_t = Σ_{j<t} Δ_j x_{t−j} + o_t
+    E (y_t − y*_t)² = σ² Σ_{j<t} Δ_j²  +  (μ Σ_{j<t} Δ_j + o_t)²
+
+The first term is a floor that no state lowers. The second is a least-squares problem: v_t = μ Σ_{j<t} Δ_j against the
+outputs that states (span of λ^t over observable modes) or prefixes (range of the Hankel matrix k_{t+m}) can add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+from flint import acb, arb, arb_mat
+
+from theory.core import linalg
+from theory.core.errors import InvalidInput
+from theory.core.lti import LTI, Mode, require_length
+from theory.core.multiprecision import adaptively, to_acb, to_arb
+from theory.core.scalars import Array, abs2, as_array, conj, convert, gaussian, imag, is_real, is_zero, join_kinds, real, tidy
+
+BITS_PER_MODE = 32
+"""Where the search for a sufficient precision starts; it only saves time."""
+
+
+@dataclass(frozen=True)
+class StateTuningRisk:
+    """Floor and optima of the population risk; every total is the **sum** over t = 1..L, ``mean_*`` is that divided by L.
+
+    Fractions for exact systems, floats for float ones.
+
+    Attributes
+    ----------
+    length:
+        L.
+    floor, floor_per_step:
+        σ² Σ_{j<t} Δ_j²: what no initial state and no prefix lowers.
+    gap:
+        v_t = μ Σ_{j<t} Δ_j, the mean error of the untuned student, shape (L,).
+    untuned:
+        Risk at h_0 = 0: floor + ‖v‖².
+    optimum, optimum_per_step, h0:
+        Least risk over initial states and a state that attains it, shape (N,). States that the outputs do not show are 0.
+    prefix_length, prefix_optimum, prefix_optimum_per_step, prefix:
+        The same over prefixes of M tokens, oldest first, shape (M,); ``None`` where no prefix length was asked for. Only as
+        many of the last tokens as the system has modes with λ ≠ 0 and residue ≠ 0 are used, the others are 0.
+    condition, prefix_condition:
+        ‖S‖_F ‖S⁺‖_F of the least-squares matrix (columns Re λ^t, Im λ^t; columns k_{t+m}), at least its 2-norm condition:
+        how far h0 and prefix move when the data does. ``None`` for exact answers, and where nothing is solved for.
+    """
+
+    length: int
+    floor: Any
+    floor_per_step: tuple[Any, ...]
+    gap: tuple[Any, ...]
+    untuned: Any
+    optimum: Any
+    optimum_per_step: tuple[Any, ...]
+    h0: Array
+    condition: float | None = None
+    prefix_length: int | None = None
+    prefix_optimum: Any = None
+    prefix_optimum_per_step: tuple[Any, ...] | None = None
+    prefix: Array | None = None
+    prefix_condition: float | None = None
+
+    @property
+    def mean_floor(self) -> Any:
+        """floor / L, comparable with a mean squared error over a sequence."""
+        return self.floor / self.length
+
+    @property
+    def mean_untuned(self) -> Any:
+        """untuned / L."""
+        return self.untuned / self.length
+
+    @property
+    def mean_optimum(self) -> Any:
+        """optimum / L."""
+        return self.optimum / self.length
+
+    @property
+    def mean_prefix_optimum(self) -> Any:
+        """prefix_optimum / L, ``None`` where no prefix length was asked for."""
+        return None if self.prefix_optimum is None else self.prefix_optimum / self.length
+
+
+def _moments(system: LTI, teacher: LTI, mean: Any, var: Any) -> tuple[Any, Any]:
+    for value, name in ((system, "system"), (teacher, "teacher")):
+        if not isinstance(value, LTI):
+            raise InvalidInput(f"{name} must be an LTI channel, got {type(value).__name__}")
+        if value.kind == "symbolic":
+            raise InvalidInput(f"{name} has symbols: substitute numbers, the optimum is a least-squares solution")
+        value.require_real()
+    exact = join_kinds([system.kind, teacher.kind], "system and teacher") == "exact"
+    mean, var = (convert(x, "exact" if exact else "float64", n) for x, n in ((mean, "mean"), (var, "var")))
+    if not is_real(mean) or not is_real(var):
+        raise InvalidInput(f"mean = {mean} and var = {var} must be real")
+    if var < 0:
+        raise InvalidInput(f"var = {var} is negative; pass the variance σ² of the inputs, at least 0")
+    return mean, var
+
+
+def risk_per_step(system: LTI, teacher: LTI, mean: Any, var: Any, length: int, h0: Any = None) -> Array:
+    """E (y_t − y*_t)² for t = 1..L, student from h_0 (zero by default), teacher from zero: shape (L,).
+
+    Raises as :func:`state_tuning_risk_floor`, and InvalidInput for a state of the wrong shape.
+    """
+    mean, var = _moments(system, teacher, mean, var)
+    delta = _kernel_difference(system, teacher, require_length(length))
+    offset = 0 * delta if h0 is None else system.free_response(h0, length)
+    total, squares, out = 0 * delta[0], 0 * delta[0], []
+    for d, o in zip(delta, offset, strict=True):
+        total, squares = total + d, squares + d * d
+        error = mean * total + real(tidy(o))
+        out.append(var * squares + error * error)
+    return np.array(out, dtype=delta.dtype)
+
+
+def _kernel_difference(system: LTI, teacher: LTI, length: int) -> Array:
+    """Δ_0..Δ_{L−1}, with the skips in Δ_0."""
+    delta = real(system.kernel(length)) - real(teacher.kernel(length))
+    delta[0] = delta[0] + real(tidy(system.d)) - real(tidy(teacher.d))
+    return np.asarray(delta)
+
+
+# -- the directions that states and prefixes have ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """One real observable mode, or one conjugate pair, with the positions of a state that shows it in the closed system."""
+
+    value: Any
+    index: int
+    partner: int | None
+
+
+def _directions(system: LTI) -> list[_Direction]:
+    full = system.closed()
+    modes = system.modes()
+
+    def loudest(mode: Mode) -> int:
+        return max(mode.indices, key=lambda n: abs2(full.c[n]))
+
+    out = []
+    for mode in modes:
+        if not mode.observable:
+            continue
+        if is_real(mode.value):
+            out.append(_Direction(real(mode.value), loudest(mode), None))
+        elif imag(mode.value) > 0:
+            mirrored = [m for m in modes if m.observable and is_zero(m.value - conj(mode.value))]
+            if mirrored:  # without a visible partner no state of this mode adds real outputs
+                out.append(_Direction(mode.value, loudest(mode), loudest(mirrored[0])))
+    return out
+
+
+def _state(system: LTI, directions: Sequence[_Direction], weights: Sequence[Any]) -> Array:
+    """The state that adds Σ p λ^t (real modes) and Σ p Re λ^t + q Im λ^t (pairs)."""
+    full = system.closed()
+    exact = system.kind == "exact"
+    h = np.array([Fraction(0)] * full.n_states, dtype=object) if exact else np.zeros(full.n_states, dtype=np.complex128)
+    half = Fraction(1, 2) if exact else 0.5
+    left = list(weights)
+    for d in directions:
+        if d.partner is None:
+            g = left.pop(0) * (half if system.half else 1)
+            h[d.index] = g / full.c[d.index]
+            if system.half:
+                h[_mirror(d.index, system.n_states)] = conj(h[d.index])
+        else:
+            p, q = left.pop(0), left.pop(0)
+            g = half * (gaussian(p, -q) if exact else complex(p, -q))
+            h[d.index] = g / full.c[d.index]
+            mirror = _mirror(d.index, system.n_states) if system.half else d.partner
+            h[mirror] = conj(g) / full.c[mirror]
+    h = h[: system.n_states]
+    if exact:
+        return np.array([tidy(x) for x in h], dtype=object)
+    return h if np.any(h.imag != 0) or system.kind == "complex128" else h.real
+
+
+def _mirror(index: int, stored: int) -> int:
+    """Where the closed system lists the conjugate of a mode of a half-stored one."""
+    return index + stored if index < stored else index - stored
+
+
+def _powers(directions: Sequence[_Direction], length: int, lift: Callable[[Any], Any]) -> list[list[Any]]:
+    """Columns λ^t, or Re λ^t and Im λ^t, for t = 1..L."""
+    out = []
+    for d in directions:
+        value = lift(d.value)
+        column = [value]
+        for _ in range(length - 1):
+            column.append(column[-1] * value)
+        parts = (_real,) if d.partner is None else (_real, _imag)
+        out += [[part(x) for x in column] for part in parts]
+    return out
+
+
+def _real(x: Any) -> Any:
+    return x.real if isinstance(x, acb) else real(x)
+
+
+def _imag(x: Any) -> Any:
+    return x.imag if isinstance(x, acb) else imag(x)
+
+
+def _seen(system: LTI) -> int:
+    """Modes that the kernel k_1, k_2, … shows: λ ≠ 0 with a non-zero residue."""
+    return sum(not is_zero(m.value) and not is_zero(m.residue) for m in system.modes())
+
+
+# -- least squares -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Fit:
+    weights: list[Any]
+    errors: list[Any]
+    condition: float | None = None
+
+
+def _fit_exactly(columns: list[list[Any]], target: Sequence[Any]) -> _Fit:
+    """min ‖v + S w‖ over the rationals, by the normal equations (which always have a solution)."""
+    if not columns:
+        return _Fit([], list(target))
+    s = linalg.to_flint(columns)  # rows are the columns of S
+    v = linalg.to_flint([[x] for x in target])
+    w = linalg.solve(s * s.transpose(), [-x for x in linalg.from_flint(s * v)[:, 0]])
+    assert w is not None, "normal equations are consistent"
+    errors = v + s.transpose() * linalg.to_flint([[x] for x in w])
+    return _Fit(list(w), list(linalg.from_flint(errors)[:, 0]))
+
+
+def _fit_balls(columns: list[list[arb]], target: list[arb], scale: arb) -> tuple[_Fit, list[arb]]:
+    """The same in balls for columns known to be independent, and the balls that must be narrow for it to count."""
+    k = len(columns)
+    if not k:
+        return _Fit([], target), []
+    s, v = arb_mat(columns), arb_mat([[x] for x in target])
+    gram = s * s.transpose()
+    inverse = gram.inv()
+    w = inverse * (s * v) * arb(-1)
+    errors = (v + s.transpose() * w).entries()
+    weights = w.entries()
+    spread, pinv = (sum((m[i, i] for i in range(k)), arb(0)) for m in (gram, inverse))
+    condition = (spread * pinv).sqrt()
+    size = sum((x * x for x in weights), scale / spread)  # a state of 0 is known to the scale that v and S set
+    watch = [size, condition, *(scale.sqrt() + e for e in errors)]
+    return _Fit(weights, errors, float(condition.mid())), watch
+
+
+def _float_problem(
+    system: LTI, teacher: LTI, mean: float, var: float, length: int, directions: Sequence[_Direction], tokens: int | None
+) -> tuple[list[Any], list[Any], _Fit, _Fit | None]:
+    """Everything in balls, the floats taken as the numbers they are; narrow relative to the terms before cancellation."""
+    found: list[tuple[list[arb], list[arb], _Fit, _Fit | None]] = []
+
+    def kernel(channel: LTI, count: int) -> list[arb]:
+        full = channel.closed()
+        modes = [to_acb(x) for x in full.a]
+        power = [to_acb(x) * to_acb(y) for x, y in zip(full.c, full.b, strict=True)]
+        out = []
+        for _ in range(count):
+            out.append(sum(power, acb(0)).real)
+            power = [p * a for p, a in zip(power, modes, strict=True)]
+        return out
+
+    def compute() -> list[arb]:
+        own = kernel(system, length + (tokens or 0))
+        other = kernel(teacher, length)
+        mu, sigma2 = to_arb(mean), to_arb(var)
+        delta = [x - y for x, y in zip(own, other, strict=False)]
+        delta[0] += to_acb(system.d).real - to_acb(teacher.d).real
+        sizes = [abs(x) + abs(y) for x, y in zip(own, other, strict=False)]
+        sizes[0] += abs(to_acb(system.d)) + abs(to_acb(teacher.d))
+        floors, gaps, total, squares, scale, size = [], [], arb(0), arb(0), arb(0), arb(0)
+        for d, s in zip(delta, sizes, strict=True):
+            total, squares, size = total + d, squares + d * d, size + s
+            floors.append(sigma2 * squares)
+            gaps.append(mu * total)
+            scale += (sigma2 + mu * mu) * size * size
+        states, watch = _fit_balls(_powers(directions, length, to_acb), gaps, scale)
+        prefixes = None
+        if tokens is not None:
+            columns = [[own[t + m] for t in range(1, length + 1)] for m in range(tokens)]
+            prefixes, more = _fit_balls(columns, gaps, scale)
+            watch += more
+        found[:] = [(floors, gaps, states, prefixes)]
+        if scale == 0:  # no input or no kernels: everything is exactly 0
+            return [arb(1)]
+        return [scale, *(scale + x for x in floors), *(scale.sqrt() + x for x in gaps), *watch]
+
+    # columns of small norm are known to be independent, but telling so may take many bits
+    adaptively(compute, BITS_PER_MODE * max(4, system.closed().n_states), "state-tuning optimum")
+    floors, gaps, states, prefixes = found[-1]
+    with flint.ctx.workprec(128):
+        return _floats(floors), _floats(gaps), _rounded(states), None if prefixes is None else _rounded(prefixes)
+
+
+def _floats(values: list[Any]) -> list[float]:
+    return [float(x.mid()) for x in values]
+
+
+def _rounded(fit: _Fit) -> _Fit:
+    return _Fit(_floats(fit.weights), _floats(fit.errors), fit.condition)
+
+
+def _exact_problem(
+    system: LTI, teacher: LTI, mean: Any, var: Any, length: int, directions: Sequence[_Direction], tokens: int | None
+) -> tuple[list[Any], list[Any], _Fit, _Fit | None]:
+    floors, gaps, total, squares = [], [], Fraction(0), Fraction(0)
+    for d in _kernel_difference(system, teacher, length):
+        total, squares = total + d, squares + d * d
+        floors.append(var * squares)
+        gaps.append(mean * total)
+    states = _fit_exactly(_powers(directions, length, lambda x: x), gaps)
+    if tokens is None:
+        return floors, gaps, states, None
+    k = real(system.kernel(length + tokens))
+    return floors, gaps, states, _fit_exactly([list(k[1 + m : 1 + m + length]) for m in range(tokens)], gaps)
+
+
+def state_tuning_risk_floor(
+    system: LTI, teacher: LTI, mean: Any, var: Any, length: int, *, prefix_length: int | None = None
+) -> StateTuningRisk:
+    """Floor and optimum of the risk of tuning h_0 (and M prefix tokens) of a frozen LTI channel; see the module's text.
+
+    Parameters
+    ----------
+    system, teacher:
+        Real channels (half storage or closed under conjugation). The teacher starts at zero and sees no prefix.
+    mean, var:
+        μ and σ² of the inputs, of the systems' kind: rationals for exact systems, numbers for float ones.
+    length:
+        L ≥ 1 outputs count.
+    prefix_length:
+        M ≥ 1, to have the optimum over prefixes too.
+
+    Exact systems are solved over the rationals. Float systems are taken as the numbers they are and solved in ball
+    arithmetic, so the risks are right however ill-conditioned the problem is, to float64's precision relative to the risk
+    terms before any cancellation; ``condition`` says what that costs a solver that rounds.
+
+    Raises
+    ------
+    InvalidInput
+        Symbolic systems, a negative variance, NaN, lengths below 1.
+    KindMismatch
+        Exact numbers with floats.
+    InvalidSystem
+        A system whose outputs are not real.
+
+    Source: our formulation, after Galim et al. 2024; orthogonal projection.
+    """
+    mean, var = _moments(system, teacher, mean, var)
+    length = require_length(length)
+    m = None if prefix_length is None else require_length(prefix_length, "prefix_length")
+    directions = _directions(system)
+    seen = _seen(system)
+    tokens = None if m is None else min(m, seen)  # further tokens add no direction (Cayley and Hamilton)
+    exact = system.kind == "exact"
+    columns = sum(1 if d.partner is None else 2 for d in directions)
+    as_rationals = system, teacher, mean, var
+    if not exact and length < max(columns, seen if tokens else 0):
+        # more directions than outputs: columns may depend on each other, which only exact numbers decide
+        as_rationals = system.exactly(), teacher.exactly(), Fraction(mean), Fraction(var)
+    if as_rationals[0].kind == "exact":
+        floors, gaps, states, prefixes = _exact_problem(*as_rationals, length, _directions(as_rationals[0]), tokens)
+        if not exact:
+            floors, gaps = [float(x) for x in floors], [float(x) for x in gaps]
+            states = _as_floats(states)
+            prefixes = None if prefixes is None else _as_floats(prefixes)
+    else:
+        floors, gaps, states, prefixes = _float_problem(system, teacher, mean, var, length, directions, tokens)
+    zero = Fraction(0) if exact else 0.0
+    per_step = tuple(f + e * e for f, e in zip(floors, states.errors, strict=True))
+    out: dict[str, Any] = {}
+    if prefixes is not None and m is not None:
+        steps = tuple(f + e * e for f, e in zip(floors, prefixes.errors, strict=True))
+        tokens_used = [*prefixes.weights, *[zero] * (m - len(prefixes.weights))][::-1]
+        out = {
+            "prefix_length": m,
+            "prefix_optimum": sum(steps, zero),
+            "prefix_optimum_per_step": steps,
+            "prefix": as_array(tokens_used, "exact" if exact else "float64", "prefix"),
+            "prefix_condition": prefixes.condition,
+        }
+    return StateTuningRisk(
+        length=length,
+        floor=sum(floors, zero),
+        floor_per_step=tuple(floors),
+        gap=tuple(gaps),
+        untuned=sum((f + g * g for f, g in zip(floors, gaps, strict=True)), zero),
+        optimum=sum(per_step, zero),
+        optimum_per_step=per_step,
+        h0=_state(system, directions, states.weights),
+        condition=states.condition,
+        **out,
+    )
+
+
+def _as_floats(fit: _Fit) -> _Fit:
+    return _Fit([float(x) for x in fit.weights], [float(x) for x in fit.errors])
