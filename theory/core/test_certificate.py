@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,13 @@ from theory.core.errors import InvalidInput
 from theory.core.strategies import matrices
 
 
-def outer(p, rows, columns, rank):
+def outer(p: Any, rows: Any, columns: Any, rank: Any) -> Any:
     left, right = p[: rows * rank].reshape(rows, rank), p[rows * rank :].reshape(rank, columns)
     return (left @ right).ravel()
 
 
 @pytest.mark.parametrize(("rows", "columns", "rank"), [(2, 2, 1), (3, 2, 1), (3, 3, 2), (2, 3, 2)])
-def test_matrices_of_bounded_rank(rows, columns, rank):
+def test_matrices_of_bounded_rank(rows: Any, columns: Any, rank: Any) -> None:
     """r(m + n − r) dimensions, not r(m + n)."""
     point = [Fraction(k * k % 7 + 1, k % 3 + 1) for k in range(rank * (rows + columns))]
     found = dimension_certificate(lambda p: outer(p, rows, columns, rank), point)
@@ -34,7 +35,7 @@ def test_matrices_of_bounded_rank(rows, columns, rank):
 
 
 @given(matrices(3, 4))
-def test_linear_maps(matrix):
+def test_linear_maps(matrix: Any) -> None:
     """The Jacobian of a linear map is its matrix, everywhere; a repeated row adds nothing (negative twin)."""
     from theory.core import linalg
 
@@ -45,43 +46,43 @@ def test_linear_maps(matrix):
 
 
 @given(st.integers(1, 5))
-def test_a_constant_family_has_no_dimension(n):
+def test_a_constant_family_has_no_dimension(n: Any) -> None:
     found = dimension_certificate(lambda p: [3, 4], [1] * n)
     assert found.rank == 0
     assert not found.exceeds(0)
 
 
-def test_a_special_point_shows_less():
+def test_a_special_point_shows_less() -> None:
     """At 0 the square has derivative 0: a certificate is a lower bound at its point."""
     assert dimension_certificate(lambda p: [p[0] * p[0]], [0]).rank == 0
     assert dimension_certificate(lambda p: [p[0] * p[0]], [1]).rank == 1
 
 
 @pytest.mark.parametrize("point", [[], [0.5], [True], ["1"]])
-def test_bad_points(point):
+def test_bad_points(point: Any) -> None:
     with pytest.raises(InvalidInput, match="point"):
         dimension_certificate(lambda p: p, point)
 
 
-def relu(x):
+def relu(x: Any) -> Any:
     return x if x > 0 else 0 * x
 
 
 @pytest.mark.parametrize("kink", [lambda p: [relu(p[0])], lambda p: [relu(p[0] - p[1])], lambda p: [max(p[1], p[0])]])
-def test_kinks_are_refused(kink):
+def test_kinks_are_refused(kink: Any) -> None:
     """At a kink the one-sided derivative would be taken for a derivative; away from it the rank is that of the branch."""
     with pytest.raises(InvalidInput, match="kink"):
         dimension_certificate(kink, [0, 0])
     assert dimension_certificate(kink, [2, 1]).rank == 1
 
 
-def test_a_tie_without_slope_is_no_kink():
+def test_a_tie_without_slope_is_no_kink() -> None:
     """relu(p²) is differentiable at 0."""
     assert dimension_certificate(lambda p: [relu(p[0] * p[0]), p[1]], [0, 0]).rank == 1
 
 
-def test_chosen_outputs():
-    def family(p):
+def test_chosen_outputs() -> None:
+    def family(p: Any) -> Any:
         return [p[0], p[0] + p[0], p[1] * p[0], p[1]]
 
     full = dimension_certificate(family, [1, 2])
@@ -95,12 +96,12 @@ def test_chosen_outputs():
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 2))
-def test_certificates_can_be_rechecked(rows, columns, rank):
+def test_certificates_can_be_rechecked(rows: Any, columns: Any, rank: Any) -> None:
     """The stated minor is recomputed; a changed minor, point, row or family is caught (negative twins)."""
     rank = min(rank, rows, columns)
     point = [Fraction(k * k % 7 + 1, k % 3 + 1) for k in range(rank * (rows + columns))]
 
-    def family(p):
+    def family(p: Any) -> Any:
         return outer(p, rows, columns, rank)
 
     found = dimension_certificate(family, point)
@@ -112,19 +113,20 @@ def test_certificates_can_be_rechecked(rows, columns, rank):
     assert not found.holds_for(lambda p: [2 * y for y in family(p)])
 
 
-def test_a_certificate_at_a_kink_does_not_hold():
+def test_a_certificate_at_a_kink_does_not_hold() -> None:
     found = dimension_certificate(lambda p: [p[0]], [0])
     assert found.holds_for(lambda p: [p[0]])
     assert not found.holds_for(lambda p: [relu(p[0])])
 
 
-def test_exclusion_states_the_obstruction():
+def test_exclusion_states_the_obstruction() -> None:
     plane = dimension_certificate(lambda p: [p[0], p[1]], [1, 1])
     said = exclusion(plane, 1, "the plane", "a curve")
     assert said is not None
     assert "the plane is not contained in a curve" in said
     assert "rank 2" in said
     assert exclusion(plane, 2) is None  # negative twin: as many parameters as dimensions exclude nothing
+    bad: Any
     for bad in (-1, 1.5, True):
         with pytest.raises(InvalidInput, match="dimension"):
             exclusion(plane, bad)

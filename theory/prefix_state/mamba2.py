@@ -2,8 +2,8 @@ r"""prefix_state.mamba2: a prefix of M tokens leaves Mamba-2 a state of rank ≤
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,175 +11,34 @@ import sympy
 from hypothesis import strategies as st
 
 from theory.core import linalg
-from theory.core.certificate import dimension_certificate
-from theory.core.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
-from theory.core.scalars import Array
+from theory.core.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check, run_instances
 from theory.core.ssd import Mamba2Group, Mamba2Head
-from theory.core.strategies import decay, mamba2_head, matrices
+from theory.core.tolerance import budget
 
-from .mamba2_reach import heads_of, independent_rows, minimal_prefix_length_mamba2, projections, reachable_mamba2
-from .window import state_after
-
-MODELS = {  # d_model of the released mamba2 checkpoints; d_inner = 2 d_model, P = 64, N = 128, one group
-    "mamba2-130m": 768,
-    "mamba2-370m": 1024,
-    "mamba2-780m": 1536,
-    "mamba2-1.3b": 2048,
-    "mamba2-2.7b": 2560,
-}
-
-
-@dataclass(frozen=True)
-class Target:
-    """A head or a group, a state to reach, and a number of tokens (``None``: any)."""
-
-    system: Any
-    h0: Array
-    tokens: int | None = None
-
-
-def _unit_rows(heads: int, p: int, n: int) -> tuple[list[list[list[Fraction]]], list[list[Fraction]]]:
-    width = heads * p + n
-    eye = [[Fraction(int(i == j)) for j in range(width)] for i in range(width)]
-    return [eye[k * p : (k + 1) * p] for k in range(heads)], eye[heads * p :]
-
-
-@st.composite
-def groups(draw: st.DrawFn, max_heads: int = 3) -> Any:
-    """Heads with their own decay and step size and a shared B, all projection rows independent (a random basis change)."""
-    h, p, n = draw(st.integers(1, max_heads)), draw(st.integers(1, 2)), draw(st.integers(1, 3))
-    w_x, w_b = _unit_rows(h, p, n)
-    mix = np.array(draw(matrices(h * p + n, h * p + n, 1)), dtype=object)
-    mix = np.tril(mix, -1) + np.diag([Fraction(1)] * len(mix))  # unit lower triangular: invertible
-    mix = np.array([[Fraction(x) for x in row] for row in mix], dtype=object)
-    heads = [
-        Mamba2Head(
-            np.array(w, dtype=object) @ mix,
-            np.array(w_b, dtype=object) @ mix,
-            dt=draw(st.sampled_from(DTS)),
-            decay=draw(decay(negative=False)),
-        )
-        for w in w_x
-    ]
-    return heads[0] if h == 1 else Mamba2Group(heads)
-
-
-DTS = [Fraction(1, 2), Fraction(1), Fraction(3, 2)]
-
-
-@st.composite
-def targets(draw: st.DrawFn, systems: st.SearchStrategy[Any] | None = None) -> Target:
-    """A group with independent rows and a state of any rank."""
-    system = draw(systems if systems is not None else groups())
-    shape = system.zero_state().shape
-    rows, n = int(np.prod(shape[:-1])), shape[-1]
-    rank = draw(st.integers(0, min(rows, n)))
-    left, right = draw(matrices(rows, max(1, rank), 2)), draw(matrices(max(1, rank), n, 2))
-    h = np.array(left, dtype=object) @ np.array(right, dtype=object) if rank else system.zero_state()
-    return Target(system, h.reshape(shape))
-
-
-@st.composite
-def prefixes(draw: st.DrawFn) -> tuple[Any, list[list[Fraction]]]:
-    """Any head or pair of heads, dependent rows and token-dependent clocks included, with a prefix."""
-    head = draw(mamba2_head(3, 3, independent=False, readout=False))
-    if draw(st.booleans()):
-        head = Mamba2Head(head.W_x, head.W_B, clock=lambda u: (1 / (1 + u[0] * u[0]), 1 / (2 + u[0] * u[0])))
-    system: Any = head
-    if draw(st.booleans()):
-        system = Mamba2Group([head, Mamba2Head(draw(matrices(head.head_dim, head.d_input, 2)), head.W_B, dt=1, decay="1/3")])
-    return system, draw(matrices(draw(st.integers(1, 3)), head.d_input, 2))
-
-
-def stack(h: Array) -> Array:
-    """All heads' rows on top of each other: (P·H, N)."""
-    return h.reshape(-1, h.shape[-1])
-
-
-def check_rank_limit(instance: tuple[Any, list[list[Fraction]]]) -> None:
-    """M tokens leave a stacked state of rank ≤ M, whatever the clock and the projections."""
-    system, prefix = instance
-    assert linalg.rank(stack(state_after(system, prefix))) <= len(prefix), instance
-
-
-def check_witness(target: Target) -> None:
-    """Independent rows: rank(h_0) tokens reach h_0, stepped exactly, and fewer cannot."""
-    rank = linalg.rank(stack(target.h0))
-    found = reachable_mamba2(target.system, target.h0)
-    assert found.verdict == "witness" and found.length == rank <= minimal_prefix_length_mamba2(target.system), target
-    if rank:
-        assert found.prefix is not None
-        assert np.all(state_after(target.system, found.prefix) == target.h0), target
-    if rank > 1:
-        assert reachable_mamba2(target.system, target.h0, max_length=rank - 1).verdict == "obstruction", target
-
-
-def check_held_clock(instance: tuple[Target, list[Fraction]]) -> None:
-    """dt from a row of its own: if that row is independent too, tokens can hold dt still, and the witness is the same."""
-    target, weights = instance
-    heads = heads_of(target.system)
-    width = heads[0].d_input
-
-    def clock(u: Array) -> tuple[Any, Any]:
-        dt = 1 / (1 + u[width] * u[width])  # the dt row is the last input coordinate
-        return dt, 1 / (1 + dt)
-
-    wider = []
-    for head in heads:
-        w_x = np.concatenate([head.W_x, np.array([[w] for w in weights[: head.head_dim]], dtype=object)], axis=1)
-        w_b = np.concatenate([head.W_B, np.array([[Fraction(1)]] * head.n_states, dtype=object)], axis=1)
-        wider.append((Mamba2Head(w_x, w_b, clock=clock), Mamba2Head(w_x, w_b, dt=1, decay=Fraction(1, 2))))
-    moving, held = (pair[0] for pair in wider), [pair[1] for pair in wider]
-    rows = np.concatenate([projections(held), np.array([[Fraction(0)] * width + [Fraction(1)]], dtype=object)])
-    found = reachable_mamba2(held[0] if len(held) == 1 else Mamba2Group(held), target.h0)
-    if found.length == 0:
-        return
-    assert found.prefix is not None
-    tokens = []
-    for u in found.prefix:  # the same (x, B), with the dt coordinate at 0
-        fixed = linalg.solve(rows, [*(projections(held) @ np.array(u, dtype=object)), Fraction(0)])
-        assert fixed is not None
-        tokens.append(list(fixed))
-    moving_heads = list(moving)
-    system = moving_heads[0] if len(moving_heads) == 1 else Mamba2Group(moving_heads)
-    assert np.all(state_after(system, tokens) == target.h0), target
-
-
-def check_dependent(target: Target) -> None:
-    """One head with dependent rows: a witness leaves h_0, an ℓ is semidefinite on all tokens and negative on h_0."""
-    head = heads_of(target.system)[0]
-    found = reachable_mamba2(head, target.h0)
-    assert found.verdict != "open", target
-    assert head.dt is not None
-    assert head.decay is not None
-    if found.verdict == "witness":
-        assert found.tokens is not None
-        total = head.zero_state()
-        for slot, u, squared in found.tokens:
-            total = total + squared * head.decay**slot * head.dt * np.outer(head.W_x @ u, head.W_B @ u)
-        assert np.all(total == target.h0), target
-        return
-    assert found.ell is not None
-    form = head.W_x.T @ found.ell @ head.W_B  # ⟨ℓ, (W_x u)(W_B u)ᵀ⟩ = uᵀ form u
-    assert linalg.is_psd((form + form.T) / 2), target
-    value = sum((x * y for x, y in zip(found.ell.ravel(), target.h0.ravel(), strict=True)), Fraction(0))
-    assert value == found.value, target
-    assert value < 0 if found.verdict == "obstruction" else value == 0, target
-
-
-@st.composite
-def dependent_targets(draw: st.DrawFn) -> Target:
-    """One head with W_B = T W_x (or the other way round), W_x (W_B) with independent rows."""
-    p, n = draw(st.integers(1, 3)), draw(st.integers(1, 2))
-    base = _unit_rows(1, p, 1)[0][0]
-    other = np.array(draw(matrices(n, p, 2)), dtype=object) @ np.array(base, dtype=object)
-    w_x, w_b = (base, other) if draw(st.booleans()) else (other, base)
-    head = Mamba2Head(w_x, w_b, dt=draw(st.sampled_from(DTS)), decay=Fraction(1, 2))
-    if draw(st.booleans()):
-        h = state_after(head, draw(matrices(2, head.d_input, 2)))
-    else:
-        h = np.array(draw(matrices(head.head_dim, head.n_states, 2)), dtype=object)
-    return Target(head, h)
+from .mamba2_properties import (
+    DTS,
+    Reading,
+    Target,
+    certify_dimensions,
+    certify_wide_blocks,
+    check_dependent,
+    check_every_state,
+    check_function,
+    check_held_clock,
+    check_rank_limit,
+    check_softplus,
+    check_witness,
+    clock_rows,
+    dependent_targets,
+    groups,
+    prefixes,
+    readings,
+    released_shapes,
+    shortened,
+    stack,
+    targets,
+)
+from .mamba2_reach import heads_of, independent_rows, reachable_mamba2
 
 
 def prove_symbolically(_: Profile) -> Outcome:
@@ -203,6 +62,7 @@ def prove_symbolically(_: Profile) -> Outcome:
     # tokens (x, B) = (first column/(γ dt), e_1) and then (second column/dt, e_2)
     left = g * dt * (h0[:, 0] / (g * dt)) * sympy.Matrix([[1, 0]]) + dt * (h0[:, 1] / dt) * sympy.Matrix([[0, 1]])
     assert sympy.expand(left - h0) == sympy.zeros(2, 2)
+    count += _prove_completion()
     return Outcome(
         Verdict.PROVED,
         "a token adds a matrix of rank one to the stack; independent rows make every rank-one term available; minors checked",
@@ -212,8 +72,6 @@ def prove_symbolically(_: Profile) -> Outcome:
 
 
 def _minors(matrix: sympy.Matrix, size: int) -> list[sympy.Expr]:
-    from itertools import combinations
-
     rows, columns = matrix.shape
     return [
         matrix.extract(list(r), list(c)).det(method="berkowitz")
@@ -222,43 +80,48 @@ def _minors(matrix: sympy.Matrix, size: int) -> list[sympy.Expr]:
     ]
 
 
-def certify_dimensions(_: Profile) -> Outcome:
-    """The states after M tokens have dimension exactly M(PH + N − M): less than P·H·N as long as M < min(PH, N)."""
-    rows = []
-    for heads, p, n in ((1, 2, 2), (1, 3, 2), (1, 3, 3), (2, 1, 2), (2, 2, 3), (3, 1, 2)):
-        w_x, w_b = _unit_rows(heads, p, n)
-        parts = [Mamba2Head(w, w_b, dt=1, decay=Fraction(1, k + 2)) for k, w in enumerate(w_x)]
-        system: Any = parts[0] if heads == 1 else Mamba2Group(parts)
-        width = heads * p + n
-        for m in range(1, min(heads * p, n) + 1):
-
-            def family(v: Array, system: Any = system, width: int = width) -> Array:
-                h = system.zero_state()
-                for u in v.reshape(-1, width):
-                    h, _ = system.step(h, u)
-                return np.asarray(h.ravel())
-
-            point = [Fraction((k * k + 3 * k) % 11 - 5, 1 + k % 3) for k in range(m * width)]
-            found = dimension_certificate(family, point)
-            expected = m * (heads * p + n - m)
-            assert found.rank == expected, (heads, p, n, m, found)
-            assert (found.rank == heads * p * n) == (m >= min(heads * p, n))
-            rows.append({"H": heads, "P": p, "N": n, "M": m, "dimension": found.rank, "states": heads * p * n})
-    how = "exact Jacobian ranks: M tokens reach dimension M(PH + N − M)"
-    return Outcome(Verdict.EXACT, how, "H ≤ 3, P, N ≤ 3", len(rows), data={"table": rows})
+def _prove_completion() -> int:
+    """The completion with symbols: S_aa = L w Lᵀ + g gᵀ, S_bb alike, gives S = Σ of two squares with the blocks that h fixes."""
+    left, r, w, g, e, c = sympy.symbols("l r w g e c")
+    tokens = ((w, sympy.Matrix([left, c, r])), (1, sympy.Matrix([g, 0, e])))
+    s = sum((weight * u * u.T for weight, u in tokens), sympy.zeros(3, 3))
+    fixed = sympy.Matrix([[w * left * c, w * left * r + g * e], [w * c * c, w * c * r]])  # [[S_ac, S_ab], [S_cc, S_cb]]
+    assert sympy.expand(s.extract([0, 1], [1, 2]) - fixed) == sympy.zeros(2, 2)
+    schur = fixed[0, 1] - fixed[0, 0] * fixed[1, 1] / fixed[1, 0]
+    assert sympy.simplify(schur - g * e) == 0  # rank S = rank S_cc + rank of the Schur complement
+    assert sympy.simplify(fixed.det() + g * e * w * c * c) == 0  # = rank h: both vanish together
+    return 3
 
 
-def released_shapes(_: Profile) -> Outcome:
-    """What the released models allow: tokens live in R^d_model and d_inner = 2 d_model, so rows cannot be independent."""
-    rows = []
-    for name, d_model in MODELS.items():
-        d_inner, n = 2 * d_model, 128
-        by_rank = min(d_inner, n)
-        by_count = -(-d_inner * n // d_model)  # M·d_model numbers must fill P·H·N dimensions
-        assert d_inner + n > d_model and by_count == 2 * n > by_rank
-        rows.append({"model": name, "d_model": d_model, "rows": d_inner + n, "by_rank": by_rank, "by_count": by_count})
-    how = f"d_inner + N > d_model: the rank bound {rows[0]['by_rank']} is passed by the count 2N = {rows[0]['by_count']} tokens"
-    return Outcome(Verdict.EXACT, how, ", ".join(MODELS), len(rows), data={"table": rows})
+def prove_clock(_: Profile) -> Outcome:
+    """One head, dt = softplus(w·u + β): c·softplus(αc + b) is 0 at 0, increasing and unbounded for α ≥ 0, bounded for α < 0."""
+    c, b = sympy.symbols("c b", real=True)
+    alpha = sympy.symbols("alpha", positive=True)
+
+    def size(slope: Any) -> Any:
+        return c * sympy.log(1 + sympy.exp(slope * c + b))
+
+    for slope in (alpha, sympy.Integer(0)):
+        f = size(slope)
+        assert f.subs(c, 0) == 0
+        assert sympy.limit(f, c, sympy.oo) == sympy.oo
+        rate = sympy.log(1 + sympy.exp(slope * c + b)) + c * slope * sympy.exp(slope * c + b) / (1 + sympy.exp(slope * c + b))
+        assert sympy.simplify(sympy.diff(f, c) - rate) == 0  # positive for c > 0: a sum of a positive and a non-negative term
+    assert sympy.limit(size(-alpha), c, sympy.oo) == 0  # continuous on [0, ∞) with limit 0: bounded, so the sign is needed
+    how = "scale and sign: c·softplus(|α|c + b) meets every positive value once (intermediate value), tokens chosen backwards"
+    return Outcome(Verdict.PROVED, how, "one head, any P, N, w, β, A (derivation); limits with symbols", instances=3)
+
+
+def measure_softplus(profile: Profile) -> Outcome:
+    """The construction itself, 30 digits, on sampled heads."""
+    worst = [1.0]
+
+    def test(instance: Any) -> None:
+        worst[0] = max(worst[0], check_softplus(instance))
+
+    n = run_instances(test, clock_rows(), profile.scaled(0.25), profile.seed)
+    how = "softplus clock: rank(h_0) tokens built with 30 digits, state stepped with 60"
+    return Outcome(Verdict.TO, how, "P ≤ 2, N ≤ 3", n, tolerance=budget(40, worst[0], eps=10.0**-30), condition=worst[0])
 
 
 # -- assumptions ----------------------------------------------------------------------------------------------------------
@@ -267,6 +130,11 @@ def released_shapes(_: Profile) -> Outcome:
 def _reached(target: Target) -> bool:
     limit = {} if target.tokens is None else {"max_length": target.tokens}
     return reachable_mamba2(target.system, target.h0, **limit).verdict == "witness"
+
+
+def _none_shorter(r: Reading) -> bool:
+    """Whether no state of smaller rank has the function of h_0 (so that no shorter prefix does)."""
+    return linalg.rank(stack(shortened(r))) == linalg.rank(stack(r.target.h0))
 
 
 def _enough(target: Target) -> bool:
@@ -312,6 +180,25 @@ ASSUMPTIONS = (
             "H = 2, P = 1, N = 2, M = 1 = min(P, N): both heads get multiples of one B, so ((1, 0), (0, 1)) needs two tokens",
         ),
     ),
+    Assumption(
+        "W_C has full row rank, for functions",
+        "the rows of W_C are independent: the outputs that follow determine h_0, so a function needs as many tokens as its state",
+        lambda r: linalg.rank(r.W_C) == len(r.W_C),
+        lambda: readings(True),
+        lambda: readings(False),
+        _none_shorter,
+        Counterexample(
+            "a readout of one direction",
+            lambda: Reading(
+                Target(
+                    Mamba2Head([[1, 0, 0, 0], [0, 1, 0, 0]], [[0, 0, 1, 0], [0, 0, 0, 1]], dt=1, decay="1/2"),
+                    np.array([[1, 0], [0, 1]], dtype=object) * Fraction(1),
+                ),
+                np.array([[1, 0, 0, 0], [0, 0, 0, 0]], dtype=object) * Fraction(1),
+            ),
+            "P = N = 2, W_C = (e_1; 0), h_0 = I: only the first column of h_0 is read, so one token has the same outputs",
+        ),
+    ),
 )
 
 CLAIM = Claim(
@@ -321,7 +208,9 @@ CLAIM = Claim(
         "Mamba-2 module, free tokens u ∈ R^D. After M tokens the states of heads that share W_B, stacked to (P·H)×N, have rank "
         "at most M, for every clock. If the rows of [W_x of all heads; W_B] are independent and dt is constant (or can be held "
         "so by a further independent row), a state of rank k is reached by k tokens and not by fewer, so prefixes of length M "
-        "reach every initial state iff M ≥ min(P·H, N)."
+        "reach every initial state iff M ≥ min(P·H, N). One head with dt = softplus(w·u + β): the same, whatever w. Heads of one "
+        "decay value with any rows: h_0 of rank k is reached, then by k tokens, iff it is X S W_Bᵀ for some S ⪰ 0 (decided "
+        "by the block of S on row(W_x) ∩ row(W_B)); every state is reached iff the rows are independent."
     ),
     level="module (tokens enter the projections, no convolution or activation between); functions where W_C has full row rank",
     horizon="any",
@@ -330,14 +219,18 @@ CLAIM = Claim(
         Check(
             "rank limit",
             exact_check(
-                check_rank_limit, prefixes, "rank of the stacked state, any clock and projections", "P, N ≤ 3, H ≤ 2, M ≤ 3", 0.5
+                check_rank_limit, prefixes, "rank of the stacked state, any clock and projections", "P, N ≤ 3, H ≤ 2, M ≤ 3", 0.25
             ),
             part="rank limit and witness",
         ),
         Check(
             "witness",
             exact_check(
-                check_witness, targets, "rank(h_0) tokens, stepped exactly; one fewer refused by a minor", "P ≤ 2, N ≤ 3, H ≤ 3"
+                check_witness,
+                targets,
+                "rank(h_0) tokens, stepped exactly; one fewer refused by a minor",
+                "P ≤ 2, N ≤ 3, H ≤ 3",
+                0.5,
             ),
             part="rank limit and witness",
         ),
@@ -352,21 +245,44 @@ CLAIM = Claim(
             ),
             part="clock",
         ),
+        Check("scale and sign of a token", prove_clock, part="softplus clock"),
+        Check("softplus tokens", measure_softplus, part="softplus clock"),
         Check(
             "dependent rows",
             exact_check(
-                check_dependent, dependent_targets, "W_B = T W_x: semidefinite condition, both sides verified", "P, N ≤ 3", 0.5
+                check_dependent,
+                dependent_targets,
+                "one decay value, any rows: exact tokens of least number, or a functional and its face",
+                "D ≤ 4, P, N, H ≤ 2",
+                0.5,
             ),
             part="dependent rows",
         ),
+        Check(
+            "every state",
+            exact_check(
+                check_every_state,
+                lambda: st.one_of(dependent_targets(), targets(groups(1))),
+                "dependent rows leave out an explicit state, independent rows none",
+                "D ≤ 5, P, N ≤ 3",
+                0.5,
+            ),
+            part="dependent rows",
+        ),
+        Check(
+            "functions",
+            exact_check(check_function, readings, "outputs depend on h_0 W_C only and determine it", "P ≤ 2, N ≤ 3, H ≤ 2", 0.25),
+            part="functions",
+        ),
         Check("dimensions", certify_dimensions, part="rank limit and witness"),
+        Check("d_inner = 2·d_model", certify_wide_blocks, part="wide blocks"),
         Check("released shapes", released_shapes, part=None),
     ),
     assumptions=ASSUMPTIONS,
     readme="prefix_statemamba2",
     not_claimed=(
-        "Real blocks have d_inner = 2·d_model > d_model, so their rows are dependent: the rank limit holds, the converse does "
-        "not follow, and counting dimensions asks for at least 2N tokens. Partly dependent rows are decided by span and rank "
-        "only."
+        "Several decay values with dependent rows: span, rank, each decay value, and S6 where W_B = T W_x; otherwise open. "
+        "Several heads whose softplus clocks share rows with W_x and W_B. Tokens before the convolution or the activation. "
+        "Released blocks have d_inner = 2·d_model: one head alone can have independent rows, all heads together cannot."
     ),
 )

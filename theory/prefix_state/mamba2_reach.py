@@ -5,8 +5,8 @@ One head with a constant clock (γ = exp(dt A)): after M tokens
     h = Σ_m γ^m dt (W_x u_m)(W_B u_m)ᵀ,        m tokens after u_m,
 
 a sum of M matrices of rank one. Where the rows of [W_x; W_B] are independent, (W_x u, W_B u) is any pair (x, B), so every matrix
-of rank ≤ M is reached. Heads that share W_B receive x_1 Bᵀ, …, x_H Bᵀ from one token: the stacked (PH)×N
-matrix obeys the same rule.
+of rank ≤ M is reached; where they are not, rows common to W_x and W_B carry squares, which keep their sign. Heads that share W_B
+receive x_1 Bᵀ, …, x_H Bᵀ from one token: the stacked (PH)×N matrix obeys the same rules.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from theory.core.scalars import Array, as_array
 from theory.core.selective import SelectiveSSM
 from theory.core.ssd import Mamba2Group, Mamba2Head
 
+from .mamba2_completion import complete
 from .reach import Reach
 from .selective_reach import reachable_selective
 
@@ -68,37 +69,67 @@ def independent_rows(system: Mamba2Head | Mamba2Group) -> bool:
 
 
 def minimal_prefix_length_mamba2(system: Mamba2Head | Mamba2Group) -> float:
-    r"""The least M for which prefixes reach every state: min(P·H, N) with independent rows of [W_x; W_B].
+    r"""The least M for which prefixes of length M reach every state.
 
-    With dependent rows some states may be out of reach; then this raises InvalidInput and :func:`reachable_mamba2` decides
-    state by state.
+    min(P·H, N) where the rows of [W_x; W_B] are independent; ``math.inf`` where they are dependent and all heads have one
+    decay value (some state is then out of reach of every prefix).
+
+    Raises InvalidInput for a clock that depends on the token, and for dependent rows with several decay values, where the
+    length depends on the state: :func:`reachable_mamba2` decides state by state.
     """
     heads = heads_of(system)
-    if not independent_rows(system):
-        raise InvalidInput("the rows of [W_x; W_B] are dependent: the length depends on the state; use reachable(system, h0)")
-    return float(min(sum(head.head_dim for head in heads), heads[0].n_states))
+    if any(head.dt is None for head in heads):
+        raise InvalidInput("the least length is known for a constant clock (dt independent of the token); this head's is not")
+    if independent_rows(system):
+        return float(min(sum(head.head_dim for head in heads), heads[0].n_states))
+    if len({head.decay for head in heads}) == 1:
+        return math.inf
+    raise InvalidInput("the rows of [W_x; W_B] are dependent: the length depends on the state; use reachable(system, h0)")
+
+
+def unreachable_state(system: Mamba2Head | Mamba2Group) -> Array | None:
+    """A state that no prefix reaches where the rows of [W_x; W_B] are dependent and all heads have one decay value, else None.
+
+    A dependence pᵀX + qᵀW_B = 0 (X = dt W_x, heads stacked) makes pᵀhq = −Σ γ^m (pᵀX u_m)² ≤ 0, so h = p qᵀ is out of reach; with
+    q = 0 (p = 0) every column (row) of h is orthogonal to p (q), and h = p e_1ᵀ (e_1 qᵀ) is.
+
+    Raises InvalidInput for a clock that depends on the token or several decay values.
+    """
+    heads = heads_of(system)
+    if any(head.dt is None for head in heads) or len({head.decay for head in heads}) > 1:
+        raise InvalidInput("unreachable_state needs constant clocks with one decay value; these heads have others")
+    x = np.concatenate([head.dt * head.W_x for head in heads])
+    null = linalg.nullspace(np.concatenate([x, heads[0].W_B]).T)
+    if not null:
+        return None
+    p, q = null[0][: len(x)], null[0][len(x) :]
+    if all(v == 0 for v in p):
+        p = np.array([Fraction(int(i == 0)) for i in range(len(p))], dtype=object)
+    if all(v == 0 for v in q):
+        q = np.array([Fraction(int(i == 0)) for i in range(len(q))], dtype=object)
+    return np.asarray(np.outer(p, q).reshape(system.zero_state().shape))
 
 
 def reachable_mamba2(system: Mamba2Head | Mamba2Group, h0: Any, *, max_length: int | None = None) -> Reach:
     """Decide whether a prefix drives a head, or the heads of a group jointly, from zero to ``h0``.
 
-    Decided completely where the rows of [W_x; W_B] are independent (least length = rank of h0), and for one head whose W_B is a
-    function of W_x or the other way round (a semidefinite condition). Otherwise a linear obstruction, or ``open``. ``max_length``
-    bounds the number of tokens: a state of larger rank is then an obstruction without ℓ, since matrices of bounded rank are no
-    cone (``reason`` names the nonzero minor).
+    Decided completely where the rows of [W_x; W_B] are independent, and where all heads have one decay value (one head
+    included), whatever the projections: see :mod:`theory.prefix_state.mamba2_completion`. In both cases the least length is
+    rank(h0). Several decay values with dependent rows: an obstruction from the span or from one decay value, a witness where
+    W_B is a function of independent W_x (then it is S6), otherwise ``open``. ``max_length`` bounds the number of tokens: a
+    state of larger rank is then an obstruction without ℓ, since matrices of bounded rank are no cone (``reason`` names the
+    nonzero minor). For a clock that depends on the token only this rank obstruction is decided.
 
     Parameters
     ----------
     system:
-        Constant clock; exact, or float64 (taken at its binary values).
+        Exact, or float64 with a constant clock (taken at its binary values).
     h0:
         (P, N) for a head, (H, P, N) for a group.
 
-    Raises InvalidInput for another system, a clock that depends on the token, or a wrong shape.
+    Raises InvalidInput for another system, a wrong shape, or max_length < 1.
     """
     heads = heads_of(system)
-    if any(head.dt is None for head in heads):
-        raise InvalidInput("reachability is decided for a constant clock (dt independent of the token); this head's is not")
     h = system.state(h0)
     h = _binary(h) if system.kind == "float64" else h
     stacked = h.reshape(-1, heads[0].n_states)
@@ -108,15 +139,15 @@ def reachable_mamba2(system: Mamba2Head | Mamba2Group, h0: Any, *, max_length: i
         return Reach("witness", LEVEL, prefix=[], tokens=[], reason="the zero state needs no token", length=0, norm=0.0)
     if limit is not None and need > limit:
         return Reach("obstruction", LEVEL, reason=f"{limit} token(s) leave rank ≤ {limit}; {_minor(stacked, limit + 1)}")
+    if any(head.dt is None for head in heads):
+        return Reach("open", LEVEL, reason="the clock depends on the token; only the rank is decided for such heads")
     if independent_rows(system):
         return _factorise(heads, stacked)
     span = _linear_obstruction(heads, stacked)
     if span is not None:
         ell, value = span
         return Reach("obstruction", LEVEL, ell=ell.reshape(h.shape), value=value, reason="outside the span of all W_x S W_Bᵀ")
-    if len(heads) == 1:
-        return _one_head(heads[0], h, limit)
-    return Reach("open", LEVEL, reason="dependent projection rows in several heads: only span and rank are decided")
+    return _by_decay(heads, stacked, h.shape, limit)
 
 
 def _minor(matrix: Array, size: int) -> str:
@@ -143,16 +174,8 @@ def _factorise(heads: Sequence[Mamba2Head], stacked: Array) -> Reach:
         u = linalg.solve(rows, np.concatenate([x, reduced[k, :]]))
         assert u is not None
         tokens.append(u)
-    norm = math.sqrt(sum(float(v) ** 2 for u in tokens for v in u))
-    return Reach(
-        "witness",
-        LEVEL,
-        prefix=[list(u) for u in tokens],
-        tokens=[(length - 1 - k, u, Fraction(1)) for k, u in enumerate(tokens)],
-        reason=f"independent projection rows: one token for each of the {length} rank-one terms",
-        length=length,
-        norm=norm,
-    )
+    reason = f"independent projection rows: one token for each of the {length} rank-one terms"
+    return _witness(heads[0].d_input, [(length - 1 - k, u, Fraction(1)) for k, u in enumerate(tokens)], reason)
 
 
 def symmetric_basis(size: int) -> list[Array]:
@@ -179,49 +202,63 @@ def _linear_obstruction(heads: Sequence[Mamba2Head], stacked: Array) -> tuple[Ar
     return None if ell is None else (ell, sum((x * y for x, y in zip(ell, stacked.ravel(), strict=True)), Fraction(0)))
 
 
-def _one_head(head: Mamba2Head, h: Array, limit: int | None) -> Reach:
-    """One head with W_B = T W_x (or W_x = T W_B): x = W_x u is a free token of an S6 module with one decay value."""
-    for transposed in (False, True):
-        base, other = (head.W_B, head.W_x) if transposed else (head.W_x, head.W_B)
-        state = h.T if transposed else h
-        if linalg.rank(base) < len(base):
-            continue
-        t = _left_factor(other, base)
-        if t is None:
-            continue
-        p, n = len(base), len(other)
-        assert head.decay is not None
-        assert head.dt is not None
-        equivalent = SelectiveSSM(t, dt=[head.dt] * p, decay=[[head.decay] * n for _ in range(p)])
-        found = reachable_selective(equivalent, state)
-        return _lifted(head, base, found, transposed, limit)
-    return Reach("open", LEVEL, reason="W_x and W_B overlap in part: only span and rank are decided")
+def _by_decay(heads: Sequence[Mamba2Head], stacked: Array, shape: tuple[int, ...], limit: int | None) -> Reach:
+    """Heads of one decay value are one head (dt goes into W_x); a class of them that fails obstructs the group."""
+    owner = [head for head in heads for _ in range(head.head_dim)]  # of each stacked row
+    scaled = np.concatenate([head.dt * head.W_x for head in heads])
+    decays = sorted({head.decay for head in heads})  # type: ignore[type-var]
+    for value in decays:
+        assert value is not None
+        rows = np.array([head.decay == value for head in owner])
+        found = complete(scaled[rows], heads[0].W_B, value, stacked[rows])
+        if found.ell is not None:
+            ell = 0 * stacked
+            ell[rows] = found.ell
+            where = "" if len(decays) == 1 else f"heads with decay {value}: "
+            verdict: Any = "obstruction" if found.value < 0 else "boundary"
+            return Reach(verdict, LEVEL, ell=ell.reshape(shape), value=found.value, reason=where + found.reason)
+        if len(decays) == 1:
+            assert found.tokens is not None
+            return _witness(heads[0].d_input, found.tokens, found.reason)
+    return _as_selective(heads, stacked, shape, limit)
 
 
-def _left_factor(other: Array, base: Array) -> Array | None:
-    """T with T base = other, or None."""
-    rows = [linalg.solve(base.T, row) for row in other]
-    return None if any(r is None for r in rows) else np.array(rows, dtype=object)
-
-
-def _lifted(head: Mamba2Head, base: Array, found: Reach, transposed: bool, limit: int | None) -> Reach:
-    """The answer about x = W u, in terms of u."""
-    ell = None if found.ell is None else (found.ell.T if transposed else found.ell)
-    name = "W_x" if transposed else "W_B"
-    reason = f"{name} is a function of the other projection, so this is S6 with one decay value: {found.reason}"
+def _as_selective(heads: Sequence[Mamba2Head], stacked: Array, shape: tuple[int, ...], limit: int | None) -> Reach:
+    """Several decays, W_B = T W_x with independent rows of W_x: x = W_x u is a free token of an S6 module."""
+    w_x = np.concatenate([head.W_x for head in heads])
+    t = [linalg.solve(w_x.T, row) for row in heads[0].W_B]
+    if linalg.rank(w_x) < len(w_x) or any(row is None for row in t):
+        return Reach("open", LEVEL, reason="several decays and dependent rows: only span, rank and each decay are decided")
+    p, n = heads[0].head_dim, heads[0].n_states
+    dt = [head.dt for head in heads for _ in range(p)]
+    decay = [[head.decay] * n for head in heads for _ in range(p)]
+    selective = SelectiveSSM(np.array(t, dtype=object), dt=dt, decay=decay)
+    found = reachable_selective(selective, stacked, **({} if limit is None else {"max_length": limit}))
+    reason = f"W_B is a function of W_x, so this is S6: {found.reason}"
     if found.verdict != "witness":
-        return Reach(found.verdict, LEVEL, ell=ell, value=found.value, reason=reason)
+        return Reach(found.verdict, LEVEL, ell=_shaped(found.ell, shape), value=found.value, reason=reason)
     assert found.tokens is not None
     assert found.length is not None
     if limit is not None and found.length > limit:
         return Reach("open", LEVEL, reason=f"a prefix of {found.length} tokens exists, none of ≤ {limit} was found")
     lifted = []
-    for slot, direction, squared in found.tokens:
-        u = linalg.solve(base, list(direction))
+    for slot, x, squared in found.tokens:
+        u = linalg.solve(w_x, list(x))
         assert u is not None
         lifted.append((slot, u, squared))
-    prefix: list[list[float]] = [[0.0] * head.d_input for _ in range(found.length)]
-    for slot, u, squared in lifted:
-        prefix[found.length - 1 - slot] = [math.sqrt(squared) * float(v) for v in u]
-    norm = math.sqrt(sum(v * v for token in prefix for v in token))
-    return Reach("witness", LEVEL, prefix=prefix, tokens=lifted, reason=reason, length=found.length, norm=norm)
+    return _witness(heads[0].d_input, lifted, reason)
+
+
+def _shaped(ell: Array | None, shape: tuple[int, ...]) -> Array | None:
+    return None if ell is None else ell.reshape(shape)
+
+
+def _witness(d_input: int, tokens: Sequence[tuple[int, Array, Fraction]], reason: str) -> Reach:
+    """Exact prefix where every length is rational, floats beside the exact ``tokens`` otherwise."""
+    length = max(slot for slot, _, _ in tokens) + 1
+    exact = all(squared == 1 for _, _, squared in tokens)
+    prefix: list[list[Any]] = [[Fraction(0) if exact else 0.0] * d_input for _ in range(length)]
+    for slot, u, squared in tokens:
+        prefix[length - 1 - slot] = list(u) if exact else [math.sqrt(squared) * float(v) for v in u]
+    norm = math.sqrt(sum(float(v) ** 2 for token in prefix for v in token))
+    return Reach("witness", LEVEL, prefix=prefix, tokens=list(tokens), reason=reason, length=length, norm=norm)
