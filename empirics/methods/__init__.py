@@ -2,6 +2,7 @@
 
 from .additional_scan import AdditionalScan
 from .base import Handle, MethodConfig, apply, count_trainable, load, method_config, method_names
+from .compile import compile_prefix
 from .combined import Combined, SDTLoRA
 from .dora import DoRA
 from .in_place import BitFit, Full
@@ -32,6 +33,7 @@ __all__ = [
     "Selection",
     "StateOffset",
     "apply",
+    "compile_prefix",
     "count_trainable",
     "load",
     "load_peft",

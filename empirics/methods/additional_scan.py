@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..models.hooks import ExtraStates, MixerHook
 from .base import Attachment, MethodConfig, register
-from .geometry import find_mixers, state_dtype
+from .geometry import find_mixers, geometry, real_dtype
 from .prompt import require_count
 
 
@@ -33,8 +33,8 @@ class AdditionalScan(MethodConfig):
 
         h^x_t = exp(dt_t A^x) h^x_{t-1} + dt_t u_t (W_B u_t),   y_t += (W_C u_t)·h^x_t
 
-    W_C = 0 at the start, so the base model's output is unchanged; A^x starts S4D-real, -1, -2, ..., -Nx (Mamba-2: -1 for every
-    head) and W_B uniform in ±1/√D, as a linear layer.
+    W_C = 0 at the start, so the base model's output is unchanged; A^x starts S4D-real, -1, -2, ..., -Nx (Mamba-2: with
+    the head's own decay) and W_B uniform in ±1/√D, as a linear layer.
 
     Attributes
     ----------
@@ -59,10 +59,11 @@ class AdditionalScan(MethodConfig):
         require_count("states", self.states)
 
     def attach(self, to: Attachment) -> None:
-        for name, mixer, sizes in find_mixers(to.model, self.layers):
-            dtype, width = state_dtype(mixer), sizes.d_inner
+        for name, mixer in find_mixers(to.model, self.layers):
+            sizes, dtype = geometry(mixer), real_dtype(mixer)
+            width = sizes.d_inner
             if sizes.kind == "mamba2":
-                A_log = torch.zeros(sizes.heads, dtype=dtype)
+                A_log = cast(Tensor, mixer.A_log).detach().to("cpu", dtype, copy=True)
             else:
                 A_log = torch.arange(1, self.states + 1, dtype=dtype).log().repeat(width, 1)
             W_B = (2 * torch.rand(self.states, width, generator=to.generator, dtype=torch.float64) - 1) / math.sqrt(width)

@@ -9,9 +9,10 @@ from torch import Tensor, nn, zeros
 
 from ..errors import InvalidInput
 from ..models.hooks import MixerHook
+from ..models.mixer import Mixer
 from ..models.state import MixerState
 from .base import Attachment, MethodConfig, register
-from .geometry import find_mixers, state_dtype
+from .geometry import find_mixers, real_dtype
 
 
 class InitialStateHook(MixerHook):
@@ -53,9 +54,17 @@ class InitialState(MethodConfig):
     layers: tuple[int, ...] | None = None
 
     def attach(self, to: Attachment) -> None:
-        for name, mixer, sizes in find_mixers(to.model, self.layers):
-            dtype = state_dtype(mixer)
-            if self.conv and 0 in sizes.window_shape:
+        for name, mixer in find_mixers(to.model, self.layers):
+            window, _ = mixer.state_shapes()
+            if self.conv and (window is None or 0 in window):
                 raise InvalidInput(f"{name} has no convolution window; use conv=False")
-            window = zeros(sizes.window_shape, dtype=dtype) if self.conv else None
-            to.hook(name, InitialStateHook(zeros(sizes.state_shape, dtype=dtype), window))
+            conv = zeros(window, dtype=real_dtype(mixer)) if self.conv and window is not None else None
+            to.hook(name, InitialStateHook(zero_state(mixer), conv))
+
+
+def zero_state(mixer: Mixer) -> Tensor:
+    """A zero state of one sequence, in the dtype of the scan's state (complex for S4)."""
+    state = mixer.new_state(1).ssm
+    if state is None:
+        raise InvalidInput(f"{type(mixer).__name__} has no recurrent state")
+    return zeros(state.shape[1:], dtype=state.dtype)

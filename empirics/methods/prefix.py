@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import InvalidInput
 from ..models.hooks import MixerHook
 from .base import Attachment, MethodConfig, register
-from .geometry import find_mixers, state_dtype
+from .geometry import find_mixers, real_dtype
 from .prompt import require_count
 
 
@@ -60,10 +60,9 @@ class Prefix(MethodConfig):
         require_std(self.std)
 
     def attach(self, to: Attachment) -> None:
-        for name, mixer, sizes in find_mixers(to.model, self.layers):
-            dtype = state_dtype(mixer)
-            start = torch.randn(self.tokens, sizes.d_model, generator=to.generator, dtype=torch.float64) * self.std
-            to.hook(name, PrefixHook(start.to(dtype)))
+        for name, mixer in find_mixers(to.model, self.layers):
+            start = torch.randn(self.tokens, mixer.d_model, generator=to.generator, dtype=torch.float64) * self.std
+            to.hook(name, PrefixHook(start.to(real_dtype(mixer))))
 
 
 def require_std(value: float) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
 from .base import Handle, apply, evaluating
-from .geometry import Geometry, find_mixers
+from .geometry import Geometry, find_mixers, geometry
 from .in_place import Full
 from .selection import Scores, Selection, how_many
 
@@ -222,11 +222,11 @@ def _ablation(
 
 
 def _selective(model: nn.Module) -> list[tuple[str, nn.Module, Geometry]]:
-    return find_mixers(model)
+    return [(name, mixer, geometry(mixer)) for name, mixer in find_mixers(model)]
 
 
 def _shape(sizes: Geometry) -> tuple[int, int]:
-    return (sizes.heads if sizes.kind == "mamba2" else sizes.d_inner), sizes.d_state
+    return sizes.channels, sizes.d_state
 
 
 def _decay(mixer: nn.Module) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
 from .base import Attachment, MethodConfig, adapter_dtype, register
-from .geometry import Geometry, find_mixers
+from .geometry import Geometry, find_mixers, geometry
 from .selection import Pair, Selection
 
 Projection = Literal["columns", "entries", "none"]
@@ -86,12 +86,12 @@ class SDT(MethodConfig):
         return super().from_json(options)
 
     def attach(self, to: Attachment) -> None:
-        mixers = {name: sizes for name, _, sizes in find_mixers(to.model)}
+        mixers = dict(find_mixers(to.model))
         own = {t.name: t for t in to.tensors()}
         for name, pairs in self.selection.layers:
             if name not in mixers:
                 raise UnknownName("mixer", name, mixers)
-            for tensor, entries in chosen_entries(mixers[name], pairs, self.projection, name).items():
+            for tensor, entries in chosen_entries(geometry(mixers[name]), pairs, self.projection, name).items():
                 base = own[f"{name}.{tensor}"]
                 to.parametrize(base, SparseUpdate(base.parameter, entries))
 
@@ -104,10 +104,11 @@ def chosen_entries(sizes: Geometry, pairs: tuple[Pair, ...], projection: Project
     InvalidInput
         A pair lies outside of the mixer.
     """
-    channels = sizes.heads if sizes.kind == "mamba2" else sizes.d_inner
     for pair in pairs:
-        if pair[0] >= channels or pair[1] >= sizes.d_state:
-            raise InvalidInput(f"selection of {where} holds {pair}, but it has {channels} channels and {sizes.d_state} states")
+        if pair[0] >= sizes.channels or pair[1] >= sizes.d_state:
+            raise InvalidInput(
+                f"selection of {where} holds {pair}, but it has {sizes.channels} channels and {sizes.d_state} states"
+            )
     d, n = torch.tensor(pairs, dtype=torch.int64).unbind(1)
     if sizes.kind == "mamba2":
         chosen = {"A_log": d.unique()}
@@ -117,8 +118,6 @@ def chosen_entries(sizes: Geometry, pairs: tuple[Pair, ...], projection: Project
             rows = torch.cat([rows_B, rows_B + sizes.groups * sizes.d_state])
             chosen["in_proj.weight"] = (rows[:, None] * sizes.d_model + torch.arange(sizes.d_model)).reshape(-1)
         return chosen
-    if sizes.kind != "mamba1":
-        raise InvalidInput(f"{where} is a {sizes.kind} mixer, which sdt does not know")
     chosen = {"A_log": d * sizes.d_state + n}
     if projection != "none":
         if projection == "columns":

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn, zeros
+from torch import Tensor, nn
 
 from ..models.hooks import MixerHook
 from .base import Attachment, MethodConfig, register
-from .geometry import find_mixers, state_dtype
+from .geometry import find_mixers
+from .initial_state import zero_state
 
 
 class StateOffsetHook(MixerHook):
@@ -47,5 +48,5 @@ class StateOffset(MethodConfig):
     layers: tuple[int, ...] | None = None
 
     def attach(self, to: Attachment) -> None:
-        for name, mixer, sizes in find_mixers(to.model, self.layers):
-            to.hook(name, StateOffsetHook(zeros(sizes.state_shape, dtype=state_dtype(mixer))))
+        for name, mixer in find_mixers(to.model, self.layers):
+            to.hook(name, StateOffsetHook(zero_state(mixer)))

@@ -1,0 +1,53 @@
+"""A trained prefix or prompt compiled into what it leaves behind: each mixer's convolution window and state.
+
+A mixer that has read M tokens remembers them through its state h_M and the last K-1 inputs of its convolution, and through
+nothing else. An initial state with these values gives the same outputs on every continuation, with no tokens to process.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+
+from ..errors import InvalidInput
+from ..models.lm import MambaLM
+from .base import Handle, apply, evaluating
+from .geometry import find_mixers
+from .initial_state import InitialState
+from .prefix import Prefix
+from .prompt import Prompt
+
+
+def compile_prefix(handle: Handle) -> Handle:
+    """Replace the prefix or prompt on a model by the initial state that does the same; returns the new handle.
+
+    With M < K-1 tokens the window keeps zeros before them, as the convolution itself does. The outputs agree up to rounding:
+    the window is exact, the state is that which the model's own scan computes.
+
+    Raises
+    ------
+    InvalidInput
+        The handle is neither a prefix nor a prompt, or is no longer on the model.
+    """
+    config, model = handle.config, handle.model
+    if not isinstance(config, Prefix | Prompt):
+        raise InvalidInput(f"{config.name} holds no tokens to compile; compile_prefix takes a prefix or a prompt handle")
+    layers = None if isinstance(config, Prompt) else config.layers
+    mixers = find_mixers(model, layers)
+    with torch.no_grad(), evaluating(model):
+        if isinstance(config, Prompt):  # a prompt runs through the whole model
+            after = cast(MambaLM, model).new_states(1)
+        else:
+            after = [mixer.new_state(1) for _, mixer in mixers]
+    states = {name: state for (name, _), state in zip(mixers, after, strict=True)}
+    windows = [state.conv is not None and state.conv.shape[-1] > 0 for state in states.values()]
+    handle.remove()
+    compiled = apply(model, InitialState(conv=all(windows), layers=layers))
+    values = {}
+    for name, state in states.items():
+        for kind, value in (("ssm", state.ssm), ("conv", state.conv if all(windows) else None)):
+            if value is not None:
+                values[f"{name}.{kind}"] = value[0]
+    compiled.set_values(values)
+    return compiled
