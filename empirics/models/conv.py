@@ -1,0 +1,61 @@
+"""The causal depthwise convolution in front of the scan, with its window of past inputs."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def causal_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, window: Tensor | None = None, stock: bool = False
+) -> tuple[Tensor, Tensor]:
+    """silu(bias + Σ_k weight[:, k] x_{t-K+1+k}) and the last K-1 inputs.
+
+    Parameters
+    ----------
+    x:
+        (B, D, L).
+    weight, bias:
+        (D, 1, K), as in ``nn.Conv1d(D, D, K, groups=D)``, and (D,).
+    window:
+        The K-1 inputs before x_1, oldest first, (B, D, K-1); zeros where left out.
+    stock:
+        Whether to use causal-conv1d's CUDA kernel where it is installed and fits.
+
+    Returns
+    -------
+    (B, D, L) and the next window (B, D, K-1), both of x's dtype.
+    """
+    width = weight.shape[-1]
+    taps = weight.squeeze(1).to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
+    past = x.new_zeros(*x.shape[:2], width - 1) if window is None else window.to(x.dtype)
+    extended = torch.cat([past, x], dim=-1)
+    # A copy: a view would keep the whole sequence alive.
+    last = extended[..., extended.shape[-1] - width + 1 :].clone()
+    kernel = _stock_kernel() if stock and x.is_cuda and 2 <= width <= 4 and x.dtype != torch.float64 else None
+    if kernel is not None:
+        if window is None:
+            return kernel(x, taps, bias, activation="silu"), last
+        return kernel(extended, taps, bias, activation="silu")[..., width - 1 :], last
+    return F.silu(F.conv1d(extended, taps[:, None], bias, groups=x.shape[1])), last
+
+
+def causal_conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, window: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of :func:`causal_conv`: x (B, D), window (B, D, K-1); returns (B, D) and the next window."""
+    extended = torch.cat([window.to(x.dtype), x[..., None]], dim=-1)
+    out = (extended * weight.squeeze(1).to(x.dtype)).sum(-1)
+    return F.silu(out if bias is None else out + bias.to(x.dtype)), extended[..., 1:]
+
+
+@cache
+def _stock_kernel() -> Any:
+    try:
+        from causal_conv1d import causal_conv1d_fn
+    except ImportError:
+        return None
+    return causal_conv1d_fn

@@ -1,0 +1,202 @@
+"""What the mixers share: how a sequence starts (hooks, explicit states) and how it ends (the state it leaves)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InvalidInput
+from ..kernels.capability import Op, require_built
+from .hooks import ExtraStates, MixerHook
+from .norm import widen
+from .state import MixerState
+
+
+def linear(x: Tensor, module: nn.Linear) -> Tensor:
+    """The linear layer in x's dtype. Reads ``module.weight``, so a parametrisation of it always takes effect."""
+    bias = module.bias
+    return F.linear(x, module.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+
+class Mixer(nn.Module, ABC):
+    """A block's sequence map (B, L, d_model) -> (B, L, d_model) with a recurrent state.
+
+    Attributes
+    ----------
+    hook:
+        What a state method changes (:class:`~.hooks.MixerHook`), ``None`` for nothing. Attach with ``mixer.hook = hook``.
+    scan:
+        Name of the scan; change it with :meth:`set_scan`.
+    """
+
+    op: ClassVar[Op]
+    hook: MixerHook | None
+    scan: str
+
+    def __init__(self, d_model: int, scan: str):
+        super().__init__()
+        self.d_model = d_model
+        self.hook = None
+        self.set_scan(scan)
+
+    def set_scan(self, scan: str) -> None:
+        """Choose the scan by name.
+
+        Raises
+        ------
+        UnknownName, UnsupportedScan
+            No such scan, or not built yet.
+        """
+        require_built(self.op, scan)
+        self.scan = scan
+
+    def forward(
+        self, hidden: Tensor, state: MixerState | None = None, return_state: bool = False
+    ) -> Tensor | tuple[Tensor, MixerState]:
+        """Map a sequence.
+
+        Parameters
+        ----------
+        hidden:
+            (B, L, d_model).
+        state:
+            The state to continue from. ``None`` starts a sequence: the hook's initial state and prefix are then applied.
+
+        Returns
+        -------
+        (B, L, d_model) and, with ``return_state``, the state after the last token.
+
+        Raises
+        ------
+        InvalidInput
+            Shapes do not fit, or the sequence is empty.
+        """
+        if hidden.ndim != 3 or hidden.shape[2] != self.d_model:
+            raise InvalidInput(f"hidden has shape {tuple(hidden.shape)}, expected (B, L, d_model) with d_model = {self.d_model}")
+        if 0 in hidden.shape:
+            raise InvalidInput(f"hidden has shape {tuple(hidden.shape)}: an empty sequence or batch has no output")
+        drop = 0
+        if state is None:
+            state = self._initial_state(hidden.shape[0])
+            prefix = self._prefix()
+            if prefix is not None:
+                drop = prefix.shape[0]
+                hidden = torch.cat([prefix.to(hidden.dtype).expand(hidden.shape[0], -1, -1), hidden], dim=1)
+        out, last = self._mix(hidden, self._fitted(state, hidden.shape[0]), drop, return_state)
+        return (out, last) if return_state else out
+
+    def new_state(self, batch: int) -> MixerState:
+        """The state before the first token, after the hook's initial state and prefix.
+
+        Raises
+        ------
+        InvalidInput
+            ``batch`` is no positive integer.
+        """
+        if not isinstance(batch, int) or batch < 1:
+            raise InvalidInput(f"batch is {batch!r}, expected an integer of at least 1")
+        state = self._filled(self._fitted(self._initial_state(batch), batch), batch)
+        prefix = self._prefix()
+        if prefix is None:
+            return state
+        tokens = prefix.to(self._activation_dtype()).expand(batch, -1, -1)
+        return self._mix(tokens, state, tokens.shape[1] - 1, want_state=True)[1]
+
+    @abstractmethod
+    def step(self, hidden: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
+        """One token: hidden (B, d_model) and the state before it to the output (B, d_model) and the state after it."""
+
+    @abstractmethod
+    def state_shapes(self) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+        """Shapes, without the batch, of the convolution's window (``None`` without one) and of the scan's state."""
+
+    @abstractmethod
+    def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
+        """Outputs from position ``drop`` on of a non-empty sequence that starts from ``start``, and the last state.
+
+        Without ``want_state`` the state may be left empty: a stock kernel would compute it a second time for its gradient.
+        """
+
+    @abstractmethod
+    def _extra_shape(self, extra: ExtraStates) -> tuple[int, ...]:
+        """Shape of the extra states without the batch; raises InvalidInput where the hook's tensors do not fit."""
+
+    def _activation_dtype(self) -> torch.dtype:
+        projection = self.get_submodule("out_proj")
+        assert isinstance(projection.weight, Tensor)
+        return projection.weight.dtype  # that of the model, also where an adapter's own tensors are wider
+
+    def _state_dtype(self) -> torch.dtype:
+        return widen(torch.empty(0, dtype=self._activation_dtype())).dtype
+
+    def _initial_state(self, batch: int) -> MixerState:
+        state = None if self.hook is None else self.hook.initial_state(batch)
+        if state is None:
+            return MixerState()
+        dtype = self._state_dtype()
+        cast = state.ssm if state.ssm is None or state.ssm.is_complex() else state.ssm.to(dtype)
+        return state.with_(ssm=cast)
+
+    def _prefix(self) -> Tensor | None:
+        prefix = None if self.hook is None else self.hook.prefix_tokens()
+        if prefix is not None and (prefix.ndim != 2 or prefix.shape[0] == 0 or prefix.shape[1] != self.d_model):
+            raise InvalidInput(f"the hook's prefix has shape {tuple(prefix.shape)}, expected (M >= 1, d_model = {self.d_model})")
+        return prefix
+
+    def _fitted(self, state: MixerState, batch: int) -> MixerState:
+        """The state for this batch, shapes checked."""
+        window, ssm = self.state_shapes()
+        extra = self._extra()
+        for name, value, shape in (
+            ("conv", state.conv, window),
+            ("ssm", state.ssm, ssm),
+            ("extra", state.extra, None if extra is None else self._extra_shape(extra)),
+        ):
+            if value is None:
+                continue
+            if shape is None:
+                raise InvalidInput(f"the state has {name} of shape {tuple(value.shape)}, but this mixer has none; pass None")
+            if tuple(value.shape[1:]) != shape or value.shape[0] not in (1, batch):
+                raise InvalidInput(f"the state's {name} has shape {tuple(value.shape)}, expected {(batch, *shape)}")
+        return state.expand(batch)
+
+    def _filled(self, state: MixerState, batch: int) -> MixerState:
+        """The state with zeros in place of ``None``."""
+        window, ssm = self.state_shapes()
+        extra = self._extra()
+        like = next(self.parameters())
+        if state.conv is None and window is not None:
+            state = state.with_(conv=like.new_zeros(batch, *window))
+        if state.ssm is None:
+            state = state.with_(ssm=like.new_zeros(batch, *ssm, dtype=self._state_dtype()))
+        if state.extra is None and extra is not None:
+            state = state.with_(extra=like.new_zeros(batch, *self._extra_shape(extra), dtype=self._state_dtype()))
+        return state
+
+    def _offset(self) -> Tensor | None:
+        offset = None if self.hook is None else self.hook.readout_offset()
+        if offset is not None and tuple(offset.shape) != self.state_shapes()[1]:
+            raise InvalidInput(f"the hook's readout offset has shape {tuple(offset.shape)}, expected {self.state_shapes()[1]}")
+        return offset
+
+    def _extra(self) -> ExtraStates | None:
+        return None if self.hook is None else self.hook.extra_states()
+
+    def _check_step(self, hidden: Tensor, state: MixerState) -> MixerState:
+        if hidden.ndim != 2 or hidden.shape[1] != self.d_model or hidden.shape[0] == 0:
+            raise InvalidInput(f"hidden has shape {tuple(hidden.shape)}, expected (B, d_model) with d_model = {self.d_model}")
+        return self._filled(self._fitted(state, hidden.shape[0]), hidden.shape[0])
+
+
+def check_selectors(extra: ExtraStates, width: int) -> int:
+    """Nx, once W_B and W_C are both (Nx, width); raises InvalidInput where they are not."""
+    for name, value in (("W_B", extra.W_B), ("W_C", extra.W_C)):
+        if value.ndim != 2 or value.shape[0] == 0 or value.shape[1] != width:
+            raise InvalidInput(f"the extra states' {name} has shape {tuple(value.shape)}, expected (Nx, d_inner = {width})")
+    if extra.W_B.shape != extra.W_C.shape:
+        raise InvalidInput(f"the extra states' W_B {tuple(extra.W_B.shape)} and W_C {tuple(extra.W_C.shape)} differ in shape")
+    return extra.W_B.shape[0]

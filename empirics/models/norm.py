@@ -1,0 +1,52 @@
+"""RMS norms, computed in float32 at least."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def widen(value: Tensor) -> Tensor:
+    """float32 for bfloat16 and float16, unchanged for float32 and float64."""
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + eps) · weight over the last axis, in ``weight``'s dtype."""
+
+    def __init__(self, width: int, eps: float = 1e-5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = widen(x)
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps) * widen(self.weight)).to(self.weight.dtype)
+
+
+class LayerNorm(nn.LayerNorm):
+    """The layer norm, computed in float32 at least, in ``weight``'s dtype."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.layer_norm(widen(input), self.normalized_shape, widen(self.weight), widen(self.bias), self.eps).to(
+            self.weight.dtype
+        )
+
+
+class GatedRMSNorm(nn.Module):
+    """Mamba-2's norm: norm(y · silu(z)), or norm(y) · silu(z) with ``norm_before_gate``; each group of channels by itself."""
+
+    def __init__(self, width: int, groups: int = 1, eps: float = 1e-5, norm_before_gate: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.groups, self.eps, self.norm_before_gate = groups, eps, norm_before_gate
+
+    def forward(self, y: Tensor, z: Tensor) -> Tensor:
+        """Both of shape (..., width); the result has y's dtype."""
+        gate, wide = F.silu(widen(z)), widen(y)
+        if not self.norm_before_gate:
+            wide = wide * gate
+        grouped = wide.unflatten(-1, (self.groups, -1))
+        normed = (grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + self.eps)).flatten(-2) * widen(self.weight)
+        return (normed * gate if self.norm_before_gate else normed).to(y.dtype)
