@@ -27,6 +27,10 @@ MONTE_CARLO_SIGMAS = 5.0
 # operations per entry, condition numbers up to 1e5 seen at known witnesses). It only names leads and decides nothing.
 SEARCH_MATCH = 1e-9
 
+# A selection score counts as better than a random pick below this exact tail probability, divided by the number of
+# comparisons made (Bonferroni): one false "better" in a hundred whole tables.
+SIGNIFICANCE = 0.01
+
 
 def budget(n: int, cond: float = 1.0, eps: float = EPS64) -> float:
     """Relative error budget c·n·eps·cond of a float computation with n operations per output.
