@@ -116,12 +116,12 @@ def enumerated_minimum(frozen: LTI, target: LTI) -> int:
                 a = list(frozen.a)
                 for k, v in zip(moved, new, strict=True):
                     a[k] = v
-                if _solvable(a, r, free, total):
+                if residues_can_match(a, r, free, total):
                     return size
     raise AssertionError("editing all 2N numbers always suffices")
 
 
-def _solvable(a: list[Any], r: list[Any], free: set[int], total: dict[Any, Any]) -> bool:
+def residues_can_match(a: list[Any], r: list[Any], free: set[int], total: dict[Any, Any]) -> bool:
     """Whether the free residues can make every value's sum right: a value with a free residue can, others must be."""
     if not set(total) <= set(a):
         return False
