@@ -1,0 +1,44 @@
+"""Tests marked ``gpu`` are skipped without a CUDA device; one thread each, so that runs side by side do not fight."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+HERE = Path(__file__).parent
+collect_ignore_glob = [] if HAS_TORCH else ["test_*.py"]
+
+if HAS_TORCH:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if HAS_TORCH and torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if item.get_closest_marker("gpu") and HERE in item.path.parents:
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def tiny():
+    """A tiny float64 model of either kind with lively weights: ``tiny("Mamba1")``, ``tiny("Mamba2", d_conv=3)``."""
+    from empirics.models import MambaConfig, MambaLM
+
+    def make(layer: str, dtype: torch.dtype = torch.float64, scan: str = "chunked", seed: int = 0, **options: object) -> MambaLM:
+        sizes = {"d_state": 4, "dt_rank": 2} if layer == "Mamba1" else {"d_state": 5, "headdim": 4, "ngroups": 2}
+        config = MambaConfig(8, 2, 19, {"layer": layer, **sizes, **options}, pad_vocab_size_multiple=1)
+        torch.manual_seed(seed)
+        model = MambaLM(config, scan=scan, dtype=torch.float64)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        return model.to(dtype).eval()
+
+    return make
