@@ -2,25 +2,59 @@ r"""A small Mamba-like stack on exact numbers, and where prompts, prefixes and i
 
 One block, for inputs u_t ∈ R^{d_model}:
 
-    v_t = W_in u_t,    z_t = φ(Σ_j w_j ⊙ v_{t−j}),    y_t = SSM(z)_t,    out_t = u_t + W_out y_t
+    v_t = W_in u_t,    z_t = φ(Σ_j w_j ⊙ v_{t−j}),    y_t = SSM(z)_t,    out_t = u_t + W_out (y_t ⊙ φ(W_gate u_t))
 
 with a causal convolution of width K, φ the identity, ReLU or z + z² (a polynomial stand-in for SiLU: smooth, not linear), and an
-S6 module. The state of a block is (window, h): the last K − 1 values of v, oldest first, and the module's state.
+S6 module or independent S4 channels. Without W_gate the gate is 1. The state of a block is (window, h): the last K − 1 values of
+v, oldest first, and the module's state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 
 from theory.core.errors import InvalidInput, InvalidSystem
+from theory.core.lti import LTI, channels_of
 from theory.core.scalars import Array, as_array, zeros
 from theory.core.selective import SelectiveSSM
 
 Activation = Literal["linear", "relu", "quadratic"]
+
+
+class S4Channels:
+    """D independent LTI channels with N states each, as the module of a block.
+
+    Raises InvalidSystem for no channels, channels that are not exact and real, or different numbers of states.
+    """
+
+    def __init__(self, channels: Sequence[LTI]):
+        self.channels = channels_of(channels)
+        parts = [x for c in self.channels for x in (*c.a, *c.b, *c.c, c.d)]
+        if any(c.half for c in self.channels) or not all(isinstance(x, int | Fraction) for x in parts):
+            raise InvalidSystem("a block's channels must be rational and real (no half storage): build them from Fractions")
+        if len({c.n_states for c in self.channels}) != 1:
+            raise InvalidSystem(f"channels have {[c.n_states for c in self.channels]} states; a block needs one number N")
+        self.a, self.b, self.c = (np.stack([getattr(c, name) for c in self.channels]) for name in "abc")
+        self.d = np.array([c.d for c in self.channels], dtype=object)
+
+    @property
+    def n_channels(self) -> int:
+        """D."""
+        return len(self.channels)
+
+    def zero_state(self) -> Array:
+        """h = 0, shape (D, N)."""
+        return zeros(self.a.shape, "exact")
+
+    def step(self, h: Array, z: Array) -> tuple[Array, Array]:
+        """One step: (h_t (D, N), y_t (D,))."""
+        h = self.a * h + self.b * z[:, None]  # in one array, since z may hold dual numbers
+        return h, (self.c * h).sum(axis=1) + self.d * z
 
 
 @dataclass(frozen=True)
@@ -42,28 +76,37 @@ class Block:
     taps:
         (d_inner, K), w_0 on the current token.
     ssm:
-        S6 with D = d_inner and a readout.
+        S6 with D = d_inner and a readout, or D = d_inner S4 channels.
     activation:
         φ.
+    W_gate:
+        (d_inner, d_model), or ``None`` for no gate.
 
-    Raises InvalidSystem for shapes that do not fit or an unknown activation.
+    Raises InvalidSystem for shapes that do not fit, an S6 module without W_C, or an unknown activation.
     """
 
     W_in: Any
     taps: Any
-    ssm: SelectiveSSM
+    ssm: SelectiveSSM | S4Channels
     W_out: Any
     activation: Activation = "quadratic"
+    W_gate: Any = None
 
     def __post_init__(self) -> None:
         for name, ndim in (("W_in", 2), ("taps", 2), ("W_out", 2)):
             object.__setattr__(self, name, as_array(getattr(self, name), "exact", name, ndim=ndim))
         d = self.ssm.n_channels
+        if isinstance(self.ssm, SelectiveSSM) and self.ssm.W_C is None:
+            raise InvalidSystem("the block's S6 module has no readout; build it with W_C")
         if self.W_in.shape[0] != d or self.taps.shape[0] != d or self.W_out.shape != self.W_in.shape[::-1]:
             raise InvalidSystem(
                 f"W_in {self.W_in.shape}, taps {self.taps.shape} and W_out {self.W_out.shape} must be (d_inner, d_model), "
                 f"(d_inner, K) and (d_model, d_inner) with d_inner = {d}"
             )
+        if self.W_gate is not None:
+            object.__setattr__(self, "W_gate", as_array(self.W_gate, "exact", "W_gate", ndim=2))
+            if self.W_gate.shape != self.W_in.shape:
+                raise InvalidSystem(f"W_gate has shape {self.W_gate.shape}, expected (d_inner, d_model) = {self.W_in.shape}")
         if self.activation not in ("linear", "relu", "quadratic"):
             raise InvalidSystem(f"unknown activation {self.activation!r}; choose linear, relu or quadratic")
 
@@ -95,6 +138,8 @@ class Block:
             total = total + self.taps[:, j] * recent[-1 - j]
         z = self.activate(total)
         h, y = self.ssm.step(state.h, z)
+        if self.W_gate is not None:
+            y = y * self.activate(self.W_gate @ u)
         window = np.array(recent[1:], dtype=object).reshape(self.width - 1, -1) if self.width > 1 else state.window
         return BlockState(window, h), u + self.W_out @ y, z
 
