@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from .errors import MissingPackage
 
 if TYPE_CHECKING:
-    from .kernels import selective_scan, ssd_scan
+    from .kernels.dispatch import selective_scan, ssd_scan
     from .models import ExtraStates, MambaConfig, MambaLM, MixerHook, MixerState, PromptHook, load_model, save_model
 
 _HOME = {
-    "selective_scan": "kernels",
-    "ssd_scan": "kernels",
+    "selective_scan": "kernels.dispatch",
+    "ssd_scan": "kernels.dispatch",
     **dict.fromkeys(
         ("ExtraStates", "MambaConfig", "MambaLM", "MixerHook", "MixerState", "PromptHook", "load_model", "save_model"),
         "models",

@@ -1,6 +1,9 @@
-"""The scans: one folder per operation, each with its derivation, and a table of what each implementation can do."""
+"""The scans: one folder per operation, each with its derivation, and a table of what each implementation can do.
+
+``empirics.selective_scan`` and ``empirics.ssd_scan`` (from :mod:`.dispatch`) call them by name. They are not exported here, where
+``selective_scan`` is the folder.
+"""
 
 from .capability import TABLE, Capability, capability, scan_names
-from .dispatch import selective_scan, ssd_scan
 
-__all__ = ["TABLE", "Capability", "capability", "scan_names", "selective_scan", "ssd_scan"]
+__all__ = ["TABLE", "Capability", "capability", "scan_names"]

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput
-from ..kernels import selective_scan
 from ..kernels.capability import Op
+from ..kernels.dispatch import selective_scan
 from ..oracle.selective_scan import SOFTPLUS_LINEAR_ABOVE
 from .config import Mamba1Config, MixerConfig
 from .conv import causal_conv, causal_conv_step

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput
-from ..kernels import ssd_scan
 from ..kernels.capability import Op
+from ..kernels.dispatch import ssd_scan
 from ..oracle.selective_scan import SOFTPLUS_LINEAR_ABOVE
 from .config import Mamba2Config
 from .conv import causal_conv, causal_conv_step
