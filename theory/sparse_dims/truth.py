@@ -2,7 +2,7 @@ r"""Which states have to change: the states that every optimal assignment touche
 
 ``true_dimensions(frozen, target)`` is what a selection score is measured against. A state is touched if its mode or its
 residue changes in an optimal assignment (:func:`.adjustment.minimal_adjustment`). Two optimal assignments may touch different
-states; then precision and recall have no reference and the truth is undefined, which two forced assignments per state decide:
+states; then precision and recall have no reference and the truth is undefined. One forced assignment per state decides:
 
     n is touched in all of them  ⟺  forbidding its edits costs more;   in none  ⟺  forcing one does.
 
