@@ -1,9 +1,21 @@
-"""Fine-tuning methods, one definition each: a frozen configuration and ``apply(model, config) -> Handle``."""
+"""Fine-tuning methods, one definition each: a frozen configuration and ``apply(model, config) -> Handle``.
+
+    lora, dora              low-rank updates of named matrices                          merge
+    bitfit, full            biases, or any named tensors, in place                      merge
+    sdt                     chosen states of chosen channels, as compact vectors        merge
+    sdt_lora, combined      SDT with LoRA; any methods that do not collide              merge where all parts do
+    prompt, prefix          tokens at the embedding, or at every mixer's input          compile_prefix
+    initial_state           h_0, and the convolution's window with ``conv``
+    state_offset            h' in y_t = C_t·(h_t + h') + D u_t
+    additional_scan         extra states with their own decays and selectors
+
+Every method but prompt and prefix starts at the base model, bit for bit.
+"""
 
 from .additional_scan import AdditionalScan
 from .base import Handle, MethodConfig, apply, count_trainable, load, method_config, method_names
-from .compile import compile_prefix
 from .combined import Combined, SDTLoRA
+from .compile import compile_prefix
 from .dora import DoRA
 from .in_place import BitFit, Full
 from .initial_state import InitialState

@@ -118,7 +118,8 @@ class Attachment:
 
     def tensors(self, targets: Iterable[str] | None = None) -> list[NamedTensor]:
         """The model's own tensors, or those of them that the targets select (errors as :func:`.targets.find_tensors`)."""
-        own = [t for t in named_tensors(self.model) if id(t.parameter) not in self._added()]
+        added = {id(p) for name, p in self.trainable.items() if name not in self.snapshots}
+        own = [t for t in named_tensors(self.model) if id(t.parameter) not in added]
         return own if targets is None else select_tensors(own, targets)
 
     def parametrize(self, tensor: NamedTensor, parametrization: nn.Module) -> None:
@@ -126,9 +127,12 @@ class Attachment:
         require_untied(tensor)
         if self.trainable.keys() & {tensor.name}:
             raise InvalidInput(f"{tensor.name} is already trained in full; give it to one method only")
+        mine = any(t.name == tensor.name for t in self.parametrized)
+        if not mine and parametrize.is_parametrized(tensor.module, tensor.attribute):
+            raise InvalidInput(f"{tensor.name} is parametrised already, not by this method; remove that parametrisation first")
         device = tensor.parameter.device
         parametrize.register_parametrization(tensor.module, tensor.attribute, parametrization.to(device))
-        if all(t.name != tensor.name for t in self.parametrized):
+        if not mine:
             self.parametrized.append(tensor)
         self._add(tensor.name, parametrization)
 
@@ -196,9 +200,6 @@ class Attachment:
     def acts_on_state(self) -> bool:
         """Whether a part of the method is no change of weights."""
         return self.has_prompt or bool(self._hooks)
-
-    def _added(self) -> set[int]:
-        return {id(p) for name, p in self.trainable.items() if name not in self.snapshots}
 
     def _add(self, prefix: str, module: nn.Module) -> None:
         for name, parameter in module.named_parameters():

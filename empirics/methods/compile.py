@@ -28,7 +28,7 @@ def compile_prefix(handle: Handle) -> Handle:
     Raises
     ------
     InvalidInput
-        The handle is neither a prefix nor a prompt, or is no longer on the model.
+        The handle is neither a prefix nor a prompt, is no longer on the model, or leaves a state that is not finite.
     """
     config, model = handle.config, handle.model
     if not isinstance(config, Prefix | Prompt):
@@ -36,18 +36,18 @@ def compile_prefix(handle: Handle) -> Handle:
     layers = None if isinstance(config, Prompt) else config.layers
     mixers = find_mixers(model, layers)
     with torch.no_grad(), evaluating(model):
-        if isinstance(config, Prompt):  # a prompt runs through the whole model
-            after = cast(MambaLM, model).new_states(1)
-        else:
-            after = [mixer.new_state(1) for _, mixer in mixers]
+        # A prompt runs through the whole model, a prefix through its own mixer only.
+        prompted = isinstance(config, Prompt)
+        after = cast(MambaLM, model).new_states(1) if prompted else [mixer.new_state(1) for _, mixer in mixers]
     states = {name: state for (name, _), state in zip(mixers, after, strict=True)}
-    windows = [state.conv is not None and state.conv.shape[-1] > 0 for state in states.values()]
+    has_window = all(state.conv is not None and state.conv.shape[-1] > 0 for state in states.values())
+    values = {f"{name}.ssm": state.ssm[0] for name, state in states.items() if state.ssm is not None}
+    if has_window:
+        values |= {f"{name}.conv": state.conv[0] for name, state in states.items() if state.conv is not None}
+    for name, value in values.items():
+        if not torch.isfinite(value).all():
+            raise InvalidInput(f"{name} is not finite after the {config.name}: its training diverged; compile another one")
     handle.remove()
-    compiled = apply(model, InitialState(conv=all(windows), layers=layers))
-    values = {}
-    for name, state in states.items():
-        for kind, value in (("ssm", state.ssm), ("conv", state.conv if all(windows) else None)):
-            if value is not None:
-                values[f"{name}.{kind}"] = value[0]
+    compiled = apply(model, InitialState(conv=has_window, layers=layers))
     compiled.set_values(values)
     return compiled

@@ -18,22 +18,24 @@ class LowRankUpdate(nn.Module):
     """W ↦ W + s·lora_B lora_A with lora_A (r, columns) and lora_B (rows, r); at the start lora_B = 0.
 
     Names, shapes and starting values (Kaiming uniform with a = √5) are those of Hugging Face peft. Dropout draws one mask of
-    input features for each reading of the tensor, shared by all tokens: a weight cannot tell tokens apart.
+    input features for each reading of the tensor, shared by all tokens: a weight cannot tell tokens apart. A complex W gets
+    complex factors, of which lora_A starts real.
     """
 
     def __init__(self, base: Tensor, rank: int, scale: float, dropout: float, generator: Generator):
         super().__init__()
         rows, columns = base.shape
         self.scale, self.dropout = scale, dropout
-        self.lora_A = nn.Parameter(empty(rank, columns, dtype=adapter_dtype(base)))
+        start = empty(rank, columns, dtype=adapter_dtype(base)).real.contiguous()
+        nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
+        self.lora_A = nn.Parameter(start.to(adapter_dtype(base)))
         self.lora_B = nn.Parameter(self.lora_A.new_zeros(rows, rank))
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=generator)
 
     def update(self) -> Tensor:
         """s·lora_B lora_A, (rows, columns)."""
         right: Tensor = self.lora_A
         if self.training and self.dropout > 0:
-            right = right * F.dropout(right.new_ones(right.shape[1]), self.dropout)
+            right = right * F.dropout(right.real.new_ones(right.shape[1]), self.dropout)
         return self.scale * (self.lora_B @ right)
 
     def forward(self, weight: Tensor) -> Tensor:

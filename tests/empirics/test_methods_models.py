@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-torch = pytest.importorskip("torch")
-import torch.nn.functional as F  # noqa: E402
+pytest.importorskip("torch")
+import torch
+import torch.nn.functional as F
 
-from empirics.errors import CheckpointError, InvalidInput, UnknownName  # noqa: E402
-from empirics.methods import (  # noqa: E402
+from empirics.errors import CheckpointError, InvalidInput, UnknownName
+from empirics.methods import (
     SDT,
     AdditionalScan,
     BitFit,
     Combined,
     DoRA,
     Full,
+    Handle,
     InitialState,
     LoRA,
     Prefix,
@@ -29,9 +34,9 @@ from empirics.methods import (  # noqa: E402
     method_names,
     select,
 )
-from empirics.methods.scores import score, warm_up  # noqa: E402
-from empirics.models.config import MambaConfig  # noqa: E402
-from empirics.models.lm import MambaLM  # noqa: E402
+from empirics.methods.scores import score, warm_up
+from empirics.models.config import MambaConfig
+from empirics.models.lm import MambaLM
 
 torch.set_num_threads(1)
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2], [6, 5, 3, 5, 8, 9, 7]])
@@ -118,12 +123,12 @@ def count(name: str, kind: str) -> int:
 
 
 @pytest.fixture(params=["mamba1", "mamba2"])
-def kind(request) -> str:
+def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture(params=list(METHODS))
-def name(request) -> str:
+def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
@@ -148,7 +153,7 @@ def step_logits(model: MambaLM) -> torch.Tensor:
         return torch.stack(out, dim=1)
 
 
-def train(handle, steps: int = 1) -> None:
+def train(handle: Handle, steps: int = 1) -> None:
     """AdamW steps with weight decay."""
     optimiser = torch.optim.AdamW(handle.trainable().values(), lr=0.02, weight_decay=0.1)
     for _ in range(steps):
@@ -157,12 +162,12 @@ def train(handle, steps: int = 1) -> None:
         optimiser.step()
 
 
-def test_every_method_is_here():
+def test_every_method_is_here() -> None:
     assert {config.name for config in METHODS.values()} == set(method_names())
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_start(kind, name, dtype):
+def test_start(kind: str, name: str, dtype: torch.dtype) -> None:
     model = make(kind, dtype)
     expected = logits(model)
     handle = apply(model, METHODS[name])
@@ -170,7 +175,7 @@ def test_start(kind, name, dtype):
     assert handle.n_trainable == count(name, kind) == count_trainable(make(kind), METHODS[name])
 
 
-def test_one_step_moves_what_was_promised(kind, name):
+def test_one_step_moves_what_was_promised(kind: str, name: str) -> None:
     model = make(kind)
     handle = apply(model, METHODS[name])
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -181,7 +186,7 @@ def test_one_step_moves_what_was_promised(kind, name):
         assert torch.equal(p, before[n]) != (id(p) in promised), n
 
 
-def test_parallel_equals_steps(kind, name):
+def test_parallel_equals_steps(kind: str, name: str) -> None:
     model = make(kind)
     start = logits(model)
     train(apply(model, METHODS[name]), steps=3)
@@ -190,7 +195,7 @@ def test_parallel_equals_steps(kind, name):
 
 
 @pytest.mark.parametrize("scan", ["oracle", "naive"])
-def test_scans_agree(kind, name, scan):
+def test_scans_agree(kind: str, name: str, scan: str) -> None:
     model = make(kind)
     train(apply(model, METHODS[name]), steps=3)
     expected = logits(model)
@@ -198,7 +203,7 @@ def test_scans_agree(kind, name, scan):
     assert torch.allclose(logits(model), expected, atol=1e-12, rtol=1e-12)
 
 
-def test_save_load_remove(kind, name, tmp_path):
+def test_save_load_remove(kind: str, name: str, tmp_path: Path) -> None:
     model = make(kind)
     start = logits(model)
     names = [n for n, _ in model.named_parameters()]
@@ -215,7 +220,7 @@ def test_save_load_remove(kind, name, tmp_path):
         load(make("mamba1" if kind == "mamba2" else "mamba2"), tmp_path)
 
 
-def test_merge(kind, name):
+def test_merge(kind: str, name: str) -> None:
     model = make(kind)
     handle = apply(model, METHODS[name])
     train(handle, steps=2)
@@ -233,7 +238,7 @@ def test_merge(kind, name):
 @pytest.mark.parametrize("tokens", [1, 2, 3, 7])  # the convolution's window holds 3
 @pytest.mark.parametrize("method", [Prefix, Prompt])
 @pytest.mark.parametrize("scan", ["oracle", "chunked"])
-def test_compiled_prefix_is_exact(kind, method, tokens, scan):
+def test_compiled_prefix_is_exact(kind: str, method: Any, tokens: int, scan: str) -> None:
     model = make(kind)
     model.set_scan(scan)
     base = logits(model)
@@ -252,7 +257,7 @@ def test_compiled_prefix_is_exact(kind, method, tokens, scan):
         handle.save("nowhere")
 
 
-def test_state_without_the_window_is_less_than_a_prefix(kind):
+def test_state_without_the_window_is_less_than_a_prefix(kind: str) -> None:
     model = make(kind)
     handle = apply(model, Prefix(tokens=3))
     expected = logits(model)
@@ -264,7 +269,7 @@ def test_state_without_the_window_is_less_than_a_prefix(kind):
     assert (logits(model) - expected).abs().max() > 1e-3
 
 
-def test_compile_some_layers(kind):
+def test_compile_some_layers(kind: str) -> None:
     model = make(kind)
     handle = apply(model, Prefix(tokens=2, layers=(1,)))
     assert handle.n_trainable == 2 * D_MODEL
@@ -276,7 +281,17 @@ def test_compile_some_layers(kind):
         compile_prefix(compiled)
 
 
-def test_lora_on_every_matrix_of_the_state_space_part():
+def test_compile_refuses_a_diverged_prefix() -> None:
+    model = make("mamba1")
+    handle = apply(model, Prefix(tokens=1))
+    with torch.no_grad():
+        handle.trainable()[f"{MIXERS[1]}.prefix"][0, 0] = float("nan")
+    with pytest.raises(InvalidInput, match="not finite"):
+        compile_prefix(handle)
+    assert handle.n_trainable == LAYERS * D_MODEL  # still on the model
+
+
+def test_lora_on_every_matrix_of_the_state_space_part() -> None:
     model = make("mamba1")
     start = logits(model)
     handle = apply(model, LoRA(targets=("x_proj", "dt_proj", "A_log"), rank=2))
@@ -287,7 +302,7 @@ def test_lora_on_every_matrix_of_the_state_space_part():
     assert torch.allclose(logits(model), step_logits(model), atol=1e-12)
 
 
-def test_prefix_is_the_sequence_it_says():
+def test_prefix_is_the_sequence_it_says() -> None:
     """A prompt made of embeddings of tokens is those tokens."""
     model = make("mamba1")
     handle = apply(model, Prompt(tokens=2))
@@ -299,10 +314,10 @@ def test_prefix_is_the_sequence_it_says():
         assert torch.allclose(prompted, model(longer)[:, 2:], atol=1e-13)
 
 
-def test_selection_on_models(kind):
+def test_selection_on_models(kind: str) -> None:
     model = make(kind)
 
-    def loss(m, tokens):
+    def loss(m: Any, tokens: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(m(tokens[:, :-1]).transpose(1, 2), tokens[:, 1:])
 
     moved = warm_up(model, loss, [TOKENS] * 3, learning_rate=0.05)
@@ -326,7 +341,7 @@ def test_selection_on_models(kind):
         (Combined(parts=(Full(targets=("dt_proj.bias",)), BitFit())), InvalidInput, "given to two parts"),
     ],
 )
-def test_refused_and_undone(config, error, message):
+def test_refused_and_undone(config: Any, error: type[Exception], message: str) -> None:
     model = make("mamba1")
     expected = logits(model)
     with pytest.raises(error, match=message):
@@ -347,12 +362,12 @@ def test_refused_and_undone(config, error, message):
         (Combined, {"parts": (BitFit(),)}),
     ],
 )
-def test_refused_options(method, options):
+def test_refused_options(method: Any, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         method(**options)
 
 
-def test_a_hook_that_is_not_ours_is_kept():
+def test_a_hook_that_is_not_ours_is_kept() -> None:
     from empirics.models.hooks import MixerHook
 
     model = make("mamba1")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-torch = pytest.importorskip("torch")
-import torch.nn.functional as F  # noqa: E402
-from torch import nn  # noqa: E402
+pytest.importorskip("torch")
+import torch
+import torch.nn.functional as F
+from torch import nn
 
-from empirics.errors import CheckpointError, InvalidInput, UnknownName  # noqa: E402
-from empirics.methods import SDT, LoRA, Scores, SDTLoRA, Selection, apply, load, method_config, precision_recall, select  # noqa: E402
-from empirics.methods.scores import SCORES, Moved, score, warm_up  # noqa: E402
-from empirics.oracle import selective_scan  # noqa: E402
+from empirics.errors import CheckpointError, InvalidInput, UnknownName
+from empirics.methods import SDT, LoRA, Scores, SDTLoRA, Selection, apply, load, method_config, precision_recall, select
+from empirics.methods.scores import SCORES, Moved, score, warm_up
+from empirics.oracle import selective_scan
 
 torch.set_num_threads(1)
 WIDTH, STATES, RANK = 6, 3, 2
@@ -34,14 +39,14 @@ class Mixer(nn.Module):
         u = self.in_proj(F.rms_norm(x, x.shape[-1:]))[..., :WIDTH].transpose(1, 2)
         dt, B, C = (u.transpose(1, 2) @ self.x_proj.weight.T).transpose(1, 2).split([RANK, STATES, STATES], dim=1)
         dt = F.softplus(self.dt_proj(dt.transpose(1, 2))).transpose(1, 2)
-        y = selective_scan(u, dt, -torch.exp(self.A_log), B, C)
+        y: Any = selective_scan(u, dt, -torch.exp(self.A_log), B, C)
         return self.out_proj(y.transpose(1, 2))
 
 
 @pytest.fixture
-def model() -> nn.Sequential:
+def model() -> Any:
     torch.manual_seed(0)
-    model = nn.Sequential(Mixer(), Mixer()).double()
+    model: Any = nn.Sequential(Mixer(), Mixer()).double()
     with torch.no_grad():
         for mixer in model:
             mixer.in_proj.weight.mul_(3)
@@ -54,9 +59,9 @@ X = torch.randn(5, 7, 4, generator=torch.Generator().manual_seed(1), dtype=torch
 SUPPORT = Selection.of({"0": [(1, 2), (4, 0)], "1": [(3, 1)]})
 
 
-def teacher_loss(model: nn.Module):
+def teacher_loss(model: Any) -> Callable[[Any, torch.Tensor], torch.Tensor]:
     """Distance from a copy of the model whose A_log differs on SUPPORT only."""
-    teacher = nn.Sequential(Mixer(), Mixer()).double()
+    teacher: Any = nn.Sequential(Mixer(), Mixer()).double()
     teacher.load_state_dict(model.state_dict())
     with torch.no_grad():
         for name, d, n in SUPPORT.as_set():
@@ -65,7 +70,7 @@ def teacher_loss(model: nn.Module):
     return lambda m, x: (m(x) - target).square().mean()
 
 
-def test_select_keeps_the_best():
+def test_select_keeps_the_best() -> None:
     scores = Scores.of_states(torch.tensor([[1.0, 5, 2], [9, 0, 0], [3, 3, 3]]))
     assert scores.channels.tolist() == [8, 9, 9]
     assert select({"m": scores}, channels=2, states=1).pairs == {"m": ((1, 0), (2, 0))}  # ties: the lower index
@@ -84,12 +89,12 @@ def test_select_keeps_the_best():
         ({"channels": 1, "states": 4}, "there are only 3"),
     ],
 )
-def test_select_refuses(options, message):
+def test_select_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         select({"m": Scores.of_states(torch.ones(2, 3))}, **options)
 
 
-def test_empty_or_unusable_scores():
+def test_empty_or_unusable_scores() -> None:
     with pytest.raises(InvalidInput, match="no scores"):
         select({}, 1, 1)
     with pytest.raises(InvalidInput, match="NaN"):
@@ -100,12 +105,12 @@ def test_empty_or_unusable_scores():
         Selection.of({"m": [(0, -1)]})
 
 
-def test_precision_and_recall():
+def test_precision_and_recall() -> None:
     chosen = Selection.of({"0": [(1, 2), (0, 0), (5, 5), (4, 0)]})
     assert precision_recall(chosen, SUPPORT) == (2 / 4, 2 / 3)
 
 
-def test_scores_of_a_known_move():
+def test_scores_of_a_known_move() -> None:
     before, after = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[1.0, -2.0]], dtype=torch.float64)
     moved = {"m": Moved(before, after, torch.tensor([0.5], dtype=torch.float64), 2)}
     old, new = torch.exp(torch.tensor(-0.5)), torch.exp(-0.5 * torch.tensor([1.0, -2.0]).exp())
@@ -119,7 +124,7 @@ def test_scores_of_a_known_move():
         assert torch.allclose(score(name, nn.Identity(), moved=moved)["m"].states[0].float(), values), name
 
 
-def test_warm_up_and_scores_leave_the_model_alone(model):
+def test_warm_up_and_scores_leave_the_model_alone(model: Any) -> None:
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     loss = teacher_loss(model)
     moved = warm_up(model, loss, [X] * 20, learning_rate=0.02)
@@ -133,14 +138,14 @@ def test_warm_up_and_scores_leave_the_model_alone(model):
     assert precision_recall(select(scores["oracle"], channels=2, states=1), SUPPORT) == (3 / 4, 1)
 
 
-def test_gradient_is_that_of_the_loss(model):
+def test_gradient_is_that_of_the_loss(model: Any) -> None:
     loss = teacher_loss(model)
     scores = score("gradient", model, loss=loss, batches=[X, X])["0"].states
     loss(model, X).backward()
     assert torch.allclose(scores, model[0].A_log.grad.abs())
 
 
-def test_ablation_is_the_change_of_the_loss(model):
+def test_ablation_is_the_change_of_the_loss(model: Any) -> None:
     loss = teacher_loss(model)
     moved = {
         name: Moved(m.A_log.detach().clone(), m.A_log.detach() + 0.3, torch.ones(WIDTH), STATES)
@@ -157,12 +162,12 @@ def test_ablation_is_the_change_of_the_loss(model):
         assert float(scores.channels[3]) == pytest.approx(float(loss(model, X) - reached), rel=1e-9)
 
 
-def test_random_follows_the_seed(model):
+def test_random_follows_the_seed(model: Any) -> None:
     first, again, other = (score("random", model, seed=s)["0"].states for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_score_refuses(model):
+def test_score_refuses(model: Any) -> None:
     with pytest.raises(UnknownName, match="did you mean 'gradient'"):
         score("gradeint", model)
     with pytest.raises(InvalidInput, match="'change' needs moved"):
@@ -196,7 +201,7 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize("projection", ENTRIES)
-def test_sdt_moves_the_chosen_entries_only(model, projection, tmp_path):
+def test_sdt_moves_the_chosen_entries_only(model: Any, projection: Any, tmp_path: Path) -> None:
     model.requires_grad_(False)  # torch.matmul rounds differently when an argument requires a gradient
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     expected = run(model)
@@ -226,7 +231,7 @@ def test_sdt_moves_the_chosen_entries_only(model, projection, tmp_path):
     assert torch.equal(run(model), output)
 
 
-def test_sdt_lora(model, tmp_path):
+def test_sdt_lora(model: Any, tmp_path: Path) -> None:
     model.requires_grad_(False)
     config = SDTLoRA(sdt=SDT(selection=SUPPORT), lora=LoRA(targets=("out_proj", "x_proj"), rank=2))
     expected = run(model)
@@ -246,7 +251,7 @@ def test_sdt_lora(model, tmp_path):
     assert torch.equal(run(model), output)
 
 
-def test_sdt_refuses(model):
+def test_sdt_refuses(model: Any) -> None:
     with pytest.raises(InvalidInput, match=r"holds \(6, 0\), but it has 6 channels and 3 states"):
         apply(model, SDT(selection=Selection.of({"0": [(6, 0)]})))
     with pytest.raises(UnknownName, match="mixer '3'"):

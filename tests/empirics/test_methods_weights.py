@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-from torch import nn  # noqa: E402
+pytest.importorskip("torch")
+import torch
+from torch import nn
 
-from empirics.errors import CheckpointError, InvalidInput, UnknownName  # noqa: E402
-from empirics.methods import BitFit, DoRA, Full, LoRA, apply, count_trainable, load, method_config, method_names  # noqa: E402
-from empirics.methods.adapter_file import DESCRIPTION, VALUES  # noqa: E402
+from empirics.errors import CheckpointError, InvalidInput, UnknownName
+from empirics.methods import BitFit, DoRA, Full, Handle, LoRA, apply, count_trainable, load, method_config, method_names
+from empirics.methods.adapter_file import DESCRIPTION, VALUES
 
 torch.set_num_threads(1)
 
@@ -21,7 +25,7 @@ torch.set_num_threads(1)
 class Toy(nn.Module):
     """Two linear layers, a matrix that is no module, and a layer tied to another."""
 
-    def __init__(self, dtype: torch.dtype = torch.float32, seed: int = 0):
+    def __init__(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.in_proj = nn.Linear(6, 10, dtype=dtype)
@@ -58,7 +62,7 @@ def x() -> torch.Tensor:
     return torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
 
 
-def step(handle) -> None:
+def step(handle: Handle) -> None:
     """One AdamW step with weight decay on a loss that reaches every tensor."""
     optimiser = torch.optim.AdamW(handle.trainable().values(), lr=0.1, weight_decay=0.1)
     handle.model(torch.ones(2, 6, dtype=next(handle.model.parameters()).dtype)).square().sum().backward()
@@ -66,7 +70,7 @@ def step(handle) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_start_equals_base(name, x):
+def test_start_equals_base(name: str, x: torch.Tensor) -> None:
     model = Toy()
     expected = model(x)
     handle = apply(model, CONFIGS[name])
@@ -75,7 +79,7 @@ def test_start_equals_base(name, x):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_only_promised_tensors_move(name, x):
+def test_only_promised_tensors_move(name: str, x: torch.Tensor) -> None:
     model = Toy()
     handle = apply(model, CONFIGS[name])
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -88,7 +92,7 @@ def test_only_promised_tensors_move(name, x):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_save_load_merge_remove(name, x, tmp_path):
+def test_save_load_merge_remove(name: str, x: torch.Tensor, tmp_path: Path) -> None:
     model = Toy()
     base = {n: p.detach().clone() for n, p in model.named_parameters()}
     output = model(x).detach()
@@ -113,7 +117,7 @@ def test_save_load_merge_remove(name, x, tmp_path):
         handle.save(tmp_path / "late")
 
 
-def test_lora_is_the_formula():
+def test_lora_is_the_formula() -> None:
     model = Toy(dtype=torch.float64)
     base = model.in_proj.weight.detach().clone()
     handle = apply(model, LoRA(targets=("in_proj",), rank=3, alpha=6))
@@ -124,7 +128,7 @@ def test_lora_is_the_formula():
     assert math.isclose(LoRA(rank=16, alpha=8, use_rslora=True).scale, 2)
 
 
-def test_dora_keeps_trained_row_lengths():
+def test_dora_keeps_trained_row_lengths() -> None:
     model = Toy(dtype=torch.float64)
     handle = apply(model, DoRA(targets=("in_proj",), rank=3))
     nn.init.normal_(handle.trainable()["in_proj.weight.lora_B"])
@@ -133,7 +137,7 @@ def test_dora_keeps_trained_row_lengths():
     assert torch.allclose(model.in_proj.weight.norm(dim=1), lengths, atol=1e-14)
 
 
-def test_dora_zero_row_stays_zero():
+def test_dora_zero_row_stays_zero() -> None:
     model = Toy()
     nn.init.zeros_(model.in_proj.weight[2].detach())
     expected = model.in_proj.weight.detach().clone()
@@ -142,7 +146,7 @@ def test_dora_zero_row_stays_zero():
 
 
 @pytest.mark.parametrize("kind", [LoRA, DoRA])
-def test_low_precision_base(kind):
+def test_low_precision_base(kind: Any) -> None:
     model = Toy(dtype=torch.bfloat16)
     before = model.in_proj.weight.detach().clone()
     handle = apply(model, kind(targets=("in_proj",), rank=2))
@@ -150,7 +154,7 @@ def test_low_precision_base(kind):
     assert model.in_proj.weight.dtype == torch.bfloat16 and torch.equal(model.in_proj.weight, before)
 
 
-def test_dropout_only_while_training():
+def test_dropout_only_while_training() -> None:
     model = Toy()
     handle = apply(model, LoRA(targets=("in_proj",), rank=2, dropout=0.5))
     nn.init.normal_(handle.trainable()["in_proj.weight.lora_B"])
@@ -164,7 +168,7 @@ def test_dropout_only_while_training():
     assert model.training and torch.equal(model.in_proj.weight, expected)
 
 
-def test_starting_values_follow_the_seed():
+def test_starting_values_follow_the_seed() -> None:
     def first(seed: int) -> torch.Tensor:
         return apply(Toy(), LoRA(rank=2), seed=seed).values()["in_proj.weight.lora_A"]
 
@@ -184,7 +188,7 @@ def test_starting_values_follow_the_seed():
         (Full(targets=("nothing",)), UnknownName, "nothing"),
     ],
 )
-def test_refused_on_apply(config, error, message, x):
+def test_refused_on_apply(config: Any, error: type[Exception], message: str, x: torch.Tensor) -> None:
     model = Toy()
     expected = model(x)
     with pytest.raises(error, match=message):
@@ -196,12 +200,12 @@ def test_refused_on_apply(config, error, message, x):
 @pytest.mark.parametrize(
     "options", [{"rank": 0}, {"rank": 1.5}, {"alpha": math.nan}, {"alpha": 0}, {"dropout": 1}, {"targets": "in_proj"}]
 )
-def test_refused_options(options):
+def test_refused_options(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(options))):
         LoRA(**options)
 
 
-def test_names():
+def test_names() -> None:
     assert {"lora", "dora", "bitfit", "full"} <= set(method_names())
     assert method_config("lora", rank=2, targets=["A_log"]) == LoRA(rank=2, targets=("A_log",))
     with pytest.raises(UnknownName, match="did you mean 'lora'"):
@@ -210,7 +214,7 @@ def test_names():
         method_config("lora", rnk=2)
 
 
-def test_one_method_at_a_time():
+def test_one_method_at_a_time() -> None:
     model = Toy()
     handle = apply(model, BitFit())
     with pytest.raises(InvalidInput, match="already carries bitfit"):
@@ -226,20 +230,20 @@ def test_one_method_at_a_time():
 
 class TestFiles:
     @pytest.fixture
-    def folder(self, tmp_path) -> Path:
+    def folder(self, tmp_path: Path) -> Path:
         handle = apply(Toy(), LoRA(rank=2))
         handle.save(tmp_path)
         handle.remove()
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted([VALUES, DESCRIPTION])
         return tmp_path
 
-    def test_other_weights(self, folder):
+    def test_other_weights(self, folder: Path) -> None:
         model = Toy(seed=1)
         with pytest.raises(CheckpointError, match="trained on other weights: A_log differs"):
             load(model, folder)
         assert load(model, folder, same_weights=False).n_trainable == 60
 
-    def test_other_model(self, folder):
+    def test_other_model(self, folder: Path) -> None:
         with pytest.raises(CheckpointError, match="another model: this model lacks A_log"):
             load(nn.Sequential(nn.Linear(6, 10)), folder)
         model = Toy()
@@ -248,7 +252,7 @@ class TestFiles:
             load(model, folder, same_weights=False)
 
     @pytest.mark.parametrize("name", [VALUES, DESCRIPTION])
-    def test_truncated_or_missing(self, folder, name):
+    def test_truncated_or_missing(self, folder: Path, name: str) -> None:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[:-40])
         with pytest.raises(CheckpointError, match="corrupt"):
@@ -257,7 +261,7 @@ class TestFiles:
         with pytest.raises(CheckpointError, match="No such file"):
             load(Toy(), folder)
 
-    def test_altered_description(self, folder):
+    def test_altered_description(self, folder: Path) -> None:
         description = json.loads((folder / DESCRIPTION).read_text())
         for change, message in (
             ({"format": "other"}, "format 'other'"),
@@ -272,9 +276,42 @@ class TestFiles:
                 load(model, folder)
             assert count_trainable(model, BitFit()) == 10  # nothing was left on the model
 
-    def test_values_that_diverged(self, folder):
+    def test_values_that_diverged(self, folder: Path) -> None:
         handle = apply(Toy(), LoRA(rank=2))
         values = handle.values()
         values["in_proj.weight.lora_A"][0, 0] = math.nan
         with pytest.raises(CheckpointError, match="NaN"):
             handle.set_values(values)
+
+
+@pytest.mark.parametrize("kind", [LoRA, DoRA])
+def test_complex_matrix(kind: Any) -> None:
+    model = nn.Module()
+    model.C = nn.Parameter(torch.randn(5, 4, dtype=torch.complex128))
+    before = model.C.detach().clone()
+    handle = apply(model, kind(targets=("C",), rank=2))
+    assert torch.equal(model.C, before)
+    assert handle.n_trainable == 2 * 2 * (5 + 4) + (5 if kind is DoRA else 0)
+    optimiser = torch.optim.AdamW(handle.trainable().values(), lr=0.1)
+    for _ in range(2):
+        optimiser.zero_grad()
+        (model.C - before * 1j).abs().square().sum().backward()
+        optimiser.step()
+    assert (model.C - before).imag.abs().max() > 0.01
+
+
+def test_a_parametrisation_of_someone_else_is_kept() -> None:
+    model = Toy()
+    nn.utils.parametrizations.orthogonal(model.out_proj)
+    with pytest.raises(InvalidInput, match=r"out_proj.weight is parametrised already"):
+        apply(model, LoRA(rank=2))
+    assert not nn.utils.parametrize.is_parametrized(model.in_proj) and nn.utils.parametrize.is_parametrized(model.out_proj)
+
+
+def test_a_method_does_not_keep_the_model_alive() -> None:
+    model = Toy()
+    alive = weakref.ref(model)
+    handle = apply(model, LoRA(rank=2))
+    del model, handle
+    gc.collect()
+    assert alive() is None
