@@ -13,7 +13,6 @@ from theory.core.claim import PROFILES, Assumption, Verdict
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
-from theory.verify import decide
 
 from . import depth_assumptions as assumptions
 from . import depth_counts as counts
@@ -77,13 +76,18 @@ def test_assumptions(assumption: Assumption) -> None:
     assert assumption.examine(QUICK).verdict is Verdict.REFUTED
 
 
-def test_claim_verdict_and_open_part() -> None:
-    result = decide(CLAIM, QUICK)
-    assert result.verdict is Verdict.EXACT
-    by_name = {name: (part, o) for name, part, o, _ in result.checks}
-    part, outcome = by_name["open ranks"]
-    assert part is None and outcome.verdict is Verdict.OPEN
-    assert by_name["frozen, D = 3, rank 1"][1].verdict is Verdict.PROVED
+def test_open_ranks_are_reported_and_decide_nothing() -> None:
+    checks = {check.name: check for check in CLAIM.checks}
+    assert checks["open ranks"].part is None
+    outcome = checks["open ranks"].run(QUICK)
+    assert outcome.verdict is Verdict.OPEN
+    assert len(outcome.data["open"]) == len(OPEN_BUDGETS) and outcome.data["calibration"]
+
+
+@pytest.mark.parametrize("name", ["frozen, D = 3, rank 1", "counting", "budget table"])
+def test_checks_with_their_own_routes(name: str) -> None:
+    check = next(check for check in CLAIM.checks if check.name == name)
+    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 # -- cancellation: twins -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from hypothesis import given
 
 from theory.core.claim import PROFILES, Assumption, Verdict
 from theory.core.errors import InvalidInput, UnknownName
-from theory.verify import decide
 
 from . import scores as sc
 from . import selection as se
@@ -34,12 +33,27 @@ def test_assumptions(assumption: Assumption) -> None:
     assert assumption.examine(QUICK).verdict is Verdict.REFUTED
 
 
-def test_claim_is_a_measurement() -> None:
-    result = decide(se.CLAIM, QUICK)
-    assert result.verdict is Verdict.TO
-    outcome = {name: o for name, _, o, _ in result.checks}["scores against random"]
-    assert outcome.tolerance == 0.01
-    assert len(outcome.data["table"]) == len(SETTINGS) * len(sc.SCORES) * 3
+def test_scores_are_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(se, "SETTINGS", SETTINGS[::2])
+    outcome = se.scores_against_random(QUICK)
+    assert outcome.verdict is Verdict.TO and outcome.tolerance == 0.01
+    assert len(outcome.data["table"]) == 2 * len(sc.SCORES) * 3
+    good = {(r["setting"], r["score"]) for r in outcome.data["table"] if r["beats_random"]}
+    assert {score for _, score in good} >= {"loss_ablation", "change_of_log_A"}
+    assert not {score for _, score in good} & {"random", "magnitude"}
+    assert all(r["precision"][1] <= r["precision"][0] <= r["precision"][2] for r in outcome.data["table"])
+
+
+def test_twin_a_failing_ablation_refutes_the_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With scores replaced by uniform numbers the check raises instead of reporting."""
+    monkeypatch.setattr(se, "SETTINGS", (SMALL,))
+    monkeypatch.setitem(sc.SCORES, "loss_ablation", sc.random_score)
+    with pytest.raises(AssertionError, match="loss ablation failed"):
+        se.scores_against_random(QUICK)
+
+
+def test_parts_of_the_claim() -> None:
+    assert {c.part for c in se.CLAIM.checks} == {"truth is decided", "truth over all edits", "scores"}
 
 
 # -- the student ------------------------------------------------------------------------------------------------------------
