@@ -25,7 +25,7 @@ from .core.ssd import Mamba2Group, Mamba2Head
 from .prefix_state.inverse import minimal_prefix_length, prefix_for
 from .prefix_state.prefix_geometry import effective_prefix_dimension, prefix_cost
 from .prefix_state.reach import Reach, reachable
-from .prefix_state.risk import RiskFloor, state_tuning_risk_floor
+from .prefix_state.risk_floor import StateTuningRisk, state_tuning_risk_floor
 from .prefix_state.window import state_after
 from .registry import all_claims, family_claims, get_claim
 from .verify import Report, verify
@@ -52,9 +52,9 @@ __all__ = [
     "Mamba2Head",
     "Reach",
     "Report",
-    "RiskFloor",
     "S4Layer",
     "SelectiveSSM",
+    "StateTuningRisk",
     "TheoryError",
     "UnknownName",
     "Unreachable",
