@@ -1,13 +1,14 @@
-"""How exact checks grow with the number of states: ``python -m theory bench``.
+"""How exact checks grow with the number of states N:  python -m theory bench.
 
-Two tasks on a channel with N distinct rational modes p/q, q ≤ 2N + 1:
+Two questions that the claims ask all the time, at rational modes a_n = (n + 1)/(N + 2):
 
-    rank    of the N×N Hankel matrix [k_{t+m}] (is every initial state a prefix?)
-    solve   for the prefix that leaves a given state, R x = h_0 with R_nm = b_n a_n^m
+    rank    of the N × N Hankel matrix k_{t+m} (one residue is 0, so the answer is N − 1)
+    solve   R x = h_0 with the N × N reachability matrix R_{nm} = a_n^m b_n: the prefix of N tokens that leaves h_0
 
-by four routes: python-flint (what theory uses), Gaussian elimination on Python Fractions, sympy's DomainMatrix over QQ and
-sympy's Matrix. All routes must give the same answer. A cell is the median of a few repeats, run in a process of its own that
-is stopped once the budget is spent; such a route is not tried at larger sizes, and the cell says so.
+by four routes: python-flint through theory.core.linalg (what this package uses), Gaussian elimination on Python's
+Fractions, sympy's DomainMatrix over QQ, and sympy's Matrix. Each time includes conversion from and to Fractions. Every route
+runs in a process of its own, which is ended when a cell exceeds its budget; such a cell has no number, and neither have
+the larger ones of that route. All answers are compared.
 """
 
 from __future__ import annotations
@@ -20,229 +21,415 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sympy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from sympy.external.gmpy import GROUND_TYPES
 from sympy.polys.matrices import DomainMatrix
 
 from .core import linalg
-from .core.errors import InvalidInput
+from .core.errors import InvalidInput, TheoryError
 from .core.gramians import hankel_matrix, reachability_matrix
-from .core.lti import LTI
-from .verify import versions
+from .core.lti import LTI, require_length
 
-Matrix = list[list[Fraction]]
+SIZES = (4, 8, 16, 32, 64)
+TASKS = ("rank", "solve")
+FITTED = 3
+"""Growth is fitted to this many of the largest measured sizes; small ones are mostly overhead."""
+
+STARTUP_SECONDS = 60.0
+"""How long a route's process may take to import, warm up and build a question; not part of any cell's budget."""
+
+Rows = list[list[Fraction]]
 
 
-def benchmark_system(n: int) -> LTI:
-    """n distinct rational modes in (0, 1) with small numerators, b = c = 1."""
-    pool = sorted({Fraction(p, q) for q in range(2, 2 * n + 2) for p in range(1, q)}, key=lambda f: (f.denominator, f.numerator))
-    return LTI(pool[:n], [1] * n, [1] * n)
+# -- the two questions -----------------------------------------------------------------------------------------------------
 
 
-def eliminate(matrix: Matrix, rhs: Sequence[Fraction] | None = None) -> tuple[int, list[Fraction] | None]:
-    """Rank, and the solution of a square non-singular system, by Gaussian elimination on Fractions."""
-    rows = [list(r) + ([rhs[i]] if rhs is not None else []) for i, r in enumerate(matrix)]
-    width, pivot_row = len(matrix[0]), 0
+def bench_system(n: int) -> LTI:
+    """N distinct rational modes in (0, 1), b_n and c_n small non-zero integers of both signs."""
+    n = require_length(n, "N")
+    a = [Fraction(i + 1, n + 2) for i in range(n)]
+    b = [(-1) ** i * (1 + i % 3) for i in range(n)]
+    c = [1 + i % 2 for i in range(n)]
+    return LTI(a, b, c)
+
+
+def question(task: str, n: int) -> tuple[Rows, list[Fraction]]:
+    """The matrix (N × N, Fractions) and, for ``solve``, the right-hand side h_0 = (1, −2, 3, …)."""
+    system = bench_system(n)
+    if task == "rank":
+        silent = system.replace(b=[*system.b[:-1], Fraction(0)])
+        return hankel_matrix(silent, n, n).tolist(), []
+    if task == "solve":
+        return reachability_matrix(system, n).tolist(), [Fraction((-1) ** i * (i + 1)) for i in range(n)]
+    raise InvalidInput(f"task = {task!r}: choose {' or '.join(TASKS)}")
+
+
+# -- routes ----------------------------------------------------------------------------------------------------------------
+
+
+def _eliminate(rows: Rows, width: int) -> tuple[Rows, list[int]]:
+    """Row echelon form by Gaussian elimination, pivots in the first ``width`` columns: the textbook's, first non-zero pivot."""
+    rows = [list(row) for row in rows]
+    pivots: list[int] = []
     for column in range(width):
-        found = next((i for i in range(pivot_row, len(rows)) if rows[i][column] != 0), None)
+        top = len(pivots)
+        found = next((i for i in range(top, len(rows)) if rows[i][column] != 0), None)
         if found is None:
             continue
-        rows[pivot_row], rows[found] = rows[found], rows[pivot_row]
-        head = rows[pivot_row]
-        for i in range(pivot_row + 1, len(rows)):
+        rows[top], rows[found] = rows[found], rows[top]
+        for i in range(top + 1, len(rows)):
             if rows[i][column] != 0:
-                factor = rows[i][column] / head[column]
-                rows[i] = [x - factor * y for x, y in zip(rows[i], head, strict=True)]
-        pivot_row += 1
-    if rhs is None:
-        return pivot_row, None
-    x = [Fraction(0)] * width
-    for i in range(width - 1, -1, -1):
-        x[i] = (rows[i][-1] - sum((rows[i][j] * x[j] for j in range(i + 1, width)), Fraction(0))) / rows[i][i]
-    return pivot_row, x
+                factor = rows[i][column] / rows[top][column]
+                rows[i] = [x - factor * y for x, y in zip(rows[i], rows[top], strict=True)]
+        pivots.append(column)
+    return rows, pivots
 
 
-def _sympy(x: Fraction) -> sympy.Rational:
-    return sympy.Rational(x.numerator, x.denominator)
+def fraction_rank(rows: Rows) -> int:
+    """Rank by elimination on Fractions."""
+    return len(_eliminate(rows, len(rows[0]))[1])
 
 
-def _domain_matrix(matrix: Matrix) -> DomainMatrix:
-    return DomainMatrix(
-        [[sympy.QQ(x.numerator, x.denominator) for x in row] for row in matrix], (len(matrix), len(matrix[0])), sympy.QQ
-    )
+def fraction_solve(rows: Rows, rhs: Sequence[Fraction]) -> list[Fraction]:
+    """The solution of a non-singular system by elimination on Fractions and back substitution."""
+    n = len(rows)
+    reduced, pivots = _eliminate([[*row, y] for row, y in zip(rows, rhs, strict=True)], n)
+    if len(pivots) < n:
+        raise InvalidInput("the matrix is singular")
+    x = [Fraction(0)] * n
+    for i in reversed(range(n)):
+        known = sum((reduced[i][j] * x[j] for j in range(i + 1, n)), Fraction(0))
+        x[i] = (reduced[i][n] - known) / reduced[i][i]
+    return x
 
 
-def _fractions(values: Any) -> list[Fraction]:
-    return [Fraction(int(v.numerator), int(v.denominator)) for v in values]
+def _fraction(x: Any) -> Fraction:
+    return Fraction(int(x.numerator), int(x.denominator))
 
 
-ROUTES: dict[str, dict[str, Callable[[Matrix, list[Fraction]], Any]]] = {
-    "rank": {
-        "python-flint": lambda m, _: linalg.rank(m),
-        "Fraction": lambda m, _: eliminate(m)[0],
-        "sympy DomainMatrix": lambda m, _: int(_domain_matrix(m).rank()),
-        "sympy Matrix": lambda m, _: int(sympy.Matrix([[_sympy(x) for x in row] for row in m]).rank()),
-    },
-    "solve": {
-        "python-flint": lambda m, h: list(linalg.solve(m, h)),  # type: ignore[arg-type]
-        "Fraction": lambda m, h: eliminate(m, h)[1],
-        "sympy DomainMatrix": lambda m, h: _fractions(
-            _domain_matrix(m).lu_solve(_domain_matrix([[x] for x in h])).to_list_flat()
-        ),
-        "sympy Matrix": lambda m, h: _fractions(
-            sympy.Matrix([[_sympy(x) for x in row] for row in m]).LUsolve(sympy.Matrix([_sympy(x) for x in h]))
-        ),
-    },
+def _domain(rows: Rows) -> DomainMatrix:
+    elements = [[sympy.QQ(x.numerator, x.denominator) for x in row] for row in rows]
+    return DomainMatrix(elements, (len(rows), len(rows[0])), sympy.QQ)
+
+
+def _matrix(rows: Rows) -> sympy.Matrix:
+    return sympy.Matrix([[sympy.Rational(x.numerator, x.denominator) for x in row] for row in rows])
+
+
+def _flint_solve(rows: Rows, rhs: Sequence[Fraction]) -> list[Fraction]:
+    x = linalg.solve(rows, rhs)
+    if x is None:
+        raise InvalidInput("the matrix is singular")
+    return list(x)
+
+
+def _domain_solve(rows: Rows, rhs: Sequence[Fraction]) -> list[Fraction]:
+    return [_fraction(x) for x in _domain(rows).lu_solve(_domain([[y] for y in rhs])).to_list_flat()]
+
+
+def _matrix_solve(rows: Rows, rhs: Sequence[Fraction]) -> list[Fraction]:
+    return [Fraction(int(x.p), int(x.q)) for x in _matrix(rows).LUsolve(_matrix([[y] for y in rhs]))]
+
+
+ROUTES: dict[str, dict[str, Callable[..., Any]]] = {
+    "flint": {"rank": linalg.rank, "solve": _flint_solve},
+    "fractions": {"rank": fraction_rank, "solve": fraction_solve},
+    "sympy DomainMatrix": {"rank": lambda rows: int(_domain(rows).rank()), "solve": _domain_solve},
+    "sympy Matrix": {"rank": lambda rows: int(_matrix(rows).rank()), "solve": _matrix_solve},
 }
+BASE = "flint"
 
 
-def _cell(task: str, route: str, matrix: Matrix, h0: list[Fraction], repeats: int, answer_to: Any) -> None:
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        answer = ROUTES[task][route](matrix, h0)
-        times.append(time.perf_counter() - started)
-    answer_to.send((times, answer))
+def answer(task: str, route: str, rows: Rows, rhs: Sequence[Fraction]) -> tuple[float, Any]:
+    """Seconds and answer (an int, or a list of Fractions) of one route to one question."""
+    solve = ROUTES[route][task]
+    begin = time.perf_counter()
+    result = solve(rows) if task == "rank" else solve(rows, rhs)
+    return time.perf_counter() - begin, result
 
 
-def _limited(
-    task: str, route: str, matrix: Matrix, h0: list[Fraction], repeats: int, budget: float
-) -> tuple[list[float], Any] | None:
-    """(times, answer) of one cell, or None where it needed longer than the budget."""
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else None)
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_cell, args=(task, route, matrix, h0, repeats, there), daemon=True)
+# -- measuring -------------------------------------------------------------------------------------------------------------
+
+
+def _work(pipe: Connection, task: str, route: str, sizes: Sequence[int], repeat: int) -> None:
+    """In the route's own process: warm up, then for every size build the question, say so, and send (seconds, answer)."""
+    answer(task, route, *question(task, 2))
+    for n in sizes:
+        rows, rhs = question(task, n)
+        pipe.send(n)
+        for _ in range(repeat):
+            pipe.send(answer(task, route, rows, rhs))
+    pipe.close()
+
+
+def _context() -> Any:
+    """Processes that start clean but need not import everything again, where the platform has them."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["theory.bench"])
+    return context
+
+
+def _measure_route(
+    task: str, route: str, sizes: Sequence[int], repeat: int, budget: float, progress: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """One cell per size, smallest first."""
+    context = _context()
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, task, route, sizes, repeat), daemon=True)
     process.start()
-    there.close()
+    theirs.close()
+    cells: list[dict[str, Any]] = []
     try:
-        return here.recv() if here.poll(budget) else None
+        for n in sizes:
+            times: list[float] = []
+            result: Any = None
+            if all(c["status"] == "measured" and c["repeats"] == repeat for c in cells):
+                if not ours.poll(STARTUP_SECONDS) or ours.recv() != n:
+                    raise TheoryError(f"route {route}: N = {n} was not set up within {STARTUP_SECONDS:g} s")
+                until = time.monotonic() + budget
+                while len(times) < repeat and ours.poll(max(0.0, until - time.monotonic())):
+                    seconds, result = ours.recv()
+                    times.append(seconds)
+                status = "measured" if times else "over budget"
+            else:
+                status = "skipped"
+            cells.append(
+                {
+                    "task": task,
+                    "route": route,
+                    "size": n,
+                    "status": status,
+                    "seconds": statistics.median(times) if times else None,
+                    "repeats": len(times),
+                    "answer": result,
+                }
+            )
+            progress()
     except EOFError as error:
-        raise RuntimeError(f"{route} broke off on {task}, N = {len(matrix)}") from error
+        raise TheoryError(f"the process of route {route} ended at N = {sizes[len(cells)]} (out of memory?)") from error
     finally:
-        process.kill()
+        ours.close()
+        process.terminate()
         process.join()
+    return cells
 
 
-def measure(sizes: Sequence[int], repeats: int, budget: float, step: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """All cells as JSON: ``{"rows": [{"task", "N", "route", "seconds" | null, "ratio" | null, "note"}], "growth": …}``.
+def growth_exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float | None:
+    """p of the least-squares fit seconds ∝ N^p; None for fewer than two sizes."""
+    if len(set(sizes)) < 2:
+        return None
+    return float(np.polyfit(np.log(np.asarray(sizes, dtype=float)), np.log(np.asarray(seconds)), 1)[0])
 
-    ``seconds`` is a median. ``ratio`` is against python-flint in the same run. ``growth`` is the exponent p of seconds ∝ N^p
-    fitted to a route's two largest sizes.
 
-    Raises AssertionError if two routes disagree.
+def _bits(values: Any) -> int:
+    flat = [values] if isinstance(values, int) else values
+    return max(max(abs(Fraction(x).numerator).bit_length(), Fraction(x).denominator.bit_length()) for x in flat)
+
+
+def bench(
+    sizes: Sequence[int] = SIZES,
+    *,
+    repeat: int = 3,
+    budget: float = 10.0,
+    progress: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """All cells as JSON types: medians, ratios to flint, growth exponents, and whether all answers agree.
+
+    Parameters
+    ----------
+    sizes:
+        N ≥ 1, each once; run smallest first.
+    repeat:
+        Timings per cell, of which the median counts.
+    budget:
+        Seconds for one cell, all its repeats together. A cell that gets at least one timing within them is measured on
+        those it got; one that gets none is "over budget", and larger sizes of that route are "skipped": not run, not guessed.
+
+    Raises InvalidInput for empty, repeated or non-positive sizes, repeat below 1, or a budget that is not a positive number.
     """
-    rows: list[dict[str, Any]] = []
-    spent: set[tuple[str, str]] = set()
-    for n in sizes:
-        system = benchmark_system(n)
-        tasks = {"rank": hankel_matrix(system, n, n), "solve": reachability_matrix(system, n)}
-        h0 = [Fraction((-1) ** k, k + 1) for k in range(n)]
-        for task, array in tasks.items():
-            matrix: Matrix = [[Fraction(x) for x in row] for row in array]
-            expected = None
-            base = math.nan
-            for route in ROUTES[task]:
-                if step is not None:
-                    step(f"{task} N = {n}, {route}")
-                row: dict[str, Any] = {"task": task, "N": n, "route": route, "seconds": None, "ratio": None, "note": ""}
-                rows.append(row)
-                if (task, route) in spent:
-                    row["note"] = "not tried: stopped at a smaller N"
-                    continue
-                done = _limited(task, route, matrix, h0, repeats, budget)
-                if done is None:
-                    spent.add((task, route))
-                    row["note"] = f"stopped after {budget:g} s"
-                    continue
-                times, answer = done
-                expected = answer if expected is None else expected
-                assert answer == expected, f"{route} disagrees on {task} at N = {n}"
-                row["seconds"] = statistics.median(times)
-                base = row["seconds"] if route == "python-flint" else base
-                row["ratio"] = row["seconds"] / base
-    return {"rows": rows, "growth": _growth(rows), "repeats": repeats, "budget_seconds": budget}
+    sizes = sorted(require_length(n, "size") for n in sizes)
+    if not sizes:
+        raise InvalidInput("sizes is empty: give at least one number of states, e.g. 4 8 16")
+    if len(set(sizes)) != len(sizes):
+        raise InvalidInput(f"sizes {sizes} repeat a value; give each N once")
+    repeat = require_length(repeat, "repeat")
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or not (math.isfinite(budget) and budget > 0):
+        raise InvalidInput(f"budget = {budget!r} must be a positive number of seconds")
+    cells: list[dict[str, Any]] = []
+    for task in TASKS:
+        for route in ROUTES:
+            cells += _measure_route(task, route, sizes, repeat, budget, progress or (lambda: None))
+    return _report(cells, sizes, repeat, budget)
 
 
-def _growth(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    out = {}
-    for task, routes in ROUTES.items():
-        for route in routes:
-            cells = [(r["N"], r["seconds"]) for r in rows if r["task"] == task and r["route"] == route and r["seconds"]]
-            if len(cells) >= 2:
-                (n0, s0), (n1, s1) = cells[-2:]
-                out[f"{task}, {route}"] = math.log(s1 / s0) / math.log(n1 / n0)
-    return out
+def _report(cells: list[dict[str, Any]], sizes: Sequence[int], repeat: int, budget: float) -> dict[str, Any]:
+    disagreements: list[str] = []
+    questions = []
+    for task in TASKS:
+        for n in sizes:
+            group = [c for c in cells if c["task"] == task and c["size"] == n and c["answer"] is not None]
+            base = next((c for c in group if c["route"] == BASE), None)
+            for c in group:
+                c["ratio_to_flint"] = None if base is None else c["seconds"] / base["seconds"]
+                if c["answer"] != group[0]["answer"]:
+                    disagreements.append(f"{task} at N = {n}: {c['route']} against {group[0]['route']}")
+            rows, rhs = question(task, n)
+            questions.append(
+                {
+                    "task": task,
+                    "size": n,
+                    "bits_in": _bits([x for row in [*rows, rhs] for x in row]),
+                    "bits_out": _bits(group[0]["answer"]) if group else None,
+                    "rank": group[0]["answer"] if group and task == "rank" else None,
+                    "routes_compared": len(group),
+                }
+            )
+    growth = []
+    for task in TASKS:
+        for route in ROUTES:
+            done = [c for c in cells if c["task"] == task and c["route"] == route and c["status"] == "measured"][-FITTED:]
+            exponent = growth_exponent([c["size"] for c in done], [c["seconds"] for c in done])
+            growth.append({"task": task, "route": route, "exponent": exponent, "fitted_sizes": [c["size"] for c in done]})
+    return {
+        "schema": 1,
+        "settings": {"sizes": list(sizes), "repeat": repeat, "budget_seconds": budget},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("python-flint", "sympy", "numpy")},
+            "sympy_ground_types": GROUND_TYPES,
+        },
+        "machine": {"architecture": platform.machine(), "cores": os.cpu_count()},
+        "agree": not disagreements,
+        "disagreements": disagreements,
+        "questions": questions,
+        "cells": [{"ratio_to_flint": None} | {k: v for k, v in c.items() if k != "answer"} for c in cells],
+        "growth": growth,
+    }
 
 
-def _table(result: dict[str, Any]) -> Table:
-    table = Table(title="Exact checks against N: seconds (times python-flint)", title_justify="left")
-    sizes = sorted({r["N"] for r in result["rows"]})
-    table.add_column("task")
-    table.add_column("route")
-    for n in sizes:
-        table.add_column(f"N = {n}", justify="right")
-    table.add_column("growth N^p", justify="right")
-    for task, routes in ROUTES.items():
-        for route in routes:
-            cells = []
-            for n in sizes:
-                row = next(r for r in result["rows"] if (r["task"], r["route"], r["N"]) == (task, route, n))
-                cells.append("–" if row["seconds"] is None else f"{row['seconds']:.2g} ({row['ratio']:.0f}×)")
-            growth = result["growth"].get(f"{task}, {route}")
-            table.add_row(task, route, *cells, "–" if growth is None else f"{growth:.1f}")
+# -- printing --------------------------------------------------------------------------------------------------------------
+
+
+def _time(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _cell_text(cell: dict[str, Any], repeat: int) -> str:
+    if cell["status"] != "measured":
+        return str(cell["status"])
+    few = "" if cell["repeats"] == repeat else f" [{cell['repeats']} of {repeat}]"
+    ratio = "" if cell["route"] == BASE or cell["ratio_to_flint"] is None else f"  ×{cell['ratio_to_flint']:.3g}"
+    return f"{_time(cell['seconds'])}{ratio}{few}"
+
+
+def bench_table(payload: dict[str, Any], task: str) -> Table:
+    """Sizes down, routes across: median and ratio to flint; the last row is the growth exponent."""
+    settings = payload["settings"]
+    table = Table(title=f"{task}: median of {settings['repeat']}, × = ratio to {BASE}", title_justify="left")
+    table.add_column("N", justify="right")
+    table.add_column("bits in / out", justify="right")
+    for route in ROUTES:
+        table.add_column(route, justify="right", no_wrap=True)
+    for n in settings["sizes"]:
+        about = next(q for q in payload["questions"] if q["task"] == task and q["size"] == n)
+        row = [c for c in payload["cells"] if c["task"] == task and c["size"] == n]
+        bits = f"{about['bits_in']} / {'unknown' if about['bits_out'] is None else about['bits_out']}"
+        by_route = {c["route"]: _cell_text(c, settings["repeat"]) for c in row}
+        table.add_row(str(n), bits, *(by_route[route] for route in ROUTES))
+    exponents = {g["route"]: g for g in payload["growth"] if g["task"] == task}
+    table.add_section()
+    shown = (exponents[r]["exponent"] for r in ROUTES)
+    table.add_row("growth", "", *("one size" if e is None else f"N^{e:.1f}" for e in shown))
     return table
 
 
-def _sizes(text: str) -> list[int]:
+def print_bench(payload: dict[str, Any], console: Console) -> None:
+    """Both tables, then how to read them."""
+    for task in TASKS:
+        console.print(bench_table(payload, task))
+    versions = payload["versions"]
+    lines = [
+        f"Growth: fit over the {FITTED} largest measured sizes. Times include conversion from and to Fractions.",
+        f"A cell over its budget of {payload['settings']['budget_seconds']:g} s has no number; larger sizes were not run.",
+        f"python-flint {versions['python-flint']}, sympy {versions['sympy']} with ground types {versions['sympy_ground_types']}.",
+        "All routes that ran agree." if payload["agree"] else "ROUTES DISAGREE: " + "; ".join(payload["disagreements"]),
+    ]
+    for line in lines:
+        console.print(f"- {line}", markup=False, highlight=False)
+
+
+# -- command line ----------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m theory bench",
+        description="Growth of exact rank and solve with the number of states: python-flint, Fractions and sympy.",
+    )
+    shown = " ".join(map(str, SIZES))
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="N", help=f"numbers of states (default {shown})")
+    parser.add_argument("--repeat", default=3, metavar="K", help="timings per cell, the median counts (default 3)")
+    parser.add_argument("--budget", default=10.0, metavar="SECONDS", help="per cell, all repeats together (default 10)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON to FILE")
+    return parser
+
+
+def _number(text: Any, kind: Callable[[Any], Any], name: str, wanted: str) -> Any:
     try:
-        sizes = [int(part) for part in text.split(",")]
+        return kind(text)
     except ValueError as error:
-        raise InvalidInput(f"--sizes {text!r} is not a list of integers such as 4,8,16") from error
-    if any(n < 1 or n > 256 for n in sizes) or sorted(set(sizes)) != sizes:
-        raise InvalidInput(f"--sizes {text!r} must be increasing integers from 1 to 256")
-    return sizes
+        raise InvalidInput(f"{name} {text!r} is not {wanted}") from error
+
+
+def _write(text: str, path: Path) -> None:
+    """Atomically: a reader sees the old file or the new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def main_bench(argv: Sequence[str]) -> int:
-    """Run ``python -m theory bench``; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m theory bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--sizes", default="4,8,16,32,64", help="numbers of states N (default 4,8,16,32,64)")
-    parser.add_argument("--repeats", type=int, default=3, help="timings per cell, of which the median counts (default 3)")
-    parser.add_argument("--budget", type=float, default=20.0, help="seconds after which a cell is stopped (default 20)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON to FILE")
-    args = parser.parse_args(list(argv))
-    sizes = _sizes(args.sizes)
-    if args.repeats < 1:
-        raise InvalidInput(f"--repeats {args.repeats} must be at least 1")
-    if not args.budget > 0:
-        raise InvalidInput(f"--budget {args.budget} must be positive")
+    """Run the command: 0, or 1 if two routes disagree. Bad input raises a TheoryError, which the caller prints (exit code 2)."""
+    args = _parser().parse_args(list(argv))
+    sizes = [_number(n, int, "--sizes", "an integer") for n in args.sizes]
+    repeat = _number(args.repeat, int, "--repeat", "an integer")
+    budget = _number(args.budget, float, "--budget", "a number of seconds")
     if args.out is not None and not args.out.resolve().parent.is_dir():
         raise InvalidInput(f"--out {args.out}: the folder {args.out.parent} does not exist")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    total = len(sizes) * sum(len(routes) for routes in ROUTES.values())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("bench", total=total)
-        result = measure(sizes, args.repeats, args.budget, lambda text: bar.update(task, advance=1, description=text))
-    result["versions"] = versions()
-    result["machine"] = {"processor": platform.machine(), "cores": os.cpu_count()}
+        task = bar.add_task("timing", total=len(sizes) * len(TASKS) * len(ROUTES))
+        payload = bench(sizes, repeat=repeat, budget=budget, progress=lambda: bar.update(task, advance=1))
+    text = json.dumps(payload, indent=1, ensure_ascii=False, allow_nan=False)
     if args.out is not None:
-        temporary = args.out.with_suffix(args.out.suffix + ".tmp")
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, args.out)
+        _write(text + "\n", args.out)
     if args.json:
-        print(json.dumps(result, indent=1))
+        print(text)
     else:
-        Console(width=None if sys.stdout.isatty() else 160).print(_table(result))
-    return 0
+        print_bench(payload, Console(width=None if sys.stdout.isatty() else 160))
+    return 0 if payload["agree"] else 1
