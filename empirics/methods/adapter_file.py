@@ -29,7 +29,8 @@ Fingerprint = dict[str, list[Any]]
 
 def hash_tensor(value: Tensor) -> str:
     """First 16 hexadecimal digits of the SHA-256 of a tensor's bytes."""
-    data = value.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy()
+    real = torch.view_as_real(value.detach()) if value.is_complex() else value.detach()
+    data = real.to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy()
     return hashlib.sha256(data.data).hexdigest()[:16]
 
 
@@ -81,12 +82,20 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_adapter(folder: Path, method: Mapping[str, Any], model: Fingerprint, values: Mapping[str, Tensor]) -> None:
-    """Write both files, the JSON file last."""
-    content = dump_tensors({name: v.detach().to("cpu").contiguous().clone() for name, v in values.items()})
+    """Write both files, the JSON file last. Complex tensors are stored as (..., 2) real ones and listed under ``complex``."""
+    complex_names = [name for name, v in values.items() if v.is_complex()]
+    stored = {name: torch.view_as_real(v) if name in complex_names else v for name, v in values.items()}
+    content = dump_tensors({name: v.detach().to("cpu").contiguous().clone() for name, v in stored.items()})
     write_bytes(folder / VALUES, content)
     write_json(
         folder / DESCRIPTION,
-        {"format": FORMAT, "method": dict(method), "values_sha256": hashlib.sha256(content).hexdigest(), "model": model},
+        {
+            "format": FORMAT,
+            "method": dict(method),
+            "complex": complex_names,
+            "values_sha256": hashlib.sha256(content).hexdigest(),
+            "model": model,
+        },
     )
 
 
@@ -145,7 +154,12 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], Fingerprint, dict[str, T
         raise CheckpointError(
             f"{folder / VALUES} is corrupt, or from another save than {DESCRIPTION}: its SHA-256 does not match"
         )
-    return description["method"], description["model"], _parsed(folder / VALUES, content, load_tensors, "safetensors")
+    values = _parsed(folder / VALUES, content, load_tensors, "safetensors")
+    for name in description.get("complex", []):
+        if name not in values or values[name].ndim == 0 or values[name].shape[-1] != 2:
+            raise CheckpointError(f"{folder / VALUES} is corrupt: {name} is no pair of real and imaginary parts")
+        values[name] = torch.view_as_complex(values[name].contiguous())
+    return description["method"], description["model"], values
 
 
 def _parsed(path: Path, content: bytes, parse: Callable[[bytes], Any], what: str) -> dict[str, Any]:

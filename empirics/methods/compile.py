@@ -33,6 +33,7 @@ def compile_prefix(handle: Handle) -> Handle:
     config, model = handle.config, handle.model
     if not isinstance(config, Prefix | Prompt):
         raise InvalidInput(f"{config.name} holds no tokens to compile; compile_prefix takes a prefix or a prompt handle")
+    _ = handle.attachment  # a removed handle says so
     layers = None if isinstance(config, Prompt) else config.layers
     mixers = find_mixers(model, layers)
     with torch.no_grad(), evaluating(model):

@@ -279,6 +279,8 @@ def test_compile_some_layers(kind: str) -> None:
     assert torch.allclose(logits(model), expected, atol=1e-12)
     with pytest.raises(InvalidInput, match="initial_state holds no tokens"):
         compile_prefix(compiled)
+    with pytest.raises(InvalidInput, match="prefix handle is no longer on the model"):
+        compile_prefix(handle)
 
 
 def test_compile_refuses_a_diverged_prefix() -> None:
@@ -312,6 +314,21 @@ def test_prefix_is_the_sequence_it_says() -> None:
     longer = torch.cat([torch.tensor([[11, 7]]).expand(2, 2), TOKENS], dim=1)
     with torch.no_grad():
         assert torch.allclose(prompted, model(longer)[:, 2:], atol=1e-13)
+
+
+def test_sdt_on_mamba2_moves_rows_of_B_and_C() -> None:
+    model = make("mamba2")
+    before = [(m.get_parameter("in_proj.weight").clone(), m.get_parameter("A_log").clone()) for m in model.mixers]
+    handle = apply(model, SDT(selection=SELECTION))
+    train(handle)
+    handle.merge()
+    # Rows of in_proj: z 0-15, x 16-31, B 32-39, C 40-47 (four states of group 0, then of group 1), dt 48-51.
+    for mixer, (in_proj, A_log), rows, heads in zip(
+        model.mixers, before, ([33, 35, 37, 41, 43, 45], [36, 44]), ([0, 2], [3]), strict=True
+    ):
+        moved = mixer.get_parameter("in_proj.weight") != in_proj
+        assert moved.any(1).nonzero().flatten().tolist() == rows and moved[rows].all()
+        assert (mixer.get_parameter("A_log") != A_log).nonzero().flatten().tolist() == heads
 
 
 def test_selection_on_models(kind: str) -> None:

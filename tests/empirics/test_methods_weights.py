@@ -285,8 +285,9 @@ class TestFiles:
 
 
 @pytest.mark.parametrize("kind", [LoRA, DoRA])
-def test_complex_matrix(kind: Any) -> None:
+def test_complex_matrix(kind: Any, tmp_path: Path) -> None:
     model = nn.Module()
+    torch.manual_seed(2)
     model.C = nn.Parameter(torch.randn(5, 4, dtype=torch.complex128))
     before = model.C.detach().clone()
     handle = apply(model, kind(targets=("C",), rank=2))
@@ -298,6 +299,17 @@ def test_complex_matrix(kind: Any) -> None:
         (model.C - before * 1j).abs().square().sum().backward()
         optimiser.step()
     assert (model.C - before).imag.abs().max() > 0.01
+    handle.save(tmp_path)
+    trained = model.C.detach().clone()
+    handle.remove()
+    assert torch.equal(model.C, before)
+    again = load(model, tmp_path)
+    assert torch.equal(model.C, trained)
+    again.remove()
+    description = json.loads((tmp_path / DESCRIPTION).read_text())
+    (tmp_path / DESCRIPTION).write_text(json.dumps({**description, "complex": ["C.lora_D"]}))
+    with pytest.raises(CheckpointError, match="no pair of real and imaginary parts"):
+        load(model, tmp_path)
 
 
 def test_a_parametrisation_of_someone_else_is_kept() -> None:
