@@ -279,6 +279,19 @@ def test_transfer_errors() -> None:
         )
 
 
+def test_equality_needs_as_many_points_as_the_degree() -> None:
+    """Two layers of one state each that agree at z = 2 and 3 (and nowhere else): two points would not tell them apart."""
+    z = (F(2), F(3))
+    first = [w / (w - F(1, 2)) for w in z]
+    rows = [[w / (w - F(1, 3)), 1] for w in z]
+    solution = linalg.solve(rows, first)
+    assert solution is not None
+    one = S4Layer([single("1/2", 1)], [[1]], None, [0], "linear")
+    other = S4Layer([single("1/3", solution[0])], [[1]], None, [solution[1]], "linear")
+    assert all((transfer(one, w) == transfer(other, w)).all() for w in z)
+    assert not same_transfer(one, other)
+
+
 def test_placement() -> None:
     assert even_placement(3, 2) == [0, 0, 1]
     assert even_placement(4, 3) == [0, 0, 1, 1]
