@@ -154,6 +154,16 @@ def test_a_boundary_state_is_a_limit() -> None:
         assert reachable(SHARED, limit + Fraction(1, k) * step).verdict == "witness"
 
 
+def test_rows_that_repeat_others() -> None:
+    """W_x has a dependent row of its own and none in common with W_B: two free terms, each with its own decay."""
+    head = Mamba2Head([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]], [[0, 0, 1, 0], [0, 0, 0, 1]], dt="1/2", decay="1/3")
+    h0 = np.array([[1, 2], [3, 4], [4, 6]], dtype=object)
+    found: Any = reachable(head, h0)
+    assert found.length == 2
+    assert np.all(state_after(head, found.prefix) == h0)
+    assert "span" in reachable(head, [[1, 2], [3, 4], [4, 7]]).reason
+
+
 def test_irrational_lengths_stay_exact_in_tokens() -> None:
     head = Mamba2Head([[1]], [[1]], dt=1, decay="1/2")
     found: Any = reachable(head, [[2]])
