@@ -236,7 +236,9 @@ class MambaConfig:
         _positive("norm_epsilon", self.norm_epsilon)
         if not isinstance(self.ssm_cfg, Mapping):
             raise InvalidInput(f"ssm_cfg is {self.ssm_cfg!r}, expected a mapping such as {{'layer': 'Mamba1', 'd_state': 16}}")
-        object.__setattr__(self, "ssm_cfg", dict(self.ssm_cfg))  # a private copy
+        # A private copy; JSON has no tuples.
+        private = {name: tuple(v) if isinstance(v, list) else v for name, v in self.ssm_cfg.items()}
+        object.__setattr__(self, "ssm_cfg", private)
         mixer = self.mixer
         if mixer.d_inner(self.d_model) < 1:
             raise InvalidInput(f"expand = {mixer.expand} times d_model = {self.d_model} is less than one channel")

@@ -69,8 +69,8 @@ def selective_scan(
     from_stock = return_last_state and not with_gradients
     result = stock(u, dt, A, B, C, D, z, dt_bias, dt_softplus, from_stock)
     out, last = result if from_stock else (result, None)
-    if h0 is None and not (return_last_state and with_gradients):
-        return (out, last) if return_last_state else out
+    if h0 is None and (last is not None or not return_last_state):
+        return out if last is None else (out, last)
 
     steps = dt.float() if dt_bias is None else dt.float() + dt_bias[:, None]
     if dt_softplus:
@@ -83,4 +83,4 @@ def selective_scan(
             response = response * F.silu(z.float())
         out = out + response.to(out.dtype)
         last = None if last is None else last + left
-    return (out, last) if return_last_state else out
+    return out if last is None else (out, last)

@@ -34,6 +34,7 @@ def selective_scan(
     return_last_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """:func:`empirics.oracle.selective_scan` accumulated in float32 (float64 for float64), output in u's dtype."""
-    wide: list[Any] = [widen(v) for v in (u, dt, A, B, C, D, z, dt_bias)]
-    out, last = oracle.selective_scan(*wide, dt_softplus, widen(h0), return_last_state=True)
+    tensors = {"u": u, "dt": dt, "A": A, "B": B, "C": C, "D": D, "z": z, "dt_bias": dt_bias, "h0": h0}
+    wide: dict[str, Any] = {name: widen(v) for name, v in tensors.items()}
+    out, last = oracle.selective_scan(**wide, dt_softplus=dt_softplus, return_last_state=True)
     return (out.to(u.dtype), last) if return_last_state else out.to(u.dtype)

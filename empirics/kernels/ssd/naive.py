@@ -24,6 +24,7 @@ def ssd_scan(
     return_last_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """:func:`empirics.oracle.ssd` accumulated in float32 (float64 for float64), output in x's dtype."""
-    wide: list[Any] = [widen(v) for v in (x, dt, A, B, C, D, z, dt_bias)]
-    out, last = oracle.ssd(*wide, dt_softplus, widen(h0), return_last_state=True)
+    tensors = {"x": x, "dt": dt, "A": A, "B": B, "C": C, "D": D, "z": z, "dt_bias": dt_bias, "h0": h0}
+    wide: dict[str, Any] = {name: widen(v) for name, v in tensors.items()}
+    out, last = oracle.ssd(**wide, dt_softplus=dt_softplus, return_last_state=True)
     return (out.to(x.dtype), last) if return_last_state else out.to(x.dtype)
