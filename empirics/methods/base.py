@@ -152,7 +152,7 @@ class Attachment:
         hook.to(next(mixer.parameters()).device)
         hooks = [*self._hooks.get(mixer_name, []), hook]
         joined = join_hooks(hooks)
-        self._add(mixer_name, hook)
+        self._add(f"{mixer_name}.hook", hook)
         self._hooks[mixer_name] = hooks
         mixer.hook = joined
 

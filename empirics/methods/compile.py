@@ -42,9 +42,9 @@ def compile_prefix(handle: Handle) -> Handle:
         after = cast(MambaLM, model).new_states(1) if prompted else [mixer.new_state(1) for _, mixer in mixers]
     states = {name: state for (name, _), state in zip(mixers, after, strict=True)}
     has_window = all(state.conv is not None and state.conv.shape[-1] > 0 for state in states.values())
-    values = {f"{name}.ssm": state.ssm[0] for name, state in states.items() if state.ssm is not None}
+    values = {f"{name}.hook.ssm": state.ssm[0] for name, state in states.items() if state.ssm is not None}
     if has_window:
-        values |= {f"{name}.conv": state.conv[0] for name, state in states.items() if state.conv is not None}
+        values |= {f"{name}.hook.conv": state.conv[0] for name, state in states.items() if state.conv is not None}
     for name, value in values.items():
         if not torch.isfinite(value).all():
             raise InvalidInput(f"{name} is not finite after the {config.name}: its training diverged; compile another one")

@@ -275,7 +275,7 @@ def test_compile_some_layers(kind: str) -> None:
     assert handle.n_trainable == 2 * D_MODEL
     expected = logits(model)
     compiled = compile_prefix(handle)
-    assert {n.rsplit(".", 1)[0] for n in compiled.trainable()} == {MIXERS[1]}
+    assert {n.rsplit(".", 2)[0] for n in compiled.trainable()} == {MIXERS[1]}
     assert torch.allclose(logits(model), expected, atol=1e-12)
     with pytest.raises(InvalidInput, match="initial_state holds no tokens"):
         compile_prefix(compiled)
@@ -283,11 +283,23 @@ def test_compile_some_layers(kind: str) -> None:
         compile_prefix(handle)
 
 
+def test_parts_whose_tensors_share_a_name() -> None:
+    """The extra states' A_log beside the trained A_log of the mixer itself."""
+    model = make("mamba1")
+    start = logits(model)
+    handle = apply(model, Combined(parts=(Full(targets=("A_log",)), AdditionalScan(states=2), Prefix(tokens=1))))
+    assert handle.n_trainable == LAYERS * (D * N + 3 * 2 * D + D_MODEL)
+    train(handle, steps=2)
+    assert torch.allclose(logits(model), step_logits(model), atol=1e-12)
+    handle.remove()
+    assert torch.equal(logits(model), start)
+
+
 def test_compile_refuses_a_diverged_prefix() -> None:
     model = make("mamba1")
     handle = apply(model, Prefix(tokens=1))
     with torch.no_grad():
-        handle.trainable()[f"{MIXERS[1]}.prefix"][0, 0] = float("nan")
+        handle.trainable()[f"{MIXERS[1]}.hook.prefix"][0, 0] = float("nan")
     with pytest.raises(InvalidInput, match="not finite"):
         compile_prefix(handle)
     assert handle.n_trainable == LAYERS * D_MODEL  # still on the model
