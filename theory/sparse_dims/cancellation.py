@@ -155,8 +155,7 @@ def cancelling_witness(frozen: DeepS4 | Sequence[S4Layer], target: S4Layer) -> S
         new_layers.append(_early_layer(layer, placed, [modes[d] for d in placed], last.zeros, scale))
     new_layers.append(last.layer)
     result = summarise(old, new_layers)
-    if max(result.ranks) > width - 1:
-        raise InvalidSystem(f"LoRA ranks {result.ranks} exceed D − 1 = {width - 1} for these special weights")
+    assert max(result.ranks) < width, result.ranks  # every determinant det(W' − W) was made to vanish
     return result
 
 

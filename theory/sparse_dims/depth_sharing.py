@@ -96,14 +96,15 @@ def counting(profile: Profile) -> Outcome:
 
 def open_ranks(profile: Profile) -> Outcome:
     """The OPEN rows: bounded seeded searches, with the same search on questions whose witness is known beside them."""
-    seeds, starts = (1, 2) if profile.instances <= 200 else (3, 8)  # a real attempt only in the long profile
+    budgets = {"quick": (1, 1, 60), "ci": (1, 2, 200)}
+    seeds, starts, steps = budgets.get(profile.name, (3, 8, 300))  # a real attempt only in the long profile
     rows: list[dict[str, Any]] = []
     calibration: list[dict[str, Any]] = []
     for width, tuned, rank in OPEN_BUDGETS:
-        found = searched(width, tuned, rank, seeds=seeds, starts=starts)
+        found = searched(width, tuned, rank, seeds=seeds, starts=starts, steps=steps)
         rows.append({"G": len(tuned), "D": width, "rank": rank, "tuned": found.row.channels, "best": _short(found.residuals)})
     for width, tuned, rank in KNOWN_BUDGETS:
-        found = searched(width, tuned, rank, seeds=seeds, starts=starts, known=True)
+        found = searched(width, tuned, rank, seeds=seeds, starts=starts, steps=steps, known=True)
         calibration.append({"G": len(tuned), "D": width, "rank": rank, "matched": found.matched, "of": seeds})
     matches = sum(r < SEARCH_MATCH for row in rows for r in row["best"])
     misses = sum(c["of"] - c["matched"] for c in calibration)

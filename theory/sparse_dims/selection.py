@@ -167,8 +167,8 @@ def changes_differ(run: Run) -> bool:
 
 
 def seeds_of(profile: Profile) -> int:
-    """Runs per setting: 8 (quick), 10 (ci), 50 (long)."""
-    return min(50, max(8, profile.instances // 20))
+    """Runs per setting: 6 (quick), 10 (ci), 50 (long)."""
+    return min(50, max(6, profile.instances // 20))
 
 
 def scores_against_random(profile: Profile) -> Outcome:

@@ -59,6 +59,17 @@ def test_three_layers_in_numbers() -> None:
     assert same_transfer(three_layer_witness(target), target)
 
 
+def test_middle_pole_on_a_mode_is_not_used() -> None:
+    """A root μ = λ_1 would divide by zero; the other root serves."""
+    target = props.targets_with_middle_pole(F(1, 2), F(1, 3), F(1, 2), [F(1), F(1), F(2)], [F(1), F(3)])
+    assert target is not None
+    t = TwoChannels.of(target)
+    a, b, c = three_layer_quadratic(t)
+    assert a / 4 + b / 2 + c == 0
+    assert F(1, 2) not in middle_poles(t) and len(middle_poles(t)) == 1
+    assert same_transfer(three_layer_witness(target), target)
+
+
 @given(props.two_channels(kind="full"))
 def test_discriminant_is_that_of_the_transmission_zeros(target: S4Layer) -> None:
     """det T*(z) (z − λ_1)(z − λ_2) evaluated at three points gives the quadratic; its discriminant times λ_2²."""
