@@ -174,14 +174,14 @@ def test_conjugate_pairs_stored_by_halves_or_in_full() -> None:
 # -- floats ----------------------------------------------------------------------------------------------------------------
 
 
-@given(real_lti(max_states=3), real_lti(max_states=2), st.integers(1, 6))
+@given(real_lti(max_states=3), real_lti(max_states=2), rationals(2), st.integers(1, 6))
 @FEW
-def test_floats_agree_with_rationals(system: LTI, teacher: LTI, length: int) -> None:
-    """The same binary numbers through balls and through Fractions."""
-    s, t = system.to("float64"), teacher.to("float64")
+def test_floats_agree_with_rationals(system: LTI, teacher: LTI, skip: F, length: int) -> None:
+    """The same binary numbers through balls and through Fractions, skips included."""
+    s, t = system.replace(d=skip).to("float64"), teacher.replace(d=F(1, 3)).to("float64")
     rough = state_tuning_risk_floor(s, t, 0.75, 1.25, length, prefix_length=2)
     exact = state_tuning_risk_floor(s.exactly(), t.exactly(), F(3, 4), F(5, 4), length, prefix_length=2)
-    size = 1 + sum(abs(float(x)) for x in [*s.kernel(length), *t.kernel(length)])
+    size = 2 + abs(s.d) + sum(abs(float(x)) for x in [*s.kernel(length), *t.kernel(length)])
     allowed = budget(length) * size**2 * length
     for name in ("floor", "optimum", "prefix_optimum", "untuned"):
         assert abs(getattr(rough, name) - float(getattr(exact, name))) <= allowed, name
@@ -207,6 +207,17 @@ def test_ill_conditioned_optima_are_still_right() -> None:
     assert exact.floor < exact.optimum < exact.prefix_optimum
     # pinning the excess itself, far below float64's resolution of the sum
     assert 0 < exact.optimum - exact.floor < exact.floor * F(1, 10**16)
+
+
+def test_float_pairs_and_skips() -> None:
+    """Half storage in floats, L beyond the modes: balls against Fractions."""
+    system = LTI([0.5 + 0.5j, 0.25], [1.0, 2.0j], [1.0 - 1.0j, 1.0j], 0.75, half=True)
+    teacher = LTI([0.5], [1.0], [2.0], -0.5)
+    rough = state_tuning_risk_floor(system, teacher, 1.5, 0.5, 7, prefix_length=2)
+    exact = state_tuning_risk_floor(system.exactly(), teacher.exactly(), F(3, 2), F(1, 2), 7, prefix_length=2)
+    for name in ("floor", "optimum", "prefix_optimum", "untuned"):
+        assert getattr(rough, name) == pytest.approx(float(getattr(exact, name)), rel=budget(7))
+    assert sum(risk_per_step(system, teacher, 1.5, 0.5, 7, rough.h0)) == pytest.approx(rough.optimum, rel=budget(7, 10.0))
 
 
 def test_condition_is_that_of_the_responses() -> None:
