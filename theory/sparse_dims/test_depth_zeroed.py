@@ -61,7 +61,7 @@ def test_three_layers_in_numbers() -> None:
 
 def test_middle_pole_on_a_mode_is_not_used() -> None:
     """A root μ = λ_1 would divide by zero; the other root serves."""
-    target = props.targets_with_middle_pole(F(1, 2), F(1, 3), F(1, 2), [F(1), F(1), F(2)], [F(1), F(3)])
+    target = props.targets_with_middle_pole(F(1, 2), F(1, 3), F(1, 2), [F(1), F(1), F(3)], [F(1), F(3)])
     assert target is not None
     t = TwoChannels.of(target)
     a, b, c = three_layer_quadratic(t)

@@ -76,6 +76,7 @@ def test_half_storage_does_not_care_which_of_a_pair_is_stored() -> None:
     first = LTI([up, "1/4"], [1, 1], [gaussian(1, 2), gaussian(3, 5)], half=True)
     second = LTI([down, "1/4"], [1, 1], [gaussian(1, -2), gaussian(3, 7)], half=True)  # Im r of a real mode is not heard
     assert true_dimensions(first, second).touched == frozenset()
+    assert true_dimensions(second, first).touched == frozenset()
     other = second.replace(c=[gaussian(1, 2), gaussian(3, 7)])
     assert true_dimensions(first, other).touched == {(0,)}
 
