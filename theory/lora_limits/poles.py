@@ -122,10 +122,8 @@ def annihilates(polynomial: flint.fmpq_poly, sequence: Any) -> bool:
     s, degree = _sequence(sequence), max(0, int(polynomial.degree()))
     if len(s) <= degree:
         raise InvalidInput(f"{len(s)} lags test no recurrence of order {degree}; at least {degree + 1} are needed")
-    for j in range(len(s) - degree):
-        if sum((polynomial[i] * s[j + i] for i in range(degree + 1)), flint.fmpq(0)) != 0:
-            return False
-    return True
+    sums = (sum((polynomial[i] * s[j + i] for i in range(degree + 1)), flint.fmpq(0)) for j in range(len(s) - degree))
+    return all(x == 0 for x in sums)
 
 
 def divides(divisor: flint.fmpq_poly, polynomial: flint.fmpq_poly) -> bool:
