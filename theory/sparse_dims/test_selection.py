@@ -108,6 +108,19 @@ def test_warm_up_lowers_the_loss(run: tuple[wu.WarmUp, wu.Real, wu.Real, TrueDim
     assert (found.before.W == found.after.W).all() and (found.before.dt == found.after.dt).all()
 
 
+def test_first_steps_by_hand(run: tuple[wu.WarmUp, wu.Real, wu.Real, TrueDimensions]) -> None:
+    """Gradient descent moves by lr · gradient; Adam's first step by lr, its second by the bias-corrected moments."""
+    found, x, y, _ = run
+    plain = wu.warm_up(found.before, x, y, 1, 0.5, "sgd")
+    assert np.array_equal(plain.after.c, found.before.c - 0.5 * plain.gradient_c)
+    once = wu.warm_up(found.before, x, y, 1, 0.01, eps=1e-300)
+    assert np.abs(once.after.c - found.before.c) == pytest.approx(0.01, rel=1e-9)
+    g1, g2 = once.gradient_c, wu.loss_and_gradient(once.after, x, y)[2]
+    first, second = (0.09 * g1 + 0.1 * g2) / 0.19, (0.000999 * g1**2 + 0.001 * g2**2) / 0.001999
+    twice = wu.warm_up(found.before, x, y, 2, 0.01, eps=1e-300)
+    assert twice.after.c == pytest.approx(once.after.c - 0.01 * first / np.sqrt(second), rel=1e-9)
+
+
 def test_teacher_changes_exactly_the_chosen_states() -> None:
     for seed in range(5):
         found, _, _, truth = single_run(SMALL, seed)
