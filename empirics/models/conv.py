@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .norm import widen
+
 
 def causal_conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, window: Tensor | None = None, stock: bool = False
@@ -40,16 +42,23 @@ def causal_conv(
     kernel = _stock_kernel() if stock and x.is_cuda and 2 <= width <= 4 and x.dtype != torch.float64 else None
     if kernel is not None:
         if window is None:
-            return kernel(x, taps, bias, activation="silu"), last
-        return kernel(extended, taps, bias, activation="silu")[..., width - 1 :], last
+            return kernel(_aligned(x), taps, bias, activation="silu"), last
+        return kernel(_aligned(extended), taps, bias, activation="silu")[..., width - 1 :], last
     return F.silu(F.conv1d(extended, taps[:, None], bias, groups=x.shape[1])), last
 
 
 def causal_conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, window: Tensor) -> tuple[Tensor, Tensor]:
     """One step of :func:`causal_conv`: x (B, D), window (B, D, K-1); returns (B, D) and the next window."""
     extended = torch.cat([window.to(x.dtype), x[..., None]], dim=-1)
-    out = (extended * weight.squeeze(1).to(x.dtype)).sum(-1)
-    return F.silu(out if bias is None else out + bias.to(x.dtype)), extended[..., 1:]
+    out = (widen(extended) * widen(weight.squeeze(1))).sum(-1)
+    return F.silu(out if bias is None else out + widen(bias)).to(x.dtype), extended[..., 1:]
+
+
+def _aligned(x: Tensor) -> Tensor:
+    """The stock kernel reads 8 channels at once where channels are innermost; elsewhere it wants time innermost."""
+    if x.stride(2) == 1 or not (x.shape[1] % 8 or x.stride(0) % 8 or x.stride(2) % 8 or x.storage_offset() % 8):
+        return x
+    return x.contiguous()
 
 
 @cache

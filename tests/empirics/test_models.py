@@ -21,6 +21,7 @@ from empirics.models import (  # noqa: E402
     MixerState,
     PromptHook,
 )
+from empirics.models.conv import causal_conv  # noqa: E402
 
 torch.set_num_threads(1)
 LAYERS = ("Mamba1", "Mamba2")
@@ -654,3 +655,21 @@ def test_mamba_ssm_on_a_gpu(tiny, layer):
             scale = max(float(wanted[name].grad.abs().max()), 1e-6)
             assert close(parameter.grad.double().cpu() / scale, wanted[name].grad / scale, 20 * tolerance), name
         reference.zero_grad()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("width", [2, 3, 4])
+@pytest.mark.parametrize("channels", [8, 12, 64])
+@pytest.mark.parametrize("inner", ["time", "channels", "slice"])
+def test_stock_convolution(width, channels, inner):
+    """causal-conv1d's kernel on every layout that the blocks hand it, against PyTorch's convolution in float64."""
+    pytest.importorskip("causal_conv1d")
+    x, weight, bias = randn(2, 3 * channels, 21), randn(channels, 1, width, seed=2), randn(channels, seed=3)
+    for window in (None, randn(2, channels, width - 1, seed=4)):
+        part = x[:, channels : 2 * channels] if inner == "slice" else x[:, :channels].contiguous()
+        expected, expected_last = causal_conv(part, weight, bias, window)
+        on_gpu = x.float().cuda() if inner == "time" else x.float().cuda().transpose(1, 2).contiguous().transpose(1, 2)
+        on_gpu = on_gpu[:, channels : 2 * channels] if inner == "slice" else on_gpu[:, :channels]
+        given = (v if v is None else v.float().cuda() for v in (weight, bias, window))
+        out, last = causal_conv(on_gpu, *given, stock=True)
+        assert close(out.double().cpu(), expected, 1e-5) and close(last.double().cpu(), expected_last, 1e-6)
