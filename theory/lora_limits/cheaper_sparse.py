@@ -268,7 +268,7 @@ CLAIM = Claim(
     level="parameter",
     horizon="none (no sequence is involved)",
     assumptions=ASSUMPTIONS,
-    readme="theory/lora_limits/README.md#lora_limitscheaper_sparse",
+    readme="lora_limitscheaper_sparse",
     not_claimed=(
         "Indices are not counted among stored numbers (they are listed beside them). Nothing about which change a task needs, "
         "about approximate realisation, or about LoRA applied to other matrices."

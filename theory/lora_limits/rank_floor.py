@@ -306,7 +306,7 @@ CLAIM = Claim(
     horizon="none (no sequence is involved)",
     source="Schmidt 1907, Eckart and Young 1936; our use, after Galim et al. 2024",
     assumptions=ASSUMPTIONS,
-    readme="theory/lora_limits/README.md#lora_limitsrank_floor",
+    readme="lora_limitsrank_floor",
     not_claimed=(
         "Nothing about the error of the function that the parameter defines: where an entry's residue vanishes the parameter "
         "error overstates it. See lora_limits.unreachable for functions."

@@ -435,7 +435,7 @@ CLAIM = Claim(
     level="module (D independent LTI channels, or the modes of S6 at a fixed token)",
     horizon="L ≥ 2N (2N + 1 with a tunable skip)",
     assumptions=ASSUMPTIONS,
-    readme="theory/lora_limits/README.md#lora_limitsunreachable",
+    readme="lora_limitsunreachable",
     not_claimed=(
         "Nothing about how large the function error is, about r ≥ min(D, N) = N (16 in Mamba), about blocks whose projections "
         "are trained too, or about targets that share structure with the frozen A."
