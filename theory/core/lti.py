@@ -61,7 +61,7 @@ class LTI:
     Raises
     ------
     InvalidSystem
-        Shapes differ, N = 0, or an unstable mode.
+        Shapes differ, N = 0, an unstable mode, or a complex d with half storage.
     InvalidInput
         NaN or infinite entries.
     KindMismatch
@@ -85,6 +85,8 @@ class LTI:
             raise InvalidSystem(f"a, b and c need one length N, got {shapes}")
         if self.a.size == 0:
             raise InvalidSystem("a system needs at least one state (N ≥ 1), got N = 0")
+        if self.half and _surely_complex(self.d):
+            raise InvalidSystem(f"d = {self.d} is complex, but half storage (y = 2 Re(c·h) + d x) describes a real system")
         if check_stable:
             for n, value in enumerate(self.a):
                 if _modulus_at_least_one(value):
@@ -149,7 +151,7 @@ class LTI:
         return same and all(bool(np.all(p == q)) for p, q in ((self.a, other.a), (self.b, other.b), (self.c, other.c)))
 
     def __hash__(self) -> int:
-        return hash((self.n_states, self.half, tuple(map(str, self.a))))
+        return hash((self.n_states, self.half))  # equal numbers of different kinds print and hash differently
 
     def to(self, kind: Kind) -> LTI:
         """The same system with its numbers in another kind (exact → float64, complex128 or symbolic)."""
@@ -185,19 +187,27 @@ class LTI:
         return out
 
     def inputs(self, x: Any, name: str = "inputs", *, allow_empty: bool = True) -> Array:
-        """Check and convert a real input sequence of shape (L,)."""
+        """Check and convert an input sequence of shape (L,); complex ones are for full storage only."""
         kind: Kind = "float64" if self.kind == "complex128" and kind_of(x, name) != "complex128" else self.kind
         out = as_array(x, kind, name)
         if out.ndim != 1:
             raise InvalidInput(f"{name}: expected a sequence of shape (L,), got shape {out.shape}")
         if not allow_empty and out.size == 0:
             raise InvalidInput(f"{name}: the sequence is empty (length 0); at least one token is needed")
+        if self.half:
+            for t, value in enumerate(out):
+                if _surely_complex(value):
+                    raise InvalidInput(
+                        f"{name}[{t}] = {value} is complex: half storage (y = 2 Re(c·h)) is for real inputs; use .closed(), "
+                        "which has half=False"
+                    )
         return out
 
     def step(self, h: Array, x: Any) -> tuple[Array, Any]:
         """One step: (h_t, y_t) from h_{t-1} and x_t."""
         h = self.a * h + self.b * x
-        return h, self.readout(h) + self.d * x
+        y = self.readout(h) + self.d * x
+        return h, y.real if self.half and self.kind == "complex128" else y
 
     def readout(self, h: Array) -> Any:
         """c·h, or 2 Re(c·h) for half storage."""
@@ -305,6 +315,10 @@ def channels_of(system: LTI | Iterable[LTI]) -> tuple[LTI, ...]:
 def _binary(x: Any) -> Any:
     """The exact value of a float, as a Fraction or a Gaussian rational."""
     return tidy(gaussian(Fraction(float(x.real)), Fraction(float(x.imag))))
+
+
+def _surely_complex(value: Any) -> bool:
+    return value.is_real is False if isinstance(value, sympy.Expr) else not is_real(value)
 
 
 def _modulus_at_least_one(value: Any) -> bool:
