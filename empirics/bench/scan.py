@@ -3,6 +3,9 @@
 Contenders take turns, so that a change of the machine's load reaches all of them; ratios are medians over the rounds. All
 gradients are asked for. Before anything is timed, every output and gradient is compared with the oracle's float64 values at a
 short length: a fast wrong scan does not enter the table.
+
+On a machine that others use as well, set OMP_WAIT_POLICY=passive: threads that spin at OpenMP's barriers otherwise cost a
+scheduler's time slice each, many times the work of a small operation.
 """
 
 from __future__ import annotations
@@ -180,6 +183,7 @@ def machine(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
     }
 
 
