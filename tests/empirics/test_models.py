@@ -22,6 +22,7 @@ from empirics.models import (  # noqa: E402
     PromptHook,
 )
 from empirics.models.conv import causal_conv  # noqa: E402
+from empirics.models.norm import GatedRMSNorm, LayerNorm, RMSNorm  # noqa: E402
 
 torch.set_num_threads(1)
 LAYERS = ("Mamba1", "Mamba2")
@@ -525,6 +526,23 @@ def test_layer_norm_and_residual_dtype(tiny):
     half.backbone.residual_in_fp32 = False
     half(ids)
     assert features == [torch.float32, torch.bfloat16]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_gated_norm_by_hand(before):
+    y, z, weight = randn(4, 6), randn(4, 6, seed=2), randn(6, seed=3)
+    norm = GatedRMSNorm(6, groups=2, eps=0.1, norm_before_gate=before).double()
+    norm.weight.data.copy_(weight)
+    gate = z / (1 + torch.exp(-z))
+    for row in range(4):
+        value = y[row] if before else y[row] * gate[row]
+        halves = [h / torch.sqrt((h**2).sum() / 3 + 0.1) for h in (value[:3], value[3:])]
+        expected = torch.cat(halves) * weight * (gate[row] if before else 1)
+        assert close(norm(y, z)[row], expected, 1e-14)
+    for plain, ours in ((nn.RMSNorm(6, 0.1), RMSNorm(6, 0.1)), (nn.LayerNorm(6, 0.1), LayerNorm(6, 0.1))):
+        ours.load_state_dict({n: randn(6, seed=4) for n in plain.state_dict()})
+        plain.load_state_dict(ours.state_dict())
+        assert close(ours.double()(y), plain.double()(y), 1e-14)
 
 
 @pytest.mark.parametrize(
