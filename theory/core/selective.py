@@ -20,7 +20,7 @@ import numpy as np
 import sympy
 
 from .errors import InvalidInput, InvalidSystem
-from .scalars import Array, Kind, as_array, join_kinds, kind_of, zeros
+from .scalars import Array, Kind, as_array, is_real, join_kinds, kind_of, real, zeros
 
 Clock = Callable[[Array], tuple[Array, Array]]
 
@@ -96,6 +96,8 @@ class SelectiveSSM:
         if clock is not None:
             if any(v is not None for v in (A, dt, decay, W_dn, W_up, dt_bias)):
                 raise InvalidSystem("clock excludes A, dt, decay, W_dn, W_up and dt_bias")
+            if not callable(clock):
+                raise InvalidSystem(f"clock = {clock!r} must be a function z → (dt (D,), decay (D, N))")
             return
         if A is not None:
             self.A = self._shaped(A, "A", (d, n))
@@ -103,6 +105,8 @@ class SelectiveSSM:
         if dt_bias is not None or W_dn is not None or W_up is not None:
             if self.A is None or dt_bias is None or dt is not None or decay is not None:
                 raise InvalidSystem("the softplus clock needs A and dt_bias (with W_dn and W_up, or neither), not dt or decay")
+            if kind == "exact":
+                raise InvalidSystem("softplus and exp of rationals are not rational: pass dt and decay, or use sympy or floats")
             self.dt_bias = self._shaped(dt_bias, "dt_bias", (d,))
             if (W_dn is None) != (W_up is None):
                 raise InvalidSystem("W_dn and W_up come together")
@@ -146,7 +150,8 @@ class SelectiveSSM:
             value = values[index]
             if isinstance(value, sympy.Expr) and not value.is_number:
                 continue  # symbols carry their own assumptions
-            if bad(value):
+            # numpy orders complex numbers by their real parts, so they would pass a comparison
+            if not is_real(value) or bad(real(value)):
                 where = ", ".join(map(str, index))
                 raise InvalidSystem(f"{name}[{where}] = {value} {why}")
 
