@@ -11,6 +11,7 @@ and are asked about prefixes, initial states and each other. ``claims()`` lists 
 
 from __future__ import annotations
 
+from .core.certificate import dimension_certificate
 from .core.claim import Assumption, Claim, Verdict
 from .core.conv import Conv, ConvState
 from .core.deep_s4 import DeepS4, S4Layer
@@ -22,12 +23,18 @@ from .core.lti import LTI
 from .core.scalars import gaussian
 from .core.selective import SelectiveSSM
 from .core.ssd import Mamba2Group, Mamba2Head
+from .lora_limits.in_proj_dominates import in_proj_update
+from .lora_limits.low_rank import lora_floor
+from .lora_limits.selector_absorption import absorb_selectors
 from .prefix_state.inverse import minimal_prefix_length, prefix_for
 from .prefix_state.prefix_geometry import effective_prefix_dimension, prefix_cost
 from .prefix_state.reach import Reach, reachable
 from .prefix_state.risk_floor import StateTuningRisk, state_tuning_risk_floor
 from .prefix_state.window import state_after
 from .registry import all_claims, family_claims, get_claim
+from .sparse_dims.adjustment import exact_minimal_adjustment, minimal_adjustment
+from .sparse_dims.exact_match import sdt_lora_witness
+from .sparse_dims.truth import true_dimensions
 from .verify import Report, verify
 
 __version__ = "0.1.0"
@@ -59,19 +66,27 @@ __all__ = [
     "UnknownName",
     "Unreachable",
     "Verdict",
+    "absorb_selectors",
     "claims",
+    "dimension_certificate",
     "effective_prefix_dimension",
+    "exact_minimal_adjustment",
     "gaussian",
     "get_claim",
     "gramians",
     "hankel_singular_values",
+    "in_proj_update",
     "initialisation",
+    "lora_floor",
+    "minimal_adjustment",
     "minimal_prefix_length",
     "prefix_cost",
     "prefix_for",
     "reachable",
     "same_function",
+    "sdt_lora_witness",
     "state_after",
     "state_tuning_risk_floor",
+    "true_dimensions",
     "verify",
 ]

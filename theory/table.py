@@ -35,8 +35,14 @@ def coverage(result: ClaimResult) -> str:
 
 
 def how_decided(result: ClaimResult) -> str:
-    """The routes of the deciding checks with their own verdicts."""
-    return "\n".join(f"{verdict_text(o)}  {name}" for name, part, o, _ in result.checks if part is not None)
+    """The routes of the deciding checks with their own verdicts, and every question a supporting check leaves OPEN."""
+    lines = [f"{verdict_text(o)}  {name}" for name, part, o, _ in result.checks if part is not None]
+    lines += [f"OPEN  {name} (beside the statement)" for name, part, o, _ in result.checks if part is None and _open(o)]
+    return "\n".join(lines)
+
+
+def _open(outcome: Outcome) -> bool:
+    return outcome.verdict is Verdict.OPEN
 
 
 def assumptions_summary(result: ClaimResult) -> str:
@@ -96,5 +102,7 @@ def markdown_table(payload: dict) -> str:
         needed = sum(a["verdict"] == "REFUTED" for a in c["assumptions"])
         opened = len(c["assumptions"]) - needed
         note = f"{needed} of {len(c['assumptions'])}" + (f" ({opened} OPEN)" if opened else "")
-        lines.append(f"| `{c['id']}` | {c['verdict']} | {c['title']} | {note if c['assumptions'] else 'none'} |")
+        beside = [k["name"] for k in c["checks"] if k["part"] is None and k["verdict"] == "OPEN"]
+        title = c["title"] + (f" (OPEN beside it: {', '.join(beside)})" if beside else "")
+        lines.append(f"| `{c['id']}` | {c['verdict']} | {title} | {note if c['assumptions'] else 'none'} |")
     return "\n".join(lines) + "\n"

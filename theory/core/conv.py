@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInput, InvalidSystem
-from .lti import LTI, _pack, _sum
+from .lti import LTI, _pack, _sum, surely_complex
 from .scalars import Array, Kind, as_array, convert, join_kinds, kind_of, zeros
 from .selective import SelectiveSSM
 
@@ -39,16 +39,22 @@ class ConvState:
 class Conv:
     """A causal convolution of width K in front of an LTI channel (taps (K,)) or an S6 module (taps (D, K)).
 
-    Raises InvalidSystem for empty or mis-shaped taps, KindMismatch for a mix of rationals and floats.
+    Raises InvalidSystem for empty or mis-shaped taps, a bias that does not fit, complex taps in front of half storage, or a
+    system of another class; KindMismatch for a mix of rationals and floats.
     """
 
     def __init__(self, taps: Any, system: LTI | SelectiveSSM, bias: Any = 0):
+        if not isinstance(system, LTI | SelectiveSSM):
+            raise InvalidSystem(f"a convolution goes in front of an LTI channel or a SelectiveSSM, got {system!r}")
         joined = join_kinds([kind_of(taps, "taps"), kind_of(bias, "bias"), system.kind], "Conv")
         self.kind: Kind = joined
-        self.system = system
+        self.system = system if system.kind == joined else system.to(joined)
         if isinstance(system, LTI):
             self.taps = as_array(taps, joined, "taps", ndim=1)
             self.bias: Any = convert(bias, joined, "bias")
+            for value in (*self.taps, self.bias) if system.half else ():
+                if surely_complex(value):
+                    raise InvalidSystem(f"taps and bias in front of half storage (y = 2 Re(c·h)) must be real, got {value}")
             shape: tuple[int, ...] = ()
         else:
             self.taps = as_array(taps, joined, "taps", ndim=2)
@@ -56,6 +62,8 @@ class Conv:
             if self.taps.shape[0] != system.n_channels:
                 raise InvalidSystem(f"taps have shape {self.taps.shape}, expected (D, K) with D = {system.n_channels}")
             self.bias = as_array([bias] * system.n_channels if np.ndim(bias) == 0 else bias, joined, "bias", ndim=1)
+            if self.bias.shape != shape:
+                raise InvalidSystem(f"bias has shape {self.bias.shape}, expected a number or (D,) = {shape}")
         if self.taps.shape[-1] == 0:
             raise InvalidSystem("a convolution needs at least one tap (K ≥ 1), got K = 0")
         self._token_shape = shape
@@ -72,6 +80,14 @@ class Conv:
         """An empty window and h = 0."""
         return ConvState(zeros((self.width - 1, *self._token_shape), self.kind), self.system.zero_state())
 
+    def state(self, state: ConvState) -> ConvState:
+        """Check and convert a state."""
+        shape = (self.width - 1, *self._token_shape)
+        window = as_array(state.window, self.kind, "the conv window")
+        if window.shape != shape:
+            raise InvalidInput(f"the conv window has shape {window.shape}, expected {shape}")
+        return ConvState(window, self.system.state(state.h))
+
     def step(self, state: ConvState, x: Any) -> tuple[ConvState, Any]:
         """One step of convolution and system."""
         recent = [*state.window, x]  # oldest first; the current token last
@@ -83,11 +99,9 @@ class Conv:
         return ConvState(window, h), y
 
     def run(self, x: Any, state: ConvState | None = None) -> tuple[Array, ConvState]:
-        """All outputs and the last state."""
+        """All outputs and the last state; InvalidInput for a state of another shape, KindMismatch for one of another kind."""
         x = self.system.inputs(x)
-        state = self.zero_state() if state is None else state
-        if state.window.shape != (self.width - 1, *self._token_shape):
-            raise InvalidInput(f"the conv window has shape {state.window.shape}, expected {(self.width - 1, *self._token_shape)}")
+        state = self.zero_state() if state is None else self.state(state)
         ys = []
         for xt in x:
             state, y = self.step(state, xt)

@@ -85,7 +85,7 @@ class LTI:
             raise InvalidSystem(f"a, b and c need one length N, got {shapes}")
         if self.a.size == 0:
             raise InvalidSystem("a system needs at least one state (N ≥ 1), got N = 0")
-        if self.half and _surely_complex(self.d):
+        if self.half and surely_complex(self.d):
             raise InvalidSystem(f"d = {self.d} is complex, but half storage (y = 2 Re(c·h) + d x) describes a real system")
         if check_stable:
             for n, value in enumerate(self.a):
@@ -196,7 +196,7 @@ class LTI:
             raise InvalidInput(f"{name}: the sequence is empty (length 0); at least one token is needed")
         if self.half:
             for t, value in enumerate(out):
-                if _surely_complex(value):
+                if surely_complex(value):
                     raise InvalidInput(
                         f"{name}[{t}] = {value} is complex: half storage (y = 2 Re(c·h)) is for real inputs; use .closed(), "
                         "which has half=False"
@@ -317,7 +317,8 @@ def _binary(x: Any) -> Any:
     return tidy(gaussian(Fraction(float(x.real)), Fraction(float(x.imag))))
 
 
-def _surely_complex(value: Any) -> bool:
+def surely_complex(value: Any) -> bool:
+    """Whether a number is known not to be real (a symbol without assumptions is not known to be)."""
     return value.is_real is False if isinstance(value, sympy.Expr) else not is_real(value)
 
 
