@@ -178,6 +178,48 @@ MUTANTS = (
         "direct = tidy(direct)",
         "sparse_dims/test_essential.py",
     ),
+    Mutant(
+        "lora_limits: drop one relabelling",
+        "lora_limits/relabelling.py",
+        "return product(permutations(range(columns)), repeat=rows)",
+        "return iter(list(product(permutations(range(columns)), repeat=rows))[:-1])",
+        "lora_limits/test_ranks.py",
+    ),
+    Mutant(
+        "lora_limits: rank off by one",
+        "lora_limits/relabelling.py",
+        "if exact_rank(difference) <= r:",
+        "if exact_rank(difference) <= r + 1:",
+        "lora_limits/test_ranks.py",
+    ),
+    Mutant(
+        "lora_limits: forget the gauge in the dimension",
+        "lora_limits/low_rank.py",
+        "return r * (rows + columns - r)",
+        "return r * (rows + columns)",
+        "lora_limits/test_ranks.py",
+    ),
+    Mutant(
+        "lora_limits: horizon one too short",
+        "lora_limits/poles.py",
+        "return n + q + int(bool(skip))",
+        "return n + q - 1 + int(bool(skip))",
+        "lora_limits/test_projections.py",
+    ),
+    Mutant(
+        "lora_limits: swap W_B and W_C in what in_proj has to read",
+        "lora_limits/in_proj_dominates.py",
+        "return np.concatenate([self.W_B, self.W_C, (self.v @ self.W_dn)[None, :]])",
+        "return np.concatenate([self.W_B, self.W_B, (self.v @ self.W_dn)[None, :]])",
+        "lora_limits/test_projections.py",
+    ),
+    Mutant(
+        "mamba2: rank off by one",
+        "prefix_state/mamba2_reach.py",
+        "if limit is not None and need > limit:",
+        "if limit is not None and need > limit + 1:",
+        "prefix_state/test_mamba2.py",
+    ),
 )
 
 
