@@ -15,7 +15,6 @@ Fraction. Mixing exact numbers with floats is refused: an exact verdict must not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, Literal
@@ -175,10 +174,14 @@ def convert(x: Any, kind: Kind, name: str = "value") -> Any:
     Raises
     ------
     KindMismatch
-        The conversion would round or would claim exactness for a float.
+        The conversion would round, would claim exactness for a float, or needs a value for a symbol.
     InvalidInput
-        NaN or infinity.
+        NaN, infinity, a number beyond the range of floats, or something that is not a number.
     """
+    if isinstance(x, bool | np.bool_):
+        raise InvalidInput(f"{name}: {x!r} is a truth value, not a number")
+    if isinstance(x, str):
+        x = _parsed(x, name)
     if isinstance(x, float | np.floating | complex | np.complexfloating) and not np.isfinite(x):
         raise InvalidInput(f"{name}: {x!r} is not finite; remove NaN and infinite values")
     if kind == "exact":
@@ -187,11 +190,6 @@ def convert(x: Any, kind: Kind, name: str = "value") -> Any:
                 f"{name}: the float {x!r} was given to an exact system; pass Fraction({x!r}) if that very binary "
                 "value is meant, or convert the system with .to('float64')"
             )
-        if isinstance(x, str):
-            try:
-                return Fraction(x)
-            except (ValueError, ZeroDivisionError) as error:
-                raise InvalidInput(f"{name}: {x!r} is not a rational number such as '2/3'") from error
         if isinstance(x, sympy.Expr):
             re, im = x.as_real_imag()
             if not (re.is_Rational and im.is_Rational):
@@ -199,27 +197,68 @@ def convert(x: Any, kind: Kind, name: str = "value") -> Any:
             return Fraction(int(re.p), int(re.q)) if im == 0 else gaussian(str(re), str(im))
         if isinstance(x, GaussianRational) or getattr(x, "__exact_scalar__", False):
             return tidy(x)
-        return _fraction(x) if not isinstance(x, np.integer) else Fraction(int(x))
+        try:
+            return _fraction(x) if not isinstance(x, np.integer | flint.fmpz) else Fraction(int(x))
+        except (AttributeError, TypeError) as error:
+            raise _not_a_number(x, name) from error
     if kind == "symbolic":
         if isinstance(x, GaussianRational):
             return sympy.Rational(str(_fraction(x.x))) + sympy.I * sympy.Rational(str(_fraction(x.y)))
         if isinstance(x, float | np.floating | complex | np.complexfloating):
             raise KindMismatch(f"{name}: the float {x!r} was given to a symbolic system; use sympy.Rational")
-        return sympy.sympify(x if not isinstance(x, Fraction) else sympy.Rational(x.numerator, x.denominator))
+        if isinstance(x, sympy.Expr):
+            return _exact_expression(x, name)
+        x = convert(x, "exact", name)
+        return sympy.Rational(x.numerator, x.denominator) if isinstance(x, Fraction) else sympy.sympify(x)
     if kind == "float64":
-        if isinstance(x, complex | np.complexfloating | GaussianRational):
-            if imag(x) != 0:
-                raise KindMismatch(f"{name}: {x!r} is complex but the system is real; use complex128")
+        undecided = isinstance(x, sympy.Expr) and x.is_number and x.is_real is not True
+        if undecided or isinstance(x, complex | np.complexfloating | GaussianRational):
+            if not is_real(x):
+                raise KindMismatch(f"{name}: {x} is complex but the system is real; use complex128")
             x = real(x)
-        value = float(Fraction(x)) if isinstance(x, str) else float(x if not isinstance(x, flint.fmpq) else _fraction(x))
-        if not math.isfinite(value):
-            raise InvalidInput(f"{name}: {value!r} is not finite")
-        return value
+        return _rounded(x, float, name)
     if kind == "complex128":
         if isinstance(x, GaussianRational):
-            return complex(float(real(x)), float(imag(x)))
-        return complex(x)
+            return complex(_rounded(real(x), float, name), _rounded(imag(x), float, name))
+        return _rounded(x, complex, name)
     raise InvalidInput(f"unknown number kind {kind!r}; choose exact, symbolic, float64 or complex128")
+
+
+def _parsed(text: str, name: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InvalidInput(f"{name}: {text!r} is not a rational number such as '2/3'") from error
+
+
+def _not_a_number(x: Any, name: str) -> InvalidInput:
+    return InvalidInput(f"{name}: {x!r} of type {type(x).__name__} is not a number this package computes with")
+
+
+def _exact_expression(x: sympy.Expr, name: str) -> sympy.Expr:
+    """The expression, unless it holds a rounded, infinite or undefined number."""
+    if x.has(sympy.nan, sympy.oo, -sympy.oo, sympy.zoo):
+        raise InvalidInput(f"{name}: {x} is not finite; remove NaN and infinite values")
+    if x.has(sympy.Float):
+        raise KindMismatch(f"{name}: {x} holds a rounded number (sympy.Float); use sympy.Rational")
+    return x
+
+
+def _rounded(x: Any, to: type[float] | type[complex], name: str) -> Any:
+    """float(x) or complex(x), with the reason where there is none."""
+    if isinstance(x, flint.fmpq | flint.fmpz):
+        x = _fraction(x) if isinstance(x, flint.fmpq) else int(x)
+    try:
+        value = to(x)
+    except OverflowError as error:
+        raise InvalidInput(f"{name}: {x!s:.40} is beyond the range of float64; rescale it or stay exact") from error
+    except (TypeError, ValueError) as error:
+        if isinstance(x, sympy.Expr):
+            raise KindMismatch(f"{name}: {x} is symbolic; substitute numbers for {sorted(map(str, x.free_symbols))}") from error
+        raise _not_a_number(x, name) from error
+    if not np.isfinite(value):
+        raise InvalidInput(f"{name}: {value!r} is not finite")
+    return value
 
 
 def as_array(values: Any, kind: Kind, name: str = "value", ndim: int | None = None) -> Array:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import sympy
 
 from .errors import InvalidInput, InvalidSystem
-from .scalars import Array, Kind, as_array, convert, join_kinds, kind_of, zeros
+from .scalars import Array, Kind, as_array, convert, is_real, join_kinds, kind_of, real, zeros
 
 ScalarClock = Callable[[Array], tuple[Any, Any]]
 
@@ -35,7 +36,7 @@ class Mamba2Head:
     D_skip:
         Scalar skip.
 
-    Raises InvalidSystem for shapes that do not fit, dt ≤ 0 or a decay outside (0, 1).
+    Raises InvalidSystem for shapes that do not fit, dt ≤ 0 or a decay outside (0, 1) (symbols carry their own assumptions).
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class Mamba2Head:
             if dt is None or decay is None:
                 raise InvalidSystem("a Mamba-2 head needs dt and decay = exp(dt A), or clock")
             self.dt, self.decay = convert(dt, self.kind, "dt"), convert(decay, self.kind, "decay")
-            if self.kind != "symbolic" and not self.dt > 0:
+            if _refused(self.dt, lambda v: v <= 0):
                 raise InvalidSystem(f"dt = {dt} must be a positive step size")
-            if self.kind != "symbolic" and not 0 < self.decay < 1:
+            if _refused(self.decay, lambda v: not 0 < v < 1):
                 raise InvalidSystem(f"decay = {decay} must lie in (0, 1): exp(dt A) with A < 0")
         elif dt is not None or decay is not None:
             raise InvalidSystem("clock excludes dt and decay")
+        elif not callable(clock):
+            raise InvalidSystem(f"clock = {clock!r} must be a function u → (dt, decay)")
 
     @property
     def head_dim(self) -> int:
@@ -138,6 +141,13 @@ class Mamba2Head:
         return ys, h
 
 
+def _refused(value: Any, bad: Callable[[Any], Any]) -> bool:
+    """Whether a number is not real or ``bad``; undecided for expressions with free symbols, which pass."""
+    if isinstance(value, sympy.Expr) and not value.is_number:
+        return False
+    return not is_real(value) or bool(bad(real(value)))
+
+
 class Mamba2Group:
     """Heads that share B and C (one group of mamba-ssm): the state is the stack (H, P, N).
 
@@ -148,6 +158,9 @@ class Mamba2Group:
         self.heads = tuple(heads)
         if not self.heads:
             raise InvalidSystem("a group needs at least one head")
+        for i, head in enumerate(self.heads):
+            if not isinstance(head, Mamba2Head):
+                raise InvalidSystem(f"head {i} is {head!r}, not a Mamba2Head")
         first = self.heads[0]
         for i, head in enumerate(self.heads):
             same_c = (head.W_C is None) == (first.W_C is None) and (head.W_C is None or bool(np.all(head.W_C == first.W_C)))
