@@ -25,21 +25,28 @@ class S4Layer:
     Parameters
     ----------
     channels:
-        D LTI systems of one kind of number.
+        D LTI systems of one kind of number (half-stored complex ones count as real: their outputs are).
     W:
         Mixing matrix (D, D).
     bias, u:
         β and the skip u, shape (D,); zero where left out.
     activation:
         ``"relu"`` (exact on rationals) or ``"linear"``.
+
+    Raises
+    ------
+    InvalidSystem
+        Shapes that do not fit, an unknown activation, or a ReLU of complex numbers.
+    KindMismatch
+        Rationals mixed with floats.
     """
 
     def __init__(self, channels: Sequence[LTI], W: Any, bias: Any = None, u: Any = None, activation: Activation = "relu"):
         self.channels = channels_of(channels)
         d = len(self.channels)
         parts = [kind_of(W, "W")] + [kind_of(v, s) for v, s in ((bias, "bias"), (u, "u")) if v is not None]
-        joined = join_kinds([*parts, *(s.kind for s in self.channels)], "S4Layer")
-        self.kind: Kind = "exact" if joined == "integer" else joined
+        self.kind: Kind = join_kinds([*parts, *(_output_kind(s) for s in self.channels)], "S4Layer")
+        self.channels = tuple(s if _output_kind(s) == self.kind else s.to(self.kind) for s in self.channels)
         self.W = as_array(W, self.kind, "W", ndim=2)
         if self.W.shape != (d, d):
             raise InvalidSystem(f"W has shape {self.W.shape}, expected (D, D) = {(d, d)}")
@@ -49,6 +56,8 @@ class S4Layer:
             raise InvalidSystem(f"bias {self.bias.shape} and u {self.u.shape} must have shape (D,) = ({d},)")
         if activation not in ("relu", "linear"):
             raise InvalidSystem(f"unknown activation {activation!r}; choose 'relu' or 'linear'")
+        if activation == "relu" and self.kind == "complex128":
+            raise InvalidSystem("ReLU needs real numbers: store conjugate pairs with half=True and make W, bias and u real")
         self.activation: Activation = activation
 
     @property
@@ -57,10 +66,17 @@ class S4Layer:
         return len(self.channels)
 
     def run(self, x: Any, h0: Sequence[Any] | None = None) -> tuple[Array, list[Array]]:
-        """Outputs (L, D) and the channels' last states, for inputs (L, D)."""
+        """Outputs (L, D) and the channels' last states, for inputs (L, D) and one initial state per channel.
+
+        Raises InvalidInput for shapes that do not fit, and InvalidSystem where ReLU meets a number without a sign.
+        """
         x = as_array(x, self.kind, "inputs")
+        if x.size == 0:
+            x = zeros((0, self.n_channels), self.kind)
         if x.ndim != 2 or x.shape[1] != self.n_channels:
             raise InvalidInput(f"inputs: expected shape (L, D) with D = {self.n_channels}, got {x.shape}")
+        if h0 is not None and len(h0) != self.n_channels:
+            raise InvalidInput(f"h0 holds {len(h0)} states, expected one for each of the D = {self.n_channels} channels")
         inner = zeros(x.shape, self.kind)
         states = []
         for d, channel in enumerate(self.channels):
@@ -68,17 +84,34 @@ class S4Layer:
             states.append(last)
         y = inner @ self.W.T + self.bias + self.u * x
         if self.activation == "relu":
-            y = np.where(np.vectorize(lambda v: v > 0, otypes=[bool])(y), y, zeros(y.shape, self.kind)) if y.size else y
+            y = np.where(np.vectorize(_positive, otypes=[bool])(y), y, zeros(y.shape, self.kind)) if y.size else y
         return y, states
 
 
+def _output_kind(system: LTI) -> Kind:
+    return "float64" if system.half and system.kind == "complex128" else system.kind
+
+
+def _positive(value: Any) -> bool:
+    try:
+        return bool(value > 0)
+    except TypeError as error:  # a complex number, or an expression whose sign nothing decides
+        raise InvalidSystem(f"ReLU of {value}: it has no sign; make the layer real, or use activation='linear'") from error
+
+
 class DeepS4:
-    """A stack of :class:`S4Layer`; all layers have the same width and kind of number."""
+    """A stack of :class:`S4Layer`; all layers have the same width and kind of number.
+
+    Raises InvalidSystem for no layers, something that is no layer, or layers that do not fit.
+    """
 
     def __init__(self, layers: Sequence[S4Layer]):
         self.layers = tuple(layers)
         if not self.layers:
             raise InvalidSystem("a deep S4 network needs at least one layer")
+        for i, layer in enumerate(self.layers):
+            if not isinstance(layer, S4Layer):
+                raise InvalidSystem(f"layer {i} is {layer!r}, not an S4Layer")
         if len({(layer.n_channels, layer.kind) for layer in self.layers}) != 1:
             raise InvalidSystem("all layers need the same number of channels and kind of number")
 
