@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from ..errors import InvalidInput
 from ..models.hooks import ExtraStates, MixerHook
 from .base import Attachment, MethodConfig, register
 from .geometry import find_mixers, geometry, real_dtype
@@ -62,6 +63,8 @@ class AdditionalScan(MethodConfig):
         for name, mixer in find_mixers(to.model, self.layers):
             sizes, dtype = geometry(mixer), real_dtype(mixer)
             width = sizes.d_inner
+            if sizes.kind == "s4":
+                raise InvalidInput(f"{name} is an S4 layer, which takes no additional states; use a model with a larger d_state")
             if sizes.kind == "mamba2":
                 A_log = cast(Tensor, mixer.A_log).detach().to("cpu", dtype, copy=True)
             else:

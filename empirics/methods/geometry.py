@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
 from ..models.mixer import Mixer
+from ..models.s4 import S4Mixer
 from .base import adapter_dtype
 
 
@@ -20,7 +21,7 @@ class Geometry:
     Attributes
     ----------
     kind:
-        ``mamba1`` (a decay for every channel and state) or ``mamba2`` (one for every head).
+        ``mamba1`` and ``s4`` (a decay for every channel and state) or ``mamba2`` (one for every head).
     d_model, d_inner, d_state:
         Width at the mixer's input, width of the scan, states N of every channel.
         heads, groups:
@@ -29,7 +30,7 @@ class Geometry:
         Rows of Mamba-1's x_proj before those of B.
     """
 
-    kind: Literal["mamba1", "mamba2"]
+    kind: Literal["mamba1", "mamba2", "s4"]
     d_model: int
     d_inner: int
     d_state: int
@@ -49,11 +50,13 @@ def geometry(mixer: nn.Module) -> Geometry:
     Raises
     ------
     InvalidInput
-        It is neither a Mamba-1 nor a Mamba-2 mixer.
+        It is no Mamba-1, Mamba-2 or S4 mixer.
     """
+    if isinstance(mixer, S4Mixer):
+        return Geometry("s4", mixer.d_model, mixer.d_model, mixer.d_state, mixer.d_model, 1, 0)
     A_log, conv = getattr(mixer, "A_log", None), getattr(mixer, "conv1d", None)
     if not isinstance(A_log, Tensor) or not isinstance(conv, nn.Module):
-        raise InvalidInput(f"{type(mixer).__name__} is no mixer that this method knows; expected a Mamba-1 or Mamba-2 mixer")
+        raise InvalidInput(f"{type(mixer).__name__} is no mixer that this method knows; expected a Mamba-1, Mamba-2 or S4 mixer")
     conv_dim = _shape(conv)[0]
     d_model, d_inner = _shape(mixer.get_submodule("out_proj"))
     if A_log.ndim == 2:

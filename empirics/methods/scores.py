@@ -12,6 +12,9 @@ Notation for one mixer: a = A_log, A = -exp(a), dt = softplus(dt_bias) the step 
     random             uniform
     oracle             1 on a known support, else 0
 
+S4 has complex modes A themselves in the place of a, log A in that of log A_log; its ``magnitude`` is the released one to the
+letter, which also loses the imaginary unit: |exp(dt (Re A_1 + Im A_1)) + exp(dt (Re A_0 + Im A_0))|.
+
 On Mamba-2, a head has one decay for all of its states: scores of its states are equal, and ties go to the lower index.
 """
 
@@ -26,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
+from ..models.s4 import S4Mixer
 from .base import Handle, apply, evaluating
 from .geometry import Geometry, find_mixers, geometry
 from .in_place import Full
@@ -44,7 +48,7 @@ class Moved:
     Attributes
     ----------
     before, after:
-        A_log, (D, N) or (H,).
+        A_log, (D, N) or (H,); for S4 the complex modes A, (D, N).
     dt:
         softplus of the step-size bias, (D,) or (H,).
     states:
@@ -59,6 +63,8 @@ class Moved:
     def decays(self) -> tuple[Tensor, Tensor]:
         """exp(dt A) before and after, in A_log's shape."""
         dt = self.dt[:, None] if self.before.ndim == 2 else self.dt
+        if self.before.is_complex():
+            return torch.exp(dt * self.before), torch.exp(dt * self.after)
         return torch.exp(-dt * self.before.exp()), torch.exp(-dt * self.after.exp())
 
     def per_state(self, values: Tensor) -> Scores:
@@ -150,8 +156,12 @@ def score(
 
 def _of_change(name: str, m: Moved) -> Tensor:
     if name in ("change_log_A", "released"):
-        difference = (m.after - m.before).abs()
+        logs = (m.after.log(), m.before.log()) if m.before.is_complex() else (m.after, m.before)
+        difference = (logs[0] - logs[1]).abs()
         return difference if name == "change_log_A" else difference.square()
+    if name == "magnitude" and m.before.is_complex():
+        steps = m.dt[:, None]
+        return sum(torch.exp(steps * (A.real + A.imag)) for A in (m.before, m.after)).abs()  # type: ignore[union-attr]
     before, after = m.decays()
     return (after - before).abs() if name == "change" else (after + before).abs()
 
@@ -168,6 +178,10 @@ def _oracle(model: nn.Module, support: Selection) -> dict[str, Scores]:
 
 def _gradient(model: nn.Module, loss: Loss, batches: Sequence[Any]) -> dict[str, Scores]:
     sizes = {name: s for name, _, s in _selective(model)}
+    if any(s.kind == "s4" for s in sizes.values()):
+        raise InvalidInput(
+            "score 'gradient' needs A_log, which S4 has not; use change, change_log_A, magnitude, random or oracle"
+        )
     handle = apply(model, Full(targets=("A_log",)))
     try:
         with evaluating(model):
@@ -192,6 +206,10 @@ def _ablation(
     def total(handle: Handle) -> float:
         return sum(_finite(loss(handle.model, batch)).item() for batch in batches) / len(batches)
 
+    if any(m.before.is_complex() for m in moved.values()):
+        raise InvalidInput(
+            "score 'ablation' needs A_log, which S4 has not; use change, change_log_A, magnitude, random or oracle"
+        )
     handle = apply(model, Full(targets=("A_log",)))
     try:
         handle.set_values({f"{name}.A_log": m.after for name, m in moved.items()})
@@ -230,6 +248,8 @@ def _shape(sizes: Geometry) -> tuple[int, int]:
 
 
 def _decay(mixer: nn.Module) -> Tensor:
+    if isinstance(mixer, S4Mixer):
+        return torch.complex(-mixer.log_A_real.exp(), mixer.A_imag).detach().clone()
     A_log = mixer.A_log
     if not isinstance(A_log, Tensor):
         raise InvalidInput(f"{type(mixer).__name__} has no A_log")
@@ -237,6 +257,8 @@ def _decay(mixer: nn.Module) -> Tensor:
 
 
 def _step(mixer: nn.Module) -> Tensor:
+    if isinstance(mixer, S4Mixer):
+        return mixer.log_dt.detach().exp()
     bias = getattr(mixer, "dt_bias", None)
     if bias is None:
         bias = mixer.get_submodule("dt_proj").bias

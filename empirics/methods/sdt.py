@@ -53,6 +53,9 @@ class SDT(MethodConfig):
     Mamba-2: channels are heads, which share one decay and, in a group, B and C. ``A_log[h]`` for every chosen head, and the
     rows of ``in_proj`` that make B_n and C_n of the head's group for every pair (h, n), unless ``projection`` is none.
 
+    S4: ``log_A_real``, ``A_imag`` and ``C`` at every pair (B is 1), and with ``columns`` the columns of ``out_proj`` that read
+    the chosen channels.
+
     Raises
     ------
     InvalidInput
@@ -117,6 +120,14 @@ def chosen_entries(sizes: Geometry, pairs: tuple[Pair, ...], projection: Project
             rows_B = 2 * sizes.d_inner + (group * sizes.d_state + n).unique()
             rows = torch.cat([rows_B, rows_B + sizes.groups * sizes.d_state])
             chosen["in_proj.weight"] = (rows[:, None] * sizes.d_model + torch.arange(sizes.d_model)).reshape(-1)
+        return chosen
+    if sizes.kind == "s4":
+        chosen = dict.fromkeys(("log_A_real", "A_imag", "C"), d * sizes.d_state + n)
+        if projection == "columns":
+            rows, columns = torch.meshgrid(torch.arange(sizes.d_model), d.unique(), indexing="ij")
+            chosen["out_proj.weight"] = (rows * sizes.d_inner + columns).reshape(-1)
+        elif projection == "entries":
+            raise InvalidInput("S4 has no projection entry for one state; use projection='columns' or 'none'")
         return chosen
     chosen = {"A_log": d * sizes.d_state + n}
     if projection != "none":
