@@ -1,4 +1,4 @@
-"""lora_limits.spectrum_frozen, selector_absorption, in_proj_dominates: whole modules before and after, and mistakes."""
+"""lora_limits.spectrum_frozen, selector_absorption: whole modules before and after, and mistakes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from theory.core.claim import PROFILES, Assumption, Check, Profile, Verdict
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, KindMismatch
 from theory.core.lti import LTI
-from theory.lora_limits import in_proj_dominates, selector_absorption, spectrum_frozen
-from theory.lora_limits.in_proj_dominates import in_proj_update, row_count
+from theory.lora_limits import selector_absorption, spectrum_frozen
 from theory.lora_limits.poles import (
     annihilates,
     divides,
@@ -31,7 +30,7 @@ from theory.lora_limits.row_matching import match_rows
 from theory.lora_limits.selector_absorption import absorb_selectors, least_gauge_rank
 from theory.lora_limits.spectrum_frozen import frozen_polynomial, kernel_poles, matrix_kernel, rates_explain, separating_token
 
-CLAIMS = (spectrum_frozen.CLAIM, selector_absorption.CLAIM, in_proj_dominates.CLAIM)
+CLAIMS = (spectrum_frozen.CLAIM, selector_absorption.CLAIM)
 F = Fraction
 
 
@@ -58,16 +57,6 @@ def test_clocks_are_rigid(pair):
 @given(st.one_of(selector_absorption.tasks(), selector_absorption.tasks(independent=False)))
 def test_absorption(task):
     selector_absorption.check_absorption(task)
-
-
-@given(in_proj_dominates.tasks())
-def test_construction(task):
-    in_proj_dominates.check_construction(task)
-
-
-@given(st.one_of(in_proj_dominates.first_tokens(2), in_proj_dominates.first_tokens(3)))
-def test_converse(f):
-    in_proj_dominates.check_converse(f)
 
 
 @pytest.mark.parametrize("assumption", [a for c in CLAIMS for a in c.assumptions], ids=lambda a: a.name)
@@ -161,30 +150,10 @@ def test_row_matching_certificates():
     assert not np.any(nothing.update)
 
 
-def test_a_wrong_update_is_caught():
-    """Negative twin: without the last LoRA direction the outputs differ."""
-    task = in_proj_dominates._skips()
-    plain = replace(task.frozen, D_skip=np.array([F(1)] * 4, dtype=object))
-    target = replace(task.target, D_skip=plain.D_skip)
-    found = in_proj_update(plain, target)
-    assert found.possible
-    tokens = [np.array([F(2)], dtype=object), np.array([F(-1)], dtype=object)]
-    right = target.run(tokens)
-    assert np.all(plain.run(tokens, plain.W_in + found.update) == right)
-    spoiled = found.update.copy()
-    spoiled[3, 0] += F(1, 1000)
-    assert not np.all(plain.run(tokens, plain.W_in + spoiled) == right)
-
-
 def test_rank_is_not_off_by_one():
     found = match_rows(np.eye(3, dtype=int).tolist(), [[0, 0], [0, 0], [0, 0]], [[1, 2], [2, 4], [3, 6]])
     assert found.rank == 1 == linalg.rank(found.update)
     assert found.left.shape == (3, 1)
-
-
-def test_counts():
-    assert row_count(768, 16) == 801
-    assert row_count(768, 16, general_skip=True) == 1569
 
 
 @pytest.mark.parametrize(
@@ -199,11 +168,6 @@ def test_counts():
         (lambda: absorb_selectors([[1.0]], [[1]], [[1]], [[1]]), KindMismatch, "1.0"),
         (lambda: least_gauge_rank([[1]], [[1]]), InvalidInput, "shape"),
         (lambda: selector_absorption.gauge_gap(np.zeros((2, 1)), np.zeros((2, 1)), 1, [0]), InvalidInput, "nonzero"),
-        (
-            lambda: in_proj_update(in_proj_dominates._skips().frozen, in_proj_dominates._tapped().target),
-            InvalidInput,
-            "D_skip",
-        ),
     ],
 )
 def test_bad_input(call, error, says):
