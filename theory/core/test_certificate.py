@@ -79,6 +79,7 @@ def test_kinks_are_refused(kink: Any) -> None:
 def test_a_tie_without_slope_is_no_kink() -> None:
     """relu(p²) is differentiable at 0."""
     assert dimension_certificate(lambda p: [relu(p[0] * p[0]), p[1]], [0, 0]).rank == 1
+    assert dimension_certificate(lambda p: [max(p[0] + p[1], p[1] + p[0])], [1, 2]).rank == 1  # equal values, equal slopes
 
 
 def test_chosen_outputs() -> None:

@@ -200,6 +200,12 @@ def test_several_decays_and_dependent_rows() -> None:
     assert reachable(group, [[[1, 0]], [[2, 0]]]).verdict == "open"
     with pytest.raises(InvalidInput, match="depends on the state"):
         minimal_prefix_length_mamba2(group)
+    twin_heads = [Mamba2Head([[1, 0, 0]], w_b, dt=1, decay=d) for d in ("1/2", "1/3")]
+    twins = Mamba2Group(twin_heads)  # the same x: their two decays tell two tokens apart, so no span obstructs
+    assert np.all(state_after(twins, [[-12, 1, 0], [3, 2, 0]]) == np.array([[[0, 0]], [[2, 0]]], dtype=object))
+    assert reachable(twins, [[[0, 0]], [[2, 0]]]).verdict != "obstruction"
+    same = Mamba2Group([twin_heads[0], twin_heads[0]])
+    assert reachable(same, [[[0, 0]], [[2, 0]]]).verdict == "obstruction"
     pair = Mamba2Group([Mamba2Head([row], [[1, 1]], dt=1, decay=d) for row, d in (([1, 0], "1/2"), ([0, 1], "1/3"))])
     found: Any = reachable(pair, [[[1]], [[2]]])  # B = x_1 + x_2
     assert found.verdict == "witness"
