@@ -1,0 +1,1 @@
+"""Experiments: one TOML and one module each."""
