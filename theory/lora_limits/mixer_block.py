@@ -161,10 +161,10 @@ def row_count(d_model: int, n_states: int, *, general_skip: bool = False) -> int
 class _Series:
     """Polynomials in the unknown entries of W_in and the tokens' entries, cut off beyond a degree in the tokens."""
 
-    def __init__(self, unknowns: int, inputs: int, order: int):
+    def __init__(self, unknowns: int, inputs: int, order: int, clock: Clock):
         self.log2 = sympy.Symbol("log2")  # ln 2 is transcendental, so an indeterminate stands for it exactly
         names = [f"w{i}" for i in range(unknowns)] + [f"x{i}" for i in range(inputs)]
-        self.ring, *gens = sympy.ring(names, sympy.QQ.frac_field(self.log2))
+        self.ring, *gens = sympy.ring(names, sympy.QQ if clock == "rational" else sympy.QQ.frac_field(self.log2))
         self.w, self.x, self.order = gens[:unknowns], gens[unknowns:], order
         self.domain = self.ring.domain
 
@@ -253,7 +253,7 @@ def matching_equations(
     (d, m), order, length = np.shape(frozen.W_in), require_length(order, "order"), require_length(length, "length")
     if d * m > 8:
         raise InvalidInput(f"D d_model = {d * m} unknowns; at most 8 are decided here, use a smaller block")
-    ring = _Series(d * m, length * m, order)
+    ring = _Series(d * m, length * m, order, clock)
     tokens = [ring.x[t * m : (t + 1) * m] for t in range(length)]
     unknown = [ring.w[i * m : (i + 1) * m] for i in range(d)]
     known = [[ring.number(x) for x in row] for row in target.W_in]
