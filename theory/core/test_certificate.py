@@ -118,6 +118,7 @@ def test_a_certificate_at_a_kink_does_not_hold() -> None:
     found = dimension_certificate(lambda p: [p[0]], [0])
     assert found.holds_for(lambda p: [p[0]])
     assert not found.holds_for(lambda p: [relu(p[0])])
+    assert not found.holds_for(lambda p: [max(p[0], 2 * p[0])])  # its branch at the kink has the stated minor
 
 
 def test_exclusion_states_the_obstruction() -> None:
