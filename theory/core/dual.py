@@ -15,6 +15,7 @@ from typing import Any
 import flint
 import numpy as np
 
+from .errors import InvalidInput, KindMismatch
 from .scalars import Array
 
 _ties: ContextVar[list[Fraction] | None] = ContextVar("ties", default=None)
@@ -37,7 +38,14 @@ def watch_ties() -> Iterator[list[Fraction]]:
 def _q(x: Any) -> flint.fmpq:
     if isinstance(x, Fraction):
         return flint.fmpq(x.numerator, x.denominator)
-    return flint.fmpq(int(x))
+    if isinstance(x, int | np.integer | flint.fmpz):
+        return flint.fmpq(int(x))
+    if isinstance(x, flint.fmpq):
+        return x
+    try:  # rationals of other libraries; never int(x), which would round
+        return flint.fmpq(int(x.numerator), int(x.denominator))
+    except (AttributeError, TypeError) as error:
+        raise KindMismatch(f"{x!r} of type {type(x).__name__} met a dual number; use ints and Fractions") from error
 
 
 class Dual:
@@ -45,7 +53,6 @@ class Dual:
 
     __slots__ = ("grad", "value")
     __exact_scalar__ = True  # as_array and kind_of pass it through exact systems
-    __array_priority__ = 1000
 
     def __init__(self, value: flint.fmpq, grad: flint.fmpq_mat):
         self.value = value
@@ -61,6 +68,8 @@ class Dual:
         return Fraction(int(self.value.p), int(self.value.q))
 
     def __add__(self, other: Any) -> Dual:
+        if isinstance(other, np.ndarray):  # numpy then works entry by entry
+            return NotImplemented
         if isinstance(other, Dual):
             return Dual(self.value + other.value, self.grad + other.grad)
         return Dual(self.value + _q(other), self.grad)
@@ -71,12 +80,16 @@ class Dual:
         return Dual(-self.value, -self.grad)
 
     def __sub__(self, other: Any) -> Dual:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self + (-other)
 
     def __rsub__(self, other: Any) -> Dual:
         return (-self) + other
 
     def __mul__(self, other: Any) -> Dual:
+        if isinstance(other, np.ndarray):  # numpy then works entry by entry
+            return NotImplemented
         if isinstance(other, Dual):
             return Dual(self.value * other.value, self.grad * other.value + other.grad * self.value)
         q = _q(other)
@@ -90,12 +103,16 @@ class Dual:
         return Dual(inv, self.grad * (-inv * inv))
 
     def __truediv__(self, other: Any) -> Dual:
-        return self * (other.reciprocal() if isinstance(other, Dual) else Fraction(1) / Fraction(other))
+        if isinstance(other, np.ndarray):
+            return NotImplemented
+        return self * (other.reciprocal() if isinstance(other, Dual) else 1 / _q(other))
 
     def __rtruediv__(self, other: Any) -> Dual:
         return self.reciprocal() * other
 
     def __pow__(self, exponent: int) -> Dual:
+        if not isinstance(exponent, int | np.integer):
+            raise InvalidInput(f"{self} ** {exponent!r}: dual numbers have integer powers only")
         if exponent < 0:
             return self.reciprocal() ** (-exponent)
         out = Dual(flint.fmpq(1), self.grad * 0)
@@ -104,7 +121,10 @@ class Dual:
         return out
 
     def __eq__(self, other: object) -> bool:
-        return bool(self.value == (other.value if isinstance(other, Dual) else _q(other)))
+        try:
+            return bool(self.value == (other.value if isinstance(other, Dual) else _q(other)))
+        except KindMismatch:
+            return NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.value)
@@ -136,7 +156,7 @@ class Dual:
 
 
 def seed(point: Sequence[Any] | Array) -> Array:
-    """The independent variables: entry i has gradient e_i."""
+    """The independent variables: entry i has gradient e_i. KindMismatch for a point that is not rational."""
     p = len(point)
     out = np.empty(p, dtype=object)
     for i, x in enumerate(point):

@@ -32,7 +32,10 @@ def to_flint(matrix: Matrix) -> flint.fmpq_mat:
     """An ``fmpq_mat`` from a rectangular array-like."""
     if isinstance(matrix, flint.fmpq_mat):
         return matrix
-    rows = [list(row) for row in matrix]
+    try:
+        rows = [list(row) for row in matrix]
+    except TypeError as error:
+        raise InvalidInput(f"expected a matrix (a sequence of rows), got {matrix!r}") from error
     width = len(rows[0]) if rows else (matrix.shape[1] if isinstance(matrix, np.ndarray) and matrix.ndim == 2 else 0)
     if any(len(row) != width for row in rows):
         raise InvalidInput("matrix rows have different lengths")
@@ -62,15 +65,23 @@ def rank(matrix: Matrix) -> int:
     return int(m.rank()) if m.nrows() and m.ncols() else 0
 
 
+def _square(matrix: Matrix, what: str) -> flint.fmpq_mat:
+    m = to_flint(matrix)
+    if m.nrows() != m.ncols():
+        raise InvalidInput(f"{what} needs a square matrix, got shape {(m.nrows(), m.ncols())}")
+    return m
+
+
 def determinant(matrix: Matrix) -> Fraction:
-    """Determinant of a square rational matrix."""
-    return _back(to_flint(matrix).det())
+    """Determinant of a square rational matrix (1 for the empty one)."""
+    return _back(_square(matrix, "a determinant").det())
 
 
 def inverse(matrix: Matrix) -> Array:
     """Inverse of a square rational matrix; InvalidInput if singular."""
+    m = _square(matrix, "an inverse")
     try:
-        return from_flint(to_flint(matrix).inv())
+        return from_flint(m.inv())
     except ZeroDivisionError as error:
         raise InvalidInput("the matrix is singular and has no inverse") from error
 
@@ -121,14 +132,20 @@ def solve(matrix: Matrix, rhs: Sequence[Any] | Array) -> Array | None:
 
 
 def matmul(left: Matrix, right: Matrix) -> Array:
-    """Matrix product over Q."""
-    return from_flint(to_flint(left) * to_flint(right))
+    """Matrix product over Q; InvalidInput if the inner sizes differ."""
+    m, n = to_flint(left), to_flint(right)
+    if m.ncols() != n.nrows():
+        raise InvalidInput(f"matrices of shapes {(m.nrows(), m.ncols())} and {(n.nrows(), n.ncols())} have no product")
+    return from_flint(m * n)
 
 
 def left_kernel_certificate(matrix: Matrix, rhs: Sequence[Any] | Array) -> Array | None:
     """ℓ with ℓᵀM = 0 and ℓ·rhs < 0, which proves that M x = rhs has no solution; None where it has one."""
-    for v in nullspace(np.array([list(row) for row in matrix], dtype=object).T):
-        value = sum((x * y for x, y in zip(v, rhs, strict=True)), Fraction(0))
+    m = to_flint(matrix)
+    if m.nrows() != len(rhs):
+        raise InvalidInput(f"matrix with {m.nrows()} rows against a right-hand side of length {len(rhs)}")
+    for v in nullspace(m.transpose()):
+        value = sum((x * _back(_fmpq(y)) for x, y in zip(v, rhs, strict=True)), Fraction(0))
         if value != 0:
             return -v if value > 0 else v
     return None
@@ -137,11 +154,12 @@ def left_kernel_certificate(matrix: Matrix, rhs: Sequence[Any] | Array) -> Array
 def ldl_psd(matrix: Matrix) -> list[tuple[Fraction, Array]] | None:
     """M = Σ w_i v_i v_iᵀ with rational w_i > 0 (rank many terms) for a positive semidefinite M; None if M is not.
 
-    Symmetric Gaussian elimination: exact, and each step subtracts one rank-one positive term.
+    Symmetric Gaussian elimination: exact, and each step subtracts one rank-one positive term. A matrix that is not symmetric
+    is not positive semidefinite here, one that is not square is an InvalidInput.
     """
-    m = np.array([[Fraction(x) for x in row] for row in matrix], dtype=object)
+    m = from_flint(_square(matrix, "positive semidefiniteness"))
     n = m.shape[0]
-    if m.shape != (n, n) or any(m[i, j] != m[j, i] for i in range(n) for j in range(i)):
+    if not _symmetric(m):
         return None
     terms: list[tuple[Fraction, Array]] = []
     for k in range(n):
@@ -156,6 +174,10 @@ def ldl_psd(matrix: Matrix) -> list[tuple[Fraction, Array]] | None:
     return terms
 
 
+def _symmetric(m: Array) -> bool:
+    return all(m[i, j] == m[j, i] for i in range(len(m)) for j in range(i))
+
+
 def is_psd(matrix: Matrix) -> bool:
     """Whether a symmetric rational matrix is positive semidefinite, exactly."""
     return ldl_psd(matrix) is not None
@@ -165,10 +187,12 @@ def negative_direction(matrix: Matrix) -> Array | None:
     """A rational x with xᵀMx < 0 for a symmetric M, or None where M is positive semidefinite.
 
     Follows the elimination of :func:`ldl_psd`; where it breaks, the offending 1×1 or 2×2 pivot gives the direction,
-    pulled back through the steps already taken.
+    pulled back through the steps already taken. Raises InvalidInput for a matrix that is not square and symmetric.
     """
-    n = len(matrix)
-    m = np.array([[Fraction(x) for x in row] for row in matrix], dtype=object)
+    m = from_flint(_square(matrix, "a negative direction"))
+    n = len(m)
+    if not _symmetric(m):
+        raise InvalidInput("a negative direction needs a symmetric matrix: xᵀMx sees only the symmetric part (M + Mᵀ)/2")
     steps: list[tuple[int, Array]] = []
 
     def pull_back(x: Array) -> Array:
@@ -199,15 +223,27 @@ def jacobian(function: Callable[[Array], Sequence[Any] | Array], point: Sequence
     """Exact Jacobian (outputs × parameters) of a function built from +, −, ·, /, at a rational point.
 
     The function is run once on dual numbers (see :mod:`theory.core.dual`).
+
+    Raises
+    ------
+    KindMismatch
+        The point is not rational, or floats enter the function.
+    InvalidInput
+        The function returns something else than a one-dimensional sequence of numbers.
     """
-    from .dual import seed
+    from .dual import Dual, seed
 
     outputs = function(seed(point))
+    if isinstance(outputs, Dual) or np.ndim(np.asarray(outputs, dtype=object)) != 1:
+        raise InvalidInput("the function must return a one-dimensional sequence of numbers (ravel() its outputs)")
     p = len(point)
     out = np.empty((len(outputs), p), dtype=object)
     for i, y in enumerate(outputs):
-        gradient = getattr(y, "gradient", None)
-        out[i, :] = [Fraction(0)] * p if gradient is None else gradient()
+        if isinstance(y, Dual):
+            out[i, :] = y.gradient()
+        else:
+            _fmpq(y)  # a constant output: refuses what is not rational
+            out[i, :] = [Fraction(0)] * p
     return out
 
 
