@@ -114,7 +114,7 @@ def batches(sizes: Sizes, seed: int, device: torch.device | str) -> Callable[[],
 
     def draw() -> Tensor:
         shape = (sizes.batch, sizes.length, sizes.width)
-        return torch.randint(0, 10, shape, generator=generator, device=device).float()
+        return torch.randint(0, 10, shape, generator=generator, device=device, dtype=torch.uint8).float()
 
     return draw
 

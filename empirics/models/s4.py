@@ -159,8 +159,15 @@ class S4Mixer(Mixer):
             if start.ssm is not None:
                 h = h + torch.exp(log_A * length) * start.ssm
             last = start.with_(ssm=h)
-        out = y.permute(1, 2, 0) + self._constant()
-        return linear(out[:, drop:], self.out_proj), last
+        constant = self._constant()
+        if isinstance(constant, Tensor):
+            y = y + constant[:, None, None]
+        return self._project(y[:, :, drop:]), last
+
+    def _project(self, y: Tensor) -> Tensor:
+        """out_proj of (D, B, L), as a view (B, L, D) whose memory stays (D, B, L): the next layer then copies nothing."""
+        weight, bias = self.out_proj.weight.to(y.dtype), self.out_proj.bias.to(y.dtype)
+        return torch.addmm(bias[:, None], weight, y.reshape(y.shape[0], -1)).view(y.shape).permute(1, 2, 0)
 
     def _recurrence(self, hidden: Tensor, start: MixerState, drop: int) -> tuple[Tensor, MixerState]:
         state = self._filled(start, hidden.shape[0])
