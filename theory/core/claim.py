@@ -220,6 +220,9 @@ class Claim:
         names = [check.name for check in self.checks]
         if len(set(names)) != len(names):
             raise ValueError(f"claim {self.id} has two checks of one name: {names}")
+        assumed = [assumption.name for assumption in self.assumptions]
+        if len(set(assumed)) != len(assumed):
+            raise ValueError(f"claim {self.id} has two assumptions of one name: {assumed}")
 
     @property
     def family(self) -> str:
@@ -228,13 +231,18 @@ class Claim:
 
 
 def combine(outcomes: list[tuple[str | None, Outcome]]) -> Verdict:
-    """A claim's verdict: REFUTED if any check is, else its weakest part, where a part has its best check's verdict."""
+    """A claim's verdict: REFUTED if any check is, else its weakest part, where a part has its best check's verdict.
+
+    Raises ValueError where no outcome belongs to a part.
+    """
     if any(o.verdict is Verdict.REFUTED for _, o in outcomes):
         return Verdict.REFUTED
     parts: dict[str, Verdict] = {}
     for part, o in outcomes:
         if part is not None and (part not in parts or _STRENGTH.index(o.verdict) > _STRENGTH.index(parts[part])):
             parts[part] = o.verdict
+    if not parts:
+        raise ValueError("no check that decides: every outcome has part None")
     return min(parts.values(), key=_STRENGTH.index)
 
 
