@@ -20,7 +20,7 @@ _DENOMINATORS = (2, 3, 5, 7, 12)
 
 
 def rationals(bound: int = 4, *, nonzero: bool = False) -> st.SearchStrategy[Fraction]:
-    """Rationals p/q with |p/q| ≤ bound and a small denominator."""
+    """Rationals p/q with |p| ≤ 3·bound and q ≤ 3, so |p/q| ≤ 3·bound."""
     base = st.builds(lambda p, q: Fraction(p, q), st.integers(-bound * 3, bound * 3), st.sampled_from((1, 2, 3)))
     return base.filter(bool) if nonzero else base
 
