@@ -18,6 +18,7 @@ from theory.core.scalars import Array
 from theory.core.strategies import matrices, rationals
 from theory.core.tolerance import budget
 
+from .costs import MODELS
 from .low_rank import (
     RationalSVD,
     cayley,
@@ -171,10 +172,10 @@ def prove_dimension(profile: Profile) -> Outcome:
 
 def float_route(profile: Profile) -> Outcome:
     """Float SVD floors against exact enclosures, and the error that the float factors really leave."""
-    worst, tolerance = 1.0, 0.0
+    tolerance = 0.0
 
     def test(case: tuple[list[list[Fraction]], int]) -> None:
-        nonlocal worst, tolerance
+        nonlocal tolerance
         rows, r = case
         delta = np.array(rows, dtype=float)
         exact, found = lora_floor(rows, r), lora_floor(delta, r)
@@ -184,8 +185,6 @@ def float_route(profile: Profile) -> Outcome:
         u, v = truncated(delta, r)
         left = float(np.sum((delta - u @ v) ** 2)) if r else scale
         assert abs(left - float(exact)) <= allowed, (left, exact)
-        if float(exact) > 1e-6 * scale:
-            worst = max(worst, found.condition)
         tolerance = max(tolerance, budget(delta.size, 1.0))
 
     cases = st.integers(1, 5).flatmap(
@@ -200,19 +199,23 @@ def float_route(profile: Profile) -> Outcome:
         "D ≤ 4, N ≤ 5, r = min/2",
         n,
         tolerance=tolerance,
-        condition=worst,
+        condition=1.0,  # against ‖Δ‖² the floor is perfectly conditioned (Weyl); its own digits may be fewer, see lora_floor
     )
 
 
 def gaussian_table(profile: Profile) -> Outcome:
     """Share of a Gaussian update of Mamba's shapes that rank r leaves out: Σ_{i>r} σ_i² / Σ σ_i²."""
     rng = np.random.default_rng(profile.seed)
-    data = {}
-    for name, d in (("mamba-130m", 1536), ("mamba-1.4b", 4096), ("mamba-2.8b", 5120)):
-        delta = rng.standard_normal((d, 16))
+    data, tolerance, condition = {}, 0.0, 1.0
+    for name, m in MODELS.items():
+        delta = rng.standard_normal((m["d_inner"], m["d_state"]))
         total = float(np.sum(delta**2))
-        data[name] = {str(r): round(float(lora_floor(delta, r)) / total, 4) for r in (1, 2, 4, 8, 15)}
-    return Outcome(Verdict.TO, "relative floor of one Gaussian D × 16 update", tolerance=1e-4, data=data)
+        floors = {r: lora_floor(delta, r) for r in (1, 2, 4, 8, 15)}
+        data[name] = {str(r): round(float(f) / total, 4) for r, f in floors.items()}
+        tolerance = max(tolerance, *(float(f.upper - f.lower) / total for f in floors.values()))
+        condition = max(condition, *(f.condition for f in floors.values()))
+    how = "relative floor of one Gaussian D × N update (rounded to 4 digits)"
+    return Outcome(Verdict.TO, how, "D × 16", len(data), tolerance=tolerance, condition=condition, data=data)
 
 
 # -- assumptions -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from theory.core.errors import InvalidInput
 from theory.core.linalg import rank as exact_rank
 from theory.core.lti import require_length
 from theory.core.scalars import Array, as_array
+from theory.core.tolerance import budget
 
 from .low_rank import Floor, lora_dimension, lora_floor, product_jacobian, rank_factors, rational_factors, require_rank
 
@@ -113,7 +114,7 @@ def relabelled_floor(frozen: Any, target: Any, rank: int) -> RelabelledFloor:
         moved = np.stack([tf[row, list(o)] for row, o in enumerate(order)]) - af
         estimates[i] = np.sum(np.linalg.svd(moved, compute_uv=False)[r:] ** 2)
     scale = float(np.sum(af**2) + np.sum(tf**2)) + 1.0
-    margin = 64 * d * n * np.finfo(float).eps * scale  # far above the SVD's backward error, so no minimiser is lost
+    margin = budget(d * n, 8.0) * scale  # above the SVD's backward error, so no minimiser is lost
     best: tuple[Floor, Relabelling] | None = None
     for k in np.flatnonzero(estimates <= estimates.min() + margin):
         floor = lora_floor(relabel(t, every[k]) - a, r)
