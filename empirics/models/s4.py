@@ -93,11 +93,19 @@ class S4Mixer(Mixer):
         self.out_proj = nn.Linear(d_model, d_model)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> S4Mixer:
-        """``.double()`` and ``.float()`` leave complex tensors alone; C follows the precision of the real ones."""
-        super()._apply(fn, recurse)
-        C = self._parameters.get("C")
-        if C is not None and C.dtype != self.log_dt.dtype.to_complex():
-            C.data = C.data.to(self.log_dt.dtype.to_complex())
+        """``.double()`` leaves complex tensors alone and ``.to(float64)`` drops their imaginary part; here both parts follow.
+
+        Complex tensors stay at least complex64, since torch has no narrower complex arithmetic.
+        """
+
+        def both_parts(value: Tensor) -> Tensor:
+            if not value.is_complex():
+                return fn(value)
+            parts = fn(torch.view_as_real(value))
+            narrow = parts.dtype in (torch.float16, torch.bfloat16)
+            return torch.view_as_complex(parts.float() if narrow else parts)
+
+        super()._apply(both_parts, recurse)
         return self
 
     def set_scan(self, scan: str) -> None:

@@ -27,8 +27,17 @@ def test_published_parameter_count():
     assert sum(p.numel() * (2 if p.is_complex() else 1) for p in DeepS4(DeepS4Config()).parameters()) == 33_536
 
 
-def test_double_keeps_complex():
+def test_conversions_keep_both_parts_of_complex_tensors():
     assert model().mixers()[0].C.dtype == torch.complex128
+    torch.manual_seed(0)
+    net = DeepS4(DeepS4Config(5, 1, 3))
+    C = net.mixers()[0].C.detach().clone()
+    assert torch.equal(net.to(torch.float64).mixers()[0].C.detach(), C.to(torch.complex128))
+    apply(net, method_config("initial_state"))
+    assert net.to(torch.float32).mixers()[0].hook.ssm.dtype == torch.complex64
+    assert torch.equal(
+        net.to(torch.bfloat16).mixers()[0].C.detach(), torch.view_as_complex(torch.view_as_real(C).bfloat16().float())
+    )
 
 
 @pytest.mark.parametrize("length", [1, 7, 600])
