@@ -32,7 +32,7 @@ lint: $(VENV)/.dev
 	$(BIN)/codespell
 
 test: lint
-	$(BIN)/python -m pytest theory tests
+	$(BIN)/python -m pytest -n auto theory tests
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -11,7 +11,7 @@ and are asked about prefixes, initial states and each other. ``claims()`` lists 
 
 from __future__ import annotations
 
-from .core.certificate import dimension_certificate
+from .core.certificate import dimension_certificate, exclusion
 from .core.claim import Assumption, Claim, Verdict
 from .core.conv import Conv, ConvState
 from .core.deep_s4 import DeepS4, S4Layer
@@ -26,7 +26,9 @@ from .core.ssd import Mamba2Group, Mamba2Head
 from .lora_limits.in_proj_dominates import in_proj_update
 from .lora_limits.low_rank import lora_floor
 from .lora_limits.selector_absorption import absorb_selectors
+from .prefix_state.fading import decay_bound, half_life, half_lives
 from .prefix_state.inverse import minimal_prefix_length, prefix_for
+from .prefix_state.mamba2_reach import minimal_prefix_length_mamba2
 from .prefix_state.prefix_geometry import effective_prefix_dimension, prefix_cost
 from .prefix_state.reach import Reach, reachable
 from .prefix_state.risk_floor import StateTuningRisk, state_tuning_risk_floor
@@ -68,18 +70,23 @@ __all__ = [
     "Verdict",
     "absorb_selectors",
     "claims",
+    "decay_bound",
     "dimension_certificate",
     "effective_prefix_dimension",
     "exact_minimal_adjustment",
+    "exclusion",
     "gaussian",
     "get_claim",
     "gramians",
+    "half_life",
+    "half_lives",
     "hankel_singular_values",
     "in_proj_update",
     "initialisation",
     "lora_floor",
     "minimal_adjustment",
     "minimal_prefix_length",
+    "minimal_prefix_length_mamba2",
     "prefix_cost",
     "prefix_for",
     "reachable",

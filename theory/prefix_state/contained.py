@@ -370,8 +370,8 @@ CLAIM = Claim(
     statement=(
         "LTI, S6 (any clock) and Mamba-2: the outputs after a prefix are those from the initial state h_0 it leaves, for all "
         "later inputs. With a causal conv of width K in front, the state is (last K − 1 conv inputs, h). Keeping h and emptying "
-        "the window changes outputs in general; for LTI with all a_n ≠ 0 the re-fitted h' = h + Σ_{t<K} a^{−t} b m_t, with m_t what "
-        "the conv inputs lack, is exact from t = K − 1 on (K with a skip); for S6 no h' suits all inputs."
+        "the window changes outputs in general; for LTI with all a_n ≠ 0 the re-fitted h' = h + Σ_{t<K} a^{−t} b m_t, with m_t "
+        "what the conv inputs lack, is exact from t = K − 1 on (K with a skip); for S6 no h' suits all inputs."
     ),
     level="one SSM module, or one block where the convolution is included",
     horizon="all",
