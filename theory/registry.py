@@ -29,7 +29,7 @@ def all_claims() -> tuple[Claim, ...]:
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return UnknownName(f"no {what} named {name!r}; {hint}")
 

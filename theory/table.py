@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .core.claim import Outcome, Verdict
+from .core.errors import InvalidInput
 from .verify import ClaimResult, Report
 
 STYLE = {
@@ -65,7 +66,8 @@ def verdict_table(report: Report) -> Table:
     table.add_column("s", justify="right", no_wrap=True)
     for r in report.results:
         verdict = Text(str(r.verdict), style=STYLE[r.verdict])
-        table.add_row(r.id, verdict, how_decided(r), coverage(r), assumptions_summary(r), f"{r.seconds:.1f}")
+        cells = (Text(cell) for cell in (how_decided(r), coverage(r), assumptions_summary(r), f"{r.seconds:.1f}"))
+        table.add_row(Text(r.id), verdict, *cells)  # Text: square brackets are mathematics here, not markup
     return table
 
 
@@ -76,7 +78,7 @@ def print_report(report: Report, console: Console, *, details: bool = False) -> 
         show = details or not r.ok
         if not show:
             continue
-        console.print(f"\n[bold]{r.id}[/bold]  {r.title}", highlight=False)
+        console.print(Text(f"\n{r.id}", style="bold") + Text(f"  {r.title}"), highlight=False)
         console.print(r.statement, markup=False, highlight=False)
         console.print(f"level: {r.level}; horizon: {r.horizon}", markup=False, highlight=False)
         for name, part, o, seconds in r.checks:
@@ -96,7 +98,21 @@ def print_report(report: Report, console: Console, *, details: bool = False) -> 
 
 
 def markdown_table(payload: dict) -> str:
-    """The README's verdict table from the JSON of a report (theory/verdicts.json)."""
+    """The README's verdict table from the JSON of a report (theory/verdicts.json).
+
+    Raises InvalidInput for JSON that is no report.
+    """
+    try:
+        return _markdown(payload)
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"not a verdict report ({error}); write one with `python -m theory --out FILE`") from error
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _markdown(payload: dict) -> str:
     lines = ["| claim | verdict | statement in one line | assumptions shown needed |", "| --- | --- | --- | --- |"]
     for c in payload["claims"]:
         needed = sum(a["verdict"] == "REFUTED" for a in c["assumptions"])
@@ -104,5 +120,5 @@ def markdown_table(payload: dict) -> str:
         note = f"{needed} of {len(c['assumptions'])}" + (f" ({opened} OPEN)" if opened else "")
         beside = [k["name"] for k in c["checks"] if k["part"] is None and k["verdict"] == "OPEN"]
         title = c["title"] + (f" (OPEN beside it: {', '.join(beside)})" if beside else "")
-        lines.append(f"| `{c['id']}` | {c['verdict']} | {title} | {note if c['assumptions'] else 'none'} |")
+        lines.append(f"| `{c['id']}` | {c['verdict']} | {_cell(title)} | {note if c['assumptions'] else 'none'} |")
     return "\n".join(lines) + "\n"

@@ -134,7 +134,7 @@ def verify(
     families: Iterable[str] | str | None = None,
     profile: str | Profile = "ci",
     *,
-    claims: Iterable[str] | None = None,
+    claims: Iterable[str] | str | None = None,
     jobs: int | None = None,
     progress: Callable[[ClaimResult], None] | None = None,
 ) -> Report:
@@ -147,7 +147,7 @@ def verify(
     profile:
         ``"quick"``, ``"ci"`` or ``"long"`` (25, 200 and 10,000 instances per sampled check), or a Profile.
     claims:
-        Claim ids instead of families.
+        Claim ids instead of families, one or several.
     jobs:
         Worker processes (default: the number of cores). 1 runs in this process.
     progress:
@@ -157,12 +157,19 @@ def verify(
     ------
     UnknownName
         A family, claim or profile that does not exist; the nearest names are listed.
+    InvalidInput
+        Families and claims together, nothing selected, or fewer than one worker.
     """
+    if families is not None and claims is not None:
+        raise InvalidInput("give families or claims, not both")
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+        raise InvalidInput(f"jobs = {jobs!r} must be an integer of at least 1")
     if isinstance(profile, str):
         if profile not in PROFILES:
             raise UnknownName(f"no profile named {profile!r}; choose {', '.join(PROFILES)}")
         profile = PROFILES[profile]
-    chosen = [get_claim(c) for c in claims] if claims is not None else list(family_claims(families))
+    claims = [claims] if isinstance(claims, str) else claims
+    chosen = [get_claim(c) for c in dict.fromkeys(claims)] if claims is not None else list(family_claims(families))
     if not chosen:
         raise InvalidInput("no claims selected: the list of claims or families is empty")
     jobs = min(len(chosen), jobs or os.cpu_count() or 1)
@@ -203,6 +210,7 @@ def versions() -> dict[str, str]:
             out[package] = version(package)
         except PackageNotFoundError:
             out[package] = "not installed"
+    out["commit"] = git_commit()
     return out
 
 
@@ -248,11 +256,26 @@ def _claim_json(r: ClaimResult) -> dict[str, Any]:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write a report as JSON, atomically: a reader sees the old file or the new one, never half of it."""
+    """Write a report as JSON, atomically: a reader sees the old file or the new one, never half of it.
+
+    Raises InvalidInput for a path that is a folder or lies in none, and for outcomes whose data is not JSON.
+    """
+    payload = report.to_json()
+    for claim in payload["claims"]:
+        try:
+            json.dumps(claim, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"the outcome of {claim['id']} cannot be written as JSON: {error}") from error
+    write_text(json.dumps(payload, indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Replace a file's text in one step; InvalidInput for a path that is a folder or lies in none."""
     path = Path(path)
     if not path.parent.is_dir():
         raise InvalidInput(f"cannot write {path}: the folder {path.parent} does not exist")
-    text = json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if path.is_dir():
+        raise InvalidInput(f"cannot write {path}: it is a folder; name a file in it")
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
