@@ -87,6 +87,13 @@ def test_a_zero_residue_frees_one_entry():
     assert not reaches(replace(free, rank=0))
 
 
+def test_equal_modes_add_their_residues():
+    """Channel 1's two states at −3 cancel: the target sees none of it, and rank 0 suffices; with residues 1, 1 it does not."""
+    cancelled = SpectrumTask(MAMBA, ((F(-3), F(-3)), MAMBA[1]), ((F(1), F(-1)), (F(1), F(1))), rank=0)
+    assert reaches(cancelled)
+    assert not reaches(replace(cancelled, residues=ONES))
+
+
 def test_completions_by_hand():
     assert completes_to_rank_one([[1, 2], [2, 4]])
     assert not completes_to_rank_one([[1, 2], [2, 5]])
