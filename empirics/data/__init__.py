@@ -1,0 +1,1 @@
+"""Data: published numbers to compare with, and small data sets, offline first."""
