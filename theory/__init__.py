@@ -23,6 +23,7 @@ from .core.lti import LTI
 from .core.scalars import gaussian
 from .core.selective import SelectiveSSM
 from .core.ssd import Mamba2Group, Mamba2Head
+from .lattice import Lattice, lattice
 from .lora_limits.in_proj_dominates import in_proj_update
 from .lora_limits.low_rank import lora_floor
 from .lora_limits.selector_absorption import absorb_selectors
@@ -57,6 +58,7 @@ __all__ = [
     "InvalidInput",
     "InvalidSystem",
     "KindMismatch",
+    "Lattice",
     "Mamba2Group",
     "Mamba2Head",
     "Reach",
@@ -83,6 +85,7 @@ __all__ = [
     "hankel_singular_values",
     "in_proj_update",
     "initialisation",
+    "lattice",
     "lora_floor",
     "minimal_adjustment",
     "minimal_prefix_length",
