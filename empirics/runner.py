@@ -94,7 +94,6 @@ class Runner:
     say: Say = field(default=lambda line: print(line, file=sys.stderr, flush=True))
 
     def __post_init__(self) -> None:
-        check_device(self.device)
         if self.out.exists() and not self.out.is_dir():
             raise InvalidInput(f"--out {self.out} is a file, expected a folder")
 
@@ -120,6 +119,7 @@ class Runner:
         CheckpointError
             The result's file is corrupt.
         """
+        check_device(self.device)
         module = experiment_module(file)
         config = validate(module.Config, file.config, f"{file.id} [config]")
         options = plain(config.model_dump())

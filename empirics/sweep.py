@@ -6,6 +6,7 @@ finished are skipped. With ``launcher="slurm"`` the missing runs go to a Slurm c
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -146,6 +147,7 @@ def submit(runner: Runner, file: ExperimentFile, folder: Path, parameters: Mappi
         import submitit
     except ModuleNotFoundError as error:
         raise MissingPackage("submitit", "empirics", "the slurm launcher needs it") from error
+    runner = dataclasses.replace(runner, deadline=math.inf)  # another machine has another clock; Slurm has its own limits
     sweep = SweepRunner(runner, file)
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster="slurm")
@@ -163,3 +165,20 @@ def run_cell(runner: Runner, file: ExperimentFile, cell: dict[str, Any]) -> None
     best = sweep.tune(cell, combinations(sweep.sweep.tune))
     if best is not None:
         runner.seeds(override(file, **cell, **best))
+
+
+def slurm_parameters(given: Iterable[str]) -> dict[str, Any]:
+    """``key=value`` strings as submitit's parameters; whole numbers become integers.
+
+    Raises
+    ------
+    InvalidInput
+        A string without ``=``.
+    """
+    parameters: dict[str, Any] = {}
+    for part in given:
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise InvalidInput(f"--slurm {part!r}: expected KEY=VALUE, for instance timeout_min=60")
+        parameters[key] = int(value) if value.isdigit() else value
+    return parameters

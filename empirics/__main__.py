@@ -1,0 +1,168 @@
+"""Command line of the empirics package:  python -m empirics run | sweep | list | checks | gpu-suite | bench."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
+
+
+def _experiment_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", metavar="EXPERIMENT", help="a TOML file, or the name of a committed experiment")
+    parser.add_argument("--quick", action="store_true", help="small sizes for a CPU")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--scan", metavar="NAME", help="use this scan where the experiment has a choice")
+    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the results (default runs)")
+    parser.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS", help="start no further run after that")
+
+
+def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
+    import time
+
+    from .config import load_experiment
+    from .kernels.capability import TABLE
+    from .runner import Runner
+
+    if not args.budget > 0:
+        raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
+    if args.scan is not None and args.scan not in {row.scan for row in TABLE}:
+        raise UnknownName("scan", args.scan, {row.scan for row in TABLE})
+    file = load_experiment(args.experiment, args.quick)
+    return file, Runner(args.out, args.device, args.scan, time.monotonic() + args.budget)
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m empirics run", description="Run one experiment on all of its seeds.")
+    _experiment_options(parser)
+    args = parser.parse_args(argv)
+    file, runner = _prepare(args)
+    return _report(runner.run(file, args.quick))
+
+
+def _sweep(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m empirics sweep",
+        description="Run an experiment's grid: tune each cell on a seed of its own, then all seeds.",
+    )
+    _experiment_options(parser)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME=VALUE,...", help="cut a grid option down to values")
+    parser.add_argument("--launcher", default="local", metavar="NAME", help="local (default) or slurm")
+    parser.add_argument(
+        "--slurm", action="append", default=[], metavar="KEY=VALUE", help="submitit parameter, e.g. timeout_min=60"
+    )
+    args = parser.parse_args(argv)
+    from .sweep import LAUNCHERS, SweepRunner, restrict, slurm_parameters, submit
+
+    if args.launcher not in LAUNCHERS:
+        raise UnknownName("launcher", args.launcher, LAUNCHERS)
+    file, runner = _prepare(args)
+    if file.sweep is not None:
+        file = file.model_copy(update={"sweep": restrict(file.sweep, args.only)})
+    if args.launcher == "slurm":
+        jobs = submit(runner, file, args.out / "slurm", slurm_parameters(args.slurm))
+        print(f"{len(jobs)} jobs: {', '.join(jobs)}; call again with --launcher local when they are done, to collect")
+        return 0
+    return _report(SweepRunner(runner, file).run(args.quick))
+
+
+def _list(argv: Sequence[str]) -> int:
+    argparse.ArgumentParser(prog="python -m empirics list", description="List the experiments and methods.").parse_args(argv)
+    from .config import experiment_names, load_experiment
+    from .methods import method_names
+
+    for name in experiment_names():
+        file = load_experiment(name)
+        print(f"{name:18} {file.claim:34} {file.question}")
+    print(f"methods: {', '.join(method_names())}")
+    return 0
+
+
+def _checks(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m empirics checks", description="The small experiments, one row each.")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    args = parser.parse_args(argv)
+    from .checks import print_rows, quick_checks
+    from .results import write_json
+
+    rows = quick_checks(args.device)
+    print_rows(rows)
+    if args.json is not None:
+        write_json(args.json, rows)
+    return 1 if any(row["verdict"] != "reproduced" for row in rows) else 0
+
+
+def _gpu_suite(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m empirics gpu-suite",
+        description="Every committed experiment at full size, resumable, within a time budget.",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--budget", type=float, required=True, metavar="SECONDS")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments, in this order")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to try the command itself")
+    args = parser.parse_args(argv)
+    from .checks import gpu_suite, print_rows
+
+    summaries = gpu_suite(args.out, args.budget, args.device, args.only, args.quick)
+    print_rows(summaries)
+    incomplete = [s["id"] for s in summaries if not s["complete"]]
+    print(f"not complete: {', '.join(incomplete)}; call again to go on" if incomplete else "complete")
+    return 0
+
+
+def _bench(argv: Sequence[str]) -> int:
+    if not argv or argv[0] != "scan":
+        raise UnknownName("benchmark", argv[0] if argv else "", ("scan",))
+    from .bench.scan import main_bench_scan
+
+    return main_bench_scan(argv[1:])
+
+
+def _report(summary: dict[str, Any]) -> int:
+    print(f"{summary['experiment']}: {summary['verdict']} ({summary['measured']})")
+    for failure in summary["failed"]:
+        print(f"  failed, seed {failure['seed']}: {failure['reason']}")
+    if not summary["complete"]:
+        print("  not complete: call again to go on")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "run": _run,
+    "sweep": _sweep,
+    "list": _list,
+    "checks": _checks,
+    "gpu-suite": _gpu_suite,
+    "bench": _bench,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; bad input prints one line and gives exit code 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(f"{(__doc__ or '').strip()}\nEach command has --help.")
+            return 0 if arguments else 2
+        if arguments[0] not in COMMANDS:
+            raise UnknownName("command", arguments[0], COMMANDS)
+        return COMMANDS[arguments[0]](arguments[1:])
+    except EmpiricsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"error: {MissingPackage(error.name or 'a package', 'empirics')}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; finished runs are kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
