@@ -156,6 +156,11 @@ def test_an_irrational_gauge_is_found():
         assert linalg.rank(gauge_gap(np.array(read, dtype=object), np.array(wanted, dtype=object), 1, [x])) == 2
 
 
+def test_a_gauge_is_not_zero():
+    """Rows (g, 0) and (0, 1): the determinant is g, which vanishes at g = 0 alone, and no state is scaled by 0."""
+    assert least_gauge_rank([[0, 0], [0, 0]], [[1, 0], [0, 1]])[0] == 2
+
+
 def test_complex_gauges_do_not_count():
     """Rows (g, −2) and (1, g): g² = −2 has no real root."""
     assert least_gauge_rank([[0, 2], [0, -1]], [[1, 0], [1, 0]])[0] == 2

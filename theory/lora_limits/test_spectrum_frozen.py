@@ -231,6 +231,8 @@ def test_clocks_by_hand():
     assert separating_token(*moving) not in (None, 0)
     assert clocks_differ(*moving)
     assert not clocks_differ(moving[0], moving[0])
+    assert clocks_differ(first, moving[1])  # a constant and a moving clock that agree at z = 0
+    assert clocks_differ(moving[0], second)
 
 
 def test_the_imitation_and_its_limits():
