@@ -2,8 +2,8 @@
 
 Stated are elementary facts only: "everything a does, b does" and "something a does, b cannot", each with the claim that decides
 it and the conditions it needs. Everything else follows by composition (a ⊆ b ⊆ c; a ⊆ b and a ⊄ c give b ⊄ c; a ⊄ c and b ⊆ c
-give a ⊄ b), which carries all conditions along and never joins two that contradict each other. What neither is stated nor follows is
-listed as OPEN.
+give a ⊄ b), which carries all conditions along and never joins two that contradict each other. What neither is stated nor
+follows is listed as OPEN.
 """
 
 from __future__ import annotations
