@@ -13,8 +13,8 @@ from .errors import InvalidInput, UnknownName
 from .runner import Runner
 from .sweep import SweepRunner
 
-QUICK = ("prefix_compiles", "state_to_prefix", "state_floor", "selection")
-"""Experiments whose small form decides their prediction; s4_regression and vision need their full size for a verdict."""
+QUICK = ("prefix_compiles", "state_to_prefix", "state_floor")
+"""Experiments whose small form decides their prediction; the others compare methods over seeds and need their full size."""
 
 SUITE = ("prefix_compiles", "state_to_prefix", "state_floor", "selection", "s4_regression", "vision")
 """Order of the GPU suite: short ones first, so that a short budget finishes something."""
