@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import permutations, product
 from typing import Any
 
@@ -167,6 +168,17 @@ def kernel_jacobian(modes: Sequence[Fraction], residues: Sequence[Fraction]) -> 
     return np.array([m + s for m, s in zip(moved, scaled, strict=True)], dtype=object)
 
 
+@cache
+def _target_rank(d: int, n: int) -> int:
+    """Sum over channels of the exact rank of B_d at the certificate's point."""
+    full = 0
+    for channel in range(d):
+        modes = [Fraction(channel * n + k + 1, d * n + 2) for k in range(n)]
+        residues = [Fraction((-1) ** k * (1 + (channel + k) % 3)) for k in range(n)]
+        full += exact_rank(kernel_jacobian(modes, residues))
+    return full
+
+
 def reach_certificate(rows: int, columns: int, rank: int) -> ReachCertificate:
     """Decide "a rank-r LoRA on A with all residues free matches a generic target function" by exact Jacobian ranks.
 
@@ -177,11 +189,7 @@ def reach_certificate(rows: int, columns: int, rank: int) -> ReachCertificate:
     """
     d, n = require_length(rows, "D"), require_length(columns, "N")
     r = require_rank(rank, d, n)
-    full = 0
-    for channel in range(d):
-        modes = [Fraction(channel * n + k + 1, d * n + 2) for k in range(n)]
-        residues = [Fraction((-1) ** k * (1 + (channel + k) % 3)) for k in range(n)]
-        full += exact_rank(kernel_jacobian(modes, residues))
+    full = _target_rank(d, n)
     u, v = rational_factors(d, n, r)
     moved = int(product_jacobian(u, v).rank()) if r else 0
     student = moved + d * n if full == 2 * d * n else -1  # −1: the point is degenerate and certifies nothing
