@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,11 @@ QUICK = PROFILES["quick"]
 
 def passing(profile: Profile) -> Outcome:
     return Outcome(Verdict.EXACT, "looked", "N ≤ 3", profile.instances, data={"pid": os.getpid(), "seed": profile.seed})
+
+
+def late(profile: Profile) -> Outcome:
+    time.sleep(0.5)
+    return passing(profile)
 
 
 def failing(profile: Profile) -> Outcome:
@@ -136,7 +142,7 @@ def test_an_open_assumption_does_not_refute() -> None:
 
 def test_verify_in_workers_and_in_this_process(known: Callable[..., None]) -> None:
     """The same verdicts in the same order; only worker processes run elsewhere."""
-    known(claim("one"), claim("two", Check("again", failing)), claim("three"))
+    known(claim("one", Check("late", late)), claim("two", Check("again", failing)), claim("three"))
     seen: list[str] = []
     alone = verify(profile="quick", jobs=1, progress=lambda r: seen.append(r.id))
     together = verify(profile="quick", jobs=2, progress=lambda r: seen.append(r.id))

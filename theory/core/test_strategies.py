@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -121,6 +122,16 @@ def test_paired_lti(system: LTI) -> None:
     values = [(real(v), imag(v)) for v in closed.a]
     assert len(set(values)) == 2 * system.n_states and all(y != 0 for _, y in values)
     assert all(not is_zero(v) for v in (*system.b, *system.c)) and system.is_real_system()
+
+
+def test_conjugates_of_stored_modes_are_not_stored() -> None:
+    """Drawn six at a time, conjugate modes would meet often: they do among unrestricted modes."""
+
+    def meet(modes: Any) -> bool:
+        return any(real(p) == real(q) and imag(p) == -imag(q) for p, q in combinations(modes, 2))
+
+    loose = st.lists(own.complex_decay(), min_size=6, max_size=6)
+    assert counts(loose, 40, meet)[0] and counts(own.paired_lti(6, 6), 40, lambda s: meet(s.a)) == [0]
 
 
 def test_any_lti_covers_all_storages() -> None:
