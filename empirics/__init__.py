@@ -1,7 +1,8 @@
 """Empirical side of ssmproof: Mamba models, scans and fine-tuning methods. Needs the extra ``ssmproof[empirics]``.
 
 Public names, loaded on first use: ``selective_scan``, ``ssd_scan`` (scans by name), ``MambaConfig``, ``MambaLM``,
-``load_model``, ``save_model`` (models), ``MixerHook``, ``MixerState``, ``PromptHook``, ``ExtraStates`` (state methods).
+``load_model``, ``save_model`` (models), ``MixerHook``, ``MixerState``, ``PromptHook``, ``ExtraStates`` (state methods),
+``quick_checks`` (the small experiments as rows).
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from .errors import MissingPackage
 
 if TYPE_CHECKING:
+    from .checks import quick_checks
     from .kernels.dispatch import selective_scan, ssd_scan
     from .models import ExtraStates, MambaConfig, MambaLM, MixerHook, MixerState, PromptHook, load_model, save_model
 
 _HOME = {
     "selective_scan": "kernels.dispatch",
     "ssd_scan": "kernels.dispatch",
+    "quick_checks": "checks",
     **dict.fromkeys(
         ("ExtraStates", "MambaConfig", "MambaLM", "MixerHook", "MixerState", "PromptHook", "load_model", "save_model"),
         "models",
@@ -32,6 +35,7 @@ __all__ = [
     "MixerState",
     "PromptHook",
     "load_model",
+    "quick_checks",
     "save_model",
     "selective_scan",
     "ssd_scan",

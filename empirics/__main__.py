@@ -18,10 +18,13 @@ def _experiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scan", metavar="NAME", help="use this scan where the experiment has a choice")
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the results (default runs)")
     parser.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS", help="start no further run after that")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores, 1 with --quick)")
 
 
 def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
     import time
+
+    import torch
 
     from .config import load_experiment
     from .kernels.capability import TABLE
@@ -31,6 +34,12 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
         raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
     if args.scan is not None and args.scan not in {row.scan for row in TABLE}:
         raise UnknownName("scan", args.scan, {row.scan for row in TABLE})
+    if args.threads is not None:
+        if args.threads < 1:
+            raise InvalidInput(f"--threads {args.threads} must be at least 1")
+        torch.set_num_threads(args.threads)
+    elif args.quick:
+        torch.set_num_threads(1)  # at these sizes a second thread only waits
     file = load_experiment(args.experiment, args.quick)
     return file, Runner(args.out, args.device, args.scan, time.monotonic() + args.budget)
 

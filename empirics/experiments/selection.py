@@ -167,7 +167,9 @@ def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgemen
     confidence = limit(threshold, "confidence")
     rows = [row for r in results for row in r.held_out["scores"]]
     table: list[dict[str, Any]] = []
-    right, wrong, open_ = [], [], []
+    right: list[str] = []
+    wrong: list[str] = []
+    open_: list[str] = []
     for kind, rule in dict.fromkeys((row["kind"], row["score"]) for row in rows):
         of_rule = [row for row in rows if (row["kind"], row["score"]) == (kind, rule)]
         gains = [row["precision"] - row["chance"] for row in of_rule]
