@@ -95,7 +95,8 @@ def validate(model: type[Model], values: Mapping[str, Any], where: str) -> Model
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is both unknown and missing; its unknown half says more.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         path = [str(part) for part in first["loc"]]
         spot = ".".join(path) or "options"
         if first["type"] == "extra_forbidden":

@@ -1,0 +1,94 @@
+"""Command line: every mistake gives one line and exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from empirics.__main__ import main
+from empirics.config import experiment_names
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frobnicate"], "unknown command 'frobnicate'"),
+        (["runn"], "did you mean 'run'"),
+        (["run", "state_flor"], "did you mean 'state_floor'"),
+        (["run", "some/where.toml"], "does not exist"),
+        (["run", "state_floor", "--quick", "--device", "gpu"], "device 'gpu' is unknown"),
+        (["run", "state_floor", "--scan", "fusd"], "did you mean 'fused'"),
+        (["run", "state_floor", "--budget", "0"], "--budget 0"),
+        (["run", "state_floor", "--threads", "0"], "--threads 0"),
+        (["sweep", "state_floor", "--quick"], "no [sweep]"),
+        (["sweep", "s4_regression", "--launcher", "slrum"], "did you mean 'slurm'"),
+        (["sweep", "s4_regression", "--only", "method=ful"], "did you mean 'full'"),
+        (["bench", "scn"], "did you mean 'scan'"),
+        (["bench"], "unknown benchmark"),
+        (["gpu-suite", "--out", "x", "--budget", "-1", "--device", "cpu"], "--budget -1"),
+        (["gpu-suite", "--out", "x", "--budget", "1", "--device", "cpu", "--only", "visoin"], "did you mean 'vision'"),
+    ],
+)
+def test_mistakes_give_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    try:
+        assert main(arguments) == 2
+    finally:
+        torch.set_num_threads(threads)
+    err = capsys.readouterr().err
+    assert message in err and err.startswith("error: ") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_must_be_a_folder(tmp_path, capsys):
+    path = tmp_path / "file"
+    path.write_text("")
+    assert main(["run", "state_floor", "--out", str(path)]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_as_a_program():
+    run = subprocess.run([sys.executable, "-m", "empirics", "run", "nothing"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 2 and "Traceback" not in run.stderr and run.stderr.startswith("error: unknown experiment")
+
+
+def test_list_names_every_experiment(capsys):
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in experiment_names()) and "sdt_lora" in printed
+
+
+def test_run_writes_results_and_skips_them_the_second_time(tmp_path, capsys):
+    text = (ROOT / "empirics/experiments/prefix_compiles.toml").read_text(encoding="utf-8")
+    small = tmp_path / "small.toml"
+    small.write_text(text.replace("tokens = [1, 2, 16]", "tokens = [2]").replace("lengths = [1, 2, 17]", "lengths = [3]"))
+    command = ["run", str(small), "--quick", "--scan", "chunked", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    first = capsys.readouterr()
+    assert "prefix_compiles: reproduced" in first.out and "seed=0" in first.err
+    summary = json.loads((tmp_path / "out" / "prefix_compiles_quick.json").read_text())
+    assert summary["quick"] and summary["complete"] and summary["failed"] == []
+    (run,) = (tmp_path / "out" / "runs" / "prefix_compiles").glob("*.json")
+    record = json.loads(run.read_text())
+    assert {row["scan"] for row in record["held_out"]["settings"]} == {"chunked"}
+    assert main(command) == 0
+    assert "seed=0" not in capsys.readouterr().err
+    run.write_text("{")
+    assert main(command) == 2
+    assert run.name in capsys.readouterr().err
+
+
+def test_gpu_suite_within_a_budget_is_resumable(tmp_path, capsys):
+    command = ["gpu-suite", "--out", str(tmp_path), "--device", "cpu", "--quick", "--only", "state_to_prefix"]
+    assert main([*command, "--budget", "1e-9"]) == 0
+    assert "not complete: state_to_prefix" in capsys.readouterr().out
+    assert main([*command, "--budget", "600"]) == 0
+    assert "\ncomplete" in capsys.readouterr().out

@@ -1,0 +1,142 @@
+"""Sweeps: tuning on a seed of its own, resumption, restriction, launchers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from empirics import runner as runner_module
+from empirics.config import Strict, load_experiment
+from empirics.errors import InvalidInput, MissingPackage, UnknownName
+from empirics.results import Judgement, Metrics
+from empirics.runner import Runner
+from empirics.sweep import SweepRunner, combinations, restrict, slurm_parameters, submit
+
+TEXT = """
+id = "vision_like"
+claim = "prefix_state.contained"
+question = "?"
+prediction = "!"
+seeds = [0, 1]
+threshold = {}
+[sweep]
+tuning_seed = 9
+minimise = "loss"
+[sweep.grid]
+method = ["a", "b"]
+[sweep.tune]
+rate = [1, 10, 100]
+"""
+
+
+class ToyConfig(Strict):
+    method: str = "a"
+    rate: int = 1
+
+
+class Toy:
+    Config = ToyConfig
+    BEST = {"a": 10, "b": 100}  # noqa: RUF012
+
+    def __init__(self):
+        self.calls: list[tuple[str, int, int]] = []
+        self.broken: tuple[str, ...] = ()
+        self.diverging = 0
+
+    def run(self, config, ctx):
+        self.calls.append((config.method, config.rate, ctx.seed))
+        if config.method in self.broken:
+            raise InvalidInput("broken")
+        loss = abs(config.rate - self.BEST[config.method])
+        return Metrics(held_out={"loss": float("nan") if config.rate == self.diverging else float(loss)})
+
+    def judge(self, results, threshold):
+        return Judgement(verdict="reproduced", measured=str(len(results)))
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    made = Toy()
+    monkeypatch.setattr(runner_module, "experiment_module", lambda file: made)
+    return made
+
+
+def sweep(tmp_path: Path, deadline: float = float("inf"), text: str = TEXT) -> SweepRunner:
+    path = tmp_path / "toy.toml"
+    path.write_text(text, encoding="utf-8")
+    return SweepRunner(Runner(tmp_path / "out", deadline=deadline, say=lambda line: None), load_experiment(path))
+
+
+def test_each_cell_gets_its_own_rate_then_the_seeds(tmp_path, toy):
+    summary = sweep(tmp_path).run()
+    assert summary["tuned"] == [{"method": "a", "rate": 10}, {"method": "b", "rate": 100}]
+    assert toy.calls[:6] == [(m, r, 9) for m in "ab" for r in (1, 10, 100)]
+    assert toy.calls[6:] == [("a", 10, 0), ("b", 100, 0), ("a", 10, 1), ("b", 100, 1)]
+    assert summary["complete"] and summary["measured"] == "4"
+    sweep(tmp_path).run()
+    assert len(toy.calls) == 10  # everything was there
+
+
+def test_a_sweep_that_was_cut_off_goes_on(tmp_path, toy):
+    cut = sweep(tmp_path)
+    original, count = cut.runner.one, 7
+
+    def one(file, seed):
+        if len(toy.calls) >= count:
+            cut.runner.deadline = -1.0
+        return original(file, seed)
+
+    cut.runner.one = one  # type: ignore[method-assign]
+    first = cut.run()
+    assert len(toy.calls) == count and not first["complete"] and first["verdict"] == "undecided"
+    assert sweep(tmp_path).run()["complete"] and len(toy.calls) == 10
+
+
+def test_diverged_rates_are_never_chosen(tmp_path, toy):
+    toy.diverging = 10
+    assert sweep(tmp_path).run()["tuned"][0] == {"method": "a", "rate": 1}
+
+
+def test_a_cell_whose_every_run_fails_is_reported(tmp_path, toy):
+    toy.broken = ("a",)
+    summary = sweep(tmp_path).run()
+    assert summary["untuned"] == [{"method": "a", "reason": "every tuning run failed"}]
+    assert [row["method"] for row in summary["tuned"]] == ["b"]
+
+
+def test_errors(tmp_path, toy):
+    with pytest.raises(InvalidInput, match="tuning_seed 9 is one of the seeds"):
+        sweep(tmp_path, text=TEXT.replace("[0, 1]", "[0, 9]")).run()
+    with pytest.raises(UnknownName, match="held-out metric 'lost': did you mean 'loss'"):
+        sweep(tmp_path, text=TEXT.replace('"loss"', '"lost"')).run()
+    with pytest.raises(InvalidInput, match="no value for 'rate'"):
+        sweep(tmp_path, text=TEXT.replace("[1, 10, 100]", "[]")).run()
+    with pytest.raises(InvalidInput, match=r"no \[sweep\]"):
+        SweepRunner(Runner(tmp_path), load_experiment("state_floor")).run()
+
+
+def test_combinations_and_restriction():
+    assert combinations({"a": [1, 2], "b": [3]}) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
+    assert combinations({}) == [{}]
+    full = load_experiment("s4_regression").sweep
+    assert full is not None
+    assert restrict(full, ["method=sdt,full"]).grid["method"] == ["sdt", "full"]
+    with pytest.raises(UnknownName, match="did you mean 'method'"):
+        restrict(full, ["methods=sdt"])
+    with pytest.raises(UnknownName, match="did you mean 'sdt_random'"):
+        restrict(full, ["method=sdt_randm"])
+
+
+def test_slurm(tmp_path, toy, monkeypatch):
+    assert slurm_parameters(["timeout_min=60", "slurm_partition=gpu"]) == {"timeout_min": 60, "slurm_partition": "gpu"}
+    with pytest.raises(InvalidInput, match="KEY=VALUE"):
+        slurm_parameters(["60"])
+    one = sweep(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no sbatch here
+    with pytest.raises(InvalidInput, match="Slurm cannot be used here"):
+        submit(one.runner, one.file, tmp_path / "slurm", {})
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(MissingPackage, match="submitit"):
+        submit(one.runner, one.file, tmp_path / "slurm", {})
