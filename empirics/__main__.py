@@ -27,13 +27,10 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
     import torch
 
     from .config import load_experiment
-    from .kernels.capability import TABLE
     from .runner import Runner
 
     if not args.budget > 0:
         raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
-    if args.scan is not None and args.scan not in {row.scan for row in TABLE}:
-        raise UnknownName("scan", args.scan, {row.scan for row in TABLE})
     if args.threads is not None:
         if args.threads < 1:
             raise InvalidInput(f"--threads {args.threads} must be at least 1")
@@ -41,7 +38,15 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
     elif args.quick:
         torch.set_num_threads(1)  # at these sizes a second thread only waits
     file = load_experiment(args.experiment, args.quick)
-    return file, Runner(args.out, args.device, args.scan, time.monotonic() + args.budget)
+    return file, Runner(args.out, args.device, _known_scan(args.scan), time.monotonic() + args.budget)
+
+
+def _known_scan(scan: str | None) -> str | None:
+    from .kernels.capability import TABLE
+
+    if scan is not None and scan not in {row.scan for row in TABLE}:
+        raise UnknownName("scan", scan, {row.scan for row in TABLE})
+    return scan
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -114,11 +119,12 @@ def _gpu_suite(argv: Sequence[str]) -> int:
     parser.add_argument("--budget", type=float, required=True, metavar="SECONDS")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments, in this order")
+    parser.add_argument("--scan", metavar="NAME", help="use this scan where an experiment has a choice")
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the command itself")
     args = parser.parse_args(argv)
     from .checks import gpu_suite, print_rows
 
-    summaries = gpu_suite(args.out, args.budget, args.device, args.only, args.quick)
+    summaries = gpu_suite(args.out, args.budget, args.device, args.only, args.quick, _known_scan(args.scan))
     print_rows(summaries)
     incomplete = [s["id"] for s in summaries if not s["complete"]]
     print(f"not complete: {', '.join(incomplete)}; call again to go on" if incomplete else "complete")

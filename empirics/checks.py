@@ -59,7 +59,12 @@ def quick_checks(device: str = "cpu") -> list[dict[str, Any]]:
 
 
 def gpu_suite(
-    out: Path, budget: float, device: str = "cuda", only: Sequence[str] | None = None, quick: bool = False
+    out: Path,
+    budget: float,
+    device: str = "cuda",
+    only: Sequence[str] | None = None,
+    quick: bool = False,
+    scan: str | None = None,
 ) -> list[dict[str, Any]]:
     """Every committed experiment at full size: no run starts after ``budget`` seconds, finished runs are never repeated.
 
@@ -74,7 +79,7 @@ def gpu_suite(
     for name in names:
         if name not in experiment_names():
             raise UnknownName("experiment", name, experiment_names())
-    runner = Runner(out, device, deadline=time.monotonic() + budget)
+    runner = Runner(out, device, scan, deadline=time.monotonic() + budget)
     rows = []
     for name in names:
         file = load_experiment(name, quick)
