@@ -58,7 +58,8 @@ def _aligned(x: Tensor) -> Tensor:
     """The stock kernel reads 8 channels at once where channels are innermost; elsewhere it wants time innermost."""
     if x.stride(2) == 1 or not (x.shape[1] % 8 or x.stride(0) % 8 or x.stride(2) % 8 or x.storage_offset() % 8):
         return x
-    return x.contiguous()
+    # clone, not contiguous(): with one sequence of one token PyTorch calls any strides contiguous, the kernel does not
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 @cache

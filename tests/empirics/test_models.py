@@ -691,3 +691,16 @@ def test_stock_convolution(width, channels, inner):
         given = (v if v is None else v.float().cuda() for v in (weight, bias, window))
         out, last = causal_conv(on_gpu, *given, stock=True)
         assert close(out.double().cpu(), expected, 1e-5) and close(last.double().cpu(), expected_last, 1e-6)
+
+
+def test_layout_of_one_token_of_one_sequence():
+    """(1, D, 1) cut from a wider projection counts as contiguous for PyTorch, whatever its strides; the kernel reads them."""
+    from empirics.models.conv import _aligned
+
+    part = torch.arange(20.0)[3:15].as_strided((1, 12, 1), (20, 1, 20), storage_offset=3)
+    assert part.is_contiguous()
+    fitted = _aligned(part)
+    assert fitted.stride(2) == 1
+    assert torch.equal(fitted, part)
+    plain = torch.zeros(2, 12, 5)
+    assert _aligned(plain) is plain
