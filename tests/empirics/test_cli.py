@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from empirics import checks
 from empirics.__main__ import main
-from empirics.config import experiment_names
+from empirics.config import experiment_names, load_experiment, override
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,7 +87,11 @@ def test_run_writes_results_and_skips_them_the_second_time(tmp_path, capsys):
     assert run.name in capsys.readouterr().err
 
 
-def test_gpu_suite_within_a_budget_is_resumable(tmp_path, capsys):
+def test_gpu_suite_within_a_budget_is_resumable(tmp_path, capsys, monkeypatch):
+    def smaller(name, quick):
+        return override(load_experiment(name, quick), tokens=[2], width=1, steps=0)
+
+    monkeypatch.setattr(checks, "load_experiment", smaller)
     command = ["gpu-suite", "--out", str(tmp_path), "--device", "cpu", "--quick", "--only", "state_to_prefix"]
     assert main([*command, "--budget", "1e-9"]) == 0
     assert "not complete: state_to_prefix" in capsys.readouterr().out

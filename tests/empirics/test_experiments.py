@@ -1,0 +1,268 @@
+"""The experiments: small runs, and judgements that fail when the numbers are wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from empirics.config import load_experiment, validate
+from empirics.data.digits import digits
+from empirics.data.published import published
+from empirics.errors import InvalidInput, UnknownName
+from empirics.experiments import s4_regression, selection, state_floor, state_to_prefix, vision
+from empirics.experiments.lti_channels import channels, mixer_of, systems
+from empirics.methods import apply, method_config
+from empirics.results import Result
+from empirics.runner import Context
+
+
+def result(seed: int = 0, config: dict | None = None, **parts) -> Result:
+    return Result(
+        experiment="x", claim="y", config=config or {}, seed=seed, status="finished", seconds=0.0, git=None, versions={},
+        device="cpu", **parts,
+    )  # fmt: skip
+
+
+# -- channels as theory's systems ---------------------------------------------------------------------------------------
+
+
+def test_layers_are_theorys_systems():
+    model = channels(3, 2, 0, torch.float64)
+    x = torch.randn(1, 9, 3, dtype=torch.float64)
+    h0 = torch.randn(3, 2, dtype=torch.complex128)
+    handle = apply(model, method_config("initial_state"))
+    handle.set_values({"layers.0.hook.ssm": h0})
+    y = model(x)[0]
+    for d, system in enumerate(systems(model)):
+        expected, _ = system.run(x[0, :, d].numpy(), h0[d].numpy())
+        assert np.allclose(y[:, d].detach().numpy(), np.real(expected), rtol=1e-10, atol=1e-12)
+        assert not np.allclose(y[:, d].detach().numpy(), np.real(system.run(x[0, :, d].numpy())[0]))
+
+
+def test_step_sizes_are_drawn_from_the_range():
+    dt = mixer_of(channels(50, 2, 0, torch.float64, dt=(0.1, 0.2))).log_dt.exp()
+    assert 0.1 <= dt.min() < 0.13 and 0.17 < dt.max() <= 0.2
+
+
+# -- state_floor --------------------------------------------------------------------------------------------------------
+
+
+def test_state_floor_lands_on_the_prediction_and_an_untrained_state_does_not():
+    file = load_experiment("state_floor", quick=True)
+    small = {"width": 3, "prefix_tokens": [1], "steps": 250, "batch": 64, "held_out": 20_000}
+    config = validate(state_floor.Config, file.config | small, "test")
+    found = state_floor.run(config, Context(0)).held_out
+    judgement = state_floor.judge([result(held_out=found)], file.threshold | {"relative": 0.03})
+    assert judgement.verdict == "reproduced"
+    untrained = validate(state_floor.Config, file.config | small | {"steps": 1}, "test")
+    start = state_floor.run(untrained, Context(0)).held_out
+    assert state_floor.judge([result(held_out=start)], file.threshold).verdict == "not reproduced"
+
+
+def floor_row(**changes) -> dict:
+    row = {
+        "method": "initial_state", "channel": 0, "floor": 1.0, "untuned": 3.0, "predicted": 2.0, "measured": 2.0,
+        "standard_error": 0.001, "condition": 5.0,
+    }  # fmt: skip
+    return row | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "reproduced"),
+        ({"measured": 2.01}, "reproduced"),
+        ({"measured": 2.03}, "not reproduced"),  # 1.5 % above
+        ({"measured": 1.99}, "not reproduced"),  # within 1 %, but 10 standard errors below the optimum
+        ({"measured": 9.0, "condition": 1e6}, "undecided"),  # nothing to judge
+        ({"condition": None}, "reproduced"),
+    ],
+)
+def test_state_floor_judgement(changes, verdict):
+    threshold = load_experiment("state_floor").threshold
+    assert state_floor.judge([result(held_out={"channels": [floor_row(**changes)]})], threshold).verdict == verdict
+
+
+# -- state_to_prefix ----------------------------------------------------------------------------------------------------
+
+
+def test_trade_off_is_the_constrained_minimum():
+    rng = np.random.default_rng(0)
+    H, o = rng.standard_normal((12, 4)), rng.standard_normal(12)
+    curve = state_to_prefix.TradeOff(H, o)
+    free = np.linalg.lstsq(H, o, rcond=None)[0]
+    least = np.linalg.norm(o - H @ free) / np.linalg.norm(o)
+    assert curve(2 * np.linalg.norm(free)) == pytest.approx(least)
+    radius = 0.3 * np.linalg.norm(free)
+    for _ in range(300):  # nothing of that norm comes closer, and projected gradient steps get there
+        x = rng.standard_normal(4)
+        x *= radius / np.linalg.norm(x)
+        assert np.linalg.norm(o - H @ x) / np.linalg.norm(o) >= curve(radius) - 1e-12
+    x = np.zeros(4)
+    for _ in range(5000):
+        x = x + 0.02 * H.T @ (o - H @ x)
+        x *= min(1.0, radius / np.linalg.norm(x))
+    assert np.linalg.norm(o - H @ x) / np.linalg.norm(o) == pytest.approx(curve(radius), rel=1e-6)
+    assert curve(radius) > least + 0.01 and curve(0.0) == pytest.approx(1.0)
+
+
+def test_state_to_prefix_finds_theorys_ranks():
+    file = load_experiment("state_to_prefix", quick=True)
+    config = validate(state_to_prefix.Config, file.config | {"width": 2, "tokens": [2, 8], "steps": 5}, "test")
+    found = state_to_prefix.run(config, Context(0)).held_out
+    assert state_to_prefix.judge([result(held_out=found)], file.threshold).verdict == "reproduced"
+    for key, value in (("residual", 0.0), ("residual", 2.0), ("rank", 20)):
+        wrong = {"prefixes": [dict(row) for row in found["prefixes"]]}
+        wrong["prefixes"][0][key] = value
+        assert state_to_prefix.judge([result(held_out=wrong)], file.threshold).verdict == "not reproduced"
+    with pytest.raises(UnknownName, match="did you mean 'float32'"):
+        state_to_prefix.run(config.model_copy(update={"precisions": ["float23"]}), Context(0))
+
+
+# -- selection ----------------------------------------------------------------------------------------------------------
+
+
+def test_selection_measures_against_the_planted_support():
+    file = load_experiment("selection", quick=True)
+    small = {"width": 4, "states": 3, "layers": 1, "channels": 2, "states_each": 1, "length": 8, "batch": 4, "steps": 2}
+    config = validate(selection.Config, file.config | small, "test")
+    frozen = selection.frozen_model("s4", config, 0)
+    target, support = selection.plant(frozen, config, 1)
+    moved = (target.layers[0].A_imag != frozen.layers[0].A_imag).nonzero().tolist()
+    assert {(d, n) for _, d, n in support.as_set()} == {tuple(pair) for pair in moved} and len(support) == 2
+    rows = selection.run(config, Context(0)).held_out["scores"]
+    by_rule = {(row["kind"], row["score"]): row for row in rows}
+    assert by_rule["s4", "oracle"]["precision"] == by_rule["mamba1", "oracle"]["recall"] == 1
+    assert ("mamba1", "ablation") in by_rule and ("s4", "ablation") not in by_rule
+    assert by_rule["s4", "random"]["chance"] == pytest.approx(2 / 12)
+    with pytest.raises(UnknownName, match="did you mean 'oracle'"):
+        selection.run(config.model_copy(update={"scores": ["orcle"]}), Context(0))
+
+
+def selection_results(precisions: dict[tuple[str, str], list[float]]) -> list[Result]:
+    seeds = len(next(iter(precisions.values())))
+    return [
+        result(
+            seed,
+            held_out={
+                "scores": [
+                    {"kind": k, "score": s, "precision": v[seed], "recall": v[seed], "channel_precision": v[seed],
+                     "chance": 0.1, "seconds": 1.0}
+                    for (k, s), v in precisions.items()
+                ]
+            },
+        )
+        for seed in range(seeds)
+    ]  # fmt: skip
+
+
+def test_selection_judgement():
+    threshold = {"confidence": 0.95}
+    good = {
+        ("mamba1", "gradient"): [0.5, 0.6, 0.5],
+        ("mamba1", "ablation"): [0.4, 0.5, 0.4],
+        ("s4", "magnitude"): [0.1, 0.0, 0.2],
+    }
+    assert selection.judge(selection_results(good), threshold).verdict == "reproduced"
+    assert (
+        selection.judge(selection_results(good | {("s4", "magnitude"): [0.5, 0.6, 0.5]}), threshold).verdict == "not reproduced"
+    )
+    assert selection.judge(selection_results(good | {("mamba1", "gradient"): [0.0, 0.9, 0.1]}), threshold).verdict == "undecided"
+    assert (
+        selection.judge(selection_results(good | {("mamba1", "oracle"): [1.0, 1.0, 0.5]}), threshold).verdict == "not reproduced"
+    )
+
+
+# -- s4_regression and vision ---------------------------------------------------------------------------------------------
+
+
+def study(mse: dict[str, list[float]]) -> list[Result]:
+    return [
+        result(seed, {"method": m, "learning_rate": 0.1}, held_out={"mse": v}, metrics={"least_train": v}, trainable=1)
+        for m, values in mse.items()
+        for seed, v in enumerate(values)
+    ]
+
+
+def test_s4_regression_judgement():
+    good = {
+        "initial_state": [3.0, 3.1, 3.2], "lora_proj_r8": [2.0, 2.1, 2.2], "lora_proj_r16": [1.6, 1.7, 1.8],
+        "lora_s4_proj_r8": [1.5, 1.6, 1.7], "sdt": [1.0, 1.05, 1.1], "sdt_random": [1.3, 1.4, 1.5],
+        "sdt_lora_r8": [1.1, 1.2, 1.3],
+    }  # fmt: skip
+    threshold = load_experiment("s4_regression").threshold
+    judged = s4_regression.judge(study(good), threshold)
+    assert judged.verdict == "reproduced"
+    assert {row["method"] for row in judged.table if "method" in row} == set(good)
+    assert s4_regression.judge(study(good | {"sdt_random": [0.5, 0.6, 0.5]}), threshold).verdict == "not reproduced"
+    assert s4_regression.judge(study(good | {"sdt_random": [0.5, 1.4, 3.0]}), threshold).verdict == "undecided"
+    assert s4_regression.judge(study({m: v for m, v in good.items() if m != "sdt_random"}), threshold).verdict == "undecided"
+    ratio, low, high = s4_regression.paired_ratio(study(good), "sdt", "sdt_random", 0.95)  # type: ignore[misc]
+    assert low < ratio < high and ratio == pytest.approx((1.0 / 1.3 * 1.05 / 1.4 * 1.1 / 1.5) ** (1 / 3))
+
+
+def test_s4_regression_runs_a_method():
+    file = load_experiment("s4_regression", quick=True)
+    small = {"width": 6, "length": 10, "batch": 8, "steps": 5, "method": "sdt"}
+    found = s4_regression.run(validate(s4_regression.Config, file.config | small, "test"), Context(0))
+    assert found.trainable and found.held_out["mse"] > 0 and len(found.metrics["curve"]) == 5
+    with pytest.raises(UnknownName, match="did you mean 'sdt_random'"):
+        s4_regression.run(validate(s4_regression.Config, small | {"method": "sdt_randm"}, "test"), Context(0))
+
+
+def test_published_points():
+    points = published("s4_regression")
+    assert points.uncertainty == 0.03 and "2410.09016" in points.source
+    assert [p.mse for p in points.curve("lora_projections")] == [2.09, 2.0, 1.63]
+    assert all(0 < p.percent <= 100 for p in points.points) and len(points.points) == 16
+
+
+def test_digits_are_split_without_overlap():
+    parts = {split: digits((5, 6, 7, 8, 9), split) for split in ("train", "validation", "test")}
+    assert sum(len(p.labels) for p in parts.values()) == 896
+    images = [{tuple(row) for row in p.pixels.tolist()} for p in parts.values()]
+    assert not images[0] & images[2] and not images[1] & images[2]
+    for p in parts.values():
+        assert (
+            p.pixels.shape[1] == 64 and 0 <= p.pixels.min() and p.pixels.max() == 16 and set(p.labels.tolist()) == set(range(5))
+        )
+    for classes in ((), (1, 1), (10,)):
+        with pytest.raises(InvalidInput, match="classes"):
+            digits(classes, "train")
+    with pytest.raises(InvalidInput, match="split"):
+        digits((1,), "tset")  # type: ignore[arg-type]
+
+
+def test_vision_pretrains_once_and_runs_every_method(tmp_path):
+    file = load_experiment("vision", quick=True)
+    small = {"pretrain_steps": 2, "steps": 1, "batch": 4, "select_steps": 1}
+    trained = {}
+    for method in vision.METHODS:
+        config = validate(vision.Config, file.config | small | {"method": method}, "test")
+        found = vision.run(config, Context(0, work=tmp_path / method))
+        trained[method] = found.trainable
+        assert 0 <= found.held_out["test_accuracy"] <= 1 and found.data_hash
+    assert trained["frozen"] == 0 < trained["lora_linear"] < trained["full"]
+    assert trained["sdt_lora"] == trained["sdt_lora_random"]
+    assert [p.name.startswith("pretrained-seed0") for p in tmp_path.iterdir()] == [True]
+
+
+def test_vision_judgement():
+    def runs(accuracy: dict[str, list[float]]) -> list[Result]:
+        return [
+            result(seed, {"method": m, "learning_rate": 0.1}, held_out={"test_accuracy": a}, trainable=1)
+            for m, values in accuracy.items()
+            for seed, a in enumerate(values)
+        ]
+
+    good = {
+        "prefix": [0.5, 0.6, 0.5],
+        "initial_state": [0.6, 0.6, 0.5],
+        "lora_ssm": [0.7, 0.7, 0.6],
+        "lora_linear": [0.8, 0.82, 0.75],
+    }
+    threshold = load_experiment("vision").threshold
+    assert vision.judge(runs(good), threshold).verdict == "undecided"
+    assert vision.judge(runs(good | {"sdt_lora": [0.85, 0.87, 0.8]}), threshold).verdict == "reproduced"
+    assert vision.judge(runs(good | {"sdt_lora": [0.75, 0.77, 0.7]}), threshold).verdict == "not reproduced"
