@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from . import checkpoint
 from .config import ExperimentFile, experiment_module, validate
 from .errors import CheckpointError, EmpiricsError, InvalidInput
+from .progress import Tick, bar
 from .results import (
     Judgement,
     Metrics,
@@ -24,18 +27,15 @@ from .results import (
     device_name,
     git_commit,
     plain,
+    read_json,
     read_result,
     versions,
     write_json,
     write_result,
 )
-from .training import Course, Loss, Optimiser, train
+from .training import Course, Loss, Optimiser, OutOfTime, train
 
 Say = Callable[[str], None]
-
-
-class OutOfTime(Exception):
-    """The time budget is spent; what is finished stays, and a later call goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class Context:
         Folder for checkpoints and shared intermediate files; ``None`` keeps nothing.
     every:
         Steps between checkpoints.
+    deadline:
+        Value of ``time.monotonic()`` at which a training stops, to be resumed by a later call.
+    tick:
+        Receives (what, done, of how many) for display.
     """
 
     seed: int
@@ -59,6 +63,9 @@ class Context:
     scan: str | None = None
     work: Path | None = None
     every: int = 100
+    deadline: float = float("inf")
+    tick: Tick | None = None
+    _trained: set[str] = field(default_factory=set, repr=False)
 
     def train(
         self,
@@ -68,9 +75,39 @@ class Context:
         optimiser: Optimiser,
         generators: Sequence[torch.Generator] = (),
     ) -> Course:
-        """:func:`.training.train` with a checkpoint folder of that name."""
-        folder = None if self.work is None else self.work / name
-        return train(parameters, loss, optimiser, generators=generators, checkpoint=folder, every=self.every)
+        """:func:`.training.train` with a checkpoint folder of that name, which stays until the run is finished.
+
+        A run of several trainings that was killed in a later one therefore gets the earlier ones back at once.
+
+        Raises
+        ------
+        InvalidInput
+            A name that this run has trained under before.
+        OutOfTime
+            The deadline has passed.
+        """
+        if name in self._trained:
+            raise InvalidInput(f"this run has trained under the name {name!r} before; each training needs its own")
+        self._trained.add(name)
+        folder = None if self.work is None else self.work / checkpoint.checked_name(name)
+        tick = self.tick
+        progress = None if tick is None else lambda step: tick(name, step, optimiser.steps)
+        return train(
+            parameters, loss, optimiser, generators=generators, checkpoint=folder, every=self.every, keep=True,
+            deadline=self.deadline, progress=progress,
+        )  # fmt: skip
+
+    def checkpoint(self, name: str, tensors: Mapping[str, Tensor] | None = None, values: Any = None) -> None:
+        """Keep tensors and JSON values until the run is finished, for :meth:`resume` after a kill. Nothing without ``work``."""
+        if self.work is not None:
+            checkpoint.save(self.work / f"{checkpoint.checked_name(name)}.safetensors", tensors or {}, values)
+
+    def resume(self, name: str) -> tuple[dict[str, Tensor], Any] | None:
+        """(tensors on the CPU, values) kept under that name by this run, or ``None``; CheckpointError for a corrupt file."""
+        if self.work is None:
+            return None
+        path = self.work / f"{checkpoint.checked_name(name)}.safetensors"
+        return checkpoint.load(path) if path.exists() else None
 
 
 @dataclass
@@ -82,9 +119,11 @@ class Runner:
     out:
         The folder.
     deadline:
-        Value of ``time.monotonic()`` after which no further run starts.
+        Value of ``time.monotonic()`` after which no further run starts, and at which trainings stop with a checkpoint.
     say:
         Receives one line per run.
+    bars:
+        Show progress bars on stderr.
     """
 
     out: Path
@@ -92,6 +131,7 @@ class Runner:
     scan: str | None = None
     deadline: float = float("inf")
     say: Say = field(default=lambda line: print(line, file=sys.stderr, flush=True))
+    bars: bool = False
 
     def __post_init__(self) -> None:
         if self.out.exists() and not self.out.is_dir():
@@ -110,6 +150,9 @@ class Runner:
     def one(self, file: ExperimentFile, seed: int) -> Result:
         """The result of one run, from its file or by running it now. A failure is a result that says why.
 
+        A failed run is written to ``<name>.failed.json``, beside where its result would be, and is tried again by the next
+        call. A run that was stopped or killed goes on from its checkpoints.
+
         Raises
         ------
         OutOfTime
@@ -124,10 +167,12 @@ class Runner:
         config = validate(module.Config, file.config, f"{file.id} [config]")
         options = plain(config.model_dump())
         path = self.path(file, options, seed)
-        if path.is_file():
+        if path.exists():
             known = read_result(path)
-            if known.status == "finished":
-                return known
+            if known.status != "finished":
+                raise CheckpointError(f"{path} holds a {known.status} run; delete it to repeat that run")
+            return known
+        why = path.with_name(f"{path.stem}.failed.json")
         if time.monotonic() > self.deadline:
             raise OutOfTime
         began = time.perf_counter()
@@ -140,22 +185,31 @@ class Runner:
             "versions": versions(),
             "device": device_name(self.device),
         }
+        label = f"{file.id}: {path.stem.rpartition('_')[0]}"
         work = self.out / "work" / file.id / path.stem
+        before = _seconds_before(work)
         try:
-            measured = module.run(config, Context(seed, self.device, self.scan, work))
+            with bar(label, self.bars) as tick:
+                ctx = Context(seed, self.device, self.scan, work, deadline=self.deadline, tick=tick)
+                measured = module.run(config, ctx)
             assert isinstance(measured, Metrics)
-            seconds = time.perf_counter() - began
+            seconds = before + time.perf_counter() - began
             result = Result(status="finished", seconds=seconds, **common, **plain(measured.model_dump()))
-        except KeyboardInterrupt:
-            raise  # the checkpoint stays, the run goes on from it
+        except (KeyboardInterrupt, OutOfTime):  # the checkpoint stays, the run goes on from it
+            if work.is_dir():
+                write_json(work / SPENT, before + time.perf_counter() - began)
+            raise
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = "" if isinstance(error, EmpiricsError) else f" ({Path(last.filename).name}:{last.lineno})"
             reason = f"{type(error).__name__}: {error}{where}"
             result = Result(status="failed", reason=reason, seconds=time.perf_counter() - began, **common)
-        write_result(path, result)
+        write_result(why if result.status == "failed" else path, result)
+        if result.status == "finished":
+            why.unlink(missing_ok=True)
+            shutil.rmtree(work, ignore_errors=True)
         tail = f"failed: {result.reason}" if result.status == "failed" else f"{result.seconds:.1f} s"
-        self.say(f"{file.id}: {path.stem.rpartition('_')[0]} {tail}")
+        self.say(f"{label} {tail}")
         return result
 
     def seeds(self, file: ExperimentFile) -> list[Result]:
@@ -165,7 +219,7 @@ class Runner:
             try:
                 results.append(self.one(file, seed))
             except OutOfTime:
-                self.say(f"{file.id}: time is up before seed {seed}; call again to go on")
+                self.say(f"{file.id}: time is up before the end of seed {seed}; call again to go on")
                 break
         return results
 
@@ -199,10 +253,35 @@ class Runner:
 
 
 def judge(file: ExperimentFile, results: Sequence[Result]) -> Judgement:
-    """The experiment's own judgement on finished runs, against the file's thresholds."""
-    judgement = experiment_module(file).judge(results, file.threshold)
+    """The experiment's own judgement on finished runs, against the file's thresholds.
+
+    Raises
+    ------
+    CheckpointError
+        The results lack what the judgement needs, or hold ``null`` (a number that was not finite) in its place.
+    """
+    try:
+        judgement = experiment_module(file).judge(results, file.threshold)
+    except (KeyError, IndexError, TypeError) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error}, {Path(last.filename).name}:{last.lineno}"
+        raise CheckpointError(
+            f"the results of {file.id} do not fit its judgement ({reason}); they may be of another version, or hold numbers "
+            f"that are not finite: look at the files in runs/{file.id} and delete what is to be repeated"
+        ) from error
     assert isinstance(judgement, Judgement)
     return judgement
+
+
+SPENT = "seconds.json"
+"""File of a stopped run with the seconds that it has taken."""
+
+
+def _seconds_before(work: Path) -> float:
+    if not (work / SPENT).is_file():
+        return 0.0
+    spent = read_json(work / SPENT)
+    return float(spent) if isinstance(spent, int | float) else 0.0
 
 
 def limit(threshold: Mapping[str, float], name: str) -> float:

@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ from torch import Generator, Tensor, nn
 
 from .errors import CheckpointError, InvalidInput
 from .results import read_json, write_json
+
+
+class OutOfTime(Exception):
+    """The time budget is spent; what is finished stays, and a later call goes on from there."""
+
 
 Loss = Callable[[int], Tensor]
 """loss(step) -> scalar on that step's batch; draws its data from the generators given to :func:`train`."""
@@ -99,6 +105,9 @@ def train(
     generators: Sequence[Generator] = (),
     checkpoint: Path | None = None,
     every: int = 100,
+    keep: bool = False,
+    deadline: float = math.inf,
+    progress: Callable[[int], None] | None = None,
 ) -> Course:
     """Train named tensors in place.
 
@@ -110,9 +119,18 @@ def train(
         Random sources that ``loss`` draws from; their states are saved and restored.
     checkpoint:
         Folder to resume from and to write to, every ``every`` steps; removed when training is complete.
+    keep:
+        Leave the last checkpoint there instead: a later call with the same arguments returns at once, with the tensors and
+        generators as they were at the end.
+    deadline:
+        Value of ``time.monotonic()`` after which training stops with a checkpoint.
+    progress:
+        Called with the number of steps taken.
 
     Raises
     ------
+    OutOfTime
+        The deadline has passed; the same call goes on from there.
     InvalidInput
         The loss is not finite: training diverged; or there is nothing to train.
     CheckpointError
@@ -127,6 +145,8 @@ def train(
     if checkpoint is not None and (checkpoint / "training.json").is_file():
         losses = _restore(checkpoint, parameters, adamw, optimiser, generators)
     start = len(losses)
+    if start > optimiser.steps:
+        raise CheckpointError(f"{checkpoint} is at step {start} of {optimiser.steps}; delete it to start that run again")
     pending: list[Tensor] = []
 
     def settle(step: int) -> None:  # a loss is read off the device now and then only: every reading waits for the GPU
@@ -139,6 +159,11 @@ def train(
         losses.extend(values)
 
     for step in range(start, optimiser.steps):
+        if time.monotonic() > deadline:
+            settle(step)
+            if checkpoint is not None and losses:
+                _save(checkpoint, parameters, adamw, optimiser, generators, losses)
+            raise OutOfTime
         for group in adamw.param_groups:
             group["lr"] = optimiser.rate(step)
         adamw.zero_grad(set_to_none=True)
@@ -148,12 +173,17 @@ def train(
             torch.nn.utils.clip_grad_norm_(parameters.values(), optimiser.clip)
         adamw.step()
         pending.append(value.detach())
+        if progress is not None:
+            progress(step + 1)
         if (step + 1) % every == 0:
             settle(step + 1)
             if checkpoint is not None and step + 1 < optimiser.steps:
                 _save(checkpoint, parameters, adamw, optimiser, generators, losses)
     settle(optimiser.steps)
-    if checkpoint is not None:
+    if checkpoint is not None and keep:
+        if start < optimiser.steps:
+            _save(checkpoint, parameters, adamw, optimiser, generators, losses)
+    elif checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     return Course(tuple(losses), start)
 
