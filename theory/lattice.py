@@ -223,7 +223,7 @@ class Lattice:
 
     def graph(self, system: str) -> nx.MultiDiGraph:
         """Containments of a class: an edge a → b for "a ⊆ b", with its fact; nodes are the methods that exist there."""
-        out = nx.MultiDiGraph(system=system)
+        out: nx.MultiDiGraph[str] = nx.MultiDiGraph(system=system)
         out.add_nodes_from(SYSTEMS[_known(system)][1])
         for fact in self.facts:
             if fact.system == system and fact.holds:

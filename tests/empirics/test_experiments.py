@@ -9,8 +9,8 @@ import torch
 from empirics.config import load_experiment, validate
 from empirics.data.digits import digits
 from empirics.data.published import published
-from empirics.errors import InvalidInput, UnknownName
-from empirics.experiments import s4_regression, selection, state_floor, state_to_prefix, vision
+from empirics.errors import InvalidInput, UnknownName, UnsupportedScan
+from empirics.experiments import prefix_compiles, s4_regression, selection, state_floor, state_to_prefix, vision
 from empirics.experiments.lti_channels import channels, mixer_of, systems
 from empirics.methods import apply, method_config
 from empirics.results import Result
@@ -118,6 +118,79 @@ def test_state_to_prefix_finds_theorys_ranks():
         assert state_to_prefix.judge([result(held_out=wrong)], file.threshold).verdict == "not reproduced"
     with pytest.raises(UnknownName, match="did you mean 'float32'"):
         state_to_prefix.run(config.model_copy(update={"precisions": ["float23"]}), Context(0))
+
+
+# -- prefix_compiles ----------------------------------------------------------------------------------------------------
+
+
+def prefix_config(**options) -> prefix_compiles.Config:
+    small = {"d_model": 16, "d_state": 4, "headdim": 8, "tokens": [2], "lengths": [1, 5], "repeats": 1}
+    return validate(prefix_compiles.Config, small | options, "test")
+
+
+def test_prefix_compiles_in_every_setting():
+    threshold = load_experiment("prefix_compiles").threshold
+    found = prefix_compiles.run(prefix_config(), Context(0)).held_out
+    rows = found["settings"]
+    assert {(row["layer"], row["scan"]) for row in rows} >= {
+        (f"Mamba{i}", s) for i in (1, 2) for s in ("oracle", "naive", "chunked")
+    }
+    assert {row["dtype"] for row in rows} == {"float64", "float32", "bfloat16"} and {row["method"] for row in rows} == {
+        "prefix",
+        "prompt",
+    }
+    judged = prefix_compiles.judge([result(held_out=found)], threshold)
+    assert judged.verdict == "reproduced"
+    assert all(row["prefill_ratio"] > 0 and row["tokens_saved"] == 2 for row in judged.table)
+    for key, value in (("error", 0.1), ("step_error", 0.1), ("state_alone", 0.0), ("no_prefix", 1e-13)):
+        wrong = {"settings": [dict(row) for row in rows]}
+        wrong["settings"][-1][key] = value
+        assert prefix_compiles.judge([result(held_out=wrong)], threshold).verdict == "not reproduced"
+
+
+def test_prefix_compiles_sees_a_wrong_state(monkeypatch):
+    """The negative twin: a state that is off by 1e-3 is not within the bounds of any dtype but bfloat16."""
+    right = prefix_compiles.compile_prefix
+
+    def wrong(handle):
+        compiled = right(handle)
+        compiled.set_values({n: v * 1.001 if n.endswith(".ssm") else v for n, v in compiled.values().items()})
+        return compiled
+
+    monkeypatch.setattr(prefix_compiles, "compile_prefix", wrong)
+    found = prefix_compiles.run(prefix_config(dtypes=["float64", "float32"]), Context(0, scan="chunked")).held_out
+    threshold = load_experiment("prefix_compiles").threshold
+    assert all(row["error"] > threshold[row["arithmetic"]] for row in found["settings"])
+    assert prefix_compiles.judge([result(held_out=found)], threshold).verdict == "not reproduced"
+
+
+def test_prefix_compiles_errors(monkeypatch):
+    with pytest.raises(UnknownName, match="did you mean 'float32'"):
+        prefix_compiles.run(prefix_config(dtypes=["float23"]), Context(0))
+    with pytest.raises(UnsupportedScan, match="no scan mamba_ssm runs on cpu"):
+        prefix_compiles.run(prefix_config(), Context(0, scan="mamba_ssm"))
+    fresh = prefix_compiles.fresh_model
+
+    def exploding(*args):
+        model = fresh(*args)
+        model.backbone.embedding.weight.data.mul_(float("nan"))
+        return model
+
+    monkeypatch.setattr(prefix_compiles, "fresh_model", exploding)
+    with pytest.raises(InvalidInput, match="not finite"):
+        prefix_compiles.run(prefix_config(), Context(0, scan="chunked"))
+
+
+def test_kernels_of_tf32_products_are_judged_as_such():
+    row = {
+        "layer": "Mamba2", "dtype": "float32", "arithmetic": "tf32", "scan": "mamba_ssm", "method": "prefix", "tokens": 2,
+        "error": 1e-3, "step_error": 1e-3, "state_alone": 0.5, "no_prefix": 0.5, "seconds": 2.0, "compiled_seconds": 1.0,
+    }  # fmt: skip
+    threshold = load_experiment("prefix_compiles").threshold
+    judged = prefix_compiles.judge([result(held_out={"settings": [row]})], threshold)
+    assert judged.verdict == "reproduced" and judged.table[0]["prefill_ratio"] == 2.0
+    as_float32 = {"settings": [row | {"arithmetic": "float32"}]}
+    assert prefix_compiles.judge([result(held_out=as_float32)], threshold).verdict == "not reproduced"
 
 
 # -- selection ----------------------------------------------------------------------------------------------------------

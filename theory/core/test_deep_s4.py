@@ -91,13 +91,13 @@ def test_states_are_not_swapped_between_channels() -> None:
 
 
 def test_worked_example() -> None:
-    """D = 2, a = 1/2 and 0: inner (1, 2), (5/2, 1); W = [[1, −2], [0, 1]], β = (1, 0), u = (0, −1)."""
+    """D = 2, a = 1/2 and 0: inner (1, 2), (5/2, 1); W = [[1, −2], [0, 1]], β = (1, 0), u = (1, −1)."""
     channels = [LTI([F(1, 2)], [1], [1]), LTI([0], [1], [1])]
     x = [[1, 2], [2, 1]]
-    layer = S4Layer(channels, [[1, -2], [0, 1]], [1, 0], [0, -1])
-    assert layer.run(x)[0].tolist() == [[0, 0], [F(3, 2), 0]]
-    assert S4Layer(channels, [[1, -2], [0, 1]], [1, 0], [0, -1], "linear").run(x)[0].tolist() == [[-2, 0], [F(3, 2), 0]]
-    assert S4Layer(channels, [[1, 0], [-2, 1]], [1, 0], [0, -1]).run(x)[0].tolist() == [[2, 0], [F(7, 2), 0]]
+    layer = S4Layer(channels, [[1, -2], [0, 1]], [1, 0], [1, -1])
+    assert layer.run(x)[0].tolist() == [[0, 0], [F(7, 2), 0]]
+    assert S4Layer(channels, [[1, -2], [0, 1]], [1, 0], [1, -1], "linear").run(x)[0].tolist() == [[-1, 0], [F(7, 2), 0]]
+    assert S4Layer(channels, [[1, 0], [-2, 1]], [1, 0], [1, -1]).run(x)[0].tolist() == [[3, 0], [F(11, 2), 0]]
 
 
 @given(layers(2), layers(2), st.data())

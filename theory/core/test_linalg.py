@@ -195,6 +195,7 @@ def test_a_symmetric_matrix_is_semidefinite_or_has_a_negative_direction(n: int, 
         [[1, 1, 0], [1, 1, 1], [0, 1, 1]],  # the zero pivot appears in the second step
         [[0, 0, 0], [0, 0, 3], [0, 3, 100]],
         [[4, 2, 0], [2, 1, 0], [0, 0, -1]],
+        [[1, 2, 1], [2, 5, 5], [1, 5, 9]],  # L diag(1, 1, −1) Lᵀ: the direction comes back through two steps, last one first
     ],
 )
 def test_indefinite_worked_examples(m: Any) -> None:

@@ -45,7 +45,7 @@ def model_shape(name: str) -> dict[str, int]:
 
 
 def _graph(support: Support) -> tuple[nx.Graph, list[tuple[str, int]]]:
-    graph = nx.Graph()
+    graph: nx.Graph[tuple[str, int]] = nx.Graph()
     rows = sorted({("channel", d) for d, _ in support})
     graph.add_nodes_from(rows, bipartite=0)
     graph.add_edges_from((("channel", d), ("state", n)) for d, n in support)

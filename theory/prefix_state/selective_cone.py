@@ -368,7 +368,8 @@ def _kelley_step(forms: Sequence[Array], cuts: Sequence[Array]) -> Array | None:
         b_eq=[1.0],
         bounds=[(-1e6, 1e6)] * size + [(None, 1.0)],
     )
-    return result.x[:-1] if result.status == 0 and result.x[-1] > -1e-9 else None
+    x = np.asarray(result.x)
+    return x[:-1] if result.status == 0 and x[-1] > -1e-9 else None
 
 
 def roundings(candidate: Array | None) -> Iterator[Array]:
@@ -401,7 +402,8 @@ def nonnegative_solution(columns: Array, target: Array) -> Array | None:
     result = linprog(np.ones(columns.shape[1]), A_eq=scaled, b_eq=right / size, bounds=(0, None), method="highs-ds")
     if result.status != 0:
         return None
-    order = [int(j) for j in np.argsort(-result.x) if result.x[j] > 1e-11]
+    x = np.asarray(result.x)
+    order = [int(j) for j in np.argsort(-x) if x[j] > 1e-11]
     for count in dict.fromkeys((len(order), min(len(order), columns.shape[0]))):
         support = sorted(order[:count])
         exact = linalg.solve(columns[:, support], target)

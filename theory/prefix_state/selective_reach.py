@@ -497,7 +497,8 @@ def _strict_functional(columns: Array, h: Array) -> Array | None:
     size = columns.shape[0]
     objective = np.r_[np.zeros(size), -1.0]
     result = linprog(objective, A_ub=a, b_ub=np.zeros(len(a)), bounds=[(-1, 1)] * size + [(0, 1)])
-    return result.x[:-1] if result.status == 0 and result.x[-1] > 1e-9 else None
+    x = np.asarray(result.x)
+    return x[:-1] if result.status == 0 and x[-1] > 1e-9 else None
 
 
 def _unit_norm(v: Array) -> Array:
