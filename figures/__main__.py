@@ -1,0 +1,46 @@
+"""Command line:  python -m figures [NAME ...] [--list | --check] [--out DIR]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from theory.core.errors import TheoryError
+
+from .build import OUT, build, status
+from .registry import chosen
+from .sources import MissingData
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build, list or check figures. Exit codes: 1 for a stale figure under ``--check``, 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m figures", description="Build the figures from verdicts and results.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="figures to build (default all)")
+    parser.add_argument("--list", action="store_true", help="list the figures and whether they are up to date")
+    parser.add_argument("--check", action="store_true", help="build nothing; exit 1 and name the figures that are stale")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="folder (default figures/out)")
+    args = parser.parse_args(argv)
+    try:
+        wanted = chosen(args.names)
+        if args.list or args.check:
+            states = {name: status(name, picture, args.out) for name, picture in wanted.items()}
+            for name, state in states.items():
+                if args.list or state.startswith("stale"):
+                    print(f"{name:16} {state}" + (f"\n{'':16} {wanted[name].title}" if args.list else ""))
+            return 1 if args.check and any(s.startswith("stale") for s in states.values()) else 0
+        for name, picture in wanted.items():
+            try:
+                build(name, picture, args.out)
+                print(f"{name:16} built")
+            except MissingData as missing:
+                print(f"{name:16} {missing}")
+        return 0
+    except (TheoryError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

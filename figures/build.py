@@ -1,0 +1,180 @@
+"""Building figures, and telling which are stale.
+
+A figure is a function of its data and of the code that draws it. The SHA-256 of both is its fingerprint: it stands in the PNG
+(text chunk ``Inputs``), in the PDF (``Subject``) and in ``manifest.json``. A figure whose data give another fingerprint today is
+stale. Nothing that is written depends on the time, so that the same data give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import io
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from theory.core.errors import InvalidInput
+
+from . import style
+from .registry import Picture
+from .sources import MissingData, read_json
+
+OUT = Path(__file__).resolve().parent / "out"
+MANIFEST = "manifest.json"
+DIGITS = 6
+"""Significant digits of data: more than a reader sees, fewer than processors and libraries differ in."""
+
+
+def canonical(value: Any) -> Any:
+    """Data as they are hashed and drawn: JSON types, floats rounded to ``DIGITS`` significant digits.
+
+    Raises InvalidInput for a number that is not finite (missing values are ``None``) or a type that JSON does not have.
+    """
+    if isinstance(value, dict):
+        return {str(k): canonical(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(v) for v in value]
+    if isinstance(value, float):
+        if value != value or abs(value) == float("inf"):
+            raise InvalidInput(f"{value} among the data of a figure; give None where there is no number")
+        return float(f"{value:.{DIGITS - 1}e}")
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    raise InvalidInput(f"{value!r} ({type(value).__name__}) among the data of a figure is no JSON value")
+
+
+def fingerprint(name: str, data: Any) -> str:
+    """SHA-256 of canonical data, of the figure's module and of the style."""
+    digest = hashlib.sha256()
+    for module in (importlib.import_module(f"{__package__}.{name}"), style):
+        digest.update(inspect.getsource(module).encode())
+    digest.update(json.dumps(data, sort_keys=True, ensure_ascii=True, allow_nan=False).encode())
+    return digest.hexdigest()
+
+
+def render(name: str, picture: Picture, data: dict[str, Any]) -> dict[str, bytes]:
+    """The PNG and the PDF of canonical data, by file name."""
+    mark = fingerprint(name, data)
+    about = {"Title": f"{name}: {picture.title}"}
+    metadata: dict[str, dict[str, Any]] = {
+        "png": {**about, "Inputs": mark, "Software": None},
+        "pdf": {**about, "Subject": f"Inputs {mark}", "Creator": None, "Producer": None, "CreationDate": None},
+    }
+    out = {}
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever a user's matplotlibrc says
+        mpl.rcParams.update(style.RC)
+        figure = style.page(picture.height)
+        picture.draw(figure, data)
+        for kind, entries in metadata.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=entries)
+            out[f"{name}.{kind}"] = buffer.getvalue()
+    return out
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file through a temporary one, so that a reader never sees a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp's files are private
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def manifest(out: Path) -> dict[str, Any]:
+    """The record of a folder's figures; empty where there is none. InvalidInput for a file that is no record."""
+    path = out / MANIFEST
+    if not path.exists():
+        return {}
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("figures"), dict):
+        raise InvalidInput(f"{path} is no record of figures; delete it and run python -m figures")
+    return dict(record["figures"])
+
+
+def build(name: str, picture: Picture, out: Path = OUT) -> list[Path]:
+    """Build one figure and record it; returns the files.
+
+    Raises
+    ------
+    MissingData
+        Its data do not exist yet. Nothing is written.
+    InvalidInput
+        ``out`` is a file, or the data are unusable.
+    """
+    if out.exists() and not out.is_dir():
+        raise InvalidInput(f"--out {out} is a file, expected a folder")
+    data = canonical(picture.data())
+    files = render(name, picture, data)
+    for file, content in files.items():
+        write(out / file, content)
+    record = {
+        "inputs": fingerprint(name, data),
+        "claims": list(picture.claims),
+        "sources": list(picture.sources),
+        "files": {file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
+    }
+    everything = dict(sorted({**manifest(out), name: record}.items()))
+    text = json.dumps({"matplotlib": mpl.__version__, "figures": everything}, indent=1, ensure_ascii=False)
+    write(out / MANIFEST, (text + "\n").encode())
+    return [out / file for file in files]
+
+
+def png_text(content: bytes) -> dict[str, str]:
+    """The ``tEXt`` and uncompressed ``iTXt`` entries of a PNG (PNG specification, sections 11.3.3.2 and 11.3.3.4).
+
+    Raises InvalidInput for bytes that are no PNG.
+    """
+    if content[:8] != b"\x89PNG\r\n\x1a\n":
+        raise InvalidInput("no PNG: the signature is missing")
+    return dict(_entries(content))
+
+
+def _entries(content: bytes) -> Iterator[tuple[str, str]]:
+    position = 8
+    while position + 8 <= len(content):
+        length, kind = struct.unpack(">I4s", content[position : position + 8])
+        body = content[position + 8 : position + 8 + length]
+        key, _, rest = body.partition(b"\0")
+        if kind == b"tEXt":
+            yield key.decode("latin-1"), rest.decode("latin-1")
+        elif kind == b"iTXt" and rest[:1] == b"\0":
+            yield key.decode("latin-1"), rest.split(b"\0", 4)[4].decode("utf-8")
+        position += 12 + length
+
+
+def status(name: str, picture: Picture, out: Path = OUT) -> str:
+    """``current``, ``stale: why`` or ``no data: run COMMAND``."""
+    record = manifest(out).get(name)
+    try:
+        data = canonical(picture.data())
+    except MissingData as missing:
+        return f"stale: its data are gone; run {missing.command}" if record else str(missing)
+    if record is None:
+        return "stale: never built"
+    mark = fingerprint(name, data)
+    if record["inputs"] != mark:
+        return "stale: its data or its code changed"
+    for file, digest in record["files"].items():
+        if not (out / file).is_file():
+            return f"stale: {file} is missing"
+        content = (out / file).read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            return f"stale: {file} is not the file that was built"
+        if mark not in (png_text(content).get("Inputs", "") if file.endswith(".png") else content.decode("latin-1")):
+            return f"stale: {file} does not carry its fingerprint"
+    return "current"

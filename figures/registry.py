@@ -1,0 +1,70 @@
+"""Which figures there are: every module of this package that defines ``FIGURE``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from theory.core.errors import UnknownName
+
+INFRASTRUCTURE = ("__main__", "build", "registry", "sources", "style")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure: data, and how they are drawn.
+
+    Attributes
+    ----------
+    title:
+        What it shows, in one line.
+    claims:
+        Ids of the claims it illustrates.
+    sources:
+        Files and functions that the data come from, for the record.
+    height:
+        In inches; the width is that of a column.
+    data:
+        Everything that is drawn, as JSON types. Raises :class:`figures.sources.MissingData` where there are none yet.
+    draw:
+        Draws the data, and nothing else, on an empty figure.
+    module:
+        Name of the module, which is the name of the figure; filled in by the registry.
+    """
+
+    title: str
+    claims: tuple[str, ...]
+    sources: tuple[str, ...]
+    height: float
+    data: Callable[[], dict[str, Any]]
+    draw: Callable[[Figure, dict[str, Any]], None]
+
+
+@cache
+def pictures() -> dict[str, Picture]:
+    """All figures by name, in alphabetical order."""
+    out = {}
+    for module in sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)])):
+        if module not in INFRASTRUCTURE:
+            out[module] = importlib.import_module(f"{__package__}.{module}").FIGURE
+    return out
+
+
+def chosen(names: Iterable[str]) -> dict[str, Picture]:
+    """Figures by name, all of them for no names; UnknownName lists the nearest."""
+    known = pictures()
+    wanted = list(dict.fromkeys(names)) or list(known)
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            raise UnknownName(f"no figure named {name!r}; {hint}")
+    return {name: known[name] for name in wanted}

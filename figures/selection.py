@@ -1,0 +1,122 @@
+"""Do selection scores find the states that have to change? Precision and recall against supports that are known.
+
+Above, the small exactly decided runs of the theory (claim sparse_dims.selection); below, the experiment of the same name on
+deep S4 and Mamba-1, where the moved (channel, state) pairs are planted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from theory.core.errors import InvalidInput
+
+from . import style
+from .registry import Picture
+from .sources import RESULTS, MissingData, check_data, experiment
+
+CLAIM, CHECK, NAME = "sparse_dims.selection", "scores against random", "selection"
+MARKERS = ("o", "s", "^", "D")
+COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE)
+KINDS = {"s4": "Deep S4", "mamba1": "Mamba-1"}
+
+
+def data() -> dict[str, Any]:
+    """Theory's table on the level of states, and the experiment's table where there is one."""
+    try:
+        rows = [row for row in check_data(CLAIM, CHECK)["table"] if row["level"] == "states"]
+        keys = ("setting", "score", "picks", "precision", "recall", "chance")
+        theory = [{key: row[key] for key in keys} for row in rows]
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"the table of {CLAIM} in theory/verdicts.json lacks {error}; run make verify") from error
+    try:
+        found = experiment(NAME)
+    except MissingData as missing:
+        return {"theory": theory, "experiment": None, "command": missing.command}
+    columns = ("kind", "score", "precision", "half_width", "chance")
+    table = [{key: row[key] for key in columns} for row in found.summary["table"] if row["score"] != "oracle"]
+    return {"theory": theory, "experiment": table, "size": found.size, "seeds": len(found.summary["seeds"])}
+
+
+def draw(figure: Figure, data: dict[str, Any]) -> None:
+    """Dots with 95 % intervals, one row for each score, the best on top; chance is marked by the same colour's tick."""
+    above, below = figure.subfigures(2, 1, height_ratios=(1.35, 1.0), squeeze=False)[:, 0]
+    left, right = np.ravel(above.subplots(1, 2, sharey=True))
+    rows = data["theory"]
+    settings = list(dict.fromkeys(row["setting"] for row in rows))
+    once = [row for row in rows if row["picks"] == "1×"]
+    mean = {s: sum(r["precision"][0] for r in once if r["score"] == s) for s in {r["score"] for r in once}}
+    order = sorted(mean, key=lambda s: (-mean[s], s))
+    for axes, picks, measure in ((left, "1×", "precision"), (right, "2×", "recall")):
+        for i, setting in enumerate(settings):
+            for row in (r for r in rows if r["setting"] == setting and r["picks"] == picks):
+                value = row["precision"] if measure == "precision" else [row["recall"]] * 3
+                _point(axes, order.index(row["score"]) + 0.17 * (i - 1.5), value, i)
+            chance = next(r["chance"] for r in rows if r["setting"] == setting)
+            # a random pick of twice as many finds twice the share
+            axes.axvline(chance * (1 if picks == "1×" else 2), color=COLOURS[i], linewidth=0.6, linestyle=":")
+        _frame(axes, order)
+    left.set_title("Small deep S4, exact truth")
+    left.set_xlabel("precision = recall\n(as many picks as moved)")
+    right.set_xlabel("recall\n(twice as many picks)")
+    handles = [Line2D([], [], color=c, marker=m, linestyle="none") for c, m in zip(COLOURS, MARKERS, strict=True)]
+    above.legend(handles, [_setting(s) for s in settings], loc="outside lower left", ncols=2, handlelength=1)
+
+    panels = np.ravel(below.subplots(1, 2, sharey=True))
+    if data["experiment"] is None:
+        for axes in panels:
+            axes.remove()
+        below.text(0.02, 0.5, f"experiment: no data yet; run\n{data['command']}", color=style.GREY, va="center")
+        return
+    table = data["experiment"]
+    mean = {s: max(r["precision"] - r["chance"] for r in table if r["score"] == s) for s in {r["score"] for r in table}}
+    order = sorted(mean, key=lambda s: (-mean[s], s))
+    for i, (axes, (kind, label)) in enumerate(zip(panels, KINDS.items(), strict=True)):
+        for row in (r for r in table if r["kind"] == kind):
+            half = row["half_width"] or 0.0
+            _point(axes, order.index(row["score"]), [row["precision"], row["precision"] - half, row["precision"] + half], i)
+            axes.axvline(row["chance"], color=COLOURS[i], linewidth=0.6, linestyle=":")
+        _frame(axes, order)
+        axes.set_xlabel("precision")
+        axes.set_title(label)
+    below.supxlabel(
+        f"95 % intervals over {data['seeds']} seeds{', ' + data['size'] if data['size'] else ''}; dotted: chance",
+        fontsize=style.SMALL, color=style.GREY,
+    )  # fmt: skip
+
+
+def _setting(name: str) -> str:
+    """``2×6×4, relu, 20 adam steps`` in fewer words."""
+    sizes, _, steps = (part.strip() for part in name.split(","))
+    return f"{sizes}, {steps.split()[0]} steps"
+
+
+def _point(axes: Axes, place: float, value: list[float], series: int) -> None:
+    middle, low, high = value
+    spread = [[middle - low], [high - middle]] if high > low else None
+    axes.errorbar(
+        middle, place, xerr=spread, fmt=MARKERS[series], color=COLOURS[series], linewidth=0.8, markersize=2.8, capsize=0
+    )
+
+
+def _frame(axes: Axes, order: list[str]) -> None:
+    axes.set_yticks(range(len(order)))
+    axes.set_yticklabels([score.replace("_", " ") for score in order])
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    axes.set_xlim(-0.03, 1.0)
+    axes.set_xticks([0, 0.5, 1])
+    axes.grid(axis="y")
+
+
+FIGURE = Picture(
+    title="precision and recall of selection scores against known supports",
+    claims=(CLAIM,),
+    sources=("theory/verdicts.json", f"{RESULTS}/{NAME}.json", f"figures/quick/{NAME}_quick.json"),
+    height=4.9,
+    data=data,
+    draw=draw,
+)

@@ -1,0 +1,230 @@
+"""Figures: the committed ones are up to date, a rebuild gives the same bytes, and every kind of staleness is noticed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from matplotlib.axis import Axis
+from matplotlib.text import Text
+
+from figures import sources, style
+from figures.__main__ import main
+from figures.build import MANIFEST, OUT, build, canonical, fingerprint, manifest, png_text, render, status
+from figures.registry import INFRASTRUCTURE, chosen, pictures
+from figures.sources import MissingData, check_data, committed, experiment
+from theory.core.errors import InvalidInput, UnknownName
+from theory.registry import all_claims
+
+ROOT = Path(__file__).resolve().parent.parent
+CHEAP = "scan_cpu"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("figures")
+    build(CHEAP, pictures()[CHEAP], out)
+    return out
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_committed_figure_is_up_to_date(name: str):
+    state = status(name, pictures()[name])
+    assert not state.startswith("stale"), f"{name} is {state}; run python -m figures {name}"
+
+
+def test_committed_files_are_those_of_the_manifest_and_small():
+    listed = {file for record in manifest(OUT).values() for file in record["files"]}
+    assert listed == {path.name for path in OUT.iterdir()} - {MANIFEST}
+    assert set(manifest(OUT)) <= set(pictures())
+    for file in listed:
+        assert 5_000 < (OUT / file).stat().st_size < 200_000, file
+
+
+def test_pictures_have_a_column_width_and_known_claims():
+    claims = {c.id for c in all_claims()}
+    for name, picture in pictures().items():
+        assert set(picture.claims) <= claims, name
+        assert 1 < picture.height < 9, name
+    for name in manifest(OUT):
+        header = (OUT / f"{name}.png").read_bytes()[16:20]
+        assert int.from_bytes(header, "big") == round(style.WIDTH * style.RC["savefig.dpi"]), name
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_text_is_readable(name: str):
+    """No font below 7 pt, and no text that the page's edge cuts off."""
+    picture = pictures()[name]
+    try:
+        data = canonical(picture.data())
+    except MissingData:
+        pytest.skip(f"{name} has no data")
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(style.RC)
+        figure = style.page(picture.height)
+        picture.draw(figure, data)
+        figure.draw_without_rendering()
+        width, height = figure.bbox.width, figure.bbox.height
+        ticks = {t for axes in figure.findobj(Axis) for tick in axes.get_major_ticks() for t in (tick.label1, tick.label2)}
+        texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in ticks]
+        assert texts
+        for text in texts:
+            box = text.get_window_extent()
+            assert text.get_fontsize() >= style.SMALL, text.get_text()
+            assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1, text.get_text()
+
+
+def test_every_module_is_a_figure_or_infrastructure():
+    modules = {p.stem for p in (ROOT / "figures").glob("*.py")} - {"__init__"}
+    assert modules == set(pictures()) | set(INFRASTRUCTURE)
+    assert not set(pictures()) & set(INFRASTRUCTURE)
+
+
+def test_same_data_same_bytes_and_other_data_other_bytes():
+    picture = pictures()[CHEAP]
+    data = canonical(picture.data())
+    first, again = render(CHEAP, picture, data), render(CHEAP, picture, data)
+    assert first == again
+    other = json.loads(json.dumps(data))
+    other["rows"][0]["forward_s"]["most"] *= 1.5
+    changed = render(CHEAP, picture, other)
+    assert all(changed[file] != first[file] for file in first)
+    assert fingerprint(CHEAP, other) != fingerprint(CHEAP, data)
+
+
+def test_files_carry_the_fingerprint(built: Path):
+    mark = manifest(built)[CHEAP]["inputs"]
+    assert png_text((built / f"{CHEAP}.png").read_bytes())["Inputs"] == mark
+    assert mark.encode() in (built / f"{CHEAP}.pdf").read_bytes()
+    assert b"CreationDate" not in (built / f"{CHEAP}.pdf").read_bytes()
+    with pytest.raises(InvalidInput, match="signature"):
+        png_text(b"GIF89a")
+
+
+def test_status_is_current_after_a_build(built: Path):
+    assert status(CHEAP, pictures()[CHEAP], built) == "current"
+
+
+def test_status_notices_changed_data(copy: Path):
+    picture = pictures()[CHEAP]
+    data = picture.data()
+    data["rows"][0]["ratio"] += 0.01
+    assert status(CHEAP, dataclasses.replace(picture, data=lambda: data), copy).startswith("stale: its data")
+
+
+def test_status_notices_changed_missing_and_foreign_files(copy: Path):
+    picture, png = pictures()[CHEAP], copy / f"{CHEAP}.png"
+    content = png.read_bytes()
+    png.write_bytes(content[:-1] + b"\0")
+    assert "not the file that was built" in status(CHEAP, picture, copy)
+    png.unlink()
+    assert "is missing" in status(CHEAP, picture, copy)
+    png.write_bytes(content)
+    assert status(CHEAP, picture, copy) == "current"
+    (copy / MANIFEST).unlink()
+    assert status(CHEAP, picture, copy) == "stale: never built"
+
+
+def test_without_data_nothing_is_drawn(tmp_path: Path, copy: Path):
+    def nothing() -> dict[str, object]:
+        raise MissingData("make verify")
+
+    picture = dataclasses.replace(pictures()[CHEAP], data=nothing)
+    assert status(CHEAP, picture, tmp_path) == "no data: run make verify"
+    assert status(CHEAP, picture, copy).startswith("stale: its data are gone")
+    with pytest.raises(MissingData):
+        build(CHEAP, picture, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_data_must_be_finite_json():
+    assert canonical({"a": (1 / 3, None, True)}) == {"a": [0.333333, None, True]}
+    assert canonical(1.0000001) == 1.0 and canonical(1.00001) != 1.0
+    for bad in (float("nan"), float("inf"), {1, 2}):
+        with pytest.raises(InvalidInput):
+            canonical([bad])
+
+
+def _summary(folder: Path, file: str, /, **more: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    table = {"experiment": "e", "table": [{"x": 1}], "config": {"width": 2}, "seeds": [0], **more}
+    (folder / file).write_text(json.dumps(table))
+
+
+def test_full_size_results_are_preferred_and_quick_ones_labelled(tmp_path: Path):
+    with pytest.raises(MissingData, match="python -m empirics run e --device cuda --out empirics/results"):
+        experiment("e", root=tmp_path)
+    _summary(tmp_path / sources.QUICK, "e_quick.json")
+    assert experiment("e", root=tmp_path).size == "quick size"
+    with pytest.raises(MissingData):
+        experiment("e", accept_quick=False, root=tmp_path)
+    _summary(tmp_path / sources.RESULTS, "e.json", table=[])
+    assert experiment("e", root=tmp_path).quick, "a summary without a finished run is no data"
+    _summary(tmp_path / sources.RESULTS, "e.json")
+    found = experiment("e", root=tmp_path)
+    assert not found.quick and found.size == ""
+
+
+def test_only_runs_of_the_summary_are_read(tmp_path: Path):
+    folder = tmp_path / sources.RESULTS
+    _summary(folder, "e.json")
+    runs = folder / "runs" / "e"
+    for name, width, seed, state in (
+        ("a", 2, 0, "finished"),
+        ("b", 3, 0, "finished"),
+        ("c", 2, 1, "finished"),
+        ("d", 2, 0, "failed"),
+    ):
+        _summary(runs, f"{name}.json", config={"width": width, "other": 1}, seed=seed, status=state, name=name)
+    assert [run["name"] for run in experiment("e", root=tmp_path).runs] == ["a"]
+
+
+def test_unusable_results_are_named(tmp_path: Path):
+    (tmp_path / sources.RESULTS).mkdir(parents=True)
+    (tmp_path / sources.RESULTS / "e.json").write_text("[]")
+    with pytest.raises(InvalidInput, match="no summary"):
+        experiment("e", root=tmp_path)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(InvalidInput, match=r"broken\.json"):
+        committed("broken.json", "make verify", tmp_path)
+    with pytest.raises(InvalidInput, match="no such check"):
+        check_data("prefix_state.finite_precision", "no such check")
+
+
+def test_unknown_name_gives_the_nearest():
+    with pytest.raises(UnknownName, match="hankel"):
+        chosen(["hankl"])
+    assert list(chosen([CHEAP, CHEAP])) == [CHEAP]
+
+
+def test_command_line(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([CHEAP, "--check", "--out", str(copy)]) == 0
+    assert main([CHEAP, "--list", "--out", str(copy)]) == 0
+    assert "current" in capsys.readouterr().out
+    (copy / f"{CHEAP}.pdf").unlink()
+    assert main([CHEAP, "--check", "--out", str(copy)]) == 1
+    assert f"{CHEAP}.pdf is missing" in capsys.readouterr().out
+    assert main(["hankl"]) == 2
+    assert "did you mean hankel" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main([CHEAP, "--out", str(tmp_path / "file")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_figures_load_no_torch():
+    code = (
+        "import sys; from figures.registry import pictures; pictures(); sys.exit(bool({'torch', 'empirics'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
