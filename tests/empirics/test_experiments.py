@@ -124,7 +124,7 @@ def test_state_to_prefix_finds_theorys_ranks():
 
 
 def prefix_config(**options) -> prefix_compiles.Config:
-    small = {"d_model": 16, "d_state": 4, "headdim": 8, "tokens": [2], "lengths": [1, 5], "repeats": 1}
+    small = {"d_model": 32, "d_state": 8, "headdim": 8, "tokens": [2, 16], "lengths": [1, 5], "repeats": 1}
     return validate(prefix_compiles.Config, small | options, "test")
 
 
@@ -141,8 +141,8 @@ def test_prefix_compiles_in_every_setting():
     }
     judged = prefix_compiles.judge([result(held_out=found)], threshold)
     assert judged.verdict == "reproduced"
-    assert all(row["prefill_ratio"] > 0 and row["tokens_saved"] == 2 for row in judged.table)
-    for key, value in (("error", 0.1), ("step_error", 0.1), ("state_alone", 0.0), ("no_prefix", 1e-13)):
+    assert all(row["prefill_ratio"] > 0 and row["tokens_saved"] == 16 for row in judged.table)
+    for key, value in (("error", 0.1), ("step_error", 0.1), ("state_alone", 0.0), ("window_alone", 0.0), ("no_prefix", 1e-13)):
         wrong = {"settings": [dict(row) for row in rows]}
         wrong["settings"][-1][key] = value
         assert prefix_compiles.judge([result(held_out=wrong)], threshold).verdict == "not reproduced"
@@ -184,7 +184,8 @@ def test_prefix_compiles_errors(monkeypatch):
 def test_kernels_of_tf32_products_are_judged_as_such():
     row = {
         "layer": "Mamba2", "dtype": "float32", "arithmetic": "tf32", "scan": "mamba_ssm", "method": "prefix", "tokens": 2,
-        "error": 1e-3, "step_error": 1e-3, "state_alone": 0.5, "no_prefix": 0.5, "seconds": 2.0, "compiled_seconds": 1.0,
+        "error": 1e-3, "step_error": 1e-3, "step_noise": 0.0, "state_alone": 0.5, "window_alone": 0.5, "no_prefix": 0.5,
+        "seconds": 2.0, "compiled_seconds": 1.0,
     }  # fmt: skip
     threshold = load_experiment("prefix_compiles").threshold
     judged = prefix_compiles.judge([result(held_out={"settings": [row]})], threshold)
