@@ -1,12 +1,13 @@
 # Two commands on a fresh machine with git, make and Python >= 3.11:
-#   make verify   decide every claim and print the verdict table
+#   make verify   decide every claim, run the small empirical checks, and print both tables
+#                 (make verify-theory does without torch)
 #   make test     run the whole test suite
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: verify test lint clean
+.PHONY: verify verify-theory test lint clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -18,11 +19,18 @@ $(VENV)/.theory: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.theory
-	$(PIP) -e ".[empirics,figures,dev]"
+$(VENV)/.empirics: $(VENV)/.theory
+	$(PIP) -e ".[empirics]"
 	@touch $@
 
-verify: $(VENV)/.theory
+$(VENV)/.dev: $(VENV)/.theory
+	$(PIP) -e ".[empirics,figures,dev]"
+	@touch $@ $(VENV)/.empirics
+
+verify: $(VENV)/.empirics verify-theory
+	$(BIN)/python -m empirics checks --verdicts theory/verdicts.json
+
+verify-theory: $(VENV)/.theory
 	$(BIN)/python -m theory --out theory/verdicts.json
 
 lint: $(VENV)/.dev

@@ -99,12 +99,18 @@ def _checks(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m empirics checks", description="The small experiments, one row each.")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    parser.add_argument("--verdicts", type=Path, metavar="FILE", help="put theory's verdicts from FILE beside the rows")
     args = parser.parse_args(argv)
-    from .checks import print_rows, quick_checks
+    from .checks import QUICK, beside_theory, print_rows, quick_checks
+    from .config import load_experiment
     from .results import write_json
 
+    if args.verdicts is not None:  # a bad file is better known before the work than after it
+        beside_theory([{"claim": load_experiment(name).claim} for name in QUICK], args.verdicts)
     rows = quick_checks(args.device)
-    print_rows(rows)
+    if args.verdicts is not None:
+        rows = beside_theory(rows, args.verdicts)
+    print_rows(rows, "Empirical checks (small sizes)")
     if args.json is not None:
         write_json(args.json, rows)
     return 1 if any(row["verdict"] != "reproduced" for row in rows) else 0

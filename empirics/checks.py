@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from .config import experiment_names, load_experiment
 from .errors import InvalidInput, UnknownName
@@ -88,10 +92,35 @@ def gpu_suite(
     return rows
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print one block for each row."""
-    for r in rows:
-        note = "" if r["complete"] else ", not complete"
-        print(f"{r['id']:18} {r['verdict']:15} {r['claim']} ({r['seconds']:.0f} s{note})\n{'':18} {r['measured']}")
-        for reason in r["failed"]:
-            print(f"{'':18} failed: {reason}")
+def beside_theory(rows: Sequence[Mapping[str, Any]], verdicts: Path) -> list[dict[str, Any]]:
+    """The rows with ``theory``, the verdict that ``python -m theory --out FILE`` wrote about each row's claim.
+
+    Raises
+    ------
+    InvalidInput
+        The file is missing, is no such report, or does not hold a claim that a row names.
+    """
+    try:
+        decided = {claim["id"]: claim["verdict"] for claim in json.loads(verdicts.read_text(encoding="utf-8"))["claims"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{verdicts} is no report of theory ({error}); make one: python -m theory --out {verdicts}") from error
+    if missing := sorted({row["claim"] for row in rows} - decided.keys()):
+        raise InvalidInput(f"{verdicts} does not hold {', '.join(missing)}; make it anew: python -m theory --out {verdicts}")
+    return [{**row, "theory": decided[row["claim"]]} for row in rows]
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "Experiments") -> None:
+    """Print a table with one row for each experiment; theory's verdict stands beside where the rows hold it."""
+    theory = any("theory" in row for row in rows)
+    table = Table(title=title, show_lines=True, title_justify="left")
+    for name in ("experiment", "claim", *(("theory",) if theory else ()), "measured verdict"):
+        table.add_column(name, no_wrap=name != "claim", overflow="fold")
+    table.add_column("measured", ratio=1)
+    table.add_column("time", justify="right", no_wrap=True)
+    for row in rows:
+        measured = [row["measured"], *(f"failed: {reason}" for reason in row["failed"])]
+        verdict = row["verdict"] + ("" if row["complete"] else "\nnot complete")
+        beside = (row.get("theory", ""),) if theory else ()
+        cells = (row["id"], row["claim"], *beside, verdict, "\n".join(measured), f"{row['seconds']:.0f} s")
+        table.add_row(*(Text(cell) for cell in cells))
+    Console(width=None if Console().is_terminal else 130).print(table)

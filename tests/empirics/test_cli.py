@@ -13,6 +13,7 @@ import torch
 from empirics import checks
 from empirics.__main__ import main
 from empirics.config import experiment_names, load_experiment, override
+from empirics.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +71,7 @@ def test_list_names_every_experiment(capsys):
 def test_run_writes_results_and_skips_them_the_second_time(tmp_path, capsys):
     text = (ROOT / "empirics/experiments/prefix_compiles.toml").read_text(encoding="utf-8")
     small = tmp_path / "small.toml"
-    small.write_text(text.replace("tokens = [1, 2, 16]", "tokens = [2]").replace("lengths = [1, 2, 17]", "lengths = [3]"))
+    small.write_text(text.replace("tokens = [1, 2, 16]", "tokens = [16]").replace("lengths = [1, 2, 17]", "lengths = [17]"))
     command = ["run", str(small), "--quick", "--scan", "chunked", "--out", str(tmp_path / "out")]
     assert main(command) == 0
     first = capsys.readouterr()
@@ -97,3 +98,37 @@ def test_gpu_suite_within_a_budget_is_resumable(tmp_path, capsys, monkeypatch):
     assert "not complete: state_to_prefix" in capsys.readouterr().out
     assert main([*command, "--budget", "600"]) == 0
     assert "\ncomplete" in capsys.readouterr().out
+
+
+def test_checks_stand_beside_theorys_verdicts(tmp_path, capsys):
+    rows = [
+        {
+            "id": "one",
+            "claim": "family.claim",
+            "measured": "0.1 %",
+            "verdict": "reproduced",
+            "complete": False,
+            "seconds": 1.2,
+            "failed": ["why"],
+        }
+    ]
+    report = tmp_path / "verdicts.json"
+    report.write_text(json.dumps({"claims": [{"id": "family.claim", "verdict": "OPEN"}]}))
+    found = checks.beside_theory(rows, report)
+    assert found == [{**rows[0], "theory": "OPEN"}] and "theory" not in rows[0]
+    checks.print_rows(found, "Title")
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("Title", "OPEN", "reproduced", "not complete", "failed: why", "0.1 %", "1 s"))
+    checks.print_rows(rows)
+    assert "theory" not in capsys.readouterr().out
+    with pytest.raises(InvalidInput, match=r"does not hold family\.other; make it anew"):
+        checks.beside_theory([{**rows[0], "claim": "family.other"}], report)
+    report.write_text("{}")
+    with pytest.raises(InvalidInput, match="is no report of theory"):
+        checks.beside_theory(rows, report)
+
+
+def test_checks_look_at_the_verdicts_before_they_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(checks, "quick_checks", lambda device: pytest.fail("ran"))
+    assert main(["checks", "--verdicts", str(tmp_path / "none.json")]) == 2
+    assert "python -m theory --out" in capsys.readouterr().err
