@@ -76,7 +76,7 @@ def render(name: str, picture: Picture, data: dict[str, Any]) -> dict[str, bytes
         picture.draw(figure, data)
         for kind, entries in metadata.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=entries)
+            figure.savefig(buffer, format=kind, metadata=entries, dpi=picture.dpi)
             out[f"{name}.{kind}"] = buffer.getvalue()
     return out
 

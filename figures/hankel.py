@@ -24,12 +24,6 @@ STATES, DRAWS = 16, 20
 CHECKPOINT = RESULTS / "diagnose.json"
 COMMAND = f"python -m theory diagnose CHECKPOINT.safetensors --json > {CHECKPOINT}"
 FORMATS = {"bfloat16": EPS_BF16, "float32": EPS32, "float64": EPS64}
-LOOK = {
-    "mamba": ("Mamba, A = −1…−16", style.VERMILION, "-"),
-    "s4d_lin": ("S4D-Lin", style.BLUE, "--"),
-    "s4d_inv": ("S4D-Inv", style.GREEN, "-."),
-    "s4d_legs": ("S4D-LegS", style.PURPLE, ":"),
-}
 MARKERS = ("v", "o", "^")
 MIDDLE = DT_GRID[1]
 
@@ -49,7 +43,7 @@ def _spectra(name: str, dt: float) -> dict[str, Any]:
 def data() -> dict[str, Any]:
     """Spectra of Mamba's initialisation at three step sizes, of the S4D ones at the middle step, and of a checkpoint's layers."""
     mamba = {f"{dt:g}": _spectra("mamba", dt) for dt in DT_GRID}
-    others = {name: _spectra(name, MIDDLE) for name in LOOK if name != "mamba"}
+    others = {name: _spectra(name, MIDDLE) for name in style.INITIALISATIONS if name != "mamba"}
     try:
         layers = committed(str(CHECKPOINT), COMMAND)["layers"]
         checkpoint = [row["hankel_relative_median"] for row in layers if row["hankel_relative_median"]]
@@ -64,7 +58,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     for name, eps in data["formats"].items():
         axes.axhline(eps, color=style.GREY, linewidth=0.7)
         axes.text(16.6, eps, name, color=style.GREY, va="center")
-    for name, (label, colour, line) in LOOK.items():
+    for name, (label, colour, line) in style.INITIALISATIONS.items():
         spectrum = data["mamba"][f"{MIDDLE:g}"] if name == "mamba" else data["others"][name]
         n = np.arange(1, len(spectrum["median"]) + 1)
         axes.fill_between(n, spectrum["least"], spectrum["most"], color=colour, alpha=0.18, linewidth=0)

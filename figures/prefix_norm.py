@@ -16,7 +16,6 @@ from theory.core.initialisations import DT_GRID, initialisation
 from theory.core.tolerance import EPS32
 
 from . import style
-from .hankel import LOOK
 from .registry import Picture
 
 STATES = 16
@@ -28,7 +27,7 @@ def data() -> dict[str, Any]:
     curves: dict[str, Any] = {}
     for dt in (DT_GRID[0], DT_GRID[-1]):
         panel: dict[str, Any] = {}
-        for name in LOOK:
+        for name in style.INITIALISATIONS:
             values = [reachability_singular_values(initialisation(name, STATES, dt), m) for m in LENGTHS]
             panel[name] = {"costliest": [1 / float(v[-1]) for v in values], "cheapest": [1 / float(v[0]) for v in values]}
         curves[f"{dt:g}"] = panel
@@ -39,7 +38,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     """One panel for each step size; both axes logarithmic."""
     panels = figure.subplots(len(data["curves"]), 1, sharex=True, sharey=True)
     for axes, (dt, curves) in zip(panels, data["curves"].items(), strict=True):
-        for name, (label, colour, line) in LOOK.items():
+        for name, (label, colour, line) in style.INITIALISATIONS.items():
             axes.plot(data["lengths"], curves[name]["costliest"], line, color=colour, label=label)
             axes.plot(data["lengths"], curves[name]["cheapest"], line, color=colour, linewidth=0.7)
         axes.axhline(data["float32"], color=style.GREY, linewidth=0.7)

@@ -36,8 +36,8 @@ class Picture:
         Everything that is drawn, as JSON types. Raises :class:`figures.sources.MissingData` where there are none yet.
     draw:
         Draws the data, and nothing else, on an empty figure.
-    module:
-        Name of the module, which is the name of the figure; filled in by the registry.
+    dpi:
+        Dots per inch of the PNG.
     """
 
     title: str
@@ -46,6 +46,7 @@ class Picture:
     height: float
     data: Callable[[], dict[str, Any]]
     draw: Callable[[Figure, dict[str, Any]], None]
+    dpi: int = 300
 
 
 @cache

@@ -64,11 +64,18 @@ RC: Any = {
     "figure.constrained_layout.h_pad": 0.03,
     "figure.constrained_layout.w_pad": 0.03,
     "figure.dpi": 100,
-    "savefig.dpi": 300,
     "pdf.fonttype": 42,  # text stays text
     "pdf.compression": 9,
     "svg.hashsalt": "ssmproof",
 }
+
+INITIALISATIONS = {
+    "mamba": ("Mamba, A = −1…−16", VERMILION, "-"),
+    "s4d_lin": ("S4D-Lin", BLUE, "--"),
+    "s4d_inv": ("S4D-Inv", GREEN, "-."),
+    "s4d_legs": ("S4D-LegS", PURPLE, ":"),
+}
+"""Label, colour and line of each initialisation in :mod:`theory.core.initialisations`."""
 
 
 def page(height: float) -> Figure:

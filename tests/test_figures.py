@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,10 +21,17 @@ from figures.build import MANIFEST, OUT, build, canonical, fingerprint, manifest
 from figures.registry import INFRASTRUCTURE, chosen, pictures
 from figures.sources import MissingData, check_data, committed, experiment
 from theory.core.errors import InvalidInput, UnknownName
+from theory.lattice import lattice
 from theory.registry import all_claims
 
 ROOT = Path(__file__).resolve().parent.parent
 CHEAP = "scan_cpu"
+
+
+@cache
+def data_of(name: str) -> dict:
+    """Computed once: a picture's data take seconds. Nobody changes them."""
+    return canonical(pictures()[name].data())
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +48,7 @@ def copy(built: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", pictures())
 def test_committed_figure_is_up_to_date(name: str):
-    state = status(name, pictures()[name])
+    state = status(name, dataclasses.replace(pictures()[name], data=lambda: data_of(name)))
     assert not state.startswith("stale"), f"{name} is {state}; run python -m figures {name}"
 
 
@@ -59,7 +67,7 @@ def test_pictures_have_a_column_width_and_known_claims():
         assert 1 < picture.height < 9, name
     for name in manifest(OUT):
         header = (OUT / f"{name}.png").read_bytes()[16:20]
-        assert int.from_bytes(header, "big") == round(style.WIDTH * style.RC["savefig.dpi"]), name
+        assert int.from_bytes(header, "big") == round(style.WIDTH * pictures()[name].dpi), name
 
 
 @pytest.mark.parametrize("name", pictures())
@@ -67,7 +75,7 @@ def test_text_is_readable(name: str):
     """No font below 7 pt, and no text that the page's edge cuts off."""
     picture = pictures()[name]
     try:
-        data = canonical(picture.data())
+        data = data_of(name)
     except MissingData:
         pytest.skip(f"{name} has no data")
     with mpl.rc_context():
@@ -84,6 +92,40 @@ def test_text_is_readable(name: str):
             box = text.get_window_extent()
             assert text.get_fontsize() >= style.SMALL, text.get_text()
             assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1, text.get_text()
+
+
+def test_lattice_draws_every_stated_containment_and_names_its_claims():
+    picture, found = pictures()["lattice"], lattice()
+    data = picture.data()
+    assert set(data["codes"]) == set(picture.claims) and len(set(data["codes"].values())) == len(data["codes"])
+    for system, content in data["systems"].items():
+        drawn = {(a, b, tuple(claims)) for a, b, claims, _ in content["contained"]}
+        stated = {(f.smaller, f.larger, f.claims) for f in found.facts if f.system == system and f.holds and not f.derived}
+        assert drawn == stated
+        assert {frozenset(p) for p in content["open"]} == {frozenset(p) for p in found.open_pairs(system)}
+        assert all(not found.between(system, a, b) for a, b in content["open"]), "an open pair is decided"
+
+
+def test_lattice_shows_each_open_pair_as_a_dashed_line():
+    """Drawn lines, read back from the picture: fewer pairs, fewer lines; none without an open pair."""
+    picture = pictures()["lattice"]
+
+    def dashes(data: dict) -> list[int]:
+        figure = style.page(picture.height)
+        picture.draw(figure, data)
+        panels = figure.axes[: len(data["systems"])]
+        return [sum(line.get_linestyle() == "--" for line in axes.lines) for axes in panels]
+
+    data = canonical(picture.data())
+    drawn = dashes(data)
+    assert all(bool(n) == bool(s["open"]) for n, s in zip(drawn, data["systems"].values(), strict=True))
+    # a pair of two boxes that is decided after all: the box's line gives way to one for each pair that is left
+    content = data["systems"]["deep S4"]
+    content["open"].remove(["prompt", "sdt"])
+    states, weights = 3, 4
+    assert dashes(data)[1] == drawn[1] - 1 + states * weights - 1
+    content["open"] = []
+    assert dashes(data)[1] == 0
 
 
 def test_every_module_is_a_figure_or_infrastructure():
