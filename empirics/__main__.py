@@ -60,7 +60,8 @@ def _run(argv: Sequence[str]) -> int:
 def _sweep(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m empirics sweep",
-        description="Run an experiment's grid: tune each cell on a seed of its own, then all seeds.",
+        description="Run an experiment's grid: tune each cell on a seed of its own, then all seeds. Under torchrun "
+        "(torchrun --nproc-per-node 4 -m empirics sweep ...) each process takes its share of the cells, on its own GPU.",
     )
     _experiment_options(parser)
     parser.add_argument("--only", action="append", default=[], metavar="NAME=VALUE,...", help="cut a grid option down to values")
@@ -70,6 +71,7 @@ def _sweep(argv: Sequence[str]) -> int:
     )
     args = parser.parse_args(argv)
     from .sweep import LAUNCHERS, SweepRunner, restrict, slurm_parameters, submit
+    from .workers import Workers, run_share
 
     if args.launcher not in LAUNCHERS:
         raise UnknownName("launcher", args.launcher, LAUNCHERS)
@@ -80,7 +82,11 @@ def _sweep(argv: Sequence[str]) -> int:
         jobs = submit(runner, file, args.out / "slurm", slurm_parameters(args.slurm))
         print(f"{len(jobs)} jobs: {', '.join(jobs)}; call again with --launcher local when they are done, to collect")
         return 0
-    return _report(SweepRunner(runner, file).run(args.quick))
+    workers = Workers.from_environment()
+    if workers is None:
+        return _report(SweepRunner(runner, file).run(args.quick))
+    summary = run_share(workers, runner, file, args.quick)
+    return 0 if summary is None else _report(summary)
 
 
 def _list(argv: Sequence[str]) -> int:

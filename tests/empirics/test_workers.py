@@ -1,0 +1,53 @@
+"""Several processes on one sweep: shares, the environment of torchrun, and the same results as one process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from empirics.errors import InvalidInput
+from empirics.workers import Workers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("world", [2, 3, 7])
+def test_shares_are_disjoint_and_complete(world):
+    items = list(range(5))
+    shares = [Workers(rank, world, rank).share(items) for rank in range(world)]
+    assert sorted(item for share in shares for item in share) == items
+
+
+def test_environment():
+    assert Workers.from_environment({}) is None
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    assert Workers.from_environment(alone) is None
+    third = Workers.from_environment({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
+    assert third == Workers(5, 8, 1)
+    assert third.device("cuda") == "cuda:1" and third.device("cpu") == "cpu" and third.device("cuda:0") == "cuda:0"
+    for wrong in ({"WORLD_SIZE": "2"}, alone | {"RANK": "1"}, alone | {"WORLD_SIZE": "many"}, alone | {"LOCAL_RANK": "-1"}):
+        with pytest.raises(InvalidInput, match=r"WORLD_SIZE"):
+            Workers.from_environment(wrong)
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(tmp_path):
+    text = (ROOT / "empirics/experiments/s4_regression.toml").read_text(encoding="utf-8")
+    small = tmp_path / "s4_regression.toml"
+    small.write_text(text.replace("steps = 60", "steps = 2").replace("batch = 64", "batch = 8"))
+    methods = ["--only", "method=frozen,initial_state,sdt"]
+    found = {}
+    for name, start in (("one", []), ("two", ["-m", "torch.distributed.run", "--nproc-per-node", "2"])):
+        out = tmp_path / name
+        command = [sys.executable, *start, "-m", "empirics", "sweep", str(small), "--quick", "--out", str(out), *methods]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert run.returncode in (0, 1), run.stderr  # two steps decide nothing
+        summary = json.loads((out / "s4_regression_quick.json").read_text())
+        assert summary["complete"] and summary["failed"] == []
+        runs = {p.name: json.loads(p.read_text())["held_out"]["mse"] for p in (out / "runs" / "s4_regression").glob("*.json")}
+        found[name] = (summary["tuned"], runs)
+    assert found["one"] == found["two"] and len(found["one"][1]) > 6
