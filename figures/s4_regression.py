@@ -29,7 +29,7 @@ CURVES = {
 OURS = (
     ("frozen", "frozen"),
     ("lora_proj", "lora_projections"),
-    ("lora_s4", "lora_s4_and_projections"),
+    ("lora_s4_proj", "lora_s4_and_projections"),
     ("sdt_lora", "sdt_and_lora"),
     ("sdt", "sdt_s4_and_columns"),
     ("full", "full"),
@@ -73,6 +73,9 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
         note = f"open: published (one seed, training error)\nfilled, this project: no data yet; run\n{program}\n--{options}"
     else:
         for method, trainable, error, half in data["ours"]:
+            if trainable == 0:  # has no place on a logarithmic axis
+                axes.axhline(error, color=style.BLACK, linewidth=0.8, label=f"{method}, this project")
+                continue
             curve = _curve(method)
             _, colour, marker = CURVES[curve] if curve else (method, style.GREY, "*")
             random = method.endswith(("_random", "_magnitude"))

@@ -128,6 +128,25 @@ def test_lattice_shows_each_open_pair_as_a_dashed_line():
     assert dashes(data)[1] == 0
 
 
+def test_s4_regression_draws_our_runs_where_there_are_any():
+    """Filled markers beside the published ones; nothing trained is a line; unmatched methods are named."""
+    picture = pictures()["s4_regression"]
+    ours = [["frozen", 0.0, 3.0, None], ["sdt", 5.0, 0.9, 0.1], ["lora_s4_r4", 4.0, 1.9, 0.2], ["sdt_random", 5.0, 1.4, 0.1]]
+
+    def drawn(data: dict) -> tuple[int, set[str]]:
+        figure = style.page(picture.height)
+        picture.draw(figure, data)
+        (axes,) = figure.axes
+        return len(axes.lines), {t.get_text() for t in figure.findobj(Text) if t.get_text()}
+
+    published = {"published": data_of("s4_regression")["published"], "uncertainty": 0.03}
+    without, words = drawn({**published, "ours": None, "command": "python -m empirics sweep s4_regression --out DIR"})
+    assert any("no data yet" in w for w in words)
+    lines, words = drawn({**published, "ours": ours, "seeds": 5})
+    assert lines == without + len(ours) and not any("no data yet" in w for w in words)
+    assert {"lora s4 r4", "sdt random", "frozen, this project"} <= words and "sdt" not in words
+
+
 def test_every_module_is_a_figure_or_infrastructure():
     modules = {p.stem for p in (ROOT / "figures").glob("*.py")} - {"__init__"}
     assert modules == set(pictures()) | set(INFRASTRUCTURE)
