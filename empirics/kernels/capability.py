@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import UnknownName, UnsupportedScan
+from .interpreter import interpreting
 
 Op = Literal["selective_scan", "ssd"]
 
@@ -28,7 +28,8 @@ class Capability:
     op, scan:
         The operation (``selective_scan`` is Mamba-1's, ``ssd`` Mamba-2's) and the name of the implementation.
     devices, dtypes:
-        Device types (``"any"`` for all) and dtypes of the main input that it accepts.
+        Device types (``"any"`` for all) and dtypes of the main input that it accepts. Where Triton interprets, a scan of
+        package ``triton`` runs on the CPU as well.
     h0, gradients, lengths:
         In words: how an initial state enters, which gradients exist, which lengths are accepted.
     max_state:
@@ -78,7 +79,17 @@ TABLE: tuple[Capability, ...] = (
         max_state=256,
         package="mamba_ssm",
     ),
-    Capability("selective_scan", "fused", ("cuda",), _NARROW, "yes", "all", "any", "", package="triton"),
+    Capability(
+        "selective_scan",
+        "fused",
+        ("cuda",),
+        _NARROW,
+        "yes",
+        "all",
+        "any",
+        "kernels.selective_scan.fused:selective_scan",
+        package="triton",
+    ),
     Capability("ssd", "oracle", ("any",), _FLOATS, "yes", "all, any order", "any", "oracle:ssd"),
     Capability("ssd", "naive", ("any",), _FLOATS, "yes", "all, any order", "any", "kernels.ssd.naive:ssd_scan"),
     Capability("ssd", "chunked", ("any",), _FLOATS, "yes", "all", "any", "kernels.ssd.chunked:ssd_scan"),
@@ -138,7 +149,7 @@ def require(op: Op, scan: str, main: Tensor, n_states: int) -> Callable[..., Any
     def refuse(what: str) -> UnsupportedScan:
         return UnsupportedScan(f"{op} scan {scan!r} {what}; use scan='chunked'")
 
-    if "any" not in row.devices and main.device.type not in row.devices:
+    if not runs_on(row, main.device.type):
         raise refuse(f"runs on {' or '.join(row.devices)}, the input is on {main.device}")
     if main.dtype not in row.dtypes:
         raise refuse(f"accepts {', '.join(str(d) for d in row.dtypes)}, the input has {main.dtype}")
@@ -147,8 +158,21 @@ def require(op: Op, scan: str, main: Tensor, n_states: int) -> Callable[..., Any
     return _implementation(row.implementation)
 
 
-@cache
+def runs_on(row: Capability, device: str) -> bool:
+    """Does a scan run on this type of device?"""
+    return not {"any", device}.isdisjoint(row.devices) or (device == "cpu" and row.package == "triton" and interpreting())
+
+
+_LOADED: dict[str, Callable[..., Any]] = {}
+
+
 def _implementation(path: str) -> Callable[..., Any]:
-    module, function = path.split(":")
-    loaded: Callable[..., Any] = getattr(importlib.import_module(f"empirics.{module}"), function)
-    return loaded
+    _load(path)
+    return _LOADED[path]
+
+
+@torch.compiler.assume_constant_result  # imports are no part of a graph
+def _load(path: str) -> None:
+    if path not in _LOADED:
+        module, function = path.split(":")
+        _LOADED[path] = getattr(importlib.import_module(f"empirics.{module}"), function)

@@ -41,7 +41,7 @@ def selective_scan(
     h0:
         State before the first step, (batch, D, N) or (D, N); zero where left out.
     scan:
-        ``oracle``, ``naive``, ``chunked`` or ``mamba_ssm`` (see :data:`empirics.kernels.capability.TABLE`).
+        ``oracle``, ``naive``, ``chunked``, ``mamba_ssm`` or ``fused`` (see :data:`empirics.kernels.capability.TABLE`).
 
     Returns
     -------

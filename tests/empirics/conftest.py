@@ -1,8 +1,10 @@
-"""Tests marked ``gpu`` are skipped without a CUDA device; one thread each, so that runs side by side do not fight."""
+"""Tests marked ``gpu`` are skipped without a CUDA device, where Triton interprets its kernels instead; one thread each, so that
+runs side by side do not fight."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,9 @@ if HAS_TORCH:
     import torch
 
     torch.set_num_threads(1)
+    if not torch.cuda.is_available():
+        # Read when a kernel is defined, so before any test module imports one: Triton's interpreter runs them on the CPU.
+        os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
