@@ -61,7 +61,7 @@ def choose_blocks(states: int, backward: bool) -> Blocks:
     padded = next_power_of_two(states)
     values = _STATES_PER_WARP[backward]
     channels = max(1, min(32, values // padded))
-    return Blocks(channels, steps=4 if backward else 8, warps=min(8, max(1, channels * padded // values)))
+    return Blocks(channels, steps=4, warps=min(8, max(1, channels * padded // values)))
 
 
 def next_power_of_two(value: int) -> int:
