@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Builds of torch for CUDA bring their own Triton; on others its interpreter runs the fused scan's tests.
+TRITON := triton==3.6.0
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: verify verify-theory test lint clean
@@ -25,6 +27,7 @@ $(VENV)/.empirics: $(VENV)/.theory
 
 $(VENV)/.dev: $(VENV)/.theory
 	$(PIP) -e ".[empirics,figures,dev]"
+	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) $(TRITON) || echo "no Triton here: tests of the fused scan are skipped"
 	@touch $@ $(VENV)/.empirics
 
 verify: $(VENV)/.empirics verify-theory

@@ -637,7 +637,7 @@ def test_scans_by_name(tiny):
     with pytest.raises(UnknownName, match="did you mean 'chunked'"):
         model.set_scan("chunkd")
     with pytest.raises(UnsupportedScan, match="'fused' is not built yet"):
-        MambaLM(model.config, scan="fused")
+        MambaLM(tiny("Mamba2").config, scan="fused")
     assert {m.scan for m in model.mixers} == {"chunked"}
     model.set_scan("mamba_ssm")
     with pytest.raises(UnsupportedScan, match="runs on cuda"):
