@@ -150,7 +150,7 @@ CLAIM = Claim(
     checks=(
         Check(
             "identity layers",
-            exact_check(check_identity_layers, deeper, "deeper networks with identities", "L* ≤ 2, L ≤ 4, D ≤ 2, N ≤ 2", 0.5),
+            exact_check(check_identity_layers, deeper, "deeper networks with identities", "L* ≤ 2, L ≤ 4, D ≤ 2, N ≤ 2"),
             "identity layers",
         ),
         Check(
@@ -165,12 +165,12 @@ CLAIM = Claim(
         ),
         Check(
             "zeroed, triangular W*",
-            exact_check(check_two_zeroed, lambda: two_channels(kind="triangular"), "two-layer witness", "D = G = 2", 0.5),
+            exact_check(check_two_zeroed, lambda: two_channels(kind="triangular"), "two-layer witness", "D = G = 2"),
             "zeroed, two layers: the exception",
         ),
         Check(
             "zeroed, singular W*",
-            exact_check(check_singular, lambda: two_channels(kind="singular"), "two-layer witness, 2 states", "D = G = 2", 0.5),
+            exact_check(check_singular, lambda: two_channels(kind="singular"), "two-layer witness, 2 states", "D = G = 2"),
             "zeroed, two layers with more states: the exception",
         ),
         Check(
@@ -185,7 +185,7 @@ CLAIM = Claim(
         ),
         Check(
             "zeroed, three layers",
-            exact_check(check_three_zeroed, real_zeros, "three-layer witness", "D = 2, G = 3", 0.5),
+            exact_check(check_three_zeroed, real_zeros, "three-layer witness", "D = 2, G = 3"),
             "zeroed, three layers",
         ),
         Check(
@@ -195,7 +195,7 @@ CLAIM = Claim(
         ),
         Check(
             "frozen, rank D − 1",
-            exact_check(check_cancelling, solvable_stacks, "transfer matrices and ranks", "2 ≤ D, G ≤ 4", 0.4),
+            exact_check(check_cancelling, solvable_stacks, "transfer matrices and ranks", "2 ≤ D, G ≤ 4"),
             "frozen, rank D − 1",
         ),
         Check("frozen, D = 3, rank 1", rank_one_is_excluded, "frozen, D = 3, G = 2, rank 1"),
