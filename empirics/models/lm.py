@@ -175,6 +175,11 @@ class MambaLM(nn.Module):
                 mixer.scan = name
             raise
 
+    def set_recompute(self, recompute: bool) -> None:
+        """Whether every mixer keeps less for the backward pass and computes it again; the same gradients, bit for bit."""
+        for mixer in self.mixers:
+            mixer.recompute = recompute
+
     def forward(
         self, input_ids: Tensor, *, states: Sequence[MixerState] | None = None, return_states: bool = False
     ) -> Tensor | tuple[Tensor, States]:

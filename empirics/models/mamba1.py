@@ -107,7 +107,13 @@ class Mamba1(Mixer):
         return -torch.exp(widen(self.A_log))
 
     def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
-        x, z = linear(hidden, self.in_proj).transpose(1, 2).chunk(2, dim=1)
+        inner = partial(self._inner, start=start, want_state=want_state)
+        y, last = self._kept(inner)(linear(hidden, self.in_proj).transpose(1, 2))
+        return linear(y[:, :, drop:].transpose(1, 2), self.out_proj), last
+
+    def _inner(self, xz: Tensor, start: MixerState, want_state: bool) -> tuple[Tensor, MixerState]:
+        """Everything between the outer projections: (B, 2 D, L) to (B, D, L), and the state it leaves."""
+        x, z = xz.chunk(2, dim=1)
         u, window = causal_conv(x, self.conv1d.weight, self.conv1d.bias, start.conv, stock=self.scan == "mamba_ssm")
         u_rows = u.transpose(1, 2)
         dt, B, C = (v.transpose(1, 2) for v in self._selectors(u_rows))
@@ -128,8 +134,7 @@ class Mamba1(Mixer):
             B_x, C_x = (F.linear(u_rows, w.to(u.dtype)).transpose(1, 2) for w in (extra.W_B, extra.W_C))
             added, extra_state = run(-torch.exp(widen(extra.A_log)), B_x, C_x, None, start.extra)
             y = y + added
-        out = linear(y[:, :, drop:].transpose(1, 2), self.out_proj)
-        return out, MixerState(window, ssm, extra_state)
+        return y, MixerState(window, ssm, extra_state)
 
     def step(self, hidden: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
         state = self._check_step(hidden, state)

@@ -109,7 +109,13 @@ class Mamba2(Mixer):
         return x.unflatten(-1, (self.nheads, self.headdim)), B.unflatten(-1, groups), C.unflatten(-1, groups)
 
     def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
-        z, xBC, dt = linear(hidden, self.in_proj).split([self.d_inner, self.conv_dim, self.nheads], dim=-1)
+        inner = partial(self._inner, start=start, drop=drop, want_state=want_state)
+        y, last = self._kept(inner)(linear(hidden, self.in_proj))
+        return linear(y, self.out_proj), last
+
+    def _inner(self, projected: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
+        """Everything between the outer projections: (B, L, z x B C dt) to the gated (B, L - drop, D), and the state it leaves."""
+        z, xBC, dt = projected.split([self.d_inner, self.conv_dim, self.nheads], dim=-1)
         stock = self.scan == "mamba_ssm"
         mixed, window = causal_conv(xBC.transpose(1, 2), self.conv1d.weight, self.conv1d.bias, start.conv, stock)
         x, B, C = self._split(mixed.transpose(1, 2))
@@ -132,16 +138,15 @@ class Mamba2(Mixer):
             B_x, C_x = (F.linear(u, w.to(u.dtype))[:, :, None, :] for w in (extra.W_B, extra.W_C))
             added, extra_state = run(-torch.exp(widen(extra.A_log)), B_x, C_x, None, start.extra)
             y = y + added
-        return self._read(y[:, drop:].flatten(-2), z[:, drop:]), MixerState(window, ssm, extra_state)
+        return self._gated(y[:, drop:].flatten(-2), z[:, drop:]), MixerState(window, ssm, extra_state)
 
     def _response(self, offset: Tensor, C: Tensor) -> Tensor:
         """h' C_t of every head: (..., H, P) for C (..., G, N)."""
         grouped = offset.to(C.dtype).unflatten(0, (self.ngroups, -1))
         return torch.einsum("grpn,...gn->...grp", grouped, C).flatten(-3, -2)
 
-    def _read(self, y: Tensor, z: Tensor) -> Tensor:
-        gated = (widen(y) * F.silu(widen(z))).to(z.dtype) if self.norm is None else self.norm(y, z).to(z.dtype)
-        return linear(gated, self.out_proj)
+    def _gated(self, y: Tensor, z: Tensor) -> Tensor:
+        return (widen(y) * F.silu(widen(z))).to(z.dtype) if self.norm is None else self.norm(y, z).to(z.dtype)
 
     def step(self, hidden: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
         state = self._check_step(hidden, state)
@@ -168,4 +173,4 @@ class Mamba2(Mixer):
             B_x, C_x = (widen(F.linear(u, w.to(u.dtype)))[:, None, :] for w in (extra.W_B, extra.W_C))
             h_x = advance(state.extra, -torch.exp(widen(extra.A_log)), B_x)
             y = y + (h_x * C_x[:, :, None, :]).sum(-1)
-        return self._read(y.flatten(-2).to(hidden.dtype), z), MixerState(window, h, h_x)
+        return linear(self._gated(y.flatten(-2).to(hidden.dtype), z), self.out_proj), MixerState(window, h, h_x)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -13,7 +15,11 @@ from ..errors import InvalidInput
 from ..kernels.capability import Op, require_built
 from .hooks import ExtraStates, MixerHook
 from .norm import widen
+from .recompute import recomputed
 from .state import MixerState
+
+Inner = Callable[[Tensor], tuple[Tensor, MixerState]]
+"""The part of a mixer between its outer projections."""
 
 
 def linear(x: Tensor, module: nn.Linear) -> Tensor:
@@ -31,16 +37,20 @@ class Mixer(nn.Module, ABC):
         What a state method changes (:class:`~.hooks.MixerHook`), ``None`` for nothing. Attach with ``mixer.hook = hook``.
     scan:
         Name of the scan; change it with :meth:`set_scan`.
+    recompute:
+        Keep less for the backward pass and compute it again (:mod:`.recompute`); the same gradients, bit for bit.
     """
 
     op: ClassVar[Op]
     hook: MixerHook | None
     scan: str
+    recompute: bool
 
     def __init__(self, d_model: int, scan: str):
         super().__init__()
         self.d_model = d_model
         self.hook = None
+        self.recompute = False
         self.set_scan(scan)
 
     def set_scan(self, scan: str) -> None:
@@ -120,6 +130,9 @@ class Mixer(nn.Module, ABC):
 
         Without ``want_state`` the state may be left empty: a stock kernel would compute it a second time for its gradient.
         """
+
+    def _kept(self, inner: Inner) -> Inner:
+        return partial(recomputed, inner) if self.recompute else inner
 
     @abstractmethod
     def _extra_shape(self, extra: ExtraStates) -> tuple[int, ...]:

@@ -203,6 +203,19 @@ def test_scans_agree(kind: str, name: str, scan: str) -> None:
     assert torch.allclose(logits(model), expected, atol=1e-12, rtol=1e-12)
 
 
+def test_recomputing_changes_no_bit(kind: str, name: str) -> None:
+    """The same trained tensors after some steps where activations are computed again for the backward pass."""
+    ends = []
+    for recompute in (False, True):
+        model = make(kind)
+        model.set_recompute(recompute)
+        handle = apply(model, METHODS[name])
+        train(handle, steps=2)
+        ends.append(handle.values())
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(v, ends[1][n]) for n, v in ends[0].items())
+
+
 def test_save_load_remove(kind: str, name: str, tmp_path: Path) -> None:
     model = make(kind)
     start = logits(model)

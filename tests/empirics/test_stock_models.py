@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from empirics.kernels.capability import TABLE
-from empirics.methods import apply, method_config
+from empirics.methods import LoRA, apply
 from empirics.methods.lora import LowRankUpdate
 
 pytestmark = pytest.mark.gpu
@@ -116,9 +116,9 @@ def test_lora_on_our_model_through_the_stock_kernels(tiny, targets):
     model.set_scan("mamba_ssm")
     ids = torch.randint(0, 19, (3, 12), generator=torch.Generator().manual_seed(0)).cuda()
     base = model(ids).detach()
-    handle = apply(model, method_config("lora", targets=targets, rank=2))
+    handle = apply(model, LoRA(targets=targets, rank=2))
     assert torch.equal(model(ids), base)
-    optimiser = torch.optim.AdamW(handle.parameters(), lr=0.1)
+    optimiser = torch.optim.AdamW(handle.trainable().values(), lr=0.1)
     for _ in range(2):  # lora_A gets no gradient while lora_B is 0
         optimiser.zero_grad()
         model(ids).square().mean().backward()

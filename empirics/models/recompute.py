@@ -1,0 +1,32 @@
+"""Keeping less for the backward pass: everything between in_proj and out_proj is computed again, except the fused scan.
+
+Convolution, selectors and step sizes are cheap to compute and large to keep; the scan is neither. Selective activation
+checkpointing (``torch.utils.checkpoint``) keeps the fused scan's outputs and repeats the rest, reading the same, possibly
+adapted, tensors with the same random numbers. Scans that are not one operator of PyTorch are repeated as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+
+from ..kernels.selective_scan import fused as _fused  # noqa: F401  (registers the operator; needs no Triton)
+
+T = TypeVar("T")
+
+
+def recomputed(function: Callable[[Tensor], T], value: Tensor) -> T:
+    """``function(value)``, of whose intermediate results the backward pass keeps the fused scan's only.
+
+    ``function`` must do the same each time: it may read parameters and draw random numbers, and must not change anything.
+    """
+    if not torch.is_grad_enabled():
+        return function(value)
+    contexts = partial(create_selective_checkpoint_contexts, [torch.ops.ssmproof.selective_scan.default])
+    result: T = checkpoint(function, value, use_reentrant=False, context_fn=contexts)
+    return result
