@@ -229,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=float, default=10.0, help="seconds above which one pass is enough")
     parser.add_argument("--memory", action="store_true", help="also the peak memory of contenders within the budget (cpu)")
     parser.add_argument("--install-peers", action="store_true", help="pip install what is missing first")
+    parser.add_argument("--targets", action="store_true", help="the fused scan against mamba-ssm's over real shapes (cuda)")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--peak-memory-of", metavar="NAME", help=argparse.SUPPRESS)
     return parser
@@ -270,6 +271,16 @@ def main_bench_scan(argv: Sequence[str]) -> int:
             raise InvalidInput("no CUDA device here; use --device cpu")
         if options.install_peers:
             _install(names)
+        if options.targets:
+            from .targets import measure_targets, print_targets
+
+            found = measure_targets(dtype=dtype, device=options.device)
+            print_targets(found["table"])
+            if options.out is not None:
+                write_json(
+                    options.out, {"benchmark": "scan_targets", "dtype": dtype_name, "machine": machine(options.device), **found}
+                )
+            return 0
         result: dict[str, Any] = {
             "benchmark": "selective_scan",
             "device": options.device,

@@ -1,0 +1,342 @@
+"""The fused scan against mamba-ssm's over real shapes:  python -m empirics bench scan --targets.
+
+Times are medians of alternating passes in one process, measured with CUDA events; ratios are medians over the rounds, above 1
+where the fused scan is faster. What each row asks for was fixed before the kernel was written:
+
+1  forward + backward with all gradients, lengths on stock's grid: at least 2.0 times faster, nowhere below 1.5
+2  lengths that prefixes and prompts make (300, 528, 1040, 2064): at least 4 times; per token, 2064 at most 1.10 of 2048
+3  an initial state with its gradient: at most 1.03 of the time without; against one scan per state 20 times faster, 1/10
+   of the memory
+6  kept for the backward pass: at most 0.66 of stock
+7  gradient of 1 % of A (SDT): at most 1.02 of the step with A frozen, 0.75 of the dense gradient that is then masked
+8  the same bits in every run
+9  every error against float64 at most stock's
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidInput
+from ..kernels.dispatch import selective_scan
+from ..oracle import selective_scan as oracle_scan
+from .peers import ORDER, Arguments, make_arguments
+
+WIDTHS = {"130m": 1536, "370m": 2048, "1.4b": 4096, "2.8b": 5120}
+"""Channels of the published Mamba sizes."""
+
+ON_GRID, OFF_GRID = (512, 1024, 2048, 8192), (300, 528, 1040, 2064)
+LONGEST = 65536
+STATES = 16
+
+Pass = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of the measurement; the defaults are the real ones.
+
+    Attributes
+    ----------
+    widths:
+        Channels by name.
+    lengths:
+        On stock's grid and off it.
+    batches, repeats:
+        Sequences at a time, and timed rounds.
+    longest, narrow:
+        Length and channels of the error measurement at the far end.
+    """
+
+    widths: Mapping[str, int]
+    lengths: tuple[Sequence[int], Sequence[int]]
+    batches: Sequence[int]
+    repeats: int
+    longest: int
+    narrow: int
+
+
+REAL = Scale(WIDTHS, (ON_GRID, OFF_GRID), (1, 8), 10, LONGEST, 64)
+
+
+def seconds(passes: Mapping[str, Pass], repeats: int, device: str) -> dict[str, list[float]]:
+    """Seconds of each pass in each round; the passes take turns, after two rounds of warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in passes}
+    for round_ in range(-2, repeats):
+        for name, run in passes.items():
+            taken = _once(run, device)
+            if round_ >= 0:
+                times[name].append(taken)
+    return times
+
+
+def _once(run: Pass, device: str) -> float:
+    if device == "cpu":
+        began = time.perf_counter()
+        run()
+        return time.perf_counter() - began
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def ratio(times: Mapping[str, Sequence[float]], above: str, below: str) -> float:
+    """Median over the rounds of above / below."""
+    return statistics.median(a / b for a, b in zip(times[above], times[below], strict=True))
+
+
+def step(scan: str, values: Arguments, wanted: Iterable[str] = ORDER, h0: Tensor | None = None) -> Pass:
+    """Forward and backward with the gradients of ``wanted``, and of h0 where it is given."""
+    leaves: dict[str, Any] = {k: v.detach().clone().requires_grad_(k in set(wanted)) for k, v in values.items()}
+    inputs = [v for v in leaves.values() if v.requires_grad]
+    if h0 is not None:
+        leaves["h0"] = h0.detach().clone().requires_grad_()
+        inputs.append(leaves["h0"])
+    weight = torch.ones_like(leaves["u"])
+
+    def run() -> tuple[Tensor, ...]:
+        out = selective_scan(**leaves, dt_softplus=True, scan=scan)
+        return torch.autograd.grad(out, inputs, weight)
+
+    return run
+
+
+def scan_per_state(values: Arguments, h0: Tensor, scan: str) -> Pass:
+    """Initial-state tuning without an initial state in the kernel: one scan of one state each gives its trajectory, which is
+    kept; the decayed h_0 is added to it, and C reads the sum (the way of the published state-tuning code)."""
+    leaves = {k: v.detach().clone() for k, v in values.items()}
+    start = h0.detach().clone().requires_grad_()
+    one = torch.ones_like(leaves["C"][:, :1])
+
+    def run() -> tuple[Tensor, ...]:
+        dt = torch.nn.functional.softplus(leaves["dt"].float() + leaves["dt_bias"][:, None])
+        total = dt.cumsum(-1)
+        states = []
+        for n in range(h0.shape[2]):
+            own = selective_scan(
+                leaves["u"], leaves["dt"], leaves["A"][:, n : n + 1].contiguous(), leaves["B"][:, n : n + 1].contiguous(), one,
+                dt_bias=leaves["dt_bias"], dt_softplus=True, scan=scan,
+            )  # fmt: skip
+            assert isinstance(own, Tensor)
+            states.append(own + (torch.exp(total * leaves["A"][:, n, None]) * start[:, :, n, None]).to(own.dtype))
+        y = torch.einsum("nbdl,bnl->bdl", torch.stack(states), leaves["C"]) + leaves["D"].to(one.dtype)[:, None] * leaves["u"]
+        y = y * torch.nn.functional.silu(leaves["z"])
+        return torch.autograd.grad(y, [start], torch.ones_like(y))
+
+    return run
+
+
+def peak(run: Pass, device: str) -> int | None:
+    """Bytes that a pass takes at most beyond what is there before it; ``None`` without a GPU."""
+    if device == "cpu":
+        return None
+    run()
+    gc.collect()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def kept(scan: str, values: Arguments) -> int:
+    """Bytes that autograd keeps between the passes beyond the arguments themselves."""
+    leaves: dict[str, Any] = {k: v.detach().clone().requires_grad_() for k, v in values.items()}
+    own = {v.untyped_storage().data_ptr() for v in leaves.values()}
+    found: dict[int, tuple[int, Tensor]] = {}
+
+    def pack(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = (storage.nbytes(), value)
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        out = selective_scan(**leaves, dt_softplus=True, scan=scan)
+    del out
+    return sum(size for size, _ in found.values())
+
+
+def errors(scan: str, values: Arguments) -> dict[str, float]:
+    """Relative L2 error of the output and of every gradient against the oracle in float64, on the same rounded inputs."""
+    exact: dict[str, Any] = {k: v.double().requires_grad_() for k, v in values.items()}
+    expected = oracle_scan(**exact, dt_softplus=True)
+    assert isinstance(expected, Tensor)
+    weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1)).to(expected.device)
+    wanted = [expected.detach(), *torch.autograd.grad((expected * weight).sum(), [exact[k] for k in ORDER])]
+    leaves: dict[str, Any] = {k: v.detach().clone().requires_grad_() for k, v in values.items()}
+    out = selective_scan(**leaves, dt_softplus=True, scan=scan)
+    assert isinstance(out, Tensor)
+    got = [out.detach(), *torch.autograd.grad(out, [leaves[k] for k in ORDER], weight.to(out.dtype))]
+    return {
+        name: float((a.double() - b).norm() / b.norm().clamp_min(1e-300))
+        for name, a, b in zip(("out", *ORDER), got, wanted, strict=True)
+    }
+
+
+def speed(fused: str, stock: str, scale: Scale, dtype: torch.dtype, device: str) -> list[dict[str, Any]]:
+    """Rows of targets 1 and 2: every width, batch and length."""
+    rows = []
+    for size, width in scale.widths.items():
+        for batch in scale.batches:
+            for grid, lengths in zip((True, False), scale.lengths, strict=True):
+                for length in lengths:
+                    values = make_arguments((batch, width, length, STATES), dtype, device)
+                    times = seconds({fused: step(fused, values), stock: step(stock, values)}, scale.repeats, device)
+                    rows.append(
+                        {
+                            "size": size, "B": batch, "D": width, "L": length, "on_grid": grid,
+                            "fused_s": statistics.median(times[fused]), "stock_s": statistics.median(times[stock]),
+                            "ratio": ratio(times, stock, fused),
+                        }
+                    )  # fmt: skip
+    return rows
+
+
+def initial_state(fused: str, stock: str, scale: Scale, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """Target 3, at the first width, the largest batch and the third length on the grid: everything frozen but h_0."""
+    width, batch, length = next(iter(scale.widths.values())), max(scale.batches), scale.lengths[0][-2]
+    values = make_arguments((batch, width, length, STATES), dtype, device)
+    h0 = torch.randn(batch, width, STATES, generator=torch.Generator().manual_seed(2)).to(device)
+    all_of_it = {"with": step(fused, values, h0=h0), "without": step(fused, values)}
+    alone = {"fused": step(fused, values, (), h0), "per_state": scan_per_state(values, h0, stock)}
+    times, alone_times = (seconds(p, scale.repeats, device) for p in (all_of_it, alone))
+    memory = {name: peak(run, device) for name, run in alone.items()}
+    fused_memory, other = memory["fused"], memory["per_state"]
+    return {
+        "B": batch, "D": width, "L": length, "with_over_without": ratio(times, "with", "without"),
+        "faster_than_scan_per_state": ratio(alone_times, "per_state", "fused"),
+        "memory_of_scan_per_state": None if fused_memory is None or other is None else fused_memory / other,
+    }  # fmt: skip
+
+
+def sparse(fused: str, scale: Scale, dtype: torch.dtype, device: str) -> dict[str, float]:
+    """Target 7, same shape as target 3: 1 % of A selected, against A frozen and against the dense gradient that is masked."""
+    width, batch, length = next(iter(scale.widths.values())), max(scale.batches), scale.lengths[0][-2]
+    values = make_arguments((batch, width, length, STATES), dtype, device)
+    frozen = [k for k in ORDER if k != "A"]
+    entries = torch.randperm(width * STATES, generator=torch.Generator().manual_seed(3))[: max(1, width * STATES // 100)].to(
+        device
+    )
+    mask = torch.zeros(width * STATES, device=device).index_fill_(0, entries, 1).view(width, STATES)
+    leaves: dict[str, Any] = {k: v.detach().clone().requires_grad_(k != "A") for k, v in values.items()}
+    compact = torch.zeros(len(entries), device=device, requires_grad=True)
+    dense = leaves["A"].detach().clone().requires_grad_()
+    rest, weight = [leaves[k] for k in frozen], torch.ones_like(leaves["u"])
+
+    def selected() -> object:
+        A = leaves["A"].view(-1).index_add(0, entries, compact).view(width, STATES)
+        return torch.autograd.grad(selective_scan(**{**leaves, "A": A}, dt_softplus=True, scan=fused), [*rest, compact], weight)
+
+    def masked() -> object:
+        out = selective_scan(**{**leaves, "A": dense}, dt_softplus=True, scan=fused)
+        *_, grad = torch.autograd.grad(out, [*rest, dense], weight)
+        return grad * mask
+
+    times = seconds({"frozen": step(fused, values, frozen), "selected": selected, "masked": masked}, scale.repeats, device)
+    return {"over_frozen": ratio(times, "selected", "frozen"), "over_masked": ratio(times, "selected", "masked")}
+
+
+def same_bits(fused: str, scale: Scale, dtype: torch.dtype, device: str, runs: int = 5) -> bool:
+    """Target 8."""
+    width, batch, length = next(iter(scale.widths.values())), max(scale.batches), scale.lengths[1][-1]
+    run = step(fused, make_arguments((batch, width, length, STATES), dtype, device))
+    first = run()
+    assert isinstance(first, tuple)
+    return all(torch.equal(a, b) for _ in range(runs) for a, b in zip(first, run(), strict=True))  # type: ignore[call-overload]
+
+
+def accuracy(fused: str, stock: str, scale: Scale, dtype: torch.dtype, device: str) -> list[dict[str, Any]]:
+    """Target 9: on and off the grid, and at the longest length with few channels."""
+    rows = []
+    for length in (*scale.lengths[0][:1], *scale.lengths[1], scale.longest):
+        values = make_arguments((1, scale.narrow, length, STATES), dtype, device)
+        ours, theirs = errors(fused, values), errors(stock, values)
+        rows.append(
+            {"L": length, "fused": ours, "stock": theirs, "worst_ratio": max(ours[k] / max(theirs[k], 1e-30) for k in ours)}
+        )
+    return rows
+
+
+def measure_targets(
+    fused: str = "fused", stock: str = "mamba_ssm", scale: Scale = REAL, dtype: torch.dtype = torch.bfloat16, device: str = "cuda"
+) -> dict[str, Any]:
+    """All of it, and a verdict for every target.
+
+    Raises
+    ------
+    InvalidInput
+        No CUDA device where one is asked for.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput("the targets are measured on a CUDA device and there is none here")
+    rows = speed(fused, stock, scale, dtype, device)
+    grid = [r["ratio"] for r in rows if r["on_grid"]]
+    off = [r["ratio"] for r in rows if not r["on_grid"]]
+    per_token = {
+        (r["size"], r["B"]): r["fused_s"] / (r["B"] * r["L"]) for r in rows if not r["on_grid"] and r["L"] == scale.lengths[1][-1]
+    }
+    even = {
+        (r["size"], r["B"]): r["fused_s"] / (r["B"] * r["L"]) for r in rows if r["on_grid"] and r["L"] == scale.lengths[0][-2]
+    }
+    token = statistics.median(per_token[k] / even[k] for k in per_token)
+    third, seventh = initial_state(fused, stock, scale, dtype, device), sparse(fused, scale, dtype, device)
+    width, batch = next(iter(scale.widths.values())), max(scale.batches)
+    values = make_arguments((batch, width, scale.lengths[0][-2], STATES), dtype, device)
+    held = {name: kept(name, values) for name in (fused, stock)}
+    bits, error_rows = same_bits(fused, scale, dtype, device), accuracy(fused, stock, scale, dtype, device)
+    memory = third["memory_of_scan_per_state"]
+    table = [
+        _row(1, "times faster, median and least", [statistics.median(grid), min(grid)], [(2.0, None), (1.5, None)]),
+        _row(2, "times faster off the grid (least); token at 2064 / 2048", [min(off), token], [(4.0, None), (None, 1.10)]),
+        _row(
+            3, "with h_0 / without; times faster, share of memory of one scan per state",
+            [third["with_over_without"], third["faster_than_scan_per_state"], memory], [(None, 1.03), (20.0, None), (None, 0.1)],
+        ),
+        _row(6, "bytes kept / stock's", [held[fused] / held[stock]], [(None, 0.66)]),
+        _row(
+            7, "1 % of A / frozen A; / dense and masked", [seventh["over_frozen"], seventh["over_masked"]],
+            [(None, 1.02), (None, 0.75)],
+        ),
+        _row(8, "same bits in every run", [float(bits)], [(1.0, None)]),
+        _row(9, "largest error / stock's", [max(r["worst_ratio"] for r in error_rows)], [(None, 1.0)]),
+    ]  # fmt: skip
+    return {
+        "table": table, "speed": rows, "initial_state": third, "kept_bytes": held, "sparse": seventh, "same_bits": bits,
+        "accuracy": error_rows,
+    }  # fmt: skip
+
+
+Bound = tuple[float | None, float | None]
+
+
+def _row(target: int, what: str, measured: Sequence[float | None], bounds: Sequence[Bound]) -> dict[str, Any]:
+    def within(value: float | None, bound: Bound) -> bool:
+        low, high = bound
+        return value is not None and (low is None or value >= low) and (high is None or value <= high)
+
+    met = all(within(value, bound) for value, bound in zip(measured, bounds, strict=True))
+    asked = [f">= {low:g}" if low is not None else f"<= {high:g}" for low, high in bounds]
+    return {"target": target, "what": what, "measured": list(measured), "asked": asked, "met": met}
+
+
+def print_targets(table: Iterable[Mapping[str, Any]]) -> None:
+    """One line for each target."""
+    for row in table:
+        values = ", ".join(
+            "not measured" if v is None else f"{v:.3g} ({asked})" for v, asked in zip(row["measured"], row["asked"], strict=True)
+        )
+        print(f"{row['target']:>2}  {'met   ' if row['met'] else 'missed'}  {row['what']}: {values}")
