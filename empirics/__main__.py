@@ -1,4 +1,4 @@
-"""Command line of the empirics package:  python -m empirics run | sweep | list | checks | gpu-suite | bench."""
+"""Command line: python -m empirics run | sweep | list | checks | gpu-suite | bench | pretrain | pretrain-baselines | generate."""
 
 from __future__ import annotations
 
@@ -144,11 +144,30 @@ def _gpu_suite(argv: Sequence[str]) -> int:
 
 
 def _bench(argv: Sequence[str]) -> int:
-    if not argv or argv[0] != "scan":
-        raise UnknownName("benchmark", argv[0] if argv else "", ("scan",))
+    if not argv or argv[0] not in ("scan", "model"):
+        raise UnknownName("benchmark", argv[0] if argv else "", ("scan", "model"))
+    from .bench.model import main_bench_model
     from .bench.scan import main_bench_scan
 
-    return main_bench_scan(argv[1:])
+    return {"scan": main_bench_scan, "model": main_bench_model}[argv[0]](argv[1:])
+
+
+def _pretrain(argv: Sequence[str]) -> int:
+    from .pretraining.command import main_pretrain
+
+    return main_pretrain(argv)
+
+
+def _pretrain_baselines(argv: Sequence[str]) -> int:
+    from .pretraining.command import main_baselines
+
+    return main_baselines(argv)
+
+
+def _generate(argv: Sequence[str]) -> int:
+    from .pretraining.command import main_generate
+
+    return main_generate(argv)
 
 
 def _report(summary: dict[str, Any]) -> int:
@@ -167,6 +186,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "checks": _checks,
     "gpu-suite": _gpu_suite,
     "bench": _bench,
+    "pretrain": _pretrain,
+    "pretrain-baselines": _pretrain_baselines,
+    "generate": _generate,
 }
 
 

@@ -69,7 +69,10 @@ def judged(values, **options):
 def errors(got, exact):
     """Relative to each result's largest entry."""
     assert got.keys() == exact.keys()
-    return {k: float((got[k].detach().double() - v).abs().max() / v.abs().max().clamp_min(1e-30)) for k, v in exact.items()}
+    return {
+        k: float((got[k].detach().double() - v.detach()).abs().max() / v.detach().abs().max().clamp_min(1e-30))
+        for k, v in exact.items()
+    }
 
 
 def assert_close(got, exact, tolerance=3e-6):

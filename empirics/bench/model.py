@@ -1,0 +1,300 @@
+"""A training step of a whole model, per method and scan, against stock mamba-ssm and peft:  python -m empirics bench model.
+
+One process measures everything in turns of its own: for every contender a fresh model of the published shape with random
+weights, warm-up steps, then timed steps of forward, loss, backward and AdamW. Reported are the median step, the peak of memory,
+and what the forward pass leaves allocated for the backward pass. Peers:
+
+stock            mamba-ssm's own model, every weight trained, its fused path
+stock_slow_lora  the same with ``use_fast_path=False`` and peft's LoRA on in_proj, x_proj, dt_proj and out_proj (of which peft's
+                 wrapping reaches x_proj and out_proj only)
+
+Ours are named METHOD/SCAN or METHOD/SCAN/recompute, for instance ``lora/fused/recompute``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
+from ..methods import (
+    SDT,
+    AdditionalScan,
+    BitFit,
+    DoRA,
+    Full,
+    InitialState,
+    LoRA,
+    MethodConfig,
+    Prefix,
+    Prompt,
+    SDTLoRA,
+    StateOffset,
+    apply,
+    select,
+)
+from ..methods.scores import score, warm_up
+from ..models import MambaConfig, MambaLM, size_config
+from .scan import machine, write_json
+
+PROJECTIONS = ("in_proj", "x_proj", "dt_proj", "out_proj")
+RANK, TOKENS, SHARE = 8, 16, 0.1
+"""Of LoRA, of prefix and prompt, and of the channels and of their states that SDT trains: 1 % of A."""
+
+METHODS = (
+    "full", "bitfit", "lora", "dora", "sdt", "sdt_lora", "prompt", "prefix", "initial_state", "state_offset", "additional_scan",
+)  # fmt: skip
+PEERS = ("stock", "stock_slow_lora")
+DEFAULT = (
+    "stock", "stock_slow_lora", "full/mamba_ssm", *(f"{m}/fused" for m in METHODS), "lora/mamba_ssm", "initial_state/mamba_ssm",
+    "lora/fused/recompute", "full/fused/recompute",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every contender gets.
+
+    Attributes
+    ----------
+    model:
+        Shape.
+    batch, length:
+        Sequences and tokens of a step.
+    device, dtype:
+        Where, and the dtype of all weights.
+    repeats:
+        Timed steps, after 3 that are not.
+    """
+
+    model: MambaConfig
+    batch: int
+    length: int
+    device: str
+    dtype: torch.dtype
+    repeats: int
+
+    def tokens(self) -> Tensor:
+        """(batch, length) random tokens."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(0, self.model.vocab_size, (self.batch, self.length), generator=generator).to(self.device)
+
+
+def loss_of(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Next-token cross-entropy of either kind of model."""
+    out = model(tokens)
+    logits = out if isinstance(out, Tensor) else out.logits
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
+
+
+def method_of(name: str, model: MambaLM, tokens: Tensor) -> tuple[MethodConfig, float | None]:
+    """The method's configuration, and the seconds that its selection took.
+
+    Raises
+    ------
+    UnknownName
+        No such method.
+    """
+    simple: dict[str, MethodConfig] = {
+        "full": Full(), "bitfit": BitFit(), "lora": LoRA(targets=PROJECTIONS, rank=RANK),
+        "dora": DoRA(targets=PROJECTIONS, rank=RANK), "prompt": Prompt(tokens=TOKENS), "prefix": Prefix(tokens=TOKENS),
+        "initial_state": InitialState(), "state_offset": StateOffset(), "additional_scan": AdditionalScan(states=4),
+    }  # fmt: skip
+    if name in simple:
+        return simple[name], None
+    if name not in METHODS:
+        raise UnknownName("method", name, METHODS)
+    began = _clock(tokens)
+    moved = warm_up(model, loss_of, [tokens] * 10)
+    selection = select(score("change", model, moved=moved), channels=SHARE, states=SHARE)
+    taken = _clock(tokens) - began
+    sdt = SDT(selection=selection)
+    return (sdt if name == "sdt" else SDTLoRA(sdt=sdt, lora=LoRA(targets=("out_proj",), rank=RANK))), taken
+
+
+def _clock(tokens: Tensor) -> float:
+    if tokens.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def ours(name: str, setting: Setting, tokens: Tensor) -> tuple[nn.Module, list[nn.Parameter], float | None]:
+    """(model, trained tensors, seconds of selection) of ``METHOD/SCAN`` or ``METHOD/SCAN/recompute``.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        The name has another form, or no such method or scan.
+    """
+    method, *rest = name.split("/")
+    if len(rest) not in (1, 2) or rest[1:] not in ([], ["recompute"]):
+        raise InvalidInput(f"contender {name!r}: expected METHOD/SCAN, METHOD/SCAN/recompute, or one of {', '.join(PEERS)}")
+    torch.manual_seed(0)
+    model = MambaLM(setting.model, device=setting.device, dtype=setting.dtype).train()
+    model.set_scan(rest[0])
+    model.set_recompute(len(rest) == 2)
+    config, seconds = method_of(method, model, tokens)
+    handle = apply(model, config)
+    return model, list(handle.trainable().values()), seconds
+
+
+def stock(name: str, setting: Setting) -> tuple[nn.Module, list[nn.Parameter]]:
+    """mamba-ssm's own model: all of it, or peft's LoRA through the path that does not bypass all of it.
+
+    Raises
+    ------
+    MissingPackage
+        mamba-ssm or peft is not installed.
+    """
+    try:
+        models = importlib.import_module("mamba_ssm.models.mixer_seq_simple")
+        configs = importlib.import_module("mamba_ssm.models.config_mamba")
+        peft = importlib.import_module("peft") if name == "stock_slow_lora" else None
+    except ImportError as error:
+        raise MissingPackage(error.name or "mamba_ssm", "cuda", "a peer of the benchmark needs it") from error
+    ssm = {**setting.model.ssm_cfg, **({} if peft is None else {"use_fast_path": False})}
+    config = configs.MambaConfig(
+        d_model=setting.model.d_model, n_layer=setting.model.n_layer, vocab_size=setting.model.vocab_size, ssm_cfg=ssm,
+        pad_vocab_size_multiple=setting.model.pad_vocab_size_multiple,
+    )  # fmt: skip
+    model = models.MambaLMHeadModel(config, device=setting.device, dtype=setting.dtype).train()
+    if peft is not None:
+        model = peft.get_peft_model(model, peft.LoraConfig(r=RANK, target_modules=list(PROJECTIONS))).base_model.model
+    return model, [p for p in model.parameters() if p.requires_grad]
+
+
+def measure_one(name: str, setting: Setting) -> dict[str, Any]:
+    """Median seconds of a step, peak bytes, bytes left between the passes, trained numbers, and seconds of the selection.
+
+    Bytes are ``None`` on a CPU. Peaks include weights, gradients and optimiser state.
+    """
+    tokens, cuda = setting.tokens(), setting.device == "cuda"
+    seconds: float | None = None
+    if name in PEERS:
+        model, trained = stock(name, setting)
+    else:
+        model, trained, seconds = ours(name, setting, tokens)
+    optimiser = torch.optim.AdamW(trained, lr=1e-5)
+    left: int | None = None
+
+    def step() -> None:
+        nonlocal left
+        optimiser.zero_grad(set_to_none=True)
+        before = torch.cuda.memory_allocated() if cuda else 0
+        loss = loss_of(model, tokens)
+        left = torch.cuda.memory_allocated() - before if cuda else None
+        loss.backward()
+        optimiser.step()
+
+    for _ in range(3):
+        step()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    times = []
+    for _ in range(setting.repeats):
+        began = _clock(tokens)
+        step()
+        times.append(_clock(tokens) - began)
+    return {
+        "step_s": statistics.median(times), "least_s": min(times), "most_s": max(times), "kept_bytes": left,
+        "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None, "trained": sum(p.numel() for p in trained),
+        "selection_s": seconds,
+    }  # fmt: skip
+
+
+def measure_model(names: Sequence[str], setting: Setting, say: Callable[[str], None] = print) -> dict[str, dict[str, Any]]:
+    """One row for each contender; one that cannot run (missing package, out of memory) gets its reason instead."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name in names:
+        try:
+            rows[name] = measure_one(name, setting)
+        except MissingPackage as error:
+            rows[name] = {"missing": str(error)}
+        except torch.OutOfMemoryError:
+            rows[name] = {"missing": "out of memory"}
+        gc.collect()
+        if setting.device == "cuda":
+            torch.cuda.empty_cache()
+        say(line(name, rows[name], rows))
+    return rows
+
+
+def line(name: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line of the report, with ratios to stock where stock was measured."""
+    if "missing" in row:
+        return f"{name:28} {row['missing']}"
+    parts = [f"{name:28} step {row['step_s'] * 1e3:9.1f} ms"]
+    if row["peak_bytes"] is not None:
+        parts.append(f"peak {row['peak_bytes'] / 2**30:6.2f} GiB, kept {row['kept_bytes'] / 2**30:6.2f} GiB")
+    if row["selection_s"] is not None:
+        parts.append(f"selection {row['selection_s']:.2f} s")
+    for peer in PEERS:
+        if peer != name and "step_s" in rows.get(peer, {}):
+            parts.append(f"{rows[peer]['step_s'] / row['step_s']:.2f} x as fast as {peer}")
+    return ", ".join(parts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m empirics bench model", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=["130m"], metavar="SIZE", help="published sizes: 130m, 370m, 1.4b, ...")
+    parser.add_argument("--layers", type=int, help="so many blocks instead of the size's own (for a small machine)")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--length", type=int, default=2048)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--contenders", nargs="+", default=list(DEFAULT), metavar="NAME")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> Iterable[tuple[str, Setting]]:
+    for name in ("batch", "length", "repeats", "layers"):
+        value = getattr(options, name)
+        if value is not None and value < (2 if name == "length" else 1):
+            raise InvalidInput(f"--{name} {value} is too small")
+    dtype = torch.bfloat16 if options.device == "cuda" else torch.float32
+    for size in options.sizes:
+        config = size_config(size)
+        if options.layers is not None:
+            config = MambaConfig(
+                config.d_model, options.layers, config.vocab_size, config.ssm_cfg,
+                pad_vocab_size_multiple=config.pad_vocab_size_multiple,
+            )  # fmt: skip
+        yield size, Setting(config, options.batch, options.length, options.device, dtype, options.repeats)
+
+
+def main_bench_model(argv: Sequence[str]) -> int:
+    """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
+    options = _parser().parse_args(argv)
+    try:
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise InvalidInput("no CUDA device here; use --device cpu")
+        result: dict[str, Any] = {
+            "benchmark": "model", "device": options.device, "batch": options.batch, "length": options.length,
+            "machine": machine(options.device), "sizes": {},
+        }  # fmt: skip
+        for size, setting in _settings(options):
+            print(f"mamba-{size}, {setting.model.n_layer} blocks, {options.batch} x {options.length} tokens, {setting.dtype}")
+            result["sizes"][size] = measure_model(options.contenders, setting)
+            if options.out is not None:
+                write_json(options.out, result)  # after every size, so that a run that is cut off keeps what it has
+    except EmpiricsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main_bench_model(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""The whole-model benchmark at a tiny size on the CPU: every contender runs, trains what it says, and mistakes are named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from empirics.__main__ import main
+from empirics.bench import model as bench
+from empirics.errors import InvalidInput, UnknownName
+from empirics.models import MambaConfig
+
+TINY = bench.Setting(
+    MambaConfig(16, 2, 31, {"layer": "Mamba1", "d_state": 4, "dt_rank": 8}, pad_vocab_size_multiple=1),
+    2,
+    9,
+    "cpu",
+    torch.float32,
+    1,
+)
+
+
+@pytest.mark.parametrize("method", bench.METHODS)
+def test_every_method_has_a_row(method):
+    row = bench.measure_one(f"{method}/chunked", TINY)
+    assert 0 < row["least_s"] <= row["step_s"] <= row["most_s"] and row["trained"] > 0 and row["peak_bytes"] is None
+    assert (row["selection_s"] is not None) == method.startswith("sdt")
+
+
+def test_sdt_trains_one_percent_of_A():
+    """And rows of x_proj at the chosen channels: 3 of 32 channels, 1 of 4 states (a tenth, at least one)."""
+    model, trained, _ = bench.ours("sdt/chunked", TINY, TINY.tokens())
+    assert sum(p.numel() for p in trained) < 0.3 * sum(p.numel() for p in model.parameters())
+    everything = bench.measure_one("full/chunked", TINY)["trained"]
+    assert everything == sum(p.numel() for p in bench.ours("full/chunked", TINY, TINY.tokens())[0].parameters())
+
+
+def test_steps_train(monkeypatch):
+    losses = []
+    right = bench.loss_of
+
+    def noted(model, tokens):
+        loss = right(model, tokens)
+        losses.append(float(loss.detach()))
+        return loss
+
+    monkeypatch.setattr(bench, "loss_of", noted)
+    monkeypatch.setattr(torch.optim, "AdamW", lambda trained, lr: torch.optim.SGD(trained, lr=1.0))
+    bench.measure_one("full/chunked", TINY)
+    assert losses[-1] < losses[0] - 1e-3
+
+
+def test_missing_peers_and_mistakes():
+    said = []
+    if not torch.cuda.is_available():
+        rows = bench.measure_model(["stock", "lora/chunked"], TINY, said.append)
+        assert "mamba_ssm" in rows["stock"]["missing"] and rows["lora/chunked"]["step_s"] > 0 and len(said) == 2
+    for wrong in ("lora", "lora/chunked/twice", "lora/chunked/recompute/recompute"):
+        with pytest.raises(InvalidInput, match="expected METHOD/SCAN"):
+            bench.ours(wrong, TINY, TINY.tokens())
+    with pytest.raises(UnknownName, match="did you mean 'lora'"):
+        bench.ours("lara/chunked", TINY, TINY.tokens())
+    with pytest.raises(UnknownName, match="did you mean 'chunked'"):
+        bench.ours("lora/chunkd", TINY, TINY.tokens())
+
+
+def test_lines_compare_with_stock():
+    row = {"step_s": 0.5, "peak_bytes": 2**30, "kept_bytes": 2**29, "selection_s": 1.0}
+    text = bench.line("lora/fused", row, {"stock": {"step_s": 1.0}, "stock_slow_lora": {"missing": "no"}})
+    assert "2.00 x as fast as stock" in text and "slow" not in text and "peak   1.00 GiB" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "cpu", "--batch", "0"], "--batch 0"),
+        (["--device", "cpu", "--length", "1"], "--length 1"),
+        (["--device", "cpu", "--sizes", "131m"], "unknown model size '131m'"),
+    ],
+)
+def test_command_line(arguments, message, capsys):
+    assert main(["bench", "model", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_results_are_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "_settings", lambda options: [("tiny", TINY)])
+    out = tmp_path / "model.json"
+    assert main(["bench", "model", "--device", "cpu", "--contenders", "lora/chunked/recompute", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["sizes"]["tiny"]["lora/chunked/recompute"]["step_s"] > 0
+    assert "tiny" in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+def test_peers_on_a_gpu():
+    pytest.importorskip("mamba_ssm")
+    setting = bench.Setting(TINY.model, 2, 32, "cuda", torch.float32, 2)
+    rows = bench.measure_model([*bench.PEERS, "lora/fused/recompute", "lora/mamba_ssm"], setting)
+    assert all(row["peak_bytes"] > 0 for row in rows.values()), rows
