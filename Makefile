@@ -43,7 +43,7 @@ lint: $(VENV)/.dev
 	$(BIN)/codespell
 
 test: lint
-	$(BIN)/python -m pytest -n auto theory tests
+	$(BIN)/python -m pytest -n auto --nbmake --nbmake-timeout=110 theory tests notebooks
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
