@@ -2,7 +2,7 @@
 
 Public names, loaded on first use: ``selective_scan``, ``ssd_scan`` (scans by name), ``MambaConfig``, ``MambaLM``,
 ``load_model``, ``save_model`` (models), ``MixerHook``, ``MixerState``, ``PromptHook``, ``ExtraStates`` (state methods),
-``quick_checks`` (the small experiments as rows).
+``quick_checks`` (the small experiments as rows), ``bundled_model`` (a small byte-level Mamba-1).
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from .checks import quick_checks
     from .kernels.dispatch import selective_scan, ssd_scan
     from .models import ExtraStates, MambaConfig, MambaLM, MixerHook, MixerState, PromptHook, load_model, save_model
+    from .pretraining.bundle import bundled_model
 
 _HOME = {
     "selective_scan": "kernels.dispatch",
     "ssd_scan": "kernels.dispatch",
     "quick_checks": "checks",
+    "bundled_model": "pretraining.bundle",
     **dict.fromkeys(
         ("ExtraStates", "MambaConfig", "MambaLM", "MixerHook", "MixerState", "PromptHook", "load_model", "save_model"),
         "models",
@@ -34,6 +36,7 @@ __all__ = [
     "MixerHook",
     "MixerState",
     "PromptHook",
+    "bundled_model",
     "load_model",
     "quick_checks",
     "save_model",

@@ -1,0 +1,181 @@
+"""The finished model as a folder: weights, configuration, record and card; and the one that comes with the package."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.corpus import Corpus
+from ..errors import CheckpointError
+from ..models.lm import MambaLM
+from ..models.loading import WEIGHTS, load_model, save_model
+from ..results import device_name, file_hash, git_commit, versions, write_json
+from .baselines import baselines
+from .heldout import STREAMS, bits_per_byte
+from .loop import Journal
+from .recipe import Recipe
+
+BUNDLED = Path(__file__).parents[1] / "data" / "bundled"
+"""Folder of the model that comes with the package."""
+
+RECORD, CARD = "record.json", "MODEL_CARD.md"
+
+CURVE = 200
+"""Points of the loss curve in the record."""
+
+
+def bundled_model(
+    *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32, scan: str = "chunked"
+) -> MambaLM:
+    """The byte-level Mamba-1 that comes with the package, in evaluation mode; tokens are bytes 0..255.
+
+    Parameters
+    ----------
+    device, dtype, scan:
+        As for :func:`empirics.load_model`. The weights are stored as bfloat16; float32 computes faster on CPUs.
+
+    Raises
+    ------
+    CheckpointError
+        This installation has no model, or its file is corrupt.
+    """
+    if not (BUNDLED / WEIGHTS).is_file():
+        raise CheckpointError("this installation has no bundled model; make one with python -m empirics pretrain")
+    return load_model(BUNDLED, device=device, dtype=dtype, scan=scan)
+
+
+def thinned(losses: list[float], points: int = CURVE) -> list[dict[str, float]]:
+    """The loss curve in at most ``points`` equal parts: steps taken at the end of each part, mean bits per byte in it."""
+    if not losses:
+        return []
+    size = math.ceil(len(losses) / points)
+    parts = [losses[i : i + size] for i in range(0, len(losses), size)]
+    ends = [min(i + size, len(losses)) for i in range(0, len(losses), size)]
+    return [{"step": end, "bits_per_byte": sum(part) / len(part)} for end, part in zip(ends, parts, strict=True)]
+
+
+def write_bundle(
+    folder: Path,
+    model: MambaLM,
+    recipe: Recipe,
+    corpus: Corpus,
+    journal: Journal,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Write the model as bfloat16, measure what was written, and write record and card; returns the record.
+
+    The held-out bits per byte are those of the weights as stored, read back and computed in float32.
+
+    Raises
+    ------
+    InvalidInput
+        The test split has fewer than 2 bytes.
+    """
+    device, scan = str(model.lm_head.weight.device), model.mixers[0].scan
+    rounded = MambaLM(model.config, scan="chunked")
+    rounded.load_state_dict(model.state_dict())
+    save_model(rounded.to(torch.bfloat16), folder)
+    stored = load_model(folder, device=device, dtype=torch.float32, scan=scan)
+    say(f"held-out bits per byte of {len(corpus.test)} bytes")
+    measured = bits_per_byte(stored, corpus.test)
+    say("baselines: xz and 5-gram")
+    record: dict[str, Any] = {
+        "recipe": recipe.model_dump(),
+        "parameters": sum(p.numel() for p in stored.parameters()),
+        "model_sha256": file_hash(folder / WEIGHTS),
+        "corpus": {
+            "sha256": corpus.sha256,
+            "bytes": {split: len(getattr(corpus, split)) for split in ("train", "validation", "test")},
+            "files": [source.record() for source in corpus.sources],
+        },
+        "steps": len(journal.losses),
+        "trained_bytes": len(journal.losses) * recipe.batch * recipe.sequence,
+        "seconds": journal.seconds,
+        "calls": journal.calls,
+        "device": device_name(device),
+        "versions": versions(),
+        "git": git_commit(),
+        "curve": thinned(journal.losses),
+        "validation": [{"step": step, "bits_per_byte": bits} for step, bits in journal.validation],
+        "held_out": {
+            "bits_per_byte": measured,
+            "bytes": len(corpus.test),
+            "how": f"whole test split in {min(STREAMS, len(corpus.test) - 1)} contiguous streams, states carried from start to "
+            "end; first byte of all at 8 bits; weights as stored (bfloat16), computed in float32",
+        },
+        "baselines": baselines(corpus),
+    }
+    write_json(folder / RECORD, record)
+    _write_text(folder / CARD, card(record))
+    return record
+
+
+def card(record: dict[str, Any]) -> str:
+    """The model card of a record, in Markdown."""
+    recipe, corpus, held_out = record["recipe"], record["corpus"], record["held_out"]
+    files = "".join(
+        f"| `{f['name']}` | {f['bytes']:,} | `{f['sha256']}` | "
+        + "; ".join(f"{split} {start:,}–{stop:,}" for split, (start, stop) in f["blocks"].items())
+        + " |\n"
+        for f in corpus["files"]
+    )
+    rows = "".join(f"| {row['name']} | {row['bits_per_byte']:.4f} | {row['how']} |\n" for row in record["baselines"])
+    note = (
+        "**Placeholder**: trained briefly, to hold the place of the full recipe's model. No measure of what Mamba can do.\n\n"
+        if recipe["placeholder"]
+        else ""
+    )
+    processes = max((call["processes"] for call in record["calls"]), default=1)
+    scans = ", ".join(sorted({call["scan"] for call in record["calls"]}))
+    return f"""# Byte-level Mamba-1, {record["parameters"]:,} parameters
+
+{note}A language model whose tokens are the 256 bytes: d_model {recipe["d_model"]}, {recipe["n_layer"]} layers, \
+{recipe["d_state"]} states, tied embedding. Weights are bfloat16 in `{WEIGHTS}`; `config.json` has mamba-ssm's layout. Read it \
+with `empirics.load_model(folder)`, or the bundled one with `empirics.bundled_model()`.
+
+## Held-out
+
+| model | bits per byte | how |
+| --- | --- | --- |
+| this model | {held_out["bits_per_byte"]:.4f} | {held_out["how"]} |
+{rows}
+{held_out["bytes"]:,} held-out bytes, none of them trained on.
+
+## Training
+
+Recipe `{recipe["name"]}`: {record["steps"]:,} steps of {recipe["batch"]} windows of {recipe["sequence"]} bytes \
+({record["trained_bytes"]:,} bytes seen), AdamW at {recipe["learning_rate"]:g} with warm-up and cosine decay, \
+{record["seconds"]:,.0f} s on {record["device"]} ({processes} {"process" if processes == 1 else "processes"}, \
+scan {scans}). \
+Loss curve, versions and commit: `{RECORD}`.
+
+## Data
+
+| file | bytes | SHA-256 (unpacked) | blocks |
+| --- | --- | --- | --- |
+{files}
+## Use and limits
+
+Made to test fine-tuning methods offline. It knows nothing reliably, reflects the language and the prejudices of its corpus, and \
+is not meant for readers.
+
+## Again
+
+    python -m empirics pretrain {recipe["name"]} --corpus FILES --held-out FILES --out DIR
+
+Killed or out of budget, the same command goes on from its checkpoint. The folder's `bundle/` is this one. Corpus and full recipe:
+`empirics/pretraining/README.md`.
+"""
+
+
+def _write_text(path: Path, text: str) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
+        part = Path(folder) / path.name
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)

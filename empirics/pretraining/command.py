@@ -1,0 +1,162 @@
+"""Commands: pretrain, pretrain-baselines, generate."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import InvalidInput
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes are errors of one line, as everywhere else."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidInput(f"{self.prog}: {message}")
+
+
+def _corpus_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", type=Path, nargs="+", required=True, metavar="PATH", help="text files and folders, also .xz")
+    parser.add_argument(
+        "--held-out", type=Path, nargs="+", default=[], metavar="PATH", help="test split (default: the end of each corpus file)"
+    )
+
+
+def main_pretrain(argv: Sequence[str]) -> int:
+    """``python -m empirics pretrain``."""
+    parser = _Parser(
+        prog="python -m empirics pretrain",
+        description="Train a byte-level Mamba-1. The same command goes on after a kill. Several GPUs: "
+        "torchrun --nproc-per-node 4 -m empirics pretrain ...",
+    )
+    parser.add_argument(
+        "recipe", nargs="?", metavar="CONFIG", help="a TOML file, full or small (default: full on cuda, else small)"
+    )
+    _corpus_options(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint; the finished model in DIR/bundle")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--scan", metavar="NAME", help="default: fused, mamba_ssm or chunked, the first that works")
+    parser.add_argument("--budget", type=float, default=math.inf, metavar="SECONDS", help="stop training with a checkpoint")
+    parser.add_argument("--steps", type=int, metavar="N", help="instead of the recipe's")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the command itself")
+    args = parser.parse_args(argv)
+    began = time.monotonic()
+
+    import torch
+
+    from ..data.corpus import read_corpus
+    from ..progress import bar
+    from ..runner import OutOfTime, check_device
+    from .bundle import write_bundle
+    from .loop import pretrain
+    from .parallel import team
+    from .recipe import load_recipe
+    from .scans import choose_scan
+
+    if not args.budget > 0:
+        raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
+    if args.threads < 1:
+        raise InvalidInput(f"--threads {args.threads} must be at least 1")
+    check_device(args.device)
+    changes: dict[str, Any] = {}
+    if args.steps is not None:
+        changes["steps"] = args.steps
+    recipe = load_recipe(args.recipe or ("full" if args.device.startswith("cuda") else "small"), args.quick, **changes)
+    corpus = read_corpus(args.corpus, args.held_out, recipe.validation_share, recipe.test_share)
+    if len(corpus.test) < 2:
+        raise InvalidInput(f"the test split has {len(corpus.test)} bytes; give more text, or --held-out files")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"--out {args.out} cannot be made: {error.strerror or error}; give a folder to write to") from error
+    torch.set_num_threads(args.threads)
+    with team(args.device) as members:
+        scan = choose_scan(members.device, args.scan)
+
+        def say(line: str) -> None:
+            if members.leads:
+                print(line, file=sys.stderr, flush=True)
+
+        say(f"{recipe.name}: {len(corpus.train):,} bytes to train on, scan {scan}, {members.world} × {members.device}")
+        try:
+            with bar(recipe.name, members.leads and sys.stderr.isatty()) as tick:
+                model, journal = pretrain(
+                    recipe, corpus, args.out, scan=scan, deadline=began + args.budget, team=members, tick=tick
+                )
+        except OutOfTime:
+            if members.leads:
+                print("pretrain: not complete: call again to go on")
+            return 0
+        if members.leads:
+            record = write_bundle(args.out / "bundle", model, recipe, corpus, journal, say)
+            _print_rows(record["parameters"], record["held_out"]["bits_per_byte"], record["baselines"])
+    return 0
+
+
+def _print_rows(parameters: int, measured: float, rows: list[dict[str, Any]]) -> None:
+    print(f"{'model':10} {measured:8.4f} bits per byte   {parameters:,} parameters")
+    for row in rows:
+        print(f"{row['name']:10} {row['bits_per_byte']:8.4f} bits per byte   {row['how']}")
+
+
+def main_baselines(argv: Sequence[str]) -> int:
+    """``python -m empirics pretrain-baselines``."""
+    parser = _Parser(
+        prog="python -m empirics pretrain-baselines",
+        description="Bits per byte of xz and an n-gram model on a corpus's test split.",
+    )
+    _corpus_options(parser)
+    parser.add_argument("--order", type=int, default=5, metavar="N", help="length of the n-grams (default 5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    args = parser.parse_args(argv)
+
+    from ..data.corpus import read_corpus
+    from ..results import write_json
+    from .baselines import baselines
+
+    rows = baselines(read_corpus(args.corpus, args.held_out), args.order)
+    for row in rows:
+        print(f"{row['name']:10} {row['bits_per_byte']:8.4f} bits per byte   {row['how']}")
+    if args.json is not None:
+        write_json(args.json, rows)
+    return 0
+
+
+def main_generate(argv: Sequence[str]) -> int:
+    """``python -m empirics generate``."""
+    parser = _Parser(prog="python -m empirics generate", description="Continue a prompt, byte by byte.")
+    parser.add_argument("--prompt", required=True, metavar="TEXT")
+    parser.add_argument("--model", metavar="PATH", help="a byte-level model (default: the bundled one)")
+    parser.add_argument("--tokens", type=int, default=200, metavar="N", help="bytes to generate (default 200)")
+    parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 for the likeliest byte (default 0.8)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    args = parser.parse_args(argv)
+
+    import torch
+
+    from ..models.loading import load_model
+    from ..runner import check_device
+    from .bundle import bundled_model
+    from .generate import decoded, generate
+
+    check_device(args.device)
+    if args.model is None:
+        model = bundled_model(device=args.device)
+    else:
+        model = load_model(args.model, device=args.device, dtype=torch.float32)
+    # Bytes that the shell could not decode come as surrogates; they go to the model as they were.
+    prompt = args.prompt.encode("utf-8", "surrogateescape")
+    stream = generate(model, prompt, args.tokens, args.temperature, args.seed)
+    encoding = sys.stdout.encoding or "utf-8"
+    for text in itertools.chain([prompt.decode("utf-8", "replace")], decoded(stream)):
+        print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
+    print()
+    return 0

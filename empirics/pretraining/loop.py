@@ -1,0 +1,244 @@
+"""The training loop: killed and resumed it takes the same steps, bit for bit on a CPU.
+
+The windows of a step are drawn from (seed, step) alone, so parameters, AdamW's moments and the step's number are all that the
+next step depends on, and all are in one file that is replaced atomically.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import checkpoint
+from ..data.corpus import Corpus
+from ..errors import CheckpointError, InvalidInput
+from ..models.lm import MambaLM
+from ..progress import Tick
+from ..training import OutOfTime
+from .heldout import bits_per_byte
+from .parallel import Team
+from .recipe import Recipe
+
+CHECKPOINT = "training.safetensors"
+"""Name of the checkpoint in the output folder."""
+
+
+@dataclass
+class Journal:
+    """What training went through.
+
+    Attributes
+    ----------
+    losses:
+        Bits per byte of each step's windows, before the step.
+    validation:
+        (steps taken, bits per byte of the validation bytes).
+    seconds:
+        Wall-clock time over all calls.
+    calls:
+        For each call: first step, device, scan, processes.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+
+def windows(data: Tensor, recipe: Recipe, step: int, rows: slice) -> Tensor:
+    """(rows, sequence + 1) int64: windows of ``data`` that begin at uniform random places, drawn from (seed, step)."""
+    starts = np.random.default_rng([recipe.seed, step]).integers(0, len(data) - recipe.sequence, size=recipe.batch)[rows]
+    at = torch.from_numpy(starts).to(data.device)[:, None] + torch.arange(recipe.sequence + 1, device=data.device)
+    return data[at].long()
+
+
+def fresh_model(recipe: Recipe, scan: str = "chunked") -> MambaLM:
+    """The untrained model of a recipe, on the CPU; PyTorch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return MambaLM(recipe.architecture(), scan=scan)
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Does weight decay act on it? On the projections' matrices; not on embedding, convolution, norms, biases, A_log and D."""
+    return parameter.ndim == 2 and name.endswith("_proj.weight")
+
+
+def pretrain(
+    recipe: Recipe,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    scan: str = "chunked",
+    deadline: float = math.inf,
+    team: Team | None = None,
+    tick: Tick | None = None,
+    dtype: torch.dtype = torch.float32,
+    autocast: bool | None = None,
+) -> tuple[MambaLM, Journal]:
+    """Train a model, or go on with it, until the recipe's last step.
+
+    AdamW on the mean cross-entropy of the next byte; the gradient's norm is clipped over all parameters.
+
+    Parameters
+    ----------
+    folder:
+        Of the checkpoint, which stays there: a later call with the same recipe and corpus goes on from it, with any number of
+        processes that divides the batch.
+    scan:
+        Name of the scan.
+    deadline:
+        Value of ``time.monotonic()`` after which training stops with a checkpoint.
+    team:
+        The processes that train together, on the CPU alone where left out.
+    tick:
+        Progress, see :mod:`empirics.progress`.
+    dtype:
+        Of the parameters.
+    autocast:
+        Whether matrix products are bfloat16; on CUDA where left out.
+
+    Returns
+    -------
+    The model on its device, in evaluation mode, and the journal.
+
+    Raises
+    ------
+    OutOfTime
+        The deadline has passed; the same call goes on from there.
+    InvalidInput
+        The corpus is too short, or training diverged (the last checkpoint stays).
+    CheckpointError
+        The checkpoint is corrupt, or belongs to another recipe or corpus.
+    """
+    team = team or Team()
+    for split, least in (("train", recipe.sequence + 1), ("validation", 2)):
+        have = len(getattr(corpus, split))
+        if have < least:
+            raise InvalidInput(f"the {split} split has {have} bytes, this recipe needs at least {least}; give more text")
+    rows = team.share(recipe.batch)
+    began = time.monotonic()
+    model = fresh_model(recipe, scan).to(device=team.device, dtype=dtype)
+    named = dict(model.named_parameters())
+    cuda = torch.device(team.device).type == "cuda"
+    adamw = torch.optim.AdamW(
+        [
+            {"params": [p for n, p in named.items() if decays(n, p) == decayed], "weight_decay": decayed * recipe.weight_decay}
+            for decayed in (True, False)
+        ],
+        betas=(recipe.beta1, recipe.beta2),
+        fused=cuda or None,
+    )
+    owner = {"recipe": recipe.identity, "corpus": corpus.sha256}
+    path = folder / CHECKPOINT
+    journal = _restore(path, named, adamw, owner) if path.exists() else Journal()
+    start, before = len(journal.losses), journal.seconds
+    if start > recipe.steps:
+        raise CheckpointError(f"{path} is at step {start} of {recipe.steps}; delete it to start that run again")
+    if start < recipe.steps:
+        journal.calls.append({"from_step": start, "device": team.device, "scan": scan, "processes": team.world})
+    # A parallel team has to agree on stopping, which is a message and a wait: now and then will do.
+    look = 1 if team.world == 1 else 10
+    data = torch.from_numpy(corpus.train.copy()).to(team.device)
+    validation = corpus.validation[: recipe.validation_bytes]
+    pending: list[Tensor] = []
+    saved_at = start
+
+    def settle(step: int) -> None:  # values are read off the device now and then only: every reading waits for the GPU
+        values = torch.stack(pending).tolist() if pending else []
+        pending.clear()
+        for i, (loss, norm) in enumerate(values):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                at = step - len(values) + i
+                kept = f"the checkpoint of step {saved_at} stays; " if path.exists() else ""
+                raise InvalidInput(
+                    f"loss {loss:.4g}, gradient norm {norm:.4g} at step {at}: training diverged; {kept}"
+                    "lower learning_rate and start in another folder"
+                )
+        journal.losses.extend(loss / math.log(2) for loss, _ in values)
+
+    def save(step: int) -> None:
+        nonlocal saved_at
+        journal.seconds = before + time.monotonic() - began
+        if team.leads:
+            _save(path, named, adamw, owner, journal)
+        saved_at = step
+
+    for step in range(start, recipe.steps):
+        if step % look == 0 and team.any(time.monotonic() > deadline):
+            settle(step)
+            if step > saved_at:
+                save(step)
+            raise OutOfTime
+        rate = recipe.rate(step)
+        for group in adamw.param_groups:
+            group["lr"] = rate
+        adamw.zero_grad(set_to_none=True)
+        batch = windows(data, recipe, step, rows)
+        with torch.autocast(torch.device(team.device).type, torch.bfloat16, enabled=cuda if autocast is None else autocast):
+            logits = model(batch[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1).to(dtype), batch[:, 1:].flatten())
+        loss.backward()
+        value = loss.detach()
+        team.average([*(p.grad for p in named.values() if p.grad is not None), value])
+        norm = torch.nn.utils.clip_grad_norm_(named.values(), recipe.clip)
+        adamw.step()
+        pending.append(torch.stack([value, norm]))
+        if tick is not None:
+            tick("steps", step + 1, recipe.steps)
+        if (step + 1) % recipe.every == 0 or step + 1 == recipe.steps:
+            settle(step + 1)
+            if team.leads:
+                model.eval()
+                journal.validation.append((step + 1, bits_per_byte(model, validation)))
+                model.train()
+            save(step + 1)
+    return model.eval(), journal
+
+
+def _save(
+    path: Path, named: Mapping[str, nn.Parameter], adamw: torch.optim.AdamW, owner: Mapping[str, str], journal: Journal
+) -> None:
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in named.items():
+        tensors[f"value.{name}"] = parameter
+        for key, value in adamw.state[parameter].items():
+            tensors[f"{key}.{name}"] = torch.as_tensor(value)
+    checkpoint.save(path, tensors, {**owner, "journal": vars(journal)})
+
+
+def _restore(path: Path, named: Mapping[str, nn.Parameter], adamw: torch.optim.AdamW, owner: Mapping[str, str]) -> Journal:
+    tensors, values = checkpoint.load(path)
+    try:
+        found = {key: values[key] for key in owner}
+        stored = dict(values["journal"])
+        stored["validation"] = [(int(step), float(bits)) for step, bits in stored["validation"]]
+        journal = Journal(**stored)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no checkpoint of this command ({error}); delete it to start again") from error
+    for key, value in owner.items():
+        if found[key] != value:
+            raise CheckpointError(f"{path} belongs to another {key}; delete it to start again, or give another --out")
+    with torch.no_grad():
+        for name, parameter in named.items():
+            try:
+                parts = {key: tensors[f"{key}.{name}"] for key in ("value", "step", "exp_avg", "exp_avg_sq")}
+                parameter.copy_(parts.pop("value"))
+            except (KeyError, RuntimeError) as error:
+                raise CheckpointError(f"{path} does not fit tensor {name}; delete it to start again") from error
+            # AdamW keeps the step on the CPU, unless it is the fused one.
+            step = parts.pop("step")
+            fused = adamw.defaults["fused"]
+            adamw.state[parameter] = {"step": step.to(parameter.device) if fused else step} | {
+                key: value.to(parameter.device) for key, value in parts.items()
+            }
+    return journal
