@@ -1,8 +1,12 @@
-"""Command line: python -m empirics run | sweep | list | checks | gpu-suite | bench | pretrain | pretrain-baselines | generate."""
+"""Command line of the empirics package: python -m empirics COMMAND.
+
+run, sweep, list, checks, gpu-suite, bench, pretrain, pretrain-baselines, generate, demo.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +23,9 @@ def _experiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the results (default runs)")
     parser.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS", help="start no further run after that")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores, 1 with --quick)")
+    parser.add_argument("--model", metavar="PATH", help="adapt this model: a folder in the hub's format, or a hub name")
+    parser.add_argument("--data", metavar="PATH", help="read data from this folder, or a hub name such as glue/cola")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="fix an option, e.g. method=lora_linear")
 
 
 def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
@@ -26,7 +33,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
 
     import torch
 
-    from .config import load_experiment
+    from .config import load_experiment, with_options
     from .runner import Runner
 
     if not args.budget > 0:
@@ -38,7 +45,30 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
     elif args.quick:
         torch.set_num_threads(1)  # at these sizes a second thread only waits
     file = load_experiment(args.experiment, args.quick)
+    if options := _fixed_options(args):
+        file = with_options(file, **options)
     return file, Runner(args.out, args.device, _known_scan(args.scan), time.monotonic() + args.budget)
+
+
+def _fixed_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of the experiment that the command line fixes; values are JSON where they can be, else text."""
+    from .data.tasks import task_of_source
+
+    options: dict[str, Any] = {}
+    for part in args.set:
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"--set {part!r}: expected NAME=VALUE, for instance method=lora_linear")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    if args.model is not None:
+        options["model"] = args.model
+    if args.data is not None:
+        task = task_of_source(args.data)
+        options |= {"data": args.data} if task is None else {"data": args.data, "task": task}
+    return options
 
 
 def _known_scan(scan: str | None) -> str | None:
@@ -170,6 +200,12 @@ def _generate(argv: Sequence[str]) -> int:
     return main_generate(argv)
 
 
+def _demo(argv: Sequence[str]) -> int:
+    from .experiments.lm_demo import main_demo
+
+    return main_demo(argv)
+
+
 def _report(summary: dict[str, Any]) -> int:
     print(f"{summary['experiment']}: {summary['verdict']} ({summary['measured']})")
     for failure in summary["failed"]:
@@ -186,6 +222,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "checks": _checks,
     "gpu-suite": _gpu_suite,
     "bench": _bench,
+    "demo": _demo,
     "pretrain": _pretrain,
     "pretrain-baselines": _pretrain_baselines,
     "generate": _generate,

@@ -176,6 +176,27 @@ def override(file: ExperimentFile, **options: Any) -> ExperimentFile:
     return file.model_copy(update={"config": file.config | options})
 
 
+def with_options(file: ExperimentFile, **options: Any) -> ExperimentFile:
+    """The experiment with some options fixed, in its ``config`` and, where its sweep varies them, there too.
+
+    Raises
+    ------
+    UnknownName
+        The experiment has no such option.
+    """
+    fields = experiment_module(file).Config.model_fields
+    for name in options:
+        if name not in fields:
+            raise UnknownName(f"option of {file.id}", name, fields)
+    if file.sweep is not None:
+        parts = {
+            part: {name: [options[name]] if name in options else values for name, values in getattr(file.sweep, part).items()}
+            for part in ("grid", "tune")
+        }
+        file = file.model_copy(update={"sweep": file.sweep.model_copy(update=parts)})
+    return override(file, **options)
+
+
 def experiment_module(file: ExperimentFile) -> Any:
     """The Python module that runs an experiment: ``empirics.experiments.<id>`` with ``Config``, ``run`` and ``judge``.
 

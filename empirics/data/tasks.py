@@ -175,6 +175,13 @@ def task_of_source(data: str) -> str | None:
     return None
 
 
+def require_source(data: str) -> None:
+    """Raise InvalidInput for a source that is neither a folder nor a data set of the hub that a task knows."""
+    short = sorted(name for task in TASKS.values() for name in task.short)
+    if data != HUB and data not in short and not Path(data).is_dir():
+        raise InvalidInput(f"{data} is no folder and no known data set of the hub; known are {', '.join(short)} and {HUB!r}")
+
+
 def default_source() -> str | None:
     """The folder that the environment variable names, if any."""
     return os.environ.get(VARIABLE) or None
@@ -192,9 +199,9 @@ def read_rows(name: str, data: str | None) -> tuple[Rows, str]:
     Raises
     ------
     InvalidInput
-        Nothing is shipped for the task, the source belongs to another task, or a row does not fit.
+        There is no such source, nothing is shipped for the task, the source belongs to another task, or a row does not fit.
     CheckpointError
-        There is no such folder, or a file in it is corrupt.
+        The folder does not hold the task, or a file in it is corrupt.
     MissingPackage
         A hub name without the package ``datasets``.
     """
@@ -208,10 +215,8 @@ def read_rows(name: str, data: str | None) -> tuple[Rows, str]:
     other = task_of_source(data)
     if other is not None and other != name:
         raise InvalidInput(f"{data} holds the task {other}, but {name} was asked for; give task={other} or other data")
+    require_source(data)
     folder = Path(data)
-    if not folder.is_dir():
-        known = sorted(short for t in TASKS.values() for short in t.short)
-        raise CheckpointError(f"{data} is no folder and no known data set of the hub; known are {', '.join(known)}")
     if (folder / "train.jsonl").is_file():
         return read_folder(folder, task.schema), folder.name
     for inside in task.folders:

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from ..config import Strict
-from ..data.tasks import Task, TaskData, default_source, load_task, subset
-from ..errors import InvalidInput
+from ..data.tasks import Task, TaskData, default_source, find_task, load_task, require_source, subset
+from ..errors import InvalidInput, UnknownName
 from ..methods import Scores, apply
 from ..methods.scores import score, warm_up
 from ..models import MambaLM
@@ -26,7 +26,7 @@ from ..results import Judgement, Metrics, Result
 from ..runner import Context, limit
 from ..training import Optimiser
 from .lm_methods import METHODS, Sizing, configure, plan, selected
-from .lm_model import BUNDLED, base_model
+from .lm_model import BUNDLED, DTYPES, base_model
 from .lm_verdicts import in_words, interval, together, verdict_rows
 from .text_examples import Encoded, batch_loss, encode, generate, held_out_loss, predictions
 from .text_metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
@@ -87,6 +87,33 @@ class Config(Strict):
     select_steps: int = Field(default=20, ge=1)
     select_learning_rate: float = Field(default=1e-2, gt=0)
 
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, name: str) -> str:
+        if name not in METHODS:
+            raise UnknownName("method of the experiment", name, METHODS)
+        return name
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, name: str) -> str:
+        find_task(name)
+        return name
+
+    @field_validator("dtype")
+    @classmethod
+    def _known_dtype(cls, name: str) -> str:
+        if name not in DTYPES:
+            raise UnknownName("dtype", name, DTYPES)
+        return name
+
+    @field_validator("data")
+    @classmethod
+    def _known_source(cls, data: str | None) -> str | None:
+        if data is not None:
+            require_source(data)
+        return data
+
     @property
     def sizing(self) -> Sizing:
         """How sizes are chosen."""
@@ -99,9 +126,10 @@ def score_of(task: Task, labels: Sequence[int], predicted: Sequence[int]) -> flo
 
 
 def measure_classes(task: Task, model: MambaLM, data: Encoded, size: int, device: str) -> dict[str, float]:
-    """``score``, ``accuracy`` and ``no_class``, the share of predictions that are no class."""
-    found = predictions(model, data, size, device)
+    """``loss``, ``score``, ``accuracy`` and ``no_class``, the share of predictions that are no class."""
+    found, loss = predictions(model, data, size, device)
     return {
+        "loss": loss,
         "score": score_of(task, data.labels, found),
         "accuracy": accuracy(data.labels, found),
         "no_class": sum(p == NO_CLASS for p in found) / len(found),
@@ -158,14 +186,13 @@ def run(config: Config, ctx: Context) -> Metrics:
     metrics |= {"matched": planned.matched(trainable)}
     if (chosen := selected(method)) is not None:
         metrics["selected"] = len(chosen)
-    measured = {"loss": held_out_loss(model, encoded["validation"], config.eval_batch, ctx.device)}
-    measured["test_loss"] = held_out_loss(model, encoded["test"], config.eval_batch, ctx.device)
     if data.task.free_text:
-        found = measure_texts(config, model, data, tokens, ctx.device)
+        measured = {"loss": held_out_loss(model, encoded["validation"], config.eval_batch, ctx.device)}
+        found = {"loss": held_out_loss(model, encoded["test"], config.eval_batch, ctx.device)}
+        found |= measure_texts(config, model, data, tokens, ctx.device)
     else:
+        measured = measure_classes(data.task, model, encoded["validation"], config.eval_batch, ctx.device)
         found = measure_classes(data.task, model, encoded["test"], config.eval_batch, ctx.device)
-        on_validation = measure_classes(data.task, model, encoded["validation"], config.eval_batch, ctx.device)
-        measured["score"] = on_validation["score"]
         guess = majority(train.labels, len(encoded["test"].labels))
         found["majority"] = score_of(data.task, encoded["test"].labels, guess)
     measured |= {f"test_{name}": value for name, value in found.items()}

@@ -134,22 +134,29 @@ def held_out_loss(model: MambaLM, data: Encoded, size: int, device: str) -> floa
 
 
 @torch.no_grad()
-def predictions(model: MambaLM, data: Encoded, size: int, device: str) -> list[int]:
-    """The class of each example: that whose token is the likeliest of the whole vocabulary, or ``NO_CLASS``."""
+def predictions(model: MambaLM, data: Encoded, size: int, device: str) -> tuple[list[int], float]:
+    """(class of each example, mean loss of the true classes in nats), in one pass.
+
+    The predicted class is that whose token is the likeliest of the whole vocabulary, or ``NO_CLASS``; the loss is
+    :func:`held_out_loss`.
+    """
     if data.answers is None:
         raise InvalidInput("a free-text task has no classes to predict; generate texts instead")
     by_token = {token: k for k, token in enumerate(data.answers.first)}
     found = [NO_CLASS] * len(data.prompts)
+    total = 0.0
     with evaluating(model):
         for rows in by_length([len(p) for p in data.prompts], size):
             prompts = [data.prompts[i] for i in rows]
             logits = model(padded(prompts, device))
             assert isinstance(logits, Tensor)
             last = torch.tensor([len(p) - 1 for p in prompts], device=device)
-            best = logits[torch.arange(len(rows), device=device), last].argmax(-1).tolist()
-            for i, token in zip(rows, best, strict=True):
+            after = widen(logits[torch.arange(len(rows), device=device), last])
+            wanted = torch.tensor([data.answers.first[data.labels[i]] for i in rows], device=device)
+            total += float(F.cross_entropy(after, wanted, reduction="none").double().sum())
+            for i, token in zip(rows, after.argmax(-1).tolist(), strict=True):
                 found[i] = by_token.get(token, NO_CLASS)
-    return found
+    return found, total / len(found)
 
 
 @torch.no_grad()

@@ -136,7 +136,7 @@ def test_good_rows_come_out_under_their_first_names():
 
 def test_broken_folders_are_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("SSMPROOF_DATA", raising=False)
-    with pytest.raises(CheckpointError, match="no folder and no known data set"):
+    with pytest.raises(InvalidInput, match="no folder and no known data set"):
         load_task("cola", str(tmp_path / "nothing"))
     with pytest.raises(CheckpointError, match=r"no train\.jsonl and no folder cola or glue_cola"):
         load_task("cola", str(tmp_path))
@@ -223,7 +223,7 @@ def hub_folder(tmp_path):
     torch.manual_seed(0)
     save_model(MambaLM(MambaConfig(16, 2, 300, {"layer": "Mamba1", "d_state": 4}, pad_vocab_size_multiple=8)), folder)
     letters = [chr(c) for c in range(33, 127)]
-    words = ["[UNK]", "<end>", *letters, "good", "bad", "This", "review", "is", "Ġgood", "Ġbad", "Ġ", "Ċ"]
+    words = ["[UNK]", "<end>", *letters, "good", "bad", "This", "review", "is", "Ġgood", "Ġbad", "Ġyes", "Ġno", "Ġ", "Ċ"]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -315,9 +315,10 @@ def test_padding_changes_neither_loss_nor_prediction(model):
     assert together_.tolist() == pytest.approx(alone, rel=1e-10) and counts.tolist() == [1] * 8
     assert held_out_loss(model, data, 3, "cpu") == pytest.approx(np.mean(alone), rel=1e-6)
     free = SimpleNamespace(first=tuple(range(256)))  # every token is a class: the predictions are the likeliest tokens
-    loose = types.SimpleNamespace(prompts=data.prompts, answers=free)
+    loose = SimpleNamespace(prompts=data.prompts, answers=free, labels=[0] * 8)
     likeliest = [int(model(padded([p], "cpu"))[0, -1].argmax()) for p in data.prompts]
-    assert predictions(model, loose, 8, "cpu") == predictions(model, loose, 1, "cpu") == likeliest
+    assert predictions(model, loose, 8, "cpu")[0] == predictions(model, loose, 1, "cpu")[0] == likeliest
+    assert predictions(model, data, 5, "cpu")[1] == pytest.approx(np.mean(alone), rel=1e-10)
     longest = max(lengths)
     left = torch.stack([torch.tensor([*[0] * (longest - len(p)), *p]) for p in data.prompts])
     shifted = torch.log_softmax(model(left)[:, -1], -1)
@@ -333,9 +334,9 @@ def test_a_prediction_outside_of_the_classes_counts_as_wrong(model):
         model.lm_head.weight[data.answers.first[1]] = 1e-3
         model.backbone.norm_f.weight.zero_()
     # all logits are equal: the likeliest token is the lowest, which is no class, although all classes tie with each other
-    assert set(predictions(model, data, 4, "cpu")) == {NO_CLASS}
+    assert set(predictions(model, data, 4, "cpu")[0]) == {NO_CLASS}
     measured = lm_benchmark.measure_classes(POLARITY, model, data, 4, "cpu")
-    assert measured == {"score": 0.0, "accuracy": 0.0, "no_class": 1.0}
+    assert measured == {"loss": pytest.approx(np.log(256)), "score": 0.0, "accuracy": 0.0, "no_class": 1.0}
 
 
 def test_long_prompts_keep_their_end():
@@ -595,3 +596,74 @@ def test_judgement_names_claims_and_controls():
     assert len(judgement.table) == 2 * len(AS_CLAIMED) + len(CLAIMS)
     swapped = lm_benchmark.judge(results(AS_CLAIMED | {"sdt_lora": 60}), {"confidence": 0.95, "points": 0.0})
     assert swapped.verdict == "not reproduced"
+
+
+# --- command line ---
+
+
+def run_main(*arguments):
+    from empirics.__main__ import main
+
+    threads = torch.get_num_threads()
+    try:
+        return main(arguments)
+    finally:
+        torch.set_num_threads(threads)
+
+
+TINY = [f"--set={name}={json.dumps(value)}" for name, value in small().model_dump().items() if name in (
+    "steps", "batch", "rank", "most_tokens", "select_steps", "test_rows", "train_rows", "validation_rows", "generate_rows",
+)]  # fmt: skip
+
+
+def test_run_takes_model_and_data(tmp_path, capsys, hub_folder):
+    folder, _ = hub_folder
+    data = write(tmp_path / "glue_cola", train=sentences(40), validation=sentences(8, start=50))
+    out = tmp_path / "out"
+    command = ["run", "lm_benchmark", "--quick", "--model", str(folder), "--data", str(data), "--out", str(out), *TINY]
+    assert run_main(*command, "--set", "method=lora_ssm") == 0
+    assert "lm_benchmark: undecided" in capsys.readouterr().out
+    records = [json.loads(path.read_text()) for path in (out / "runs" / "lm_benchmark").glob("*.json")]
+    assert {r["config"]["task"] for r in records} == {"cola"} and {r["config"]["method"] for r in records} == {"lora_ssm"}
+    assert {r["config"]["model"] for r in records} == {str(folder)} and {r["status"] for r in records} == {"finished"}
+
+
+def test_sweep_takes_one_value_in_place_of_its_grid(tmp_path, capsys):
+    command = ["sweep", "lm_benchmark", "--quick", "--model", "untrained", "--out", str(tmp_path), *TINY]
+    assert run_main(*command, "--set", "method=lora_linear", "--set", "learning_rate=0.01") == 0
+    assert len(list((tmp_path / "runs" / "lm_benchmark").glob("*method=lora_linear_learning_rate=0.01*.json"))) == 2
+    assert len(list((tmp_path / "runs" / "lm_benchmark").glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "state_floor", "--quick", "--model", "x"], "unknown option of state_floor 'model'"),
+        (["run", "lm_benchmark", "--quick", "--data", "no/such"], "no/such is no folder and no known data set"),
+        (["run", "lm_benchmark", "--quick", "--set", "method=lora"], "did you mean 'lora_A'"),
+        (["run", "lm_benchmark", "--quick", "--set", "task=colla"], "did you mean 'cola'"),
+        (["run", "lm_benchmark", "--quick", "--set", "dtype=float16"], "did you mean 'bfloat16'"),
+        (["run", "lm_benchmark", "--quick", "--set", "metho=full"], "did you mean 'method'"),
+        (["run", "lm_benchmark", "--quick", "--set", "method"], "expected NAME=VALUE"),
+        (["run", "lm_benchmark", "--quick", "--set", "steps=0"], "steps is 0"),
+        (["demo", "--steps", "0"], "--steps 0 must be at least 1"),
+        (["demo", "--model", "no-such-folder"], "no-such-folder does not exist"),
+    ],
+)
+def test_mistakes_give_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_main(*arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_demo_compiles_a_prefix_and_adapts(capsys, monkeypatch):
+    from empirics.experiments import lm_demo
+
+    arguments = ["demo", "--model", "untrained", "--steps", "3", "--rows", "20", "--tokens", "4"]
+    assert run_main(*arguments) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("majority class", "frozen", "lora_linear", "sdt_lora", "compiled"))
+    monkeypatch.setattr(lm_demo, "compile_prefix", lambda handle: (handle.remove(), SimpleNamespace(remove=lambda: None))[1])
+    assert run_main(*arguments) == 1  # a prefix that is dropped instead of compiled is seen
+    assert "is not what the prefix leaves" in capsys.readouterr().out
