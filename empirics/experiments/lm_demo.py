@@ -146,8 +146,8 @@ def main_demo(argv: Sequence[str]) -> int:
             handle.remove()
     Console(width=None if Console().is_terminal else 110).print(table)
     print(
-        f"± is one standard error of the {len(test.labels)} sentences. {args.steps} steps at one learning rate show the machinery, "
-        f"not which\nmethod is better; for that there is python -m empirics sweep lm_benchmark. "
+        f"± is one standard error of the {len(test.labels)} sentences. {args.steps} steps at one rate show the machinery,\n"
+        f"not which method is better; for that there is python -m empirics sweep lm_benchmark. "
         f"{time.perf_counter() - began:.0f} s in all."
     )
     if not same:
