@@ -15,6 +15,7 @@ from ..data.corpus import Corpus
 from ..errors import CheckpointError
 from ..models.lm import MambaLM
 from ..models.loading import WEIGHTS, load_model, save_model
+from ..progress import Tick
 from ..results import device_name, file_hash, git_commit, versions, write_json
 from .baselines import baselines
 from .heldout import STREAMS, bits_per_byte
@@ -66,6 +67,7 @@ def write_bundle(
     recipe: Recipe,
     corpus: Corpus,
     journal: Journal,
+    tick: Tick | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Write the model as bfloat16, measure what was written, and write record and card; returns the record.
@@ -83,7 +85,7 @@ def write_bundle(
     save_model(rounded.to(torch.bfloat16), folder)
     stored = load_model(folder, device=device, dtype=torch.float32, scan=scan)
     say(f"held-out bits per byte of {len(corpus.test)} bytes")
-    measured = bits_per_byte(stored, corpus.test)
+    measured = bits_per_byte(stored, corpus.test, tick=tick)
     say("baselines: xz and 5-gram")
     record: dict[str, Any] = {
         "recipe": recipe.model_dump(),

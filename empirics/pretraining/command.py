@@ -95,7 +95,8 @@ def main_pretrain(argv: Sequence[str]) -> int:
                 print("pretrain: not complete: call again to go on")
             return 0
         if members.leads:
-            record = write_bundle(args.out / "bundle", model, recipe, corpus, journal, say)
+            with bar(recipe.name, sys.stderr.isatty()) as tick:
+                record = write_bundle(args.out / "bundle", model, recipe, corpus, journal, tick, say)
             _print_rows(record["parameters"], record["held_out"]["bits_per_byte"], record["baselines"])
     return 0
 

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from ..data.corpus import Bytes
 from ..errors import InvalidInput
 from ..models.lm import MambaLM, States
+from ..progress import Tick
 
 STREAMS = 16
 """Contiguous streams that are read side by side. Each begins with empty states and one known byte."""
 
 
 @torch.inference_mode()
-def bits_per_byte(model: MambaLM, data: Bytes, streams: int = STREAMS, window: int = 1024) -> float:
+def bits_per_byte(model: MambaLM, data: Bytes, streams: int = STREAMS, window: int = 512, tick: Tick | None = None) -> float:
     """(8 - Σ_{i≥1} log2 p(x_i | what its stream saw before)) / n  over all n bytes x_0..x_{n-1}, in bits per byte.
 
     The bytes are cut into equal contiguous streams. A stream starts with empty states and is fed the byte before its first;
@@ -32,6 +33,8 @@ def bits_per_byte(model: MambaLM, data: Bytes, streams: int = STREAMS, window: i
         (n,) uint8, n at least 2.
     streams, window:
         How many streams; bytes per forward pass. The window changes rounding only.
+    tick:
+        Progress, see :mod:`empirics.progress`.
 
     Raises
     ------
@@ -53,6 +56,8 @@ def bits_per_byte(model: MambaLM, data: Bytes, streams: int = STREAMS, window: i
     for start in range(0, length, window):
         at = rows + torch.arange(start, min(start + window, length), device=device)
         nats, states = _add(model, values, at, states, nats)
+        if tick is not None:
+            tick("held-out bytes", streams * min(start + window, length), n)
     rest = torch.arange(streams * length, n - 1, device=device)[None]
     if rest.numel():  # fewer than one per stream: the last stream reads on
         assert states is not None

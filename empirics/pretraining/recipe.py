@@ -101,7 +101,7 @@ def load_recipe(name: str | Path, quick: bool = False, **options: Any) -> Recipe
     Parameters
     ----------
     options:
-        Replace single options of the file.
+        Replace single options of the file; ``steps`` alone also bounds ``warm_up``.
 
     Raises
     ------
@@ -127,6 +127,8 @@ def load_recipe(name: str | Path, quick: bool = False, **options: Any) -> Recipe
     validate(Recipe, {"name": path.stem} | values | small, path.name)  # a mistake in [quick] shows without --quick, too
     chosen = {"name": path.stem} | values | (small if quick else {}) | options
     recipe = validate(Recipe, chosen, path.name)
+    if "steps" in options and "warm_up" not in options:  # a shortened training warms up no longer than it lasts
+        recipe = recipe.model_copy(update={"warm_up": min(recipe.warm_up, recipe.steps)})
     if recipe.warm_up > recipe.steps:
         raise InvalidInput(f"{path.name}: warm_up is {recipe.warm_up}, expected at most steps = {recipe.steps}")
     recipe.architecture()

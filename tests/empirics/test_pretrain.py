@@ -138,6 +138,7 @@ def test_committed_recipes():
         sizes = [sum(p.numel() for p in fresh_model(r).parameters()) for r in (full, small)]
     assert 7.5e6 < sizes[0] and 2 * sizes[0] < 16 * 2**20 and 0.5e6 < sizes[1] < 1.5e6
     assert load_recipe("full", steps=600).steps == 600 and load_recipe("full", steps=600).identity != full.identity
+    assert load_recipe("full", steps=7).warm_up == 7 and load_recipe("full", steps=600).warm_up == full.warm_up == 500
 
 
 def test_learning_rate():
