@@ -272,6 +272,8 @@ def main_bench_scan(argv: Sequence[str]) -> int:
         if options.install_peers:
             _install(names)
         if options.targets:
+            if options.device != "cuda":
+                raise InvalidInput("--targets measures a GPU; add --device cuda")
             from .targets import measure_targets, print_targets
 
             found = measure_targets(dtype=dtype, device=options.device)

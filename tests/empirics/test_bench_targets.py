@@ -7,6 +7,7 @@ import torch
 
 from empirics.bench import targets
 from empirics.bench.peers import ORDER, make_arguments
+from empirics.bench.scan import main_bench_scan
 from empirics.errors import InvalidInput
 from empirics.kernels.dispatch import selective_scan
 
@@ -28,6 +29,11 @@ def test_needs_a_gpu():
     if not torch.cuda.is_available():
         with pytest.raises(InvalidInput, match="CUDA device"):
             targets.measure_targets()
+
+
+def test_command_line_asks_for_a_gpu(capsys):
+    assert main_bench_scan(["--targets"]) == 2
+    assert "add --device cuda" in capsys.readouterr().err
 
 
 def test_one_scan_per_state_is_the_initial_states_gradient():
