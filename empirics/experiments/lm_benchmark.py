@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..config import Strict
 from ..data.tasks import Task, TaskData, default_source, find_task, load_task, require_source, subset
-from ..errors import InvalidInput, UnknownName
+from ..errors import CheckpointError, InvalidInput, UnknownName
 from ..methods import Scores, apply
 from ..methods.scores import score, warm_up
 from ..models import MambaLM
@@ -26,7 +26,7 @@ from ..results import Judgement, Metrics, Result
 from ..runner import Context, limit
 from ..training import Optimiser
 from .lm_methods import METHODS, Sizing, configure, plan, selected
-from .lm_model import BUNDLED, DTYPES, base_model
+from .lm_model import BUNDLED, DTYPES, base_model, weights_hash
 from .lm_verdicts import in_words, interval, together, verdict_rows
 from .text_examples import Encoded, batch_loss, encode, generate, held_out_loss, predictions
 from .text_metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
@@ -148,7 +148,7 @@ def measure_texts(config: Config, model: MambaLM, data: TaskData, tokens: Tokens
 def run(config: Config, ctx: Context) -> Metrics:
     """Load the model, adapt it, and measure validation and test rows."""
     data = load_task(config.task, config.data)
-    model = base_model(config.model, ctx.scan or "chunked", ctx.device, config.dtype)
+    model = base_model(config.model, ctx.scan, ctx.device, config.dtype)
     vocabulary = model.config.vocab_size
     tokens = tokens_for(config.model, vocabulary, config.tokenizer)
     parts = {"train": (data.train, config.train_rows), "validation": (data.validation, config.validation_rows)}
@@ -165,7 +165,8 @@ def run(config: Config, ctx: Context) -> Metrics:
     method = configure(planned, model, config.sizing, scores)
     metrics: dict[str, Any] = {
         "budget": planned.budget, "size": planned.size, "size_of": planned.what, "source": data.source,
-        "left_out": data.left_out, "rows": {name: len(part.prompts) for name, part in encoded.items()},
+        "left_out": data.left_out, "scan": model.mixers[0].scan, "weights": weights_hash(model),
+        "rows": {name: len(part.prompts) for name, part in encoded.items()},
         "shortened": {name: part.shortened for name, part in encoded.items()},
     }  # fmt: skip
     trainable = 0
@@ -218,7 +219,14 @@ def selection_scores(rule: str, model: MambaLM, train: Encoded, config: Config, 
 
 
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
-    """One row for each method on each task, then one for each of the paper's claims; all claims have to be reproduced."""
+    """One row for each method on each task, then one for each of the paper's claims; all claims have to be reproduced.
+
+    Raises
+    ------
+    CheckpointError
+        Runs of one task come from different rows or from models with different weights.
+    """
+    require_same_origin(results)
     confidence, least = limit(threshold, "confidence"), limit(threshold, "points")
     table: list[dict[str, Any]] = []
     for task in sorted({r.config["task"] for r in results}):
@@ -227,10 +235,24 @@ def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgemen
             if runs:
                 table.append(_row(task, method, runs, confidence))
     rows = verdict_rows(results, confidence, least)
-    described = [f"{row['claim']} {row['verdict']}: {', '.join(map(in_words, row['comparisons']))}" for row in rows]
+    described = [
+        f"{row['claim']} {row['verdict']}: {', '.join(map(in_words, row['comparisons'])) or 'no pair of runs'}" for row in rows
+    ]
     described += [f"control of {row['claim']}: {in_words(control)}" for row in rows for control in row["controls"]]
     verdict = together([row["verdict"] for row in rows])
     return Judgement(verdict=verdict, measured="; ".join(described), table=[*table, *rows])
+
+
+def require_same_origin(results: Sequence[Result]) -> None:
+    """Raise CheckpointError where runs to be compared read other rows, or adapted a model with other weights."""
+    for task in {r.config["task"] for r in results}:
+        runs = [r for r in results if r.config["task"] == task]
+        for what, found in (("rows", {r.data_hash for r in runs}), ("model weights", {r.metrics["weights"] for r in runs})):
+            if len(found) > 1:
+                raise CheckpointError(
+                    f"the runs of {task} have different {what} ({', '.join(sorted(str(f)[:10] for f in found))}): "
+                    "data or model changed between them; repeat them in a new --out folder"
+                )
 
 
 def _row(task: str, method: str, runs: Sequence[Result], confidence: float) -> dict[str, Any]:

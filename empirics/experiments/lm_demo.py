@@ -103,7 +103,7 @@ def main_demo(argv: Sequence[str]) -> int:
     torch.set_num_threads(1)
     config = Config(steps=args.steps, batch=8, learning_rate=5e-3, rank=4, select_steps=4, model=args.model, data=None)
     began = time.perf_counter()
-    model = base_model(args.model, "chunked", "cpu")
+    model = base_model(args.model, None, "cpu")
     tokens = tokens_for(args.model, model.config.vocab_size)
     data = load_task("polarity")
     train_data = encode(data.task, data.train, tokens, config.longest)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
 
 import torch
 
-import empirics
-
-from ..errors import CheckpointError, UnknownName
-from ..models import MambaConfig, MambaLM, load_model
+from ..errors import UnknownName
+from ..models import Mamba1, MambaConfig, MambaLM, load_model
+from ..pretraining.bundle import bundled_model
+from ..pretraining.scans import choose_scan
 
 BUNDLED, UNTRAINED = "bundled", "untrained"
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def base_model(name: str, scan: str, device: str, dtype: str = "float32") -> MambaLM:
+def base_model(name: str, scan: str | None, device: str, dtype: str = "float32") -> MambaLM:
     """The model to adapt, in evaluation mode.
 
     Parameters
@@ -24,6 +24,8 @@ def base_model(name: str, scan: str, device: str, dtype: str = "float32") -> Mam
     name:
         ``bundled`` (the byte-level model that comes with the package), ``untrained`` (a tiny byte-level model with random
         values, to try things out), a folder in the hub's format, a safetensors file, or a hub name.
+    scan:
+        Its scan; where left out ``chunked``, and for Mamba-1 on a GPU the fastest that works there.
     dtype:
         Of the frozen weights; trained numbers are float32 in any case, unless they are the weights themselves.
 
@@ -31,23 +33,29 @@ def base_model(name: str, scan: str, device: str, dtype: str = "float32") -> Mam
     ------
     CheckpointError
         There is no such model, or its files are corrupt.
-    UnknownName
-        No such scan or dtype.
+    UnknownName, UnsupportedScan
+        No such scan or dtype, or a scan that does not run this model.
     """
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
+    first = scan or "chunked"
     if name == UNTRAINED:
         torch.manual_seed(0)
         config = MambaConfig(32, 2, 256, {"layer": "Mamba1", "d_state": 8}, pad_vocab_size_multiple=1)
-        model = MambaLM(config, scan=scan)
+        model = MambaLM(config, scan=first)
     elif name == BUNDLED:
-        load: Callable[[], MambaLM] | None = getattr(empirics, "bundled_model", None)
-        if load is None:
-            raise CheckpointError(
-                f"no model is bundled here; give --model FOLDER, a hub name, or {UNTRAINED!r} to try things out"
-            )
-        model = load()
-        model.set_scan(scan)
+        model = bundled_model(scan=first)
     else:
-        model = load_model(name, scan=scan)
-    return model.to(device=device, dtype=DTYPES[dtype]).eval()
+        model = load_model(name, scan=first)
+    model.to(device=device, dtype=DTYPES[dtype]).eval()
+    if scan is None and torch.device(device).type == "cuda" and isinstance(model.mixers[0], Mamba1):
+        model.set_scan(choose_scan(device))
+    return model
+
+
+def weights_hash(model: MambaLM) -> str:
+    """First ten hexadecimal digits of the SHA-256 of all values, in the order of their names."""
+    digest = hashlib.sha256()
+    for _, value in sorted(model.named_parameters()):
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:10]

@@ -62,7 +62,9 @@ class HubTokens:
         return [int(t) for t in self._tokenizer.encode(text, add_special_tokens=False)]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        # A model's padded vocabulary has rows that are no token.
+        known = [t for t in tokens if t < len(self._tokenizer)]
+        return str(self._tokenizer.decode(known, skip_special_tokens=True))
 
 
 def tokens_for(model: str, vocabulary: int, tokenizer: str | None = None) -> Tokens:

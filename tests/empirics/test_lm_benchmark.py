@@ -21,7 +21,7 @@ from empirics.data.text import check_row, read_folder
 from empirics.errors import CheckpointError, InvalidInput, MissingPackage, UnknownName
 from empirics.experiments import lm_benchmark
 from empirics.experiments.lm_methods import METHODS, Sizing, budget_of, configure, nearest_size, plan, selected
-from empirics.experiments.lm_model import base_model
+from empirics.experiments.lm_model import base_model, weights_hash
 from empirics.experiments.lm_verdicts import CLAIMS, interval, together, verdict_rows
 from empirics.experiments.text_examples import (
     answer_losses,
@@ -235,6 +235,7 @@ def test_a_checkpoint_brings_its_own_tokenizer(hub_folder, tmp_path):
     folder, vocabulary = hub_folder
     tokens = tokens_for(str(folder), 300)
     assert tokens.encode(" good") == [vocabulary["Ġgood"]] and tokens.end == vocabulary["<end>"]
+    assert tokens.decode([vocabulary["Ġgood"], 299, tokens.end]) == tokens.decode([vocabulary["Ġgood"]]) != ""
     found = answer_tokens((" bad", " good"), tokens)
     assert found.shared == () and found.first == (vocabulary["Ġbad"], vocabulary["Ġgood"])
     with pytest.raises(InvalidInput, match=r"tokens, the model 50;"):
@@ -518,11 +519,11 @@ def test_a_sweep_writes_table_and_verdicts_and_repeats_nothing(tmp_path):
 # --- verdicts ---
 
 
-def result(method, seed, points, task="cola", matched=True) -> Result:
+def result(method, seed, points, task="cola", matched=True, data="d", weights="w") -> Result:
     return Result(
         experiment="lm_benchmark", claim="c", config={"method": method, "task": task, "learning_rate": 1.0}, seed=seed,
-        status="finished", held_out={"test_score": points / 100, "test_loss": 1.0}, metrics={"matched": matched}, seconds=0.0,
-        git=None, versions={}, device="cpu", trainable=1,
+        status="finished", held_out={"test_score": points / 100, "test_loss": 1.0}, seconds=0.0, git=None, versions={},
+        metrics={"matched": matched, "weights": weights}, device="cpu", trainable=1, data_hash=data,
     )  # fmt: skip
 
 
@@ -588,6 +589,24 @@ def test_equal_or_single_differences_have_no_interval():
     assert verdicts(exact) == ["undecided"] * 4
     assert together([]) == "undecided" and together(["reproduced", "undecided"]) == "undecided"
     assert together(["reproduced"]) == "reproduced" and together(["undecided", "not reproduced"]) == "not reproduced"
+
+
+def test_runs_of_other_data_or_models_are_not_compared():
+    thresholds = {"confidence": 0.95, "points": 0.0}
+    one = result("frozen", 0, 50)
+    for other, message in ((result("full", 0, 60, data="e"), "different rows"), (result("full", 0, 60, weights="v"), "weights")):
+        with pytest.raises(CheckpointError, match=f"{message}.*new --out folder"):
+            lm_benchmark.judge([one, other], thresholds)
+    assert len(lm_benchmark.judge([one, result("full", 0, 60, "rte", data="e")], thresholds).table) == 2 + len(CLAIMS)
+
+
+def test_weights_hash_sees_one_changed_value():
+    model = base_model("untrained", "chunked", "cpu")
+    before = weights_hash(model)
+    assert before == weights_hash(base_model("untrained", "chunked", "cpu"))
+    with torch.no_grad():
+        model.mixers[0].get_parameter("D")[3] += 1e-3
+    assert weights_hash(model) != before
 
 
 def test_judgement_names_claims_and_controls():
