@@ -1,4 +1,4 @@
-"""Command line:  python -m figures [NAME ...] [--list | --check] [--out DIR]."""
+"""Command line:  python -m figures [NAME ...] [--list | --check] [--out DIR]   and   python -m figures report [--out FILE]."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from theory.core.errors import TheoryError
 
 from .build import OUT, build, status
 from .registry import chosen
+from .report.page import DEFAULT, build_report
 from .sources import MissingData
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build, list or check figures. Exit codes: 1 for a stale figure under ``--check``, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m figures", description="Build the figures from verdicts and results.")
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["report"]:
+        return _report(given[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m figures",
+        description="Build the figures from verdicts and results.",
+        epilog="python -m figures report [--out FILE] writes everything as one HTML page.",
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures to build (default all)")
     parser.add_argument("--list", action="store_true", help="list the figures and whether they are up to date")
     parser.add_argument("--check", action="store_true", help="build nothing; exit 1 and name the figures that are stale")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="folder (default figures/out)")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(given)
     try:
         wanted = chosen(args.names)
         if args.list or args.check:
@@ -40,6 +48,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TheoryError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _report(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m figures report", description="Write claims, experiments and figures as one self-contained HTML page."
+    )
+    parser.add_argument("--out", type=Path, default=DEFAULT, metavar="FILE", help="file (default figures/out/report.html)")
+    args = parser.parse_args(argv)
+    try:
+        size = build_report(args.out)
+    except (MissingData, TheoryError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.out}: {size / 1e6:.2f} MB")
+    return 0
 
 
 if __name__ == "__main__":

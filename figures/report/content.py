@@ -1,0 +1,231 @@
+"""What the report says: claims with their checks, assumptions, experiments and figures, gathered from committed files.
+
+Nothing is computed anew: verdicts come from ``theory/verdicts.json``, questions and predictions from the experiments' TOML,
+measurements from the summaries that runs have left, pictures from ``figures/out``. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from theory.core.errors import InvalidInput
+
+from ..build import MANIFEST
+from ..registry import pictures
+from ..sources import ROOT, MissingData, command, committed, experiment, read_json
+
+VERDICTS = "theory/verdicts.json"
+EXPERIMENTS = "empirics/experiments"
+OUT = "figures/out"
+WIDELY = 3
+"""A figure of more claims than this stands in a section of its own."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a claim; ``part`` is what it decides, ``None`` where it only supports."""
+
+    name: str
+    part: str | None
+    verdict: str
+    how: str
+    sizes: str
+    instances: int
+    witness: str
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """One assumption of a claim; ``how`` is the counterexample without it where ``needed``, else what was tried."""
+
+    name: str
+    statement: str
+    needed: bool
+    how: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim and how it was decided."""
+
+    id: str
+    title: str
+    statement: str
+    level: str
+    horizon: str
+    verdict: str
+    checks: tuple[Check, ...]
+    assumptions: tuple[Assumption, ...]
+
+    @property
+    def family(self) -> str:
+        """The part of the id before the dot."""
+        return self.id.partition(".")[0]
+
+    @property
+    def command(self) -> str:
+        """The command that decides it again."""
+        return f"python -m theory --claim {self.id} --details"
+
+    def open_questions(self) -> Iterator[str]:
+        """Names of what is undecided: the claim, an assumption that may not be needed, a question beside the statement."""
+        if self.verdict == "OPEN":
+            yield "the claim itself"
+        yield from (f"whether “{a.name}” is needed" for a in self.assumptions if not a.needed)
+        yield from (f"{c.name} (beside the statement)" for c in self.checks if c.part is None and c.verdict == "OPEN")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: what was asked and predicted before the run, and what was measured if there are results.
+
+    Attributes
+    ----------
+    verdict, measured:
+        ``None`` where nothing has been measured yet.
+    size:
+        ``quick size`` for numbers of a small run, else empty.
+    table:
+        Rows of the summary, by column.
+    commands:
+        What repeats it, at full size and, if there is one, at quick size.
+    """
+
+    id: str
+    claim: str
+    question: str
+    prediction: str
+    verdict: str | None
+    measured: str | None
+    size: str
+    table: tuple[dict[str, Any], ...]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One built figure; ``png`` is empty where it has not been built."""
+
+    name: str
+    title: str
+    claims: tuple[str, ...]
+    sources: tuple[str, ...]
+    png: bytes
+
+    @property
+    def command(self) -> str:
+        """The command that draws it."""
+        return f"python -m figures {self.name}"
+
+    @property
+    def home(self) -> str | None:
+        """Id of the claim it is shown at; ``None`` for a figure of many claims, or of none."""
+        return self.claims[0] if 0 < len(self.claims) <= WIDELY else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the report shows."""
+
+    claims: tuple[Claim, ...]
+    experiments: tuple[Experiment, ...]
+    figures: tuple[Figure, ...]
+    profile: dict[str, Any]
+    versions: dict[str, str]
+
+    def families(self) -> dict[str, list[Claim]]:
+        """Claims by family, in the order of the verdicts."""
+        found: dict[str, list[Claim]] = {}
+        for claim in self.claims:
+            found.setdefault(claim.family, []).append(claim)
+        return found
+
+    def experiments_of(self, claim: Claim) -> list[Experiment]:
+        """Experiments that test a claim."""
+        return [e for e in self.experiments if e.claim == claim.id]
+
+    def figures_of(self, claim: Claim) -> list[Figure]:
+        """Figures that illustrate a claim."""
+        return [f for f in self.figures if claim.id in f.claims]
+
+
+def gather(root: Path = ROOT) -> Report:
+    """The report's contents, from a checkout of the repository.
+
+    Raises
+    ------
+    MissingData
+        There are no verdicts yet.
+    InvalidInput
+        A file is unreadable, or names a claim that the verdicts do not hold.
+    """
+    verdicts = committed(VERDICTS, "make verify", root)
+    try:
+        claims = tuple(_claim(entry) for entry in verdicts["claims"])
+        profile, versions = dict(verdicts["profile"]), dict(verdicts["versions"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{VERDICTS} is no report of theory ({error!r}); make it again: make verify") from error
+    known = {claim.id for claim in claims}
+    experiments = tuple(_experiment(path, root) for path in sorted((root / EXPERIMENTS).glob("*.toml")))
+    for found in experiments:
+        if found.claim not in known:
+            raise InvalidInput(f"{EXPERIMENTS}/{found.id}.toml tests {found.claim!r}, not among {VERDICTS}; run make verify")
+    return Report(claims, experiments, tuple(_figures(root)), profile, versions)
+
+
+def _claim(entry: dict[str, Any]) -> Claim:
+    checks = tuple(
+        Check(c["name"], c["part"], _verdict(c), c["how"], c.get("sizes", ""), int(c["instances"]), c.get("witness", ""))
+        for c in entry["checks"]
+    )
+    assumptions = tuple(Assumption(a["name"], a["statement"], a["verdict"] == "REFUTED", a["how"]) for a in entry["assumptions"])
+    return Claim(
+        entry["id"], entry["title"], entry["statement"], entry["level"], entry["horizon"], entry["verdict"], checks, assumptions
+    )
+
+
+def _verdict(check: dict[str, Any]) -> str:
+    """``TO`` with its tolerance and condition number, every other verdict as its name."""
+    if check["verdict"] != "TO":
+        return str(check["verdict"])
+    numbers = [f"{check['tolerance']:.1g}"] if "tolerance" in check else []
+    numbers += [f"cond {check['condition']:.1e}"] if "condition" in check else []
+    return f"TO({', '.join(numbers)})" if numbers else "TO"
+
+
+def _experiment(path: Path, root: Path) -> Experiment:
+    name = path.stem
+    try:
+        file = tomllib.loads(path.read_text(encoding="utf-8"))
+        claim, question, prediction = (" ".join(str(file[key]).split()) for key in ("claim", "question", "prediction"))
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidInput(f"{EXPERIMENTS}/{path.name} is no experiment file ({error!r}); see python -m empirics list") from error
+    verb = "sweep" if "sweep" in file else "run"
+    commands = (command(name, verb), *((command(name, verb, quick=True),) if "quick" in file else ()))
+    try:
+        result = experiment(name, verb, root=root)
+    except MissingData:
+        return Experiment(name, claim, question, prediction, None, None, "", (), commands)
+    summary = result.summary
+    if not {"verdict", "measured"} <= summary.keys() or not all(isinstance(row, dict) for row in summary["table"]):
+        raise InvalidInput(f"the summary of {name} lacks a verdict or its table is no list of rows; run {commands[0]}")
+    return Experiment(
+        name, claim, question, prediction, summary["verdict"], summary["measured"], result.size, tuple(summary["table"]), commands
+    )
+
+
+def _figures(root: Path) -> Iterator[Figure]:
+    path = root / OUT / MANIFEST
+    built = read_json(path).get("figures", {}) if path.is_file() else {}
+    for name, picture in pictures().items():
+        file = root / OUT / f"{name}.png"
+        digest = built.get(name, {}).get("files", {}).get(file.name)
+        png = file.read_bytes() if digest is not None and file.is_file() else b""
+        if hashlib.sha256(png).hexdigest() != digest:
+            png = b""  # not the file that was built: better no picture than a wrong one
+        yield Figure(name, picture.title, picture.claims, picture.sources, png)

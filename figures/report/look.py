@@ -1,0 +1,82 @@
+"""The report's style sheet: light and dark, phone to desktop, and paper.
+
+Contrast of text is at least 7 : 1 in both schemes; verdicts differ in words, never in colour alone.
+"""
+
+CSS = """
+:root {
+  color-scheme: light dark;
+  --paper: #ffffff; --ink: #1b1d21; --soft: #4a4f57; --line: #c9cdd3; --panel: #f3f4f6; --link: #00456e; --focus: #b84a00;
+  --sure: #005c3b; --near: #00456e; --open: #6b4a00; --wrong: #8a1c00;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #15171a; --ink: #eceef1; --soft: #b9bfc8; --line: #434851; --panel: #1f2226; --link: #8cc8f0; --focus: #ffb066;
+    --sure: #6fd9ae; --near: #8cc8f0; --open: #ecc873; --wrong: #ffa48f;
+  }
+}
+* { box-sizing: border-box; }
+html { scroll-padding-top: 1rem; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 1rem/1.55 system-ui, "DejaVu Sans", sans-serif;
+  overflow-wrap: break-word; }
+header, nav, main, footer { max-width: 60rem; margin: 0 auto; padding: 0 1.25rem; }
+header { padding-top: 2rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }
+h2 { font-size: 1.45rem; margin: 3rem 0 1rem; padding-bottom: .3rem; border-bottom: 2px solid var(--line); }
+h3 { font-size: 1.15rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+h4 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+p, ul, ol, dl, table, figure { margin: 0 0 .9rem; }
+article { margin: 0 0 2rem; padding: 1.25rem 0 0; border-top: 1px solid var(--line); }
+a { color: var(--link); text-underline-offset: .15em; }
+a:focus-visible, [tabindex]:focus-visible, summary:focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
+.skip { position: absolute; left: -100vw; top: 0; padding: .6rem 1rem; background: var(--paper); }
+.skip:focus { left: 0; z-index: 1; }
+.soft { color: var(--soft); }
+code, pre { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .9em; overflow-wrap: anywhere; }
+pre { margin: 0 0 .9rem; padding: .6rem .8rem; background: var(--panel); white-space: pre-wrap; }
+.verdict { display: inline-block; padding: 0 .45em; border: 1px solid currentColor; border-radius: .3em; font-weight: 600;
+  font-size: .85em; }
+.sure { color: var(--sure); } .near { color: var(--near); } .open { color: var(--open); } .wrong { color: var(--wrong); }
+.scroll { overflow-x: auto; margin: 0 0 .9rem; }
+.scroll table { margin: 0; }
+table { border-collapse: collapse; width: 100%; font-size: .93rem; }
+caption { text-align: left; font-weight: 600; padding: 0 0 .4rem; }
+th, td { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0; border-bottom: 1px solid var(--line); }
+thead th { border-bottom-width: 2px; }
+tbody th { font-weight: 600; }
+tbody th .soft { font-weight: 400; }
+table code { overflow-wrap: normal; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+dt { font-weight: 600; margin-top: .6rem; }
+dd { margin: 0 0 0 1.2rem; }
+figure { padding: 0; }
+figure img { display: block; width: 100%; max-width: 34rem; height: auto; padding: .5rem; background: #ffffff;
+  border: 1px solid var(--line); }
+figcaption { margin-top: .4rem; color: var(--soft); }
+summary { cursor: pointer; padding: .2rem 0; }
+nav ol { columns: 2; column-gap: 2rem; padding-left: 1.4rem; }
+nav li { break-inside: avoid; overflow-wrap: anywhere; }
+footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 1px solid var(--line); color: var(--soft); }
+@media (max-width: 40rem) {
+  header, nav, main, footer { padding-left: 1rem; padding-right: 1rem; }
+  nav ol { columns: 1; }
+  table { font-size: .82rem; }
+  th, td { padding-right: .4rem; }
+  h1 { font-size: 1.55rem; }
+}
+@media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } }
+@media print {
+  :root { color-scheme: light; --paper: #ffffff; --ink: #000000; --soft: #333333; --line: #999999; --panel: #ffffff;
+    --link: #000000; --sure: #000000; --near: #000000; --open: #000000; --wrong: #000000; }
+  body { font-size: 10pt; }
+  header, nav, main, footer { max-width: none; padding: 0; }
+  .skip { display: none; }
+  h2, h3, h4, caption { break-after: avoid; }
+  figure, tr, dd { break-inside: avoid; }
+  figure img { max-width: 9cm; border: 0; }
+  pre { border: 1px solid var(--line); }
+  .scroll { overflow: visible; }
+  details::details-content { content-visibility: visible; block-size: auto; }
+  .figures, .results { break-before: auto; }
+}
+"""

@@ -1,0 +1,300 @@
+"""The report as one HTML page: no script, no other file, no address that has to be reachable.
+
+Every text is escaped where it enters the page, by :func:`text`; every other function joins pieces that are safe already.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from theory.core.errors import InvalidInput
+
+from ..build import write
+from ..sources import ROOT
+from .content import Check, Claim, Experiment, Figure, Report, gather
+from .look import CSS
+
+DEFAULT = ROOT / "figures" / "out" / "report.html"
+PAPER = "https://arxiv.org/abs/2410.09016"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+FAMILIES = {
+    "prefix_state": "Prefix-tuning against initial-state tuning",
+    "lora_limits": "The limits of LoRA",
+    "sparse_dims": "Sparse dimension tuning",
+}
+MEANING = {
+    "PROVED": "a symbolic identity, or an exact certificate, with a complete written argument",
+    "EXACT": "rational instances, none of which failed; not a proof",
+    "TO": "float64 within a stated error budget, condition number shown",
+    "OPEN": "not decided",
+    "REFUTED": "false, with a witness",
+}
+CLASS = {"PROVED": "sure", "EXACT": "sure", "TO": "near", "OPEN": "open", "REFUTED": "wrong"}
+OUTCOME = {"reproduced": "sure", "not reproduced": "wrong", "undecided": "open"}
+
+
+def text(value: object) -> str:
+    """Escaped, for contents and attributes alike."""
+    return html.escape(str(value), quote=True)
+
+
+def _id(name: str) -> str:
+    """A long id that may be broken at its dot and underscores."""
+    return text(name).replace(".", ".<wbr>").replace("_", "_<wbr>")
+
+
+def _link(target: str) -> str:
+    return f'<a href="#{text(target)}"><code>{_id(target)}</code></a>'
+
+
+def _verdict(verdict: str) -> str:
+    return f'<span class="verdict {CLASS.get(verdict.partition("(")[0], "open")}">{text(verdict)}</span>'
+
+
+def _outcome(found: Experiment) -> str:
+    if found.verdict is None:
+        return '<span class="verdict open">not measured yet</span>'
+    size = f" <span>({text(found.size)})</span>" if found.size else ""
+    return f'<span class="verdict {OUTCOME.get(found.verdict, "open")}">{text(found.verdict)}</span>{size}'
+
+
+def _table(
+    caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), *, wide: bool = True
+) -> str:
+    """A table whose first column heads its rows; a wide one scrolls by itself and takes the keyboard's focus for that."""
+    head = "".join(f'<th scope="col">{text(name)}</th>' for name in columns)
+    body = []
+    for first, *rest in rows:
+        cells = [f'<td class="number">{cell}</td>' if i in numbers else f"<td>{cell}</td>" for i, cell in enumerate(rest, 1)]
+        body.append(f'<tr><th scope="row">{first}</th>{"".join(cells)}</tr>')
+    region = f' role="region" aria-label="{text(caption)}" tabindex="0"' if wide else ""
+    return (
+        f'<div class="scroll"{region}><table><caption>{text(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _commands(commands: Iterable[str]) -> str:
+    return f"<pre><code>{text(chr(10).join(commands))}</code></pre>"
+
+
+# -- parts of a claim ------------------------------------------------------------------------------------------------------
+
+
+def _checks(claim: Claim) -> str:
+    def row(check: Check) -> tuple[str, str, str]:
+        role = f"decides: {check.part}" if check.part is not None else "supports"
+        sizes = f" Sizes: {check.sizes}." if check.sizes else ""
+        witness = f" Witness: {check.witness}." if check.witness else ""
+        name = f'{text(check.name)}<br><span class="soft">{text(role)}</span>'
+        return name, _verdict(check.verdict), text(f"{check.how}.{sizes} Instances: {check.instances:,}.{witness}")
+
+    return _table(f"Checks of {claim.id}", ("check", "verdict", "how"), map(row, claim.checks), wide=False)
+
+
+def _assumptions(claim: Claim) -> str:
+    if not claim.assumptions:
+        return "<p>None.</p>"
+    items = []
+    for a in claim.assumptions:
+        state = '<span class="verdict sure">needed</span>' if a.needed else '<span class="verdict open">OPEN</span>'
+        label = "Counterexample, " if a.needed else ""
+        items.append(f"<dt>{text(a.name)} {state}</dt><dd>{text(a.statement)}.<br>{label}{text(a.how)}</dd>")
+    return f"<dl>{''.join(items)}</dl>"
+
+
+def _experiment(found: Experiment) -> str:
+    parts = [
+        f'<section id="experiment-{text(found.id)}" aria-labelledby="experiment-{text(found.id)}-title">',
+        f'<h4 id="experiment-{text(found.id)}-title">Experiment <code>{_id(found.id)}</code> {_outcome(found)}</h4>',
+        f"<p>{text(found.question)}</p>",
+        f"<p><strong>Predicted before the run:</strong> {text(found.prediction)}</p>",
+    ]
+    if found.measured is not None:
+        parts.append(f"<p><strong>Measured:</strong> {text(found.measured)}</p>")
+    if found.table:
+        table = _results(f"Results of {found.id}", found.table)
+        parts.append(f'<details class="results"><summary>All numbers of {text(found.id)}</summary>{table}</details>')
+    return "".join([*parts, "<p>Repeat it:</p>", _commands(found.commands), "</section>"])
+
+
+def _results(caption: str, rows: Sequence[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    numbers = [i for i, key in enumerate(columns) if all(isinstance(row.get(key), int | float | None) for row in rows)]
+    cells = ([_number(row.get(key)) for key in columns] for row in rows)
+    return _table(caption, [key.replace("_", " ") for key in columns], cells, numbers)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return '<span class="soft">none</span>'
+    if isinstance(value, float):
+        return text(f"{value:.3g}")
+    if isinstance(value, dict):
+        return ", ".join(f"{text(key)}: {_number(item)}" for key, item in value.items())
+    return text(value)
+
+
+def _figure(figure: Figure) -> str:
+    title = figure.title[0].upper() + figure.title[1:]
+    command = f"Drawn from files by <code>{text(figure.command)}</code>."
+    if not figure.png:
+        picture = "<p>Not built yet.</p>"
+    else:
+        width, height = (int.from_bytes(figure.png[at : at + 4], "big") for at in (16, 20))  # the PNG's header
+        alt = f"Plot: {figure.title}. Its data: {', '.join(figure.sources)}."
+        data = base64.b64encode(figure.png).decode("ascii")
+        picture = f'<img src="data:image/png;base64,{data}" alt="{text(alt)}" width="{width}" height="{height}" decoding="async">'
+    return f'<figure id="figure-{text(figure.name)}">{picture}<figcaption>{text(title)}. {command}</figcaption></figure>'
+
+
+def _article(report: Report, claim: Claim) -> str:
+    shown = [f for f in report.figures_of(claim) if f.home == claim.id]
+    elsewhere = [f for f in report.figures_of(claim) if f.home != claim.id]
+    see = [f'<a href="#figure-{text(f.name)}">{text(f.title)}</a>' for f in elsewhere]
+    parts = [
+        f'<article id="{text(claim.id)}" aria-labelledby="{text(claim.id)}-title">',
+        f'<h3 id="{text(claim.id)}-title"><code>{_id(claim.id)}</code> {_verdict(claim.verdict)}</h3>',
+        f"<p><strong>{text(claim.title)}</strong></p>",
+        f"<p>{text(claim.statement)}</p>",
+        f'<p class="soft">Level: {text(claim.level)}. Horizon: {text(claim.horizon)}.</p>',
+        "<h4>How it was decided</h4>",
+        _checks(claim),
+        "<h4>Assumptions, and what breaks without them</h4>",
+        _assumptions(claim),
+        *map(_experiment, report.experiments_of(claim)),
+        *(f"<h4>Figure</h4>{_figure(f)}" for f in shown),
+        f"<p>See also: {'; '.join(see)}.</p>" if see else "",
+        "<h4>Decide it again</h4>",
+        _commands([claim.command]),
+        f'<p class="soft">Derivation, and what is not claimed: <code>theory/{text(claim.family)}/README.md</code></p>',
+        "</article>",
+    ]
+    return "".join(parts)
+
+
+# -- the page --------------------------------------------------------------------------------------------------------------
+
+
+def _overview(report: Report) -> str:
+    def row(claim: Claim) -> tuple[str, str, str, str]:
+        needed = f"{sum(a.needed for a in claim.assumptions)} of {len(claim.assumptions)}"
+        return _link(claim.id), _verdict(claim.verdict), text(claim.title), text(needed if claim.assumptions else "none")
+
+    counts = {v: sum(claim.verdict == v for claim in report.claims) for v in MEANING}
+    sentence = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+    meanings = "".join(f"<dt>{_verdict(verdict)}</dt><dd>{text(meaning)}</dd>" for verdict, meaning in MEANING.items())
+    columns = ("claim", "verdict", "in one line", "assumptions needed")
+    return (
+        '<section aria-labelledby="verdicts"><h2 id="verdicts">Verdicts</h2>'
+        f"<p>{len(report.claims)} claims: {text(sentence)}.</p>"
+        f"{_table('All claims', columns, map(row, report.claims))}<h3>What a verdict means</h3><dl>{meanings}</dl></section>"
+    )
+
+
+def _experiments(report: Report) -> str:
+    def row(found: Experiment) -> tuple[str, str, str, str]:
+        name = f'<a href="#experiment-{text(found.id)}"><code>{_id(found.id)}</code></a>'
+        return name, text(found.question), _link(found.claim), _outcome(found)
+
+    quick = any(e.size for e in report.experiments)
+    note = "<p>Quick size: a small run on a CPU, which shows that the experiment works and not what the full size says.</p>"
+    columns = ("experiment", "question", "claim", "outcome")
+    table = _table("All experiments", columns, map(row, report.experiments))
+    return (
+        '<section aria-labelledby="experiments"><h2 id="experiments">Experiments</h2>'
+        f"<p>The prediction is written down before the run.</p>{note if quick else ''}{table}</section>"
+    )
+
+
+def _questions(report: Report) -> str:
+    items = [f"<li>{_link(c.id)}: {text(question)}</li>" for c in report.claims for question in c.open_questions()]
+    items += [
+        f'<li><a href="#experiment-{text(e.id)}"><code>{_id(e.id)}</code></a>: not measured yet</li>'
+        for e in report.experiments
+        if e.verdict is None
+    ]
+    body = f"<ul>{''.join(items)}</ul>" if items else "<p>Nothing.</p>"
+    return f'<section aria-labelledby="open"><h2 id="open">What is open</h2>{body}</section>'
+
+
+def _wide_figures(report: Report) -> str:
+    wide = [f for f in report.figures if f.home is None]
+    if not wide:
+        return ""
+    body = "".join(map(_figure, wide))
+    return f'<section aria-labelledby="figures"><h2 id="figures">Figures across claims</h2>{body}</section>'
+
+
+def _contents(report: Report) -> str:
+    entries = [("verdicts", "Verdicts"), ("experiments", "Experiments"), ("open", "What is open")]
+    if any(f.home is None for f in report.figures):
+        entries.append(("figures", "Figures across claims"))
+    entries += [(family, FAMILIES.get(family, family)) for family in report.families()]
+    items = "".join(f'<li><a href="#{text(anchor)}">{text(name)}</a></li>' for anchor, name in entries)
+    return f'<nav aria-labelledby="contents"><h2 id="contents">Contents</h2><ol>{items}</ol></nav>'
+
+
+def render(report: Report) -> str:
+    """The page. The same contents give the same page: no date, no machine."""
+    families = "".join(
+        f'<section aria-labelledby="{text(family)}"><h2 id="{text(family)}">{text(FAMILIES.get(family, family))}</h2>'
+        f"{''.join(_article(report, claim) for claim in claims)}</section>"
+        for family, claims in report.families().items()
+    )
+    versions = ", ".join(f"{name} {value}" for name, value in report.versions.items())
+    profile = f"{report.profile.get('name')} profile, {report.profile.get('instances')} instances for each sampled check"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{text(POLICY)}">
+<title>ssmproof: what fine-tuning can and cannot do to a state-space model</title>
+<style>{CSS}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the verdicts</a>
+<header>
+<h1>What fine-tuning can and cannot do to a state-space model</h1>
+<p>Every claim of ssmproof with its verdict, how it was decided, what breaks without each of its assumptions, the experiment that
+tests it and the command that repeats it. After Galim, Kang, Zeng, Koo and Lee,
+<a href="{PAPER}">Parameter-Efficient Fine-Tuning of State Space Models</a>; the formulations are this project’s own.</p>
+</header>
+{_contents(report)}
+<main id="main" tabindex="-1">
+{_overview(report)}
+{_experiments(report)}
+{_questions(report)}
+{_wide_figures(report)}
+{families}
+</main>
+<footer>
+<p>Made by <code>python -m figures report</code> from <code>theory/verdicts.json</code>, the experiments’ files and results, and
+<code>figures/out</code>. Verdicts: {text(profile)}; {text(versions)}.</p>
+</footer>
+</body>
+</html>
+"""
+
+
+def build_report(out: Path = DEFAULT, root: Path = ROOT) -> int:
+    """Write the page and return its size in bytes.
+
+    Raises
+    ------
+    MissingData
+        There are no verdicts yet.
+    InvalidInput
+        ``out`` is a folder, or a file that the report is made of is unusable.
+    """
+    if out.is_dir():
+        raise InvalidInput(f"--out {out} is a folder, expected a file such as {out / 'report.html'}")
+    content = render(gather(root)).encode("utf-8")
+    write(out, content)
+    return len(content)

@@ -1,0 +1,308 @@
+"""The report: everything of the verdicts, the experiments and the figures is in it, anchors resolve, and it is accessible."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from figures.__main__ import main
+from figures.build import MANIFEST, OUT
+from figures.report.content import Report, gather
+from figures.report.look import CSS
+from figures.report.page import DEFAULT, PAPER, build_report, render
+from figures.sources import MissingData
+from theory.core.errors import InvalidInput
+
+ROOT = Path(__file__).resolve().parent.parent
+VOID = {"meta", "link", "br", "wbr", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Elements, ids, text and nesting of a page."""
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, str] = {}
+        self.open: list[tuple[str, str | None]] = []
+        self.unbalanced: list[str] = []
+        self.feed(html)
+        self.close()
+        self.unbalanced += [tag for tag, _ in self.open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.elements.append((tag, found))
+        if tag not in VOID:
+            self.open.append((tag, found.get("id")))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop()[0] != tag:
+            self.unbalanced.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        for _, name in self.open:
+            if name:
+                self.texts[name] = self.texts.get(name, "") + data
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+    @property
+    def ids(self) -> list[str]:
+        return [a["id"] for _, a in self.elements if a.get("id")]
+
+    def broken(self) -> set[str]:
+        """What links, labels and ids point at in vain."""
+        known = set(self.ids)
+        targets = {a["href"] for a in self.all("a") if a["href"] != PAPER}
+        missing = {t for t in targets if not t.startswith("#") or t[1:] not in known}
+        labels = {part for _, a in self.elements for part in (a.get("aria-labelledby") or "").split()}
+        return missing | (labels - known) | {name for name in known if self.ids.count(name) > 1}
+
+
+@cache
+def contents() -> Report:
+    return gather()
+
+
+@cache
+def html() -> str:
+    return render(contents())
+
+
+@cache
+def page() -> Page:
+    return Page(html())
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The part of the repository that the report is made of."""
+    for name in ("theory/verdicts.json", f"figures/out/{MANIFEST}", "figures/out/floor.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=shutil.ignore_patterns("*.py"))
+    return tmp_path
+
+
+# -- contents ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claim", json.loads((ROOT / "theory/verdicts.json").read_text())["claims"], ids=lambda c: c["id"])
+def test_every_claim_is_told_in_full(claim: dict[str, Any]):
+    told = page().texts[claim["id"]]
+    for words in (claim["title"], claim["statement"], claim["level"], claim["horizon"], claim["verdict"]):
+        assert words in told
+    for check in claim["checks"]:
+        assert check["name"] in told and check["how"] in told and (check["part"] or "supports") in told
+    for assumption in claim["assumptions"]:
+        assert assumption["name"] in told and assumption["statement"] in told and assumption["how"] in told
+    assert told.count("needed") >= sum(a["verdict"] == "REFUTED" for a in claim["assumptions"])
+    assert f"python -m theory --claim {claim['id']}" in told
+    assert any(a["href"] == f"#{claim['id']}" for a in page().all("a")), "the overview links to it"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_experiment_stands_at_its_claim(path: Path):
+    file = tomllib.loads(path.read_text(encoding="utf-8"))
+    told = page().texts[f"experiment-{path.stem}"]
+    assert file["question"] in told and " ".join(file["prediction"].split()) in told
+    assert told in page().texts[file["claim"]]
+    assert f"python -m empirics {'sweep' if 'sweep' in file else 'run'} {path.stem} --device cuda" in told
+
+
+def test_measured_and_unmeasured_experiments_are_told_apart():
+    measured = [e for e in contents().experiments if e.verdict]
+    assert measured, "the quick results in figures/quick"
+    for found in contents().experiments:
+        told = page().texts[f"experiment-{found.id}"]
+        if found.verdict is None:
+            assert "not measured yet" in told and "Measured:" not in told
+            assert f"{found.id}: not measured yet" in page().texts["main"]
+        else:
+            assert found.verdict in told and found.measured in told and found.size in told and "not measured yet" not in told
+
+
+def test_every_built_figure_is_in_it_once_and_is_the_file():
+    shown = [base64.b64decode(a["src"].removeprefix("data:image/png;base64,"), validate=True) for a in page().all("img")]
+    built = json.loads((OUT / MANIFEST).read_text())["figures"]
+    assert sorted(shown) == sorted((OUT / f"{name}.png").read_bytes() for name in built)
+    for figure in contents().figures:
+        home = page().texts[f"figure-{figure.name}"]
+        assert figure.command in home
+        if figure.home:
+            assert home in page().texts[figure.home]
+        for claim in set(figure.claims) - {figure.home}:
+            assert f'href="#figure-{figure.name}"' in html() and figure.title in page().texts[claim]
+
+
+def test_open_questions_are_collected():
+    report = contents()
+    check = dataclasses.replace(report.claims[0].checks[0], part=None, verdict="OPEN", name="a riddle")
+    assumption = dataclasses.replace(report.claims[0].assumptions[0], needed=False, name="a habit")
+    claim = dataclasses.replace(report.claims[0], verdict="OPEN", checks=(check,), assumptions=(assumption,))
+    told = " ".join(Page(render(dataclasses.replace(report, claims=(claim, *report.claims[1:])))).texts["main"].split())
+    for question in ("the claim itself", "whether “a habit” is needed", "a riddle (beside the statement)"):
+        assert f"{claim.id}: {question}" in told
+        assert f"{claim.id}: {question}" not in page().texts["main"]
+
+
+def test_text_is_escaped():
+    report = contents()
+    nasty = '<script>alert("x")</script> & <b>a_n < 1</b>'
+    claim = dataclasses.replace(report.claims[0], statement=nasty, title=nasty)
+    found = Page(render(dataclasses.replace(report, claims=(claim, *report.claims[1:]))))
+    assert nasty in found.texts[claim.id]
+    assert not found.all("script", "b") and not found.unbalanced
+
+
+# -- links, accessibility, offline ------------------------------------------------------------------------------------------
+
+
+def test_anchors_and_links_resolve():
+    assert len(page().all("a")) > 40
+    assert not page().broken()
+
+
+def test_a_broken_link_is_noticed():
+    claim = contents().claims[0].id
+    assert Page(html().replace(f'<article id="{claim}"', '<article id="elsewhere"')).broken() == {f"#{claim}"}
+    assert Page(html().replace('href="#main"', 'href="report.css"')).broken() == {"report.css"}
+    assert Page(html().replace('<h2 id="open">', '<h2 id="verdicts">')).broken() == {"#open", "open", "verdicts"}
+
+
+def test_landmarks_headings_tables_and_images():
+    found = page()
+    assert not found.unbalanced
+    for landmark in ("header", "nav", "main", "footer", "h1", "title"):
+        assert len(found.all(landmark)) == 1, landmark
+    levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), "a heading level is skipped"
+    assert found.all("html") == [{"lang": "en"}]
+    first = next(a for tag, a in found.elements if tag in ("a", "button"))
+    assert first == {"class": "skip", "href": "#main"}
+    tables = len(found.all("table"))
+    assert tables > len(contents().claims) and len(found.all("caption")) == tables
+    assert all(a.get("scope") in ("col", "row") for a in found.all("th"))
+    for region in (a for a in found.all("div") if a.get("role") == "region"):
+        assert region["tabindex"] == "0" and region["aria-label"]
+    images = found.all("img")
+    assert images and all(len(a["alt"] or "") > 30 for a in images) and len({a["alt"] for a in images}) == len(images)
+    assert all(int(a["width"]) > 300 and int(a["height"]) > 300 for a in images)
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    assert not page().all("script", "link", "iframe", "object", "source")
+    assert all(a["src"].startswith("data:") for a in page().all("img"))
+    assert "url(" not in CSS and "@import" not in CSS and "http" not in CSS
+    assert set(re.findall(r"https?://[^\"'<\s]+", html())) == {PAPER}
+
+
+def test_colours_have_contrast_in_both_schemes():
+    def luminance(colour: str) -> float:
+        """WCAG 2.2, relative luminance."""
+        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(one: str, other: str) -> float:
+        low, high = sorted((luminance(one), luminance(other)))
+        return (high + 0.05) / (low + 0.05)
+
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+    schemes = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{(.*?)\}", CSS, flags=re.S)]
+    light, dark, paper = schemes
+    for scheme in (light, dark, {**light, **paper}):
+        for ink in ("ink", "soft", "link", "sure", "near", "open", "wrong"):
+            assert contrast(scheme[ink], scheme["paper"]) >= 7, ink
+        assert contrast(scheme["ink"], scheme["panel"]) >= 7
+        assert contrast(scheme["focus"], scheme["paper"]) >= 3
+    assert contrast(light["ink"], dark["paper"]) < 7, "one scheme's ink does not do on the other's paper"
+
+
+def test_same_contents_same_page_and_no_machine_in_it():
+    assert render(contents()) == html()
+    assert str(ROOT) not in html()
+    assert len(html().encode()) < 2_000_000
+    other = dataclasses.replace(contents(), profile={"name": "quick", "instances": 25})
+    assert render(other) != html()
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_gives_its_own_report(copy: Path, tmp_path: Path):
+    report = gather(copy)
+    assert [f.name for f in report.figures if f.png] == ["floor"]
+    assert "Not built yet" in render(report)
+    (copy / "figures/out/floor.png").write_bytes((OUT / "hankel.png").read_bytes())
+    assert not any(f.png for f in gather(copy).figures), "not the file that was built"
+    out = tmp_path / "new" / "page.html"
+    assert build_report(out, copy) == out.stat().st_size
+
+
+def test_results_appear_once_there_are_some(copy: Path):
+    assert all(e.verdict is None for e in gather(copy).experiments)
+    table = [{"method": "a<b", "gap": 0.12345, "more": None, "nested": {"x": 1.0}}]
+    summary = {"table": table, "verdict": "not reproduced", "measured": "7 & 8", "config": {}, "seeds": [0]}
+    (copy / "empirics/results").mkdir()
+    (copy / "empirics/results/state_floor.json").write_text(json.dumps(summary))
+    found = Page(render(gather(copy))).texts["experiment-state_floor"]
+    for words in ("not reproduced", "7 & 8", "a<b", "0.123", "none", "x: 1"):
+        assert words in found
+    assert "quick size" not in found
+    del summary["verdict"]
+    (copy / "empirics/results/state_floor.json").write_text(json.dumps(summary))
+    with pytest.raises(InvalidInput, match="state_floor lacks a verdict"):
+        gather(copy)
+
+
+def test_unusable_files_are_named(copy: Path, tmp_path: Path):
+    with pytest.raises(MissingData, match="make verify"):
+        gather(tmp_path / "nowhere")
+    experiment = copy / "empirics/experiments/state_floor.toml"
+    written = experiment.read_text()
+    experiment.write_text(written.replace('claim = "prefix_state.input_independent"', 'claim = "prefix_state.no_such"'))
+    with pytest.raises(InvalidInput, match=r"state_floor\.toml tests 'prefix_state\.no_such'"):
+        gather(copy)
+    for bad in ("id = ", 'id = "state_floor"'):
+        experiment.write_text(bad)
+        with pytest.raises(InvalidInput, match=r"state_floor\.toml is no experiment file"):
+            gather(copy)
+    experiment.write_text(written)
+    for verdicts in ("[]", '{"claims": [{"id": "x.y"}]}'):
+        (copy / "theory/verdicts.json").write_text(verdicts)
+        with pytest.raises(InvalidInput, match="is no report of theory"):
+            gather(copy)
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "report.html"
+    assert main(["report", "--out", str(out)]) == 0
+    assert out.read_text(encoding="utf-8") == html() and "MB" in capsys.readouterr().out
+    assert main(["report", "--out", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", "hankel"])
+    assert stopped.value.code == 2
+    assert DEFAULT.parent == OUT
+
+
+def test_the_report_loads_no_torch():
+    loaded = "{'torch', 'empirics'} & set(sys.modules)"
+    code = f"import sys; from figures.report.page import render, gather; render(gather()); sys.exit(bool({loaded}))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
