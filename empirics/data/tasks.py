@@ -199,11 +199,10 @@ def read_rows(name: str, data: str | None) -> tuple[Rows, str]:
     Raises
     ------
     InvalidInput
-        There is no such source, nothing is shipped for the task, the source belongs to another task, or a row does not fit.
+        There is no such source, nothing is shipped for the task, the source belongs to another task, a row does not fit, or
+        it is a hub name and the package ``datasets`` is not installed.
     CheckpointError
         The folder does not hold the task, or a file in it is corrupt.
-    MissingPackage
-        A hub name without the package ``datasets``.
     """
     task = find_task(name)
     if data is None:

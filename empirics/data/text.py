@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, InvalidInput, MissingPackage
+from ..errors import CheckpointError, InvalidInput
 
 SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
@@ -162,18 +162,17 @@ def read_hub(name: str, config: str | None, schema: Schema) -> Rows:
 
     Raises
     ------
-    MissingPackage
-        ``datasets`` is not installed.
+    InvalidInput
+        ``datasets`` is not installed, or a row does not fit the schema.
     CheckpointError
         The hub cannot be reached, or has no such data set.
-    InvalidInput
-        A row does not fit the schema.
     """
     try:
         datasets = importlib.import_module("datasets")
     except ModuleNotFoundError as error:
-        raise MissingPackage(
-            "datasets", "empirics", "it reads data sets of the hub: pip install datasets; or give a folder of .jsonl files"
+        raise InvalidInput(
+            f"{name} lies on the hub and datasets, the package that reads it, is not installed: pip install datasets; "
+            "or give a folder of .jsonl files"
         ) from error
     try:
         found = datasets.load_dataset(name, config)

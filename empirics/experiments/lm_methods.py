@@ -156,7 +156,7 @@ def plan(method: str, model: nn.Module, sizing: Sizing) -> Plan:
     if method in SPARSE:
         most = min(sizes.channels for sizes in _sizes(model))
         lora = _lora_beside(model, sizing) if SPARSE[method][1] else None
-        scores = score("random", model)  # the count does not depend on which dimensions are chosen
+        scores = score("random", model)  # on Mamba-1 the count does not depend on which dimensions are chosen
         channels = nearest_size(lambda k: count_trainable(model, _sparse(scores, k, sizing, lora)), budget, most)
         return Plan(method, budget, channels, "channels")
     return Plan(method, budget, None, "")

@@ -18,7 +18,7 @@ from empirics.config import load_experiment, override, validate
 from empirics.data import tasks as tasks_module
 from empirics.data.tasks import TASKS, Example, find_task, load_task, subset, task_of_source
 from empirics.data.text import check_row, read_folder
-from empirics.errors import CheckpointError, InvalidInput, MissingPackage, UnknownName
+from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.experiments import lm_benchmark
 from empirics.experiments.lm_methods import METHODS, Sizing, budget_of, configure, nearest_size, plan, selected
 from empirics.experiments.lm_model import base_model, weights_hash
@@ -189,7 +189,7 @@ def test_hub_data(monkeypatch):
     with pytest.raises(CheckpointError, match=r"nyu-mll/glue is not to be had from the hub \(no route\)"):
         load_task("rte", "hub")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingPackage, match="datasets is not importable"):
+    with pytest.raises(InvalidInput, match=r"nyu-mll/glue lies on the hub.*pip install datasets"):
         load_task("cola", "glue/cola")
 
 
