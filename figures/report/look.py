@@ -77,6 +77,5 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
   pre { border: 1px solid var(--line); }
   .scroll { overflow: visible; }
   details::details-content { content-visibility: visible; block-size: auto; }
-  .figures, .results { break-before: auto; }
 }
 """
