@@ -29,10 +29,12 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "lora_dt_proj": ("dt_proj",),
     "lora_A": ("A_log",),
     "lora_ssm": STATE_SPACE,
-    "lora_both": (*LINEAR, *STATE_SPACE),
     "dora_linear": LINEAR,
 }
-"""Matrices of the low-rank methods. ``lora_both``: linear projections and state-space module."""
+"""Matrices of the low-rank methods, all of one rank."""
+
+BOTH = "lora_both"
+"""LoRA on the linear projections and on the state-space module, whose rank may be one more: one rank for all is too coarse."""
 
 FIXED: dict[str, dict[str, bool]] = {
     "bitfit": {},
@@ -50,7 +52,7 @@ SPARSE: dict[str, tuple[str, bool]] = {
 }
 """Sparse methods: score of the selection, and whether LoRA is on the linear projections beside it."""
 
-METHODS = ("frozen", "prompt", "prefix", "additional_scan", *FIXED, *TARGETS, *SPARSE, "full")
+METHODS = ("frozen", "prompt", "prefix", "additional_scan", *FIXED, *TARGETS, BOTH, *SPARSE, "full")
 """All methods. ``frozen`` trains nothing."""
 
 TOLERANCE = 0.10
@@ -66,14 +68,14 @@ class Plan:
     method, budget:
         What was asked for.
     size, what:
-        The size that was chosen, and what it counts (``rank``, ``tokens``, ``states``, ``channels``); ``None`` and empty for a
-        method without one.
+        The size that was chosen, and what it counts (``rank``, ``ranks``: the sum of the two of ``lora_both``, ``tokens``,
+        ``states``, ``channels``); ``None`` and empty for a method without one.
     """
 
     method: str
     budget: int
     size: int | None
-    what: Literal["", "rank", "tokens", "states", "channels"]
+    what: Literal["", "rank", "ranks", "tokens", "states", "channels"]
 
     def matched(self, trainable: int) -> bool:
         """Whether so many trained numbers are within a tenth of the budget."""
@@ -106,6 +108,16 @@ def low_rank(method: str, rank: int) -> MethodConfig:
     """A low-rank method with alpha = rank, so that s = 1 at every rank."""
     name = "dora" if method.startswith("dora") else "lora"
     return method_config(name, targets=TARGETS[method], rank=rank, alpha=float(rank))
+
+
+def on_both(ranks: int) -> MethodConfig:
+    """``lora_both`` with so many ranks in sum, at least 2: linear projections ⌊ranks/2⌋, state-space module the rest."""
+    linear, inside = ranks // 2, ranks - ranks // 2
+    parts = (
+        method_config("lora", targets=LINEAR, rank=linear, alpha=float(linear)),
+        method_config("lora", targets=STATE_SPACE, rank=inside, alpha=float(inside)),
+    )
+    return method_config("combined", parts=parts)
 
 
 def budget_of(model: nn.Module, sizing: Sizing) -> int:
@@ -144,8 +156,12 @@ def plan(method: str, model: nn.Module, sizing: Sizing) -> Plan:
         raise UnknownName("method of the experiment", method, METHODS)
     budget = budget_of(model, sizing)
     if method in TARGETS:
-        size = nearest_size(lambda rank: count_trainable(model, low_rank(method, rank)), budget, _largest_rank(method, model))
+        most = _largest_rank(TARGETS[method], model)
+        size = nearest_size(lambda rank: count_trainable(model, low_rank(method, rank)), budget, most)
         return Plan(method, budget, size, "rank")
+    if method == BOTH:
+        most = 2 * _largest_rank((*LINEAR, *STATE_SPACE), model) - 1
+        return Plan(method, budget, 1 + nearest_size(lambda n: count_trainable(model, on_both(n + 1)), budget, most), "ranks")
     if method in ("prompt", "prefix"):
         tokens = nearest_size(lambda m: count_trainable(model, method_config(method, tokens=m)), budget, sizing.most_tokens)
         return Plan(method, budget, tokens, "tokens")
@@ -180,6 +196,8 @@ def configure(planned: Plan, model: nn.Module, sizing: Sizing, scores: Callable[
     assert size is not None
     if method in TARGETS:
         return low_rank(method, size)
+    if method == BOTH:
+        return on_both(size)
     if method in SPARSE:
         rule, with_lora = SPARSE[method]
         return _sparse(scores(rule), size, sizing, _lora_beside(model, sizing) if with_lora else None)
@@ -210,5 +228,5 @@ def _sizes(model: nn.Module) -> list[Geometry]:
     return [geometry(mixer) for _, mixer in find_mixers(model)]
 
 
-def _largest_rank(method: str, model: nn.Module) -> int:
-    return min(min(t.parameter.shape) for t in select_tensors(list(named_tensors(model)), TARGETS[method]))
+def _largest_rank(targets: tuple[str, ...], model: nn.Module) -> int:
+    return min(min(t.parameter.shape) for t in select_tensors(list(named_tensors(model)), targets))

@@ -20,7 +20,18 @@ from empirics.data.tasks import TASKS, Example, find_task, load_task, subset, ta
 from empirics.data.text import check_row, read_folder
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.experiments import lm_benchmark
-from empirics.experiments.lm_methods import METHODS, Sizing, budget_of, configure, nearest_size, plan, selected
+from empirics.experiments.lm_methods import (
+    LINEAR,
+    METHODS,
+    STATE_SPACE,
+    Sizing,
+    budget_of,
+    configure,
+    nearest_size,
+    on_both,
+    plan,
+    selected,
+)
 from empirics.experiments.lm_model import base_model, weights_hash
 from empirics.experiments.lm_verdicts import CLAIMS, interval, together, verdict_rows
 from empirics.experiments.text_examples import (
@@ -34,7 +45,7 @@ from empirics.experiments.text_examples import (
 )
 from empirics.experiments.text_metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
 from empirics.experiments.text_tokens import ByteTokens, answer_tokens, tokens_for
-from empirics.methods import apply
+from empirics.methods import apply, count_trainable, method_config
 from empirics.methods.scores import score
 from empirics.models import MambaConfig, MambaLM, save_model
 from empirics.results import Result
@@ -425,6 +436,17 @@ def test_budgets_are_matched_where_a_size_allows_it():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(UnknownName, match="did you mean 'lora_linear'"):
         plan("lora_liner", model, sizing)
+
+
+def test_lora_on_both_spends_ranks_one_by_one():
+    model = MambaLM(MambaConfig(64, 1, 256, {"layer": "Mamba1"}, pad_vocab_size_multiple=1))
+    linear, inside = (count_trainable(model, method_config("lora", targets=t, rank=1)) for t in (LINEAR, STATE_SPACE))
+    counts = [count_trainable(model, on_both(ranks)) for ranks in (2, 3, 4, 5)]
+    assert counts == [linear + inside, linear + 2 * inside, 2 * linear + 2 * inside, 2 * linear + 3 * inside]
+    scales = {round(part.scale, 12) for part in on_both(5).parts}
+    assert scales == {1.0}
+    with pytest.raises(InvalidInput, match="rank is 0"):
+        on_both(1)
 
 
 def test_mamba2_has_no_state_space_projections():
