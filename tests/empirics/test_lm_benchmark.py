@@ -485,6 +485,18 @@ def test_training_helps_and_frozen_does_not():
     assert trained.metrics["rows"] == {"train": 20, "validation": 6, "test": 10}
 
 
+def test_what_can_be_learnt_is_learnt_and_what_cannot_is_not(tmp_path):
+    words = ("poor", "fine")
+    draws = np.random.default_rng(0).integers(0, 2, 200).tolist()
+    accuracies = {}
+    for name, shift in (("telling", 0), ("silent", 1)):  # the word tells the label, or a draw of another row does
+        rows = [{"sentence": f"{i} {words[draws[i]] * 3}", "label": draws[(i + shift) % 200]} for i in range(200)]
+        folder = write(tmp_path / name, train=rows[:140], validation=rows[140:])
+        options = {"data": str(folder), "test_rows": 0, "train_rows": 0, "method": "full", "steps": 120, "batch": 16}
+        accuracies[name] = lm_benchmark.run(small(**options, learning_rate=1e-2), Context(0)).held_out["test_accuracy"]
+    assert accuracies["telling"] > 0.95 and accuracies["silent"] < 0.75
+
+
 def test_every_task_runs(tmp_path):
     write(tmp_path / "glue_cola", train=sentences(40), validation=sentences(8, start=50))
     pairs = [{"premise": f"p {i}", "hypothesis": "h", "label": i % 2} for i in range(50)]
