@@ -508,6 +508,22 @@ def test_every_task_runs(tmp_path):
         assert {f"test_{name}" for name in scores} <= found.held_out.keys() and found.metrics["selected"] > 0
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("scan", [None, "chunked"])
+def test_every_method_runs_on_a_gpu(tmp_path, scan):
+    texts = [{"tripleset": [[f"s{i}", "r", "o"]], "references": [f"s{i} r o."]} for i in range(50)]
+    write(tmp_path / "dart", train=texts[:40], test=texts[40:])
+    cpu = lm_benchmark.run(small(method="frozen"), Context(0)).held_out
+    for method in METHODS:
+        found = lm_benchmark.run(small(method=method), Context(0, device="cuda", scan=scan)).held_out
+        if method == "frozen":
+            assert found["test_loss"] == pytest.approx(cpu["test_loss"], rel=1e-3)
+        else:
+            assert np.isfinite(found["test_loss"]) and found["test_loss"] != cpu["test_loss"]
+    generated = small(task="dart", data=str(tmp_path), method="prefix")
+    assert np.isfinite(lm_benchmark.run(generated, Context(0, device="cuda", scan=scan)).held_out["test_chrf"])
+
+
 def test_the_environment_names_the_data(tmp_path, monkeypatch):
     write(tmp_path / "polarity", train=sentences(40), validation=sentences(8, start=50))
     monkeypatch.setenv("SSMPROOF_DATA", str(tmp_path))
