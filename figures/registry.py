@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from theory.core.errors import UnknownName
 
-INFRASTRUCTURE = ("__main__", "build", "registry", "sources", "style")
+INFRASTRUCTURE = ("__main__", "build", "registry", "report", "sources", "style")
 
 
 @dataclass(frozen=True)
