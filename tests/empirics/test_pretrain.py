@@ -20,6 +20,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import empirics
 from empirics import checkpoint
 from empirics.__main__ import main
 from empirics.data.corpus import read_corpus
@@ -33,6 +34,7 @@ from empirics.pretraining.ngram import ByteNgram
 from empirics.pretraining.parallel import Team
 from empirics.pretraining.recipe import Recipe, load_recipe, recipe_names
 from empirics.pretraining.scans import choose_scan
+from empirics.results import file_hash
 from empirics.training import OutOfTime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -559,6 +561,49 @@ def test_pretrain_and_generate_as_commands(text, tmp_path, capsys):
     assert main(["generate", "--model", str(out / "bundle"), "--prompt", "the", "--tokens", "9", "--seed", "1"]) == 0
     expected = "".join(decoded(generate(model, b"the", 9, seed=1)))
     assert capsys.readouterr().out == f"the{expected}\n"
+
+
+ENGLISH = (
+    "When the rain stopped, she opened the window and looked out over the garden. There was no one there. He had said that he "
+    "would come before the evening, and it was not like him to forget what he had promised. She waited for another hour."
+)
+
+
+def test_the_bundled_model_is_what_its_record_says():
+    files = {path.name: path for path in bundle.BUNDLED.iterdir()}
+    assert set(files) == {"config.json", "model.safetensors", "record.json", "MODEL_CARD.md"}
+    assert files["model.safetensors"].stat().st_size <= 16 * 2**20
+    record = json.loads(files["record.json"].read_text(encoding="utf-8"))
+    assert record["model_sha256"] == file_hash(files["model.safetensors"])
+    assert files["MODEL_CARD.md"].read_text(encoding="utf-8") == bundle.card(record)
+    assert sum(record["corpus"]["bytes"].values()) == sum(f["bytes"] for f in record["corpus"]["files"])
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        model = empirics.bundled_model()
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 1
+    assert model.config == Recipe(**record["recipe"]).architecture() and not model.training
+    parameters = dict(model.named_parameters())
+    assert sum(p.numel() for p in parameters.values()) == record["parameters"]
+    assert all(p.dtype == torch.float32 and torch.equal(p, p.bfloat16().float()) for p in parameters.values())
+
+
+def test_the_bundled_model_reads_english():
+    model = empirics.bundled_model()
+    text = np.frombuffer(ENGLISH.encode(), np.uint8)
+    shuffled = np.random.default_rng(0).permutation(text)
+    assert bits_per_byte(model, text, streams=1) < 2.6 and bits_per_byte(model, shuffled, streams=1) > 4
+
+
+def test_generate_uses_the_bundled_model(capsys, monkeypatch, tmp_path):
+    assert main(["generate", "--prompt", "It was ", "--tokens", "40", "--seed", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("It was ") and len(printed.encode()) >= 48
+    assert printed == f"It was {''.join(decoded(generate(empirics.bundled_model(), b'It was ', 40, seed=2)))}\n"
+    monkeypatch.setattr(bundle, "BUNDLED", tmp_path)
+    assert main(["generate", "--prompt", "It was "]) == 2
+    assert "no bundled model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
