@@ -67,12 +67,14 @@ def write_bundle(
     recipe: Recipe,
     corpus: Corpus,
     journal: Journal,
+    about: str = "",
     tick: Tick | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Write the model as bfloat16, measure what was written, and write record and card; returns the record.
 
-    The held-out bits per byte are those of the weights as stored, read back and computed in float32.
+    ``about`` says in words what the corpus is and under what licence. The held-out bits per byte are those of the weights as
+    stored, read back and computed in float32.
 
     Raises
     ------
@@ -92,6 +94,7 @@ def write_bundle(
         "parameters": sum(p.numel() for p in stored.parameters()),
         "model_sha256": file_hash(folder / WEIGHTS),
         "corpus": {
+            "about": about,
             "sha256": corpus.sha256,
             "bytes": {split: len(getattr(corpus, split)) for split in ("train", "validation", "test")},
             "files": [source.record() for source in corpus.sources],
@@ -133,6 +136,7 @@ def card(record: dict[str, Any]) -> str:
         if recipe["placeholder"]
         else ""
     )
+    about = f"{corpus['about']}\n\n" if corpus["about"] else ""
     processes = max((call["processes"] for call in record["calls"]), default=1)
     scans = ", ".join(sorted({call["scan"] for call in record["calls"]}))
     return f"""# Byte-level Mamba-1, {record["parameters"]:,} parameters
@@ -159,7 +163,7 @@ Loss curve, versions and commit: `{RECORD}`.
 
 ## Data
 
-| file | bytes | SHA-256 (unpacked) | blocks |
+{about}| file | bytes | SHA-256 (unpacked) | blocks |
 | --- | --- | --- | --- |
 {files}
 ## Use and limits

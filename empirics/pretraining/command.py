@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -45,11 +46,10 @@ def main_pretrain(argv: Sequence[str]) -> int:
     parser.add_argument("--budget", type=float, default=math.inf, metavar="SECONDS", help="stop training with a checkpoint")
     parser.add_argument("--steps", type=int, metavar="N", help="instead of the recipe's")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
+    parser.add_argument("--about", default="", metavar="TEXT", help="what the corpus is and its licence, for the model card")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the command itself")
     args = parser.parse_args(argv)
     began = time.monotonic()
-
-    import torch
 
     from ..data.corpus import read_corpus
     from ..progress import bar
@@ -62,8 +62,6 @@ def main_pretrain(argv: Sequence[str]) -> int:
 
     if not args.budget > 0:
         raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
-    if args.threads < 1:
-        raise InvalidInput(f"--threads {args.threads} must be at least 1")
     check_device(args.device)
     changes: dict[str, Any] = {}
     if args.steps is not None:
@@ -76,7 +74,7 @@ def main_pretrain(argv: Sequence[str]) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(f"--out {args.out} cannot be made: {error.strerror or error}; give a folder to write to") from error
-    torch.set_num_threads(args.threads)
+    _use_threads(args.threads)
     with team(args.device) as members:
         scan = choose_scan(members.device, args.scan)
 
@@ -96,9 +94,17 @@ def main_pretrain(argv: Sequence[str]) -> int:
             return 0
         if members.leads:
             with bar(recipe.name, sys.stderr.isatty()) as tick:
-                record = write_bundle(args.out / "bundle", model, recipe, corpus, journal, tick, say)
+                record = write_bundle(args.out / "bundle", model, recipe, corpus, journal, args.about, tick, say)
             _print_rows(record["parameters"], record["held_out"]["bits_per_byte"], record["baselines"])
     return 0
+
+
+def _use_threads(threads: int) -> None:
+    import torch
+
+    if threads < 1:
+        raise InvalidInput(f"--threads {threads} must be at least 1")
+    torch.set_num_threads(threads)
 
 
 def _print_rows(parameters: int, measured: float, rows: list[dict[str, Any]]) -> None:
@@ -138,6 +144,9 @@ def main_generate(argv: Sequence[str]) -> int:
     parser.add_argument("--tokens", type=int, default=200, metavar="N", help="bytes to generate (default 200)")
     parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 for the likeliest byte (default 0.8)")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="CPU threads (default 1: a step is too small for more)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     args = parser.parse_args(argv)
 
@@ -149,6 +158,7 @@ def main_generate(argv: Sequence[str]) -> int:
     from .generate import decoded, generate
 
     check_device(args.device)
+    _use_threads(args.threads)
     if args.model is None:
         model = bundled_model(device=args.device)
     else:
@@ -157,7 +167,10 @@ def main_generate(argv: Sequence[str]) -> int:
     prompt = args.prompt.encode("utf-8", "surrogateescape")
     stream = generate(model, prompt, args.tokens, args.temperature, args.seed)
     encoding = sys.stdout.encoding or "utf-8"
-    for text in itertools.chain([prompt.decode("utf-8", "replace")], decoded(stream)):
-        print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
-    print()
+    try:
+        for text in itertools.chain([prompt.decode("utf-8", "replace")], decoded(stream)):
+            print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
+        print()
+    except BrokenPipeError:  # the reader has seen enough; Python's own flush at exit must not complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -538,7 +538,7 @@ def test_the_curve_is_thinned_to_means():
 
 def test_pretrain_and_generate_as_commands(text, tmp_path, capsys):
     out = tmp_path / "out"
-    command = ["pretrain", "small", "--corpus", str(text), "--out", str(out), "--quick", "--steps", "11"]
+    command = ["pretrain", "small", "--corpus", str(text), "--out", str(out), "--quick", "--steps", "11", "--about", "Few words."]
     assert main([*command, "--budget", "1e-9"]) == 0
     assert "not complete: call again" in capsys.readouterr().out and not (out / "bundle").exists()
     larger = tmp_path / "text2.txt"
@@ -554,7 +554,12 @@ def test_pretrain_and_generate_as_commands(text, tmp_path, capsys):
     assert record["held_out"]["bits_per_byte"] == bits_per_byte(model, corpus.test)
     assert record["baselines"][0]["bits_per_byte"] == xz_bits_per_byte(corpus.test)
     card = (out / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "Placeholder" in card and f"{record['held_out']['bits_per_byte']:.4f}" in card and str(tmp_path) not in card
+    assert (
+        "Placeholder" in card
+        and "\nFew words.\n" in card
+        and f"{record['held_out']['bits_per_byte']:.4f}" in card
+        and str(tmp_path) not in card
+    )
     assert main(["pretrain-baselines", "--corpus", str(larger), "--json", str(tmp_path / "rows.json")]) == 0
     assert json.loads((tmp_path / "rows.json").read_text()) == record["baselines"]
     capsys.readouterr()
@@ -606,6 +611,16 @@ def test_generate_uses_the_bundled_model(capsys, monkeypatch, tmp_path):
     assert "no bundled model" in capsys.readouterr().err
 
 
+def test_generate_ends_quietly_when_its_reader_does():
+    command = [sys.executable, "-m", "empirics", "generate", "--prompt", "It was ", "--tokens", "400"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.read(9)[:7] == b"It was "
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -620,6 +635,7 @@ def test_generate_uses_the_bundled_model(capsys, monkeypatch, tmp_path):
         (["pretrain", "--corpus", "nowhere", "--out", "o"], "nowhere does not exist"),
         (["pretrain-baselines", "--corpus", "{text}", "--order", "0"], "order = 0"),
         (["generate", "--prompt", "", "--model", "nowhere"], "nowhere does not exist"),
+        (["generate", "--prompt", "a", "--threads", "0"], "--threads 0"),
         (["generate", "--tokens", "many", "--prompt", "a"], "argument --tokens"),
     ],
 )
