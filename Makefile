@@ -1,5 +1,5 @@
 # Two commands on a fresh machine with git, make and Python >= 3.11:
-#   make verify   decide every claim, run the small empirical checks, and print both tables
+#   make verify   decide every claim, run the small empirical checks and the demonstration, and print the tables
 #                 (make verify-theory does without torch)
 #   make test     run the whole test suite
 PYTHON ?= python3
@@ -32,6 +32,7 @@ $(VENV)/.dev: $(VENV)/.theory
 
 verify: $(VENV)/.empirics verify-theory
 	$(BIN)/python -m empirics checks --verdicts theory/verdicts.json
+	$(BIN)/python -m empirics demo
 
 verify-theory: $(VENV)/.theory
 	$(BIN)/python -m theory --out theory/verdicts.json
