@@ -23,7 +23,7 @@ QUICK = ("prefix_compiles", "state_to_prefix", "state_floor")
 """Experiments whose small form decides their prediction; the others compare methods over seeds and need their full size."""
 
 SUITE = ("prefix_compiles", "state_to_prefix", "state_floor", "selection", "s4_regression", "vision")
-"""Order of the GPU suite: short ones first, so that a short budget finishes something."""
+"""The GPU suite, short ones first, so that a short budget finishes something; lm_benchmark takes hours and is called by name."""
 
 
 def _silent(line: str) -> None:
@@ -70,7 +70,7 @@ def gpu_suite(
     quick: bool = False,
     scan: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Every committed experiment at full size: no run starts after ``budget`` seconds, finished runs are never repeated.
+    """The experiments of :data:`SUITE` at full size: no run starts after ``budget`` seconds, finished runs are never repeated.
 
     Raises
     ------

@@ -111,6 +111,7 @@ def write_json(path: Path, value: Any) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        os.chmod(temporary, 0o644)  # mkstemp's is for its owner alone
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -47,7 +47,8 @@ from ..methods import (
 )
 from ..methods.scores import score, warm_up
 from ..models import MambaConfig, MambaLM, size_config
-from .scan import machine, write_json
+from ..results import write_json
+from .scan import machine
 
 PROJECTIONS = ("in_proj", "x_proj", "dt_proj", "out_proj")
 RANK, TOKENS, SHARE = 8, 16, 0.1

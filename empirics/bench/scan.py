@@ -11,13 +11,11 @@ scheduler's time slice each, many times the work of a small operation.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +26,7 @@ from torch import Tensor
 
 from ..errors import EmpiricsError, InvalidInput, UnsupportedScan
 from ..oracle import selective_scan as oracle_scan
+from ..results import write_json
 from .peers import ORDER, Arguments, Contender, contender, make_arguments, missing, version
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -185,21 +184,6 @@ def machine(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
     }
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as stream:
-            json.dump(content, stream, indent=1, allow_nan=False)
-            stream.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _shape(text: str) -> tuple[int, int, int, int]:

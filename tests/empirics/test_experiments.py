@@ -190,6 +190,11 @@ def test_kernels_of_tf32_products_are_judged_as_such():
     threshold = load_experiment("prefix_compiles").threshold
     judged = prefix_compiles.judge([result(held_out={"settings": [row]})], threshold)
     assert judged.verdict == "reproduced" and judged.table[0]["prefill_ratio"] == 2.0
+    noisy = row | {"step_error": 0.05, "step_noise": 0.04}
+    assert prefix_compiles.judge([result(held_out={"settings": [noisy]})], threshold).verdict == "reproduced"
+    exact = {"arithmetic": "float64", "error": 0.0, "step_error": 2e-12, "step_noise": 2e-12}  # no allowance there
+    for wrong in ({"step_error": 0.07}, {"step_error": 0.4, "step_noise": 0.4}, exact):
+        assert prefix_compiles.judge([result(held_out={"settings": [noisy | wrong]})], threshold).verdict == "not reproduced"
     as_float32 = {"settings": [row | {"arithmetic": "float32"}]}
     assert prefix_compiles.judge([result(held_out=as_float32)], threshold).verdict == "not reproduced"
 

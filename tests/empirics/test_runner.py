@@ -185,6 +185,7 @@ def test_writing_is_atomic(tmp_path):
         write_json(path, {"x": object()})
     assert json.loads(path.read_text()) == {"x": [1, None]}
     assert list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_bad_devices():
