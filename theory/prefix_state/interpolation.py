@@ -170,11 +170,11 @@ def polynomial_through(nodes: Sequence[Any], values: Sequence[Any]) -> list[Any]
     return out
 
 
-def least_length(found: Interpolation) -> float:
+def least_length(found: Interpolation) -> int | float:
     """Tokens needed for the state: degree of p plus one, 0 for the state zero, ∞ where a mode blocks."""
     if found.block is not None:
         return math.inf
-    return float(len(polynomial_through(found.nodes, found.values)))
+    return len(polynomial_through(found.nodes, found.values))
 
 
 def prefix_of(polynomial: Sequence[Any], length: int) -> list[Any]:

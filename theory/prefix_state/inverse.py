@@ -30,7 +30,7 @@ from .interpolation import (
 from .reach import Reach
 
 
-def minimal_prefix_length(system: LTI | Iterable[LTI]) -> float:
+def minimal_prefix_length(system: LTI | Iterable[LTI]) -> int | float:
     r"""The least M for which prefixes of length M do everything initial states do, L ≥ n_obs outputs.
 
         M = max over channels of n_obs(channel);      ∞ where an observable mode has residue r_λ = Σ c_n b_n = 0
@@ -42,8 +42,8 @@ def minimal_prefix_length(system: LTI | Iterable[LTI]) -> float:
 
     Returns
     -------
-    float
-        An integer, or ``math.inf``. 0 where nothing is observable: no prefix is needed then.
+    int, or float
+        A number of tokens, or ``math.inf``. 0 where nothing is observable: no prefix is needed then.
 
     Raises
     ------
@@ -52,17 +52,17 @@ def minimal_prefix_length(system: LTI | Iterable[LTI]) -> float:
     InvalidSystem
         Outputs are not real (a mode without its conjugate).
     """
-    longest = 0.0
+    longest: int | float = 0
     for channel in channels_of(system):
         channel = channel.exactly()
         channel.require_real()
         observable = [mode for mode in channel.modes() if mode.observable]
         blocked = any(is_zero(mode.residue) for mode in observable)
-        longest = max(longest, math.inf if blocked else float(len(observable)))
+        longest = max(longest, math.inf if blocked else len(observable))
     return longest
 
 
-def minimal_length_for(system: LTI, h0: Any, *, level: Level = "function") -> float:
+def minimal_length_for(system: LTI, h0: Any, *, level: Level = "function") -> int | float:
     """The least length of a prefix that acts as ``h0`` (``level="state"``: that leaves h0 itself); ∞ where none does.
 
     0 only for a state that no output shows (function level) or for h0 = 0. Raises as :func:`prefix_for`.

@@ -68,7 +68,7 @@ def independent_rows(system: Mamba2Head | Mamba2Group) -> bool:
     return linalg.rank(rows) == len(rows)
 
 
-def minimal_prefix_length_mamba2(system: Mamba2Head | Mamba2Group) -> float:
+def minimal_prefix_length_mamba2(system: Mamba2Head | Mamba2Group) -> int | float:
     r"""The least M for which prefixes of length M reach every state.
 
     min(P·H, N) where the rows of [W_x; W_B] are independent; ``math.inf`` where they are dependent and all heads have one
@@ -81,7 +81,7 @@ def minimal_prefix_length_mamba2(system: Mamba2Head | Mamba2Group) -> float:
     if any(head.dt is None for head in heads):
         raise InvalidInput("the least length is known for a constant clock (dt independent of the token); this head's is not")
     if independent_rows(system):
-        return float(min(sum(head.head_dim for head in heads), heads[0].n_states))
+        return min(sum(head.head_dim for head in heads), heads[0].n_states)
     if len({head.decay for head in heads}) == 1:
         return math.inf
     raise InvalidInput("the rows of [W_x; W_B] are dependent: the length depends on the state; use reachable(system, h0)")

@@ -131,7 +131,7 @@ def test_conjugate_pairs_need_two_tokens():
 
 
 def test_minimal_lengths():
-    assert minimal_prefix_length(TWO) == 2
+    assert minimal_prefix_length(TWO) == 2 and isinstance(minimal_prefix_length(TWO), int)  # it counts tokens
     assert minimal_prefix_length([TWO, LTI(["1/2"], [1], [1])]) == 2
     assert minimal_prefix_length(LTI(["1/2", "1/2"], [1, -1], [1, 1])) == math.inf
     assert minimal_prefix_length(LTI([0], [1], [1])) == 0
