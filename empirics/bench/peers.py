@@ -137,15 +137,15 @@ def make_arguments(shape: tuple[int, int, int, int], dtype: torch.dtype, device:
     if len(shape) != 4 or min(shape) < 1:
         raise InvalidInput(f"shape is {shape}, expected four positive sizes B,D,L,N")
     batch, d, length, n = shape
-    g = torch.Generator().manual_seed(seed)
-    randn = partial(torch.randn, generator=g)
+    g = torch.Generator(device).manual_seed(seed)  # on the device itself: gigabytes drawn on a CPU would take minutes
+    randn = partial(torch.randn, generator=g, device=device)
     values: Mapping[str, Tensor] = {
         "u": randn(batch, d, length),
         "dt": 0.5 * randn(batch, d, length),
-        "A": -torch.arange(1.0, n + 1).repeat(d, 1),
+        "A": -torch.arange(1.0, n + 1, device=device).repeat(d, 1),
         "B": randn(batch, n, length),
         "C": randn(batch, n, length),
-        "D": torch.ones(d),
+        "D": torch.ones(d, device=device),
         "z": randn(batch, d, length),
         "dt_bias": randn(d) - 4.6,
     }
