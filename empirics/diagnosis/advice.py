@@ -149,7 +149,7 @@ def _rank_floor(d: Payload) -> Line:
     if a["equal_share"] < 1:
         says += f"; as many numbers train {a['equal_share']:.1%} of its entries one by one."
     else:
-        says += ", more numbers than the matrix has." if a["stored"] > a["entries"] else "."
+        says += "; that is more numbers than the matrix has." if a["stored"] > a["entries"] else "."
     if a["rank"] < full:
         says += f" From rank {full} on every update is reached."
     return Line("lora_limits.rank_floor", says, "of the parameter, not of the function it defines")

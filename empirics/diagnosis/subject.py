@@ -57,7 +57,7 @@ class Subject:
     n_layers:
         Number of layers.
     layers:
-        Reads them one after the other, so that a large model never is in memory.
+        Reads them one after the other; only the rows that are looked at become float64.
     """
 
     source: str

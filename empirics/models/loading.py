@@ -71,7 +71,7 @@ def load_model(
 def read_model(name_or_path: str | Path, *, revision: str | None = None) -> tuple[MambaConfig, dict[str, Tensor]]:
     """Configuration and tensors of a model as they are stored, under mamba-ssm's names, checked against each other.
 
-    Nothing is copied: tensors of safetensors files are read where they are used, so a model larger than memory will do.
+    Nothing is copied: the tensors of a safetensors file are views of it, valid as long as it is not rewritten.
 
     Parameters and errors as for :func:`load_model`.
     """
