@@ -22,7 +22,7 @@ from ..kernels.capability import TABLE
 from ..methods import apply, compile_prefix, method_config
 from ..models import Mamba1, Mamba2, MambaConfig, MambaLM
 from ..results import Judgement, Metrics, Result
-from ..runner import Context, limit
+from ..runner import Context, OutOfTime, limit
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -112,14 +112,20 @@ def _enlarge_state(mixer: torch.nn.Module) -> None:
 
 
 def run(config: Config, ctx: Context) -> Metrics:
-    """Compile a random prefix in every setting, and compare logits and prefill times."""
-    rows: list[dict[str, Any]] = []
+    """Compile a random prefix in every setting, and compare logits and prefill times. Resumes after the last whole setting."""
+    kept = ctx.resume("settings")
+    rows: list[dict[str, Any]] = [] if kept is None else kept[1]
+    done = {(row["layer"], row["dtype"], row["scan"]) for row in rows}
     for name in config.dtypes:
         if name not in DTYPES:
             raise UnknownName("dtype", name, DTYPES)
     for layer in config.layers:
         for dtype_name in config.dtypes:
             for scan in scans_here(layer, DTYPES[dtype_name], ctx.device, ctx.scan):
+                if (layer, dtype_name, scan) in done:
+                    continue
+                if time.monotonic() > ctx.deadline:
+                    raise OutOfTime
                 model = fresh_model(config, layer, ctx.seed).to(ctx.device, DTYPES[dtype_name])
                 model.set_scan(scan)
                 arithmetic = "tf32" if dtype_name == "float32" and (layer, scan) in TF32 else dtype_name
@@ -128,6 +134,7 @@ def run(config: Config, ctx: Context) -> Metrics:
                     for tokens in config.tokens:
                         found = compare(model, method, tokens, config, ctx.seed)
                         rows.append({**setting, "method": method, "tokens": tokens, **found})
+                ctx.checkpoint("settings", values=rows)
     if not rows:
         raise UnsupportedScan(f"no scan {ctx.scan or ''} runs on {ctx.device} in {', '.join(config.dtypes)}; leave out --scan")
     return Metrics(held_out={"settings": rows})

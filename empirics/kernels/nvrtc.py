@@ -12,14 +12,42 @@ import os
 import site
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..errors import EmpiricsError, MissingPackage
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One kernel of a translation unit, for one set of options.
+
+    Attributes
+    ----------
+    source:
+        CUDA C++.
+    name:
+        Of the ``extern "C"`` function.
+    options:
+        (macro, value), sorted.
+    """
+
+    source: str
+    name: str
+    options: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Blocks, threads of each, and bytes of dynamic shared memory of each."""
+
+    blocks: int
+    threads: int
+    shared: int = 0
 
 
 class CompileError(EmpiricsError):
@@ -61,17 +89,8 @@ def _cache_folder() -> Path:
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssmproof"
 
 
-def compile_kernel(source: str, options: Mapping[str, int], architecture: str) -> bytes:
-    """Machine code of a translation unit for one GPU, from the cache or compiled now.
-
-    Parameters
-    ----------
-    source:
-        CUDA C++.
-    options:
-        Macros and their values.
-    architecture:
-        ``sm_90`` and the like.
+def compile_kernel(kernel: Kernel, architecture: str) -> bytes:
+    """Machine code of a kernel's translation unit for one GPU (``sm_90`` and the like), from the cache or compiled now.
 
     Raises
     ------
@@ -84,13 +103,13 @@ def compile_kernel(source: str, options: Mapping[str, int], architecture: str) -
     major, minor = ctypes.c_int(), ctypes.c_int()
     nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
     flags = [f"--gpu-architecture={architecture}", "--std=c++17", "--ftz=true", "--diag-suppress=128,177"]
-    flags += [f"-D{name}={value}" for name, value in sorted(options.items())]
-    key = hashlib.sha256("\0".join([f"{major.value}.{minor.value}", source, *flags]).encode()).hexdigest()
+    flags += [f"-D{name}={value}" for name, value in kernel.options]
+    key = hashlib.sha256("\0".join([f"{major.value}.{minor.value}", kernel.source, *flags]).encode()).hexdigest()
     path = _cache_folder() / f"{key[:40]}.cubin"
     if path.is_file() and (known := path.read_bytes()):
         return known
     program = ctypes.c_void_p()
-    if nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"ssmproof.cu", 0, None, None):
+    if nvrtc.nvrtcCreateProgram(ctypes.byref(program), kernel.source.encode(), b"ssmproof.cu", 0, None, None):
         raise CompileError("NVRTC could not take the program")
     try:
         array = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
@@ -100,7 +119,9 @@ def compile_kernel(source: str, options: Mapping[str, int], architecture: str) -
             nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
             log = ctypes.create_string_buffer(size.value)
             nvrtc.nvrtcGetProgramLog(program, log)
-            raise CompileError(f"NVRTC {major.value}.{minor.value} for {architecture}: {log.value.decode(errors='replace')[:2000]}")
+            raise CompileError(
+                f"NVRTC {major.value}.{minor.value} for {architecture}: {log.value.decode(errors='replace')[:2000]}"
+            )
         if nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size)) or not size.value:
             raise CompileError(f"NVRTC {major.value}.{minor.value} makes no machine code for {architecture}")
         code = ctypes.create_string_buffer(size.value)
@@ -127,7 +148,7 @@ class Device:
 
     def __init__(self, index: int):
         self.index = index
-        self._functions: dict[Any, ctypes.c_void_p] = {}
+        self._functions: dict[tuple[str, tuple[tuple[str, int], ...]], ctypes.c_void_p] = {}
 
     @cached_property
     def processors(self) -> int:
@@ -139,7 +160,13 @@ class Device:
         torch.cuda.current_stream(self.index)  # makes the device's context
         driver = ctypes.CDLL("libcuda.so.1")
         driver.cuGetErrorString.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
-        driver.cuLaunchKernel.argtypes = [ctypes.c_void_p, *[ctypes.c_uint] * 7, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+        driver.cuLaunchKernel.argtypes = [
+            ctypes.c_void_p,
+            *[ctypes.c_uint] * 7,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+        ]
         return driver
 
     def _check(self, code: int, what: str) -> None:
@@ -148,37 +175,45 @@ class Device:
             self._driver.cuGetErrorString(code, ctypes.byref(text))
             raise CompileError(f"{what}: {(text.value or b'unknown error').decode()} (CUDA error {code})")
 
-    def function(self, source: str, kernel: str, options: tuple[tuple[str, int], ...], shared: int) -> ctypes.c_void_p:
+    def function(self, kernel: Kernel, shared: int) -> ctypes.c_void_p:
         """The kernel's handle, compiled and loaded at the first call."""
-        key = (kernel, options)
+        key = (kernel.name, kernel.options)
         if key not in self._functions:
             major, minor = torch.cuda.get_device_capability(self.index)
-            code = compile_kernel(source, dict(options), f"sm_{major}{minor}")
+            code = compile_kernel(kernel, f"sm_{major}{minor}")
             module, function = ctypes.c_void_p(), ctypes.c_void_p()
-            self._check(self._driver.cuModuleLoadData(ctypes.byref(module), code), f"loading {kernel}")
-            found = self._driver.cuModuleGetFunction(ctypes.byref(function), module, kernel.encode())
-            self._check(found, f"finding {kernel}")
+            self._check(self._driver.cuModuleLoadData(ctypes.byref(module), code), f"loading {kernel.name}")
+            found = self._driver.cuModuleGetFunction(ctypes.byref(function), module, kernel.name.encode())
+            self._check(found, f"finding {kernel.name}")
             if shared > 48 * 1024:  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-                self._check(self._driver.cuFuncSetAttribute(function, 8, shared), f"{shared} bytes of shared memory for {kernel}")
+                self._check(self._driver.cuFuncSetAttribute(function, 8, shared), f"{shared} bytes of shared memory")
             self._functions[key] = function
         return self._functions[key]
 
-    def launch(
-        self, source: str, kernel: str, options: Mapping[str, int], blocks: int, threads: int, shared: int, arguments: ctypes.Structure
-    ) -> None:
-        """Run ``kernel(arguments)`` on ``blocks`` blocks with ``shared`` bytes of dynamic shared memory.
+    def prepare(self, kernel: Kernel, size: Size) -> Callable[[ctypes.Structure], None]:
+        """A function that runs ``kernel(arguments)`` on PyTorch's current stream of this device.
 
         Raises
         ------
         CompileError
-            It cannot be compiled, loaded or launched.
+            It cannot be compiled or loaded; the function raises it where the launch fails.
         """
         with torch.cuda.device(self.index):
-            function = self.function(source, kernel, tuple(sorted(options.items())), shared)
+            function = self.function(kernel, size.shared)
+        launch, index, current = self._driver.cuLaunchKernel, self.index, torch.cuda.current_stream
+        blocks, threads, shared = size.blocks, size.threads, size.shared
+
+        def run(arguments: ctypes.Structure) -> None:
             given = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
-            stream = torch.cuda.current_stream(self.index).cuda_stream
-            code = self._driver.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream, given, None)
-            self._check(code, f"launching {kernel}")
+            if torch.cuda.current_device() == index:
+                code = launch(function, blocks, 1, 1, threads, 1, 1, shared, current(index).cuda_stream, given, None)
+            else:
+                with torch.cuda.device(index):
+                    code = launch(function, blocks, 1, 1, threads, 1, 1, shared, current(index).cuda_stream, given, None)
+            if code:
+                self._check(code, f"launching {kernel.name}")
+
+        return run
 
 
 @cache

@@ -14,7 +14,7 @@ from empirics.experiments import prefix_compiles, s4_regression, selection, stat
 from empirics.experiments.lti_channels import channels, mixer_of, systems
 from empirics.methods import apply, method_config
 from empirics.results import Result
-from empirics.runner import Context
+from empirics.runner import Context, OutOfTime
 
 
 def result(seed: int = 0, config: dict | None = None, **parts) -> Result:
@@ -146,6 +146,31 @@ def test_prefix_compiles_in_every_setting():
         wrong = {"settings": [dict(row) for row in rows]}
         wrong["settings"][-1][key] = value
         assert prefix_compiles.judge([result(held_out=wrong)], threshold).verdict == "not reproduced"
+
+
+def test_prefix_compiles_goes_on_after_its_last_setting(tmp_path, monkeypatch):
+    times = ("seconds", "compiled_seconds")
+
+    def settings(found):
+        return [{k: v for k, v in row.items() if k not in times} for row in found.held_out["settings"]]
+
+    whole = settings(prefix_compiles.run(prefix_config(), Context(0)))
+    real, seen = prefix_compiles.compare, []
+
+    def dies(*args):
+        seen.append(args)
+        if len(seen) == len(whole) // 2 + 1:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(prefix_compiles, "compare", dies)
+    with pytest.raises(KeyboardInterrupt):
+        prefix_compiles.run(prefix_config(), Context(0, work=tmp_path))
+    before = len(seen)
+    again = settings(prefix_compiles.run(prefix_config(), Context(0, work=tmp_path)))
+    assert again == whole and 0 < len(seen) - before < len(whole)
+    with pytest.raises(OutOfTime):
+        prefix_compiles.run(prefix_config(), Context(0, work=tmp_path / "late", deadline=0.0))
 
 
 def test_prefix_compiles_sees_a_wrong_state(monkeypatch):

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ...errors import InvalidInput
 from ..arguments import check_selective
@@ -348,6 +349,28 @@ def _differentiate(ctx: Any, d_out: Tensor | None, d_last: Tensor | None, _: Any
 scan_forward.register_autograd(_differentiate, setup_context=_setup)
 
 
+class _Native(torch.autograd.Function):
+    """The CUDA C++ kernels without the detour through an operator, whose Python costs more than a short scan."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        *tensors, ctx.dt_softplus, _, ctx.segment = inputs
+        out, last, kept = fused_cuda.forward(*inputs)
+        ctx.save_for_backward(*tensors, kept)
+        ctx.set_materialize_grads(False)
+        return out, last
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor | None, d_last: Tensor | None) -> tuple[Tensor | None, ...]:
+        need = ctx.needs_input_grad[:9]
+        if d_out is None and d_last is None:
+            return (None,) * 12
+        arguments: tuple[Any, ...] = (d_out, d_last, *ctx.saved_tensors, ctx.dt_softplus, need, ctx.segment)
+        gradients = iter(fused_cuda.backward(*arguments))
+        return (*(next(gradients) if asked else None for asked in need), None, None, None)
+
+
 def selective_scan(
     u: Tensor,
     dt: Tensor,
@@ -388,5 +411,9 @@ def selective_scan(
     # Without a gradient that reads the states, the backward pass needs none of them.
     readers = (v for v in (dt, A, C, z, dt_bias) if v is not None)
     keep = torch.is_grad_enabled() and any(v.requires_grad for v in readers)
-    out, last, _ = scan_forward(u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus, keep, segment)
+    inputs = (u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus, keep, segment)
+    if torch.compiler.is_compiling() or not fused_cuda.usable(u, A.shape[1]):
+        out, last, _ = scan_forward(*inputs)
+    else:
+        out, last = _Native.apply(*inputs)
     return (out, last) if return_last_state else out

@@ -3,7 +3,8 @@
 // A block owns CHANNELS channels of one sequence and one segment of time, a warp 32 / P of them: P lanes share a channel and hold
 // four of its (up to 16) states each. Time goes by in tiles whose scalars (step size, drive, gradient of y) are computed once for
 // all states and laid out in shared memory; the recurrence then runs in registers. Sums over the states of a channel, and over the
-// channels of a warp, halve the number of values a lane holds with every exchange, so that each lane ends with the sum of one.
+// channels of a warp in float32, halve the number of values a lane holds with every exchange, so that each lane ends with the sum
+// of one. Where the inputs are narrow, sums over channels are products of the tensor cores with a matrix of ones.
 // Sums over warps, blocks, sequences and segments are added in a fixed order: no atomics.
 //
 // Options: N states, P lanes per channel (4 P >= N), ROWS 0 where neighbours in time are neighbours in memory and 1 where
@@ -36,6 +37,10 @@ typedef Type<C_TYPE>::type c_t;
 
 #ifdef __CUDA_ARCH__  // else tests/empirics/emulator/cuda.h, by which tests run this file on a CPU
 #define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
+__device__ __forceinline__ void product(float* d, const unsigned* a, const unsigned* b) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
 __device__ __forceinline__ float exp2_(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 __device__ __forceinline__ float rcp_(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 __device__ __forceinline__ float value(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
@@ -120,33 +125,44 @@ __device__ __forceinline__ int inside(int c, i64 t, int width, i64 stop) {
     return n < 0 ? 0 : n > 8 ? 8 : (int)n;
 }
 
+// 8 values as they lie in memory.
+template <typename T> struct alignas(16) Group { T v[8]; };
+
 template <bool VECTOR, typename T>
-__device__ __forceinline__ void load8(float* v, const T* base, i64 channel, i64 time, int c, i64 t, int count) {
+__device__ __forceinline__ void fetch8(Group<T>& group, const T* base, i64 channel, i64 time, int c, i64 t, int count) {
     const T* p = base + c * channel + t * time;
+    Raw* raw = (Raw*)group.v;
     if (VECTOR && count == 8) {
-        Raw raw[sizeof(T) == 4 ? 2 : 1];
         raw[0] = *(const Raw*)p;
-        if (sizeof(T) == 4) raw[sizeof(T) == 4 ? 1 : 0] = *((const Raw*)p + 1);
-        const T* q = (const T*)raw;
-#pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = value(q[i]);
+        if (sizeof(T) == 4) raw[sizeof(T) / 4] = *((const Raw*)p + sizeof(T) / 4);
         return;
     }
     const i64 step = ROWS == 0 ? time : channel;
 #pragma unroll
-    for (int i = 0; i < 8; i++) v[i] = i < count ? value(p[i * step]) : 0.f;
+    for (int i = 0; i < 8; i++) {
+        T zero = {0};
+        group.v[i] = i < count ? p[i * step] : zero;
+    }
+}
+
+template <bool VECTOR, typename T>
+__device__ __forceinline__ void load8(float* v, const T* base, i64 channel, i64 time, int c, i64 t, int count) {
+    Group<T> group;
+    fetch8<VECTOR>(group, base, channel, time, c, t, count);
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = value(group.v[i]);
 }
 
 template <bool VECTOR, typename T>
 __device__ __forceinline__ void store8(T* base, const float* v, i64 channel, i64 time, int c, i64 t, int count) {
     T* p = base + c * channel + t * time;
     if (VECTOR && count == 8) {
-        Raw raw[sizeof(T) == 4 ? 2 : 1];
-        T* q = (T*)raw;
+        Group<T> group;
 #pragma unroll
-        for (int i = 0; i < 8; i++) narrow(q[i], v[i]);
+        for (int i = 0; i < 8; i++) narrow(group.v[i], v[i]);
+        const Raw* raw = (const Raw*)group.v;
         *(Raw*)p = raw[0];
-        if (sizeof(T) == 4) *((Raw*)p + 1) = raw[sizeof(T) == 4 ? 1 : 0];
+        if (sizeof(T) == 4) *((Raw*)p + sizeof(T) / 4) = raw[sizeof(T) / 4];
         return;
     }
     const i64 step = ROWS == 0 ? time : channel;
@@ -160,8 +176,12 @@ __device__ __forceinline__ void store8(T* base, const float* v, i64 channel, i64
 __device__ __forceinline__ float softplus_(float x) {
     const float e = exp2_(-fabsf(x) * LOG2E);
     const float s = e * rcp_(2.f + e), q = s * s;
+#if PRECISE
     float p = 1.f / 17.f + q * (1.f / 19.f);
     p = 1.f / 15.f + q * p; p = 1.f / 13.f + q * p; p = 1.f / 11.f + q * p; p = 1.f / 9.f + q * p;
+#else  // to 1e-7
+    float p = 1.f / 9.f + q * (1.f / 11.f);
+#endif
     p = 1.f / 7.f + q * p; p = 1.f / 5.f + q * p; p = 1.f / 3.f + q * p;
     return (x > 0.f ? x : x != x ? x : 0.f) + 2.f * s * (1.f + q * p);
 }
@@ -191,37 +211,99 @@ __device__ __forceinline__ float step_slope(float raw, float bias) {  // derivat
 
 __device__ __forceinline__ float swap(float x, int mask) { return __shfl_xor_sync(ALL, x, mask); }
 
-// Sums over the P lanes of a channel of 4 values each: value k P + (lane % P) of them stays here as v[k], k < 4 / P.
+// Lanes: the lowest two bits and those above 4 P count channels, those between the P groups of four states.
+__device__ __forceinline__ int lane_quad(int lane) { return lane / 4 % P; }
+__device__ __forceinline__ int lane_channel(int lane) { return lane % 4 + lane / (4 * P) * 4; }
+
+// Sums over the P lanes of a channel of 4 values each: value k P + lane_quad of them stays here as v[k], k < 4 / P.
 __device__ __forceinline__ void sum_states(float* v, int lane) {
 #if P >= 2
-    const bool odd = lane & 1;
-    v[0] = (odd ? v[1] : v[0]) + swap(odd ? v[0] : v[1], 1);
-    v[1] = (odd ? v[3] : v[2]) + swap(odd ? v[2] : v[3], 1);
+    const bool odd = lane & 4;
+    v[0] = (odd ? v[1] : v[0]) + swap(odd ? v[0] : v[1], 4);
+    v[1] = (odd ? v[3] : v[2]) + swap(odd ? v[2] : v[3], 4);
 #endif
 #if P >= 4
-    const bool upper = lane & 2;
-    v[0] = (upper ? v[1] : v[0]) + swap(upper ? v[0] : v[1], 2);
+    const bool upper = lane & 8;
+    v[0] = (upper ? v[1] : v[0]) + swap(upper ? v[0] : v[1], 8);
 #endif
 }
 
-// Sums over the channels of a warp of the gradients of 4 states of B, w[0..3], and of C, w[4..7]: one of the 8 stays, slot(lane).
-__device__ __forceinline__ float sum_channels(float* w, int lane) {
-    const bool a = lane & P, b = lane & (2 * P), c = lane & (4 * P);
+// The gradients of B and C of four steps: 8 values of each lane (4 states of B, then of C) and step, to be summed over the warp's
+// channels. Lane `from` ends with four sums: number k is that of step(from, k) and of column(from, k), n for B and 4 P + n for C.
+#define TENSOR_CORES (P == 4 && !PRECISE)
+struct Selectors {
+#if TENSOR_CORES
+    // d += a b, a 16 x 8 and b 8 x 8: lanes / 4 are a's rows, twice, lanes % 4 its columns, twice: sums over lanes % 4 are columns
+    // of d. Product m has ones in b's column 2 m for the first four rows and in 2 m + 1 for the others, zeros elsewhere, and adds
+    // to d what lanes % 4 = m then hold: d[0..3], the sums of the values v[0..3].
+    float d[2][4];
+    unsigned ones[4][2];
+    __device__ __forceinline__ void prepare(int lane) {
 #pragma unroll
-    for (int j = 0; j < 4; j++) w[j] = (a ? w[j + 4] : w[j]) + swap(a ? w[j] : w[j + 4], P);
+        for (int m = 0; m < 4; m++) {
+            ones[m][0] = lane / 4 == 2 * m ? 0x3f800000u : 0u;
+            ones[m][1] = lane / 4 == 2 * m + 1 ? 0x3f800000u : 0u;
+        }
+    }
+    __device__ __forceinline__ void clear() {
 #pragma unroll
-    for (int j = 0; j < 2; j++) w[j] = (b ? w[j + 2] : w[j]) + swap(b ? w[j] : w[j + 2], 2 * P);
-    float s = (c ? w[1] : w[0]) + swap(c ? w[0] : w[1], 4 * P);
+        for (int k = 0; k < 8; k++) d[k / 4][k % 4] = 0.f;
+    }
+    __device__ __forceinline__ void add(int step, float* v, int lane) {
 #pragma unroll
-    for (int mask = 8 * P; mask < 32; mask *= 2) s += swap(s, mask);
-    return s;
-}
-
-// What sum_channels leaves in a lane: column n of B's 4 P, or 4 P + n of C's.
-__device__ __forceinline__ int slot(int lane) {
-    const int group = lane / P;
-    return (group & 1) * 4 * P + 4 * (lane % P) + (group & 2) + (group >> 2 & 1);
-}
+        for (int half = 0; half < 2; half++) {
+            unsigned a[4];
+#if SPLIT  // the tensor cores read 10 bits of a mantissa: first these, then what they left
+            unsigned rest[4];
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                const float x = v[4 * half + k];
+                a[k % 2 * 2 + k / 2] = __float_as_uint(x) & 0xffffe000u;
+                rest[k % 2 * 2 + k / 2] = __float_as_uint(x - __uint_as_float(a[k % 2 * 2 + k / 2]));
+            }
+            product(d[step / 2], rest, ones[step % 2 * 2 + half]);
+#else  // to the nearest of 10 bits: 1e-4 of relative error, under a bfloat16 result's own 1e-3
+#pragma unroll
+            for (int k = 0; k < 4; k++) a[k % 2 * 2 + k / 2] = __float_as_uint(v[4 * half + k]) + 0x1000u;
+#endif
+            product(d[step / 2], a, ones[step % 2 * 2 + half]);
+        }
+    }
+    __device__ __forceinline__ Four finish(int lane) {  // the warp's other four channels
+        const bool upper = lane & 16;
+        Four s;
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            s.v[k] = (upper ? d[1][k] : d[0][k]) + swap(upper ? d[0][k] : d[1][k], 16);
+        }
+        return s;
+    }
+    // Lane `from`: four states of one step.
+    static __device__ __forceinline__ int step(int from, int k) { return from / 16 * 2 + from % 4 / 2; }
+    static __device__ __forceinline__ int column(int from, int k) { return from % 2 * 4 * P + 4 * lane_quad(from) + k; }
+#else
+    Four s;
+    __device__ __forceinline__ void prepare(int lane) {}
+    __device__ __forceinline__ void clear() {}
+    __device__ __forceinline__ void add(int step, float* w, int lane) {
+        const bool a = lane & 1, b = lane & 2, c = lane & (4 * P);
+#pragma unroll
+        for (int j = 0; j < 4; j++) w[j] = (a ? w[j + 4] : w[j]) + swap(a ? w[j] : w[j + 4], 1);
+#pragma unroll
+        for (int j = 0; j < 2; j++) w[j] = (b ? w[j + 2] : w[j]) + swap(b ? w[j] : w[j + 2], 2);
+        float sum = (c ? w[1] : w[0]) + swap(c ? w[0] : w[1], 4 * P);
+#pragma unroll
+        for (int mask = 8 * P; mask < 32; mask *= 2) sum += swap(sum, mask);
+        s.v[step] = sum;
+    }
+    __device__ __forceinline__ Four finish(int lane) { return s; }
+    // Lane `from`: four steps of one state.
+    static __device__ __forceinline__ int step(int from, int k) { return k; }
+    static __device__ __forceinline__ int column(int from, int k) {
+        return (from & 1) * 4 * P + 4 * lane_quad(from) + (from & 2) + (from / (4 * P) & 1);
+    }
+#endif
+};
 
 // --- four states of a channel ---
 
@@ -244,7 +326,7 @@ __device__ __forceinline__ float decay_(float d, const Rates& r, int j) {
 struct Place { int c, quad; bool in; };  // this lane's channel within the block, its four states, is there such a channel
 
 __device__ __forceinline__ Place own_place(int lane, int warp, int first, int width) {
-    Place p = {warp * (32 / P) + lane / P, lane % P, false};
+    Place p = {warp * (32 / P) + lane_channel(lane), lane_quad(lane), false};
     p.in = first + p.c < width;
     return p;
 }
@@ -283,21 +365,36 @@ __device__ __forceinline__ Rates load_rates(const float* row, const Place& p) {
     return r;
 }
 
-// B or C of SPAN steps from t0 on as rows of 4 P floats; 0 beyond the end and in added states. NEIGHBOURS: its steps are in memory.
-template <int SPAN, bool NEIGHBOURS, typename T>
-__device__ __forceinline__ void load_selector(float* to, const T* base, i64 state, i64 time, i64 t0, i64 stop, int tid) {
-    const bool ALONG_TIME = NEIGHBOURS && THREADS >= SPAN;
-    const int COUNT = SPAN * 4 * P / THREADS, N_STEP = ALONG_TIME ? THREADS / SPAN : 0, T_STEP = ALONG_TIME ? 0 : THREADS / (4 * P);
-    const int n0 = ALONG_TIME ? tid / SPAN : tid % (4 * P), first = ALONG_TIME ? tid % SPAN : tid / (4 * P);
-    const T* from = base + n0 * state + (t0 + first) * time;
-    const i64 step = ALONG_TIME ? N_STEP * state : T_STEP * time;
-#pragma unroll
-    for (int k = 0; k < COUNT; k++) {
-        const int n = n0 + k * N_STEP, t = first + k * T_STEP;
-        to[t * 4 * P + n] = n < N && t0 + t < stop ? value(*from) : 0.f;
-        from += step;
+// A thread's share of B or C of SPAN steps, laid out as rows of 4 P floats; 0 beyond the end and in added states. NEIGHBOURS: its
+// steps are neighbours in memory.
+template <int SPAN, bool NEIGHBOURS> struct Selector {
+    static const bool ALONG_TIME = NEIGHBOURS && THREADS >= SPAN;
+    static const int COUNT = SPAN * 4 * P / THREADS, N_STEP = ALONG_TIME ? THREADS / SPAN : 0, T_STEP = ALONG_TIME ? 0 : THREADS / (4 * P);
+    int n, t;
+    i64 first, time, step;
+    __device__ __forceinline__ Selector(int tid, i64 state, i64 time) : time(time) {
+        n = ALONG_TIME ? tid / SPAN : tid % (4 * P);
+        t = ALONG_TIME ? tid % SPAN : tid / (4 * P);
+        first = n * state + t * time;
+        step = ALONG_TIME ? N_STEP * state : T_STEP * time;
     }
-}
+    template <typename T> __device__ __forceinline__ void fetch(T* values, const T* base, i64 t0, i64 stop) const {
+        const T* from = base + first + t0 * time;
+        const T zero = {0};
+#pragma unroll
+        for (int k = 0; k < COUNT; k++, from += step)
+            values[k] = n + k * N_STEP < N && t0 + t + k * T_STEP < stop ? *from : zero;
+    }
+    template <typename T> __device__ __forceinline__ void store(float* to, const T* values) const {
+#pragma unroll
+        for (int k = 0; k < COUNT; k++) to[(t + k * T_STEP) * 4 * P + n + k * N_STEP] = value(values[k]);
+    }
+    template <typename T> __device__ __forceinline__ void load(float* to, const T* base, i64 t0, i64 stop) const {
+        T values[COUNT];
+        fetch(values, base, t0, stop);
+        store(to, values);
+    }
+};
 
 struct Where { int tid, lane, warp, first, part, block; i64 b, slot, begin, stop; };
 
@@ -319,16 +416,18 @@ __device__ __forceinline__ Where where(const Args& p) {
 #ifdef FORWARD
 // With WRITE: out, the last state and, with KEEP_STATES, the states before every KEEP-th step, from start (batch, segments, D, N).
 // Without: what the segment leaves in the state by itself, local (batch, segments, D, N), and total = sum of dt (batch, segments, D).
+//
+// One barrier a tile: while a tile's recurrence runs on one buffer, the next tile is laid out in the other.
 extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p) {
-    alignas(16) __shared__ float sdt[CHANNELS * (TILE + 4)], sx[CHANNELS * (TILE + 4)];
-    alignas(16) __shared__ float sB[TILE * 4 * P], sC[TILE * 4 * P];
+    const int ROW_OF_TILE = TILE + 4, GROUPS = CHANNELS * TILE / 8 / THREADS, SELECTED = TILE * 4 * P / THREADS;
+    alignas(16) __shared__ float sdt[2][CHANNELS * ROW_OF_TILE], sx[2][CHANNELS * ROW_OF_TILE];  // sx: x = dt u, later y
+    alignas(16) __shared__ float sB[2][TILE * 4 * P], sC[2][TILE * 4 * P];
     alignas(16) __shared__ float sbias[CHANNELS], sD[CHANNELS];
     const Where w = where(p);
     const int width = p.width - w.first;
     const Place own = own_place(w.lane, w.warp, w.first, p.width);
     const i64 plane = (i64)p.width * N;
     const i64 state = (i64)(w.first + own.c) * N;
-    const int GROUPS = CHANNELS * TILE / 8 / THREADS;
 
     const u_t* u = (const u_t*)p.u + w.b * p.u_batch + w.first * p.u_channel;
     const dt_t* dt = (const dt_t*)p.dt + w.b * p.dt_batch + w.first * p.dt_channel;
@@ -348,20 +447,26 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
         sD[w.tid] = HAS_D && in ? ((const float*)p.D)[w.first + w.tid] : 0.f;
     }
     float total = 0.f;
-    float ru[GROUPS][8], rdt[GROUPS][8], rz[GROUPS][8];
-    // The next tile's values are on their way while this one's recurrence runs.
-#define FETCH(t0)                                                                                                     \
-    _Pragma("unroll") for (int k = 0; k < GROUPS; k++) {                                                              \
-        int c, t;                                                                                                     \
-        place<TILE>(w.tid + k * THREADS, c, t);                                                                       \
-        const int count = inside(c, (t0) + t, width, w.stop);                                                         \
-        load8<VECTOR_U>(ru[k], u, p.u_channel, p.u_time, c, (t0) + t, count);                                         \
-        load8<VECTOR_DT>(rdt[k], dt, p.dt_channel, p.dt_time, c, (t0) + t, count);                                    \
-        if (HAS_Z && WRITE) load8<VECTOR_Z>(rz[k], z, p.z_channel, p.z_time, c, (t0) + t, count);                     \
-    }
-    FETCH(w.begin)
-    for (i64 t0 = w.begin; t0 < w.stop; t0 += TILE) {
-        __syncthreads();
+    Group<u_t> ru[GROUPS];
+    Group<dt_t> rdt[GROUPS];
+    b_t rB[SELECTED];
+    c_t rC[SELECTED];
+    const Selector<TILE, B_ALONG_TIME> of_B(w.tid, p.B_state, p.B_time);
+    const Selector<TILE, C_ALONG_TIME> of_C(w.tid, p.C_state, p.C_time);
+
+    auto fetch = [&](i64 t0) {  // on their way while the recurrence runs
+#pragma unroll
+        for (int k = 0; k < GROUPS; k++) {
+            int c, t;
+            place<TILE>(w.tid + k * THREADS, c, t);
+            const int count = inside(c, t0 + t, width, w.stop);
+            fetch8<VECTOR_U>(ru[k], u, p.u_channel, p.u_time, c, t0 + t, count);
+            fetch8<VECTOR_DT>(rdt[k], dt, p.dt_channel, p.dt_time, c, t0 + t, count);
+        }
+        of_B.fetch(rB, B, t0, w.stop);
+        if (WRITE) of_C.fetch(rC, C, t0, w.stop);
+    };
+    auto lay_out = [&](i64 t0, int buffer) {
 #pragma unroll
         for (int k = 0; k < GROUPS; k++) {
             int c, t;
@@ -371,38 +476,56 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
             channels8(sbias, c, bias);
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                d[i] = i < count ? step_size(rdt[k][i], bias[i]) : 0.f;
-                x[i] = d[i] * ru[k][i];
+                d[i] = i < count ? step_size(value(rdt[k].v[i]), bias[i]) : 0.f;
+                x[i] = d[i] * value(ru[k].v[i]);
             }
-            put8<TILE>(sdt, c, t, d);
-            put8<TILE>(sx, c, t, x);
+            put8<TILE>(sdt[buffer], c, t, d);
+            put8<TILE>(sx[buffer], c, t, x);
         }
-        load_selector<TILE, B_ALONG_TIME>(sB, B, p.B_state, p.B_time, t0, w.stop, w.tid);
+        of_B.store(sB[buffer], rB);
+        if (WRITE) of_C.store(sC[buffer], rC);
+    };
+
+    fetch(w.begin);
+    __syncthreads();
+    lay_out(w.begin, 0);
+    if (w.begin + TILE < w.stop) fetch(w.begin + TILE);
+    __syncthreads();
+    int buffer = 0;
+    for (i64 t0 = w.begin; t0 < w.stop; t0 += TILE, buffer ^= 1) {
+        const i64 next = t0 + TILE;
+        if (next < w.stop) {
+            lay_out(next, buffer ^ 1);
+            if (next + TILE < w.stop) fetch(next + TILE);
+        }
 #if WRITE
-        load_selector<TILE, C_ALONG_TIME>(sC, C, p.C_state, p.C_time, t0, w.stop, w.tid);
-#endif
-        __syncthreads();
-#if WRITE
-        float cu[GROUPS][8], cz[GROUPS][8];
+        Group<u_t> ou[GROUPS];
+        Group<z_t> oz[GROUPS];
 #pragma unroll
-        for (int k = 0; k < GROUPS; k++)
-#pragma unroll
-            for (int i = 0; i < 8; i++) { cu[k][i] = ru[k][i]; cz[k][i] = rz[k][i]; }
+        for (int k = 0; k < GROUPS; k++) {  // again, for the output
+            int c, t;
+            place<TILE>(w.tid + k * THREADS, c, t);
+            const int count = inside(c, t0 + t, width, w.stop);
+            if (HAS_D) fetch8<VECTOR_U>(ou[k], u, p.u_channel, p.u_time, c, t0 + t, count);
+            if (HAS_Z) fetch8<VECTOR_Z>(oz[k], z, p.z_channel, p.z_time, c, t0 + t, count);
+        }
 #endif
-        if (t0 + TILE < w.stop) { FETCH(t0 + TILE) }
 #if KEEP_STATES && WRITE
         if (t0 % KEEP == 0) store_states((float*)p.kept + (w.b * ((p.length + KEEP - 1) / KEEP) + t0 / KEEP) * plane + state, own, h);
 #endif
-        const int groups = t0 + TILE <= w.stop ? TILE / 4 : (int)((w.stop - t0 + 3) / 4);
+        const float *const rows_dt = sdt[buffer], *const rows_B = sB[buffer] + 4 * own.quad, *const rows_C = sC[buffer] + 4 * own.quad;
+        float* const rows_x = sx[buffer];
+        const int groups = next <= w.stop ? TILE / 4 : (int)((w.stop - t0 + 3) / 4);
 #pragma unroll 2
         for (int g = 0; g < groups; g++) {
-            const Four d4 = load4(sdt + at<TILE>(own.c, 4 * g)), x4 = load4(sx + at<TILE>(own.c, 4 * g));
+            const int here = at<TILE>(own.c, 4 * g);
+            const Four d4 = load4(rows_dt + here), x4 = load4(rows_x + here);
             float y[4] = {0.f, 0.f, 0.f, 0.f};
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const Four b = load4(sB + (4 * g + i) * 4 * P + 4 * own.quad);
+                const Four b = load4(rows_B + (4 * g + i) * 4 * P);
 #if WRITE
-                const Four c = load4(sC + (4 * g + i) * 4 * P + 4 * own.quad);
+                const Four c = load4(rows_C + (4 * g + i) * 4 * P);
 #else
                 total += d4.v[i];
 #endif
@@ -417,23 +540,23 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
 #if WRITE
             sum_states(y, w.lane);
 #pragma unroll
-            for (int k = 0; k < 4 / P; k++) sx[at<TILE>(own.c, 4 * g + k * P + own.quad)] = y[k];
+            for (int k = 0; k < 4 / P; k++) rows_x[here + k * P + own.quad] = y[k];
 #endif
         }
-#if WRITE
         __syncthreads();
+#if WRITE
 #pragma unroll
         for (int k = 0; k < GROUPS; k++) {
             int c, t;
             place<TILE>(w.tid + k * THREADS, c, t);
             const int count = inside(c, t0 + t, width, w.stop);
             alignas(16) float v[8], skip[8];
-            get8<TILE>(sx, c, t, v);
+            get8<TILE>(rows_x, c, t, v);
             channels8(sD, c, skip);
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                if (HAS_D) v[i] += skip[i] * cu[k][i];
-                if (HAS_Z) v[i] *= cz[k][i] * sigmoid_(cz[k][i]);
+                if (HAS_D) v[i] += skip[i] * value(ou[k].v[i]);
+                if (HAS_Z) v[i] *= value(oz[k].v[i]) * sigmoid_(value(oz[k].v[i]));
             }
             store8<VECTOR_OUT>(out, v, p.out_channel, p.out_time, c, t0 + t, count);
         }
@@ -486,6 +609,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_adjoint(const Args p)
     const z_t* z = (const z_t*)p.z + w.b * p.z_batch + w.first * p.z_channel;
     const g_t* d_out = (const g_t*)p.d_out + w.b * p.g_batch + w.first * p.g_channel;
     const c_t* C = (const c_t*)p.C + w.b * p.C_batch;
+    const Selector<TILE, C_ALONG_TIME> of_C(w.tid, p.C_state, p.C_time);
     const Rates A = load_rates((const float*)p.A + state, own);
     if (w.tid < CHANNELS) sbias[w.tid] = HAS_BIAS && w.tid < width ? ((const float*)p.bias)[w.first + w.tid] : 0.f;
     Four g = {{0.f, 0.f, 0.f, 0.f}};
@@ -513,7 +637,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_adjoint(const Args p)
             put8<TILE>(sdt, c, t, rdt);
             put8<TILE>(sdy, c, t, rg);
         }
-        load_selector<TILE, C_ALONG_TIME>(sC, C, p.C_state, p.C_time, t0, w.stop, w.tid);
+        of_C.load(sC, C, t0, w.stop);
         __syncthreads();
         const int groups = t0 + TILE <= w.stop ? TILE / 4 : (int)((w.stop - t0 + 3) / 4);
 #pragma unroll 2
@@ -573,6 +697,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
     const g_t* d_out = (const g_t*)p.d_out + w.b * p.g_batch + w.first * p.g_channel;
     const b_t* B = (const b_t*)p.B + w.b * p.B_batch;
     const c_t* C = (const c_t*)p.C + w.b * p.C_batch;
+    const Selector<KEEP, B_ALONG_TIME> of_B(w.tid, p.B_state, p.B_time);
+    const Selector<KEEP, C_ALONG_TIME> of_C(w.tid, p.C_state, p.C_time);
 
     const Rates A = load_rates((const float*)p.A + state, own);
     Four g = {{0.f, 0.f, 0.f, 0.f}}, dA = {{0.f, 0.f, 0.f, 0.f}};
@@ -584,7 +710,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
         sbias[w.tid] = HAS_BIAS && in ? ((const float*)p.bias)[w.first + w.tid] : 0.f;
         sD[w.tid] = HAS_D && in ? ((const float*)p.D)[w.first + w.tid] : 0.f;
     }
+#if ROWS == 0
+    float part_D[GROUPS], part_bias[GROUPS];  // of each group's channel, its share of the steps
+#pragma unroll
+    for (int k = 0; k < GROUPS; k++) part_D[k] = part_bias[k] = 0.f;
+#else
     float sum_D = 0.f, sum_bias = 0.f;  // of channel tid / P, its share of the steps
+#endif
+    Selectors selectors;
+    selectors.prepare(w.lane);
     float* const mine = sh + w.warp * (KEEP / 4 * 128) + 4 * w.lane;
 
     for (i64 chunk = (w.stop - w.begin + KEEP - 1) / KEEP - 1; chunk >= 0; chunk--) {
@@ -611,8 +745,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
             put8<KEEP>(sx, c, t, ru);
             put8<KEEP>(sdy, c, t, rg);
         }
-        load_selector<KEEP, B_ALONG_TIME>(sB, B, p.B_state, p.B_time, t0, w.stop, w.tid);
-        load_selector<KEEP, C_ALONG_TIME>(sC, C, p.C_state, p.C_time, t0, w.stop, w.tid);
+        of_B.load(sB, B, t0, w.stop);
+        of_C.load(sC, C, t0, w.stop);
         __syncthreads();
 
         const int groups = t0 + KEEP <= w.stop ? KEEP / 4 : (int)((w.stop - t0 + 3) / 4);
@@ -648,7 +782,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
                 }
             }
             float y[4], dx[4], ddt[4];
-            Four sums = {{0.f, 0.f, 0.f, 0.f}};
+            if (NEED_SELECTORS) selectors.clear();
+#if PRECISE
+            Four dA4 = {{0.f, 0.f, 0.f, 0.f}};  // first four steps, then all: the rounding of a long sum in one go would show
+#else
+            Four& dA4 = dA;
+#endif
 #pragma unroll
             for (int i = 3; i >= 0; i--) {
                 const Four b = load4(sB + (4 * q + i) * 4 * P + 4 * own.quad), c = load4(sC + (4 * q + i) * 4 * P + 4 * own.quad);
@@ -664,12 +803,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
                     g.v[j] *= decay[i].v[j];
                     if (NEED_Q) {
                         const float s = g.v[j] * before[i].v[j];  // gradient of dt A
-                        if (NEED_A) dA.v[j] += s * d4.v[i];
+                        if (NEED_A) dA4.v[j] += s * d4.v[i];
                         if (NEED_DT || NEED_BIAS) ddt[i] += s * A.A2.v[j];
                     }
                 }
-                if (NEED_SELECTORS) sums.v[i] = sum_channels(wide, w.lane);
+                if (NEED_SELECTORS) selectors.add(i, wide, w.lane);
             }
+#if PRECISE
+            if (NEED_A)
+#pragma unroll
+                for (int j = 0; j < 4; j++) dA.v[j] += dA4.v[j];
+#endif
             if (NEED_Z) sum_states(y, w.lane);
             if (NEED_DX) sum_states(dx, w.lane);
             if (NEED_DT || NEED_BIAS) sum_states(ddt, w.lane);
@@ -681,7 +825,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
                 if (NEED_DX) sx[here] = dx[k];
                 if (NEED_DT || NEED_BIAS) sdy[here] = ddt[k] * LN2;
             }
-            if (NEED_SELECTORS) store4(mine + q * 128, sums);
+            if (NEED_SELECTORS) store4(mine + q * 128, selectors.finish(w.lane));
         }
         __syncthreads();
 
@@ -720,18 +864,28 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
                 channels8(sbias, c, skip);
 #pragma unroll
                 for (int i = 0; i < 8; i++) v[i] = i < count ? (v[i] + ru[i] * dx[i]) * step_slope(rdt[i], skip[i]) : 0.f;
+#if ROWS == 0
+#pragma unroll
+                for (int i = 0; i < 8; i++) part_bias[k] += v[i];
+#else
                 if (NEED_BIAS) put8<KEEP>(sdy, c, t, v);
+#endif
                 if (NEED_DT) store8<VECTOR_DDT>((dt_t*)p.ddt + base, v, p.out_channel, p.out_time, c, t0 + t, count);
             }
             if (NEED_D) {
 #pragma unroll
                 for (int i = 0; i < 8; i++) v[i] = rg[i] * ru[i];
+#if ROWS == 0
+#pragma unroll
+                for (int i = 0; i < 8; i++) part_D[k] += v[i];
+#else
                 put8<KEEP>(sx, c, t, v);
+#endif
             }
         }
 #endif
 #if NEED_SELECTORS
-        // Sums over the block's warps: lane `from` of each holds the column slot(from) of four steps.
+        // Sums over the block's warps.
         float* shares = (float*)p.shares + ((w.b * p.blocks + w.block) * p.length + t0) * SELECTOR_ROW;
         for (int id = w.tid; id < groups * 32; id += THREADS) {
             const int q = id / 32, from = id % 32;
@@ -743,12 +897,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 #pragma unroll
                 for (int i = 0; i < 4; i++) s.v[i] += more.v[i];
             }
+#if TENSOR_CORES
+            const int t = 4 * q + Selectors::step(from, 0);
+            if (t0 + t < w.stop) store4(shares + t * SELECTOR_ROW + Selectors::column(from, 0), s);
+#else
 #pragma unroll
-            for (int i = 0; i < 4; i++)
-                if (t0 + 4 * q + i < w.stop) shares[(4 * q + i) * SELECTOR_ROW + slot(from)] = s.v[i];
+            for (int i = 0; i < 4; i++) {
+                const int t = 4 * q + Selectors::step(from, i);
+                if (t0 + t < w.stop) shares[t * SELECTOR_ROW + Selectors::column(from, i)] = s.v[i];
+            }
+#endif
         }
 #endif
-#if NEED_D || NEED_BIAS
+#if (NEED_D || NEED_BIAS) && ROWS == 1
         __syncthreads();
         for (int q = w.tid % P; q < groups; q += P) {
             const int here = at<KEEP>(w.tid / P, 4 * q);
@@ -761,12 +922,23 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
     store_states((float*)p.dA + w.slot * plane + state, own, dA);
 #endif
 #if NEED_D || NEED_BIAS
+#if ROWS == 0
+    const int SHARERS = KEEP / 8;
 #pragma unroll
-    for (int mask = 1; mask < P; mask *= 2) { sum_D += swap(sum_D, mask); sum_bias += swap(sum_bias, mask); }
-    if (w.tid % P == 0 && w.tid / P < width) {
-        const i64 here = w.slot * p.width + w.first + w.tid / P;
-        if (NEED_D) ((float*)p.dD)[here] = sum_D;
-        if (NEED_BIAS) ((float*)p.dbias)[here] = sum_bias;
+    for (int k = 0; k < GROUPS; k++) {
+        float sum_D = part_D[k], sum_bias = part_bias[k];
+        const int c = (w.tid + k * THREADS) / SHARERS;
+#else
+    {
+        const int SHARERS = P, c = w.tid / P;
+#endif
+#pragma unroll
+        for (int mask = 1; mask < SHARERS; mask *= 2) { sum_D += swap(sum_D, mask); sum_bias += swap(sum_bias, mask); }
+        if (w.tid % SHARERS == 0 && c < width) {
+            const i64 here = w.slot * p.width + w.first + c;
+            if (NEED_D) ((float*)p.dD)[here] = sum_D;
+            if (NEED_BIAS) ((float*)p.dbias)[here] = sum_bias;
+        }
     }
 #endif
 #if NEED_H0

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -60,12 +59,12 @@ class Args(ctypes.Structure):
 class Launcher(Protocol):
     """What runs kernels: a CUDA device, or the tests' emulator."""
 
-    processors: Any
+    @property
+    def processors(self) -> int:
+        """Blocks that it runs side by side are a small multiple of this."""
 
-    def launch(
-        self, source: str, kernel: str, options: Any, blocks: int, threads: int, shared: int, arguments: ctypes.Structure
-    ) -> None:
-        """Run one kernel."""
+    def prepare(self, kernel: nvrtc.Kernel, size: nvrtc.Size) -> Callable[[ctypes.Structure], None]:
+        """A function that runs one kernel on arguments."""
 
 
 emulator: Launcher | None = None
@@ -121,40 +120,22 @@ def _fitted(value: Tensor, channels: bool) -> Tensor:
     return value if value.stride(2) == 1 or value.shape[2] == 1 else value.contiguous()
 
 
-def _vector(value: Tensor, channels: bool) -> int:
+def _vector(shape: Sequence[int], stride: Sequence[int], size: int, offset: int, channels: bool) -> int:
     """May 8 neighbours at a multiple of 8 be read at once, as 16-byte pieces?"""
-    size = value.element_size()
     axes = (0, 2) if channels else (0, 1)
-    aligned = all(value.shape[i] == 1 or value.stride(i) * size % 16 == 0 for i in axes)
-    return int(aligned and value.data_ptr() % 16 == 0 and value.stride(1 if channels else 2) == 1)
+    aligned = offset == 0 and all(shape[i] == 1 or stride[i] * size % 16 == 0 for i in axes)
+    return int(aligned and stride[1 if channels else 2] == 1)
 
 
 def _single(value: Tensor | None) -> Tensor | None:
-    return None if value is None else value.to(torch.float32).contiguous()
+    if value is None or (value.dtype == torch.float32 and value.is_contiguous()):
+        return value
+    return value.to(torch.float32).contiguous()
 
 
-@dataclass
-class _Call:
-    """One pass over one set of inputs: pointers, strides and options of every kernel that it launches."""
-
-    launcher: Launcher
-    arguments: Args
-    options: dict[str, int]
-    blocks: int
-    threads: int
-    held: list[Tensor]
-
-    def set(self, **pointers: Tensor | None) -> None:
-        for name, value in pointers.items():
-            if value is not None:
-                self.held.append(value)  # memory stays until the launch is queued
-                setattr(self.arguments, name, value.data_ptr())
-
-    def run(self, kernel: str, macro: str, blocks: int | None = None, threads: int | None = None, shared: int = 0, **extra: int) -> None:
-        self.launcher.launch(
-            _source(), kernel, {**self.options, **extra, macro: 1}, self.blocks if blocks is None else blocks, threads or self.threads,
-            shared, self.arguments,
-        )  # fmt: skip
+def _row_strides(shape: Sequence[int], channels: bool) -> tuple[int, int, int]:
+    _, width, length = shape
+    return (width * length, 1, width) if channels else (width * length, length, 1)
 
 
 def lanes(states: int) -> int:
@@ -173,56 +154,152 @@ def segment_length(length: int, blocks: int, processors: int, backward: bool) ->
     return -(-steps // KEEP_EVERY) * KEEP_EVERY
 
 
-def _prepare(
-    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
-    d_out: Tensor | None, dt_softplus: bool, segment: int | None, backward: bool,
-) -> tuple[_Call, bool]:  # fmt: skip
-    batch, width, length = u.shape
-    states = A.shape[1]
-    channels = by_channel(u)
-    u, dt = _fitted(u, channels), _fitted(dt, channels)
-    gate = u if z is None else _fitted(z, channels)
-    given = u if d_out is None else _fitted(d_out, channels)
-    launcher, arguments = _launcher(u), Args()
-    blocks, p = -(-width // CHANNELS), lanes(states)
-    if segment is None:
-        segment = segment_length(length, batch * blocks, launcher.processors, backward)
-    segment = -(-segment // KEEP_EVERY) * KEEP_EVERY
-    segments = -(-length // segment)
-    options = {
-        "N": states, "P": p, "ROWS": int(channels), "SOFTPLUS": int(dt_softplus), "HAS_BIAS": int(dt_bias is not None),
-        "HAS_D": int(D is not None), "HAS_Z": int(z is not None), "PRECISE": int(u.dtype == torch.float32),
-        "HAS_START": 0, "HAS_END": 0, "HAS_D_OUT": int(d_out is not None), "WRITE": 1, "KEEP_STATES": 0,
-    }  # fmt: skip
-    for name, value in (("U", u), ("DT", dt), ("Z", gate), ("G", given)):
-        options[f"{name}_TYPE"], options[f"VECTOR_{name}"] = _TYPES[value.dtype], _vector(value, channels)
-    for name, value in (("B", B), ("C", C)):
-        options[f"{name}_TYPE"], options[f"{name}_ALONG_TIME"] = _TYPES[value.dtype], int(value.stride(2) == 1)
-    call = _Call(launcher, arguments, options, batch * blocks * segments, 32 * p, [])
-    call.set(u=u, dt=dt, A=_single(A), B=B, C=C, D=_single(D), z=gate, bias=_single(dt_bias), d_out=given)
-    for name, value in (("u", u), ("dt", dt), ("z", gate), ("g", given)):
-        for axis, stride in zip(("batch", "channel", "time"), value.stride(), strict=True):
-            setattr(arguments, f"{name}_{axis}", stride)
-    for name, value in (("B", B), ("C", C)):
-        for axis, stride in zip(("batch", "state", "time"), value.stride(), strict=True):
-            setattr(arguments, f"{name}_{axis}", stride)
-    for name, number in zip(_SIZES, (width, length, segment, segments, blocks, 0), strict=True):
-        setattr(arguments, name, number)
-    return call, channels
+class Signature(NamedTuple):
+    """What a plan depends on of one tensor."""
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    offset: int
+
+    @classmethod
+    def of(cls, value: Tensor) -> Signature:
+        return cls(value.shape, value.stride(), value.dtype, value.data_ptr() & 15)
 
 
-def _carry(call: _Call, batch: int, states: int, kernel: str, macro: str, start: Tensor | None, reverse: bool) -> Tensor:
-    """(batch, segments, D, N): the state before each segment, or with ``reverse`` the gradient of the state after it."""
-    width, segments = call.arguments.width, call.arguments.segments
-    device = call.held[0].device
-    local = torch.empty(batch, segments, width, states, dtype=torch.float32, device=device)
-    total = torch.empty(batch, segments, width, dtype=torch.float32, device=device)
-    call.set(local=local, total=total, start=start)
-    call.arguments.reverse = int(reverse)
-    call.arguments.chains = batch * width * states
-    call.run(kernel, macro, WRITE=0)
-    call.run("scan_carry", "CARRY", -(-call.arguments.chains // 128), 128, HAS_START=int(start is not None))
-    return local
+class Request(NamedTuple):
+    """One kind of pass: what decides its kernels, sizes and strides."""
+
+    backward: bool
+    rows: tuple[Signature, ...]  # u, dt and, where they exist, z and d_out
+    selectors: tuple[Signature, Signature]  # B, C
+    states: int
+    has_z: bool
+    has_d_out: bool
+    has_D: bool
+    has_bias: bool
+    has_state: bool  # h0, or the gradient of the last state
+    softplus: bool
+    keep: bool
+    need: tuple[bool, ...]
+    segment: int | None
+
+
+class Plan:
+    """A request worked out once: options of its kernels, and arguments to which only addresses are missing."""
+
+    def __init__(self, request: Request, launcher: Launcher, channels: bool):
+        u = request.rows[0]
+        self.batch, self.width, self.length = u.shape
+        self.states, self.channels, self.request, self.launcher = request.states, channels, request, launcher
+        self.p = lanes(self.states)
+        self.blocks = -(-self.width // CHANNELS)
+        segment = request.segment
+        if segment is None:
+            segment = segment_length(self.length, self.batch * self.blocks, launcher.processors, request.backward)
+        segment = -(-segment // KEEP_EVERY) * KEEP_EVERY
+        self.segments = -(-self.length // segment)
+        self.slots = self.batch * self.segments
+        self.size = nvrtc.Size(self.slots * self.blocks, 32 * self.p)
+        self.options = self._options()
+        self.template = Args()
+        self._set_strides()
+        for name, number in zip(_SIZES, (self.width, self.length, segment, self.segments, self.blocks, 0), strict=True):
+            setattr(self.template, name, number)
+        self._prepared: dict[tuple[Any, ...], Callable[[ctypes.Structure], None]] = {}
+
+    def _rows(self) -> dict[str, Signature]:
+        request, rest = self.request, list(self.request.rows[2:])
+        gate = rest.pop(0) if request.has_z else request.rows[0]
+        given = rest.pop(0) if request.has_d_out else request.rows[0]
+        return {"U": request.rows[0], "DT": request.rows[1], "Z": gate, "G": given}
+
+    def _options(self) -> dict[str, int]:
+        request = self.request
+        narrow = request.rows[0].dtype != torch.float32
+        options = {
+            "N": self.states, "P": self.p, "ROWS": int(self.channels), "SOFTPLUS": int(request.softplus),
+            "HAS_BIAS": int(request.has_bias), "HAS_D": int(request.has_D), "HAS_Z": int(request.has_z),
+            "HAS_D_OUT": int(request.has_d_out), "PRECISE": int(not narrow), "SPLIT": int(SPLIT(request.rows[0].dtype)),
+            "HAS_START": 0, "HAS_END": 0, "WRITE": 1, "KEEP_STATES": 0, "BLOCKS_PER_SM": {1: 5, 2: 4, 4: 3}[self.p],
+        }  # fmt: skip
+        for name, value in self._rows().items():
+            options[f"{name}_TYPE"] = _TYPES[value.dtype]
+            options[f"VECTOR_{name}"] = _vector(value.shape, value.stride, value.dtype.itemsize, value.offset, self.channels)
+        for name, value in zip("BC", request.selectors, strict=True):
+            options[f"{name}_TYPE"], options[f"{name}_ALONG_TIME"] = _TYPES[value.dtype], int(value.stride[2] == 1)
+        strides = _row_strides(request.rows[0].shape, self.channels)
+        for name, kind in (("OUT", "U"), ("DDT", "DT"), ("DZ", "Z")):  # fresh, so aligned
+            size = self._rows()[kind].dtype.itemsize
+            options[f"VECTOR_{name}"] = _vector(request.rows[0].shape, strides, size, 0, self.channels)
+        for name, asked in zip(("U", "DT", "A", "B", "C", "D", "Z", "BIAS", "H0"), request.need, strict=True):
+            options[f"NEED_{name}"] = int(asked)
+        return options
+
+    def _set_strides(self) -> None:
+        for name, value in self._rows().items():
+            for axis, stride in zip(("batch", "channel", "time"), value.stride, strict=True):
+                setattr(self.template, f"{name.lower()}_{axis}", stride)
+        for name, value in zip("BC", self.request.selectors, strict=True):
+            shape, along_time = value.shape, value.stride[2] == 1
+            of_gradient = _row_strides(shape, not along_time)
+            for axis, stride, other in zip(("batch", "state", "time"), value.stride, of_gradient, strict=True):
+                setattr(self.template, f"{name}_{axis}", stride)
+                setattr(self.template, f"d{name}_{axis}", other)
+        for axis, stride in zip(
+            ("batch", "channel", "time"), _row_strides(self.request.rows[0].shape, self.channels), strict=True
+        ):
+            setattr(self.template, f"out_{axis}", stride)
+
+    def arguments(self) -> Args:
+        """A copy of the arguments, without addresses."""
+        return Args.from_buffer_copy(self.template)
+
+    def run(self, name: str, arguments: Args, size: nvrtc.Size | None = None, **flags: int) -> None:
+        """Launch ``scan_<name>``, with some options changed."""
+        key = (name, *flags.items(), size)
+        if key not in self._prepared:
+            options = tuple(sorted({**self.options, **flags, name.upper(): 1}.items()))
+            self._prepared[key] = self.launcher.prepare(nvrtc.Kernel(_source(), f"scan_{name}", options), size or self.size)
+        self._prepared[key](arguments)
+
+    def run_flat(self, name: str, arguments: Args, count: int, **flags: int) -> None:
+        """The same for ``count`` threads that have nothing to do with each other."""
+        self.run(name, arguments, nvrtc.Size(-(-count // 128), 128), **flags)
+
+    def carry(self, arguments: Args, name: str, start: Tensor | None, like: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+        """(batch, segments, D, N): the state before each segment, or with ``reverse`` the gradient of the state after it. And a
+        buffer that has to live as long."""
+        local = like.new_empty((self.batch, self.segments, self.width, self.states), dtype=torch.float32)
+        total = like.new_empty((self.batch, self.segments, self.width), dtype=torch.float32)
+        arguments.local, arguments.total = local.data_ptr(), total.data_ptr()
+        arguments.start = 0 if start is None else start.data_ptr()
+        arguments.reverse, arguments.chains = int(reverse), self.batch * self.width * self.states
+        self.run(name, arguments, WRITE=0)
+        self.run_flat("carry", arguments, arguments.chains, HAS_START=int(start is not None))
+        return local, total
+
+
+def SPLIT(dtype: torch.dtype) -> bool:
+    """Are sums over channels on the tensor cores made in two parts?"""
+    return os.environ.get("SSMPROOF_SPLIT", "1" if dtype == torch.float16 else "0") == "1"
+
+
+_PLANS: dict[Any, Plan] = {}
+_MOST_PLANS = 4096
+
+
+def _plan(request: Request, u: Tensor, channels: bool) -> Plan:
+    launcher = _launcher(u)
+    key = (id(launcher), request)
+    if key not in _PLANS:
+        if len(_PLANS) >= _MOST_PLANS:
+            _PLANS.clear()
+        _PLANS[key] = Plan(request, launcher, channels)
+    return _PLANS[key]
+
+
+_NOTHING = (False,) * 9
 
 
 def forward(
@@ -230,24 +307,36 @@ def forward(
     h0: Tensor | None, dt_softplus: bool, keep: bool, segment: int | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """out, the last state (batch, D, N) and, with ``keep``, the states before every 64th step, else nothing."""
-    (batch, width, length), states = u.shape, A.shape[1]
-    call, channels = _prepare(u, dt, A, B, C, D, z, dt_bias, None, dt_softplus, segment, backward=False)
+    channels = by_channel(u)
+    rows = [_fitted(v, channels) for v in (u, dt, z) if v is not None]
+    A, start = A if A.dtype == torch.float32 and A.is_contiguous() else A.float().contiguous(), _single(h0)
+    D, dt_bias = _single(D), _single(dt_bias)
+    signatures = tuple(map(Signature.of, rows))
+    request = Request(
+        False, signatures, (Signature.of(B), Signature.of(C)), A.shape[1], z is not None, False, D is not None,
+        dt_bias is not None, h0 is not None, dt_softplus, keep, _NOTHING, segment,
+    )  # fmt: skip
+    plan = _plan(request, u, channels)
+    batch, width, length = u.shape
     out = empty_like_rows(u, channels, u.dtype)
-    last = u.new_empty((batch, width, states), dtype=torch.float32)
-    kept = u.new_empty((batch, -(-length // KEEP_EVERY), width, states) if keep else (0,), dtype=torch.float32)
-    start = _single(h0)
-    if call.arguments.segments > 1:
-        start = _carry(call, batch, states, "scan_forward", "FORWARD", start, reverse=False)
-    call.set(out=out, last=last, kept=kept, start=start)
-    _set_out(call, out, channels)
-    call.run("scan_forward", "FORWARD", KEEP_STATES=int(keep), HAS_START=int(start is not None))
+    last = u.new_empty((batch, width, plan.states), dtype=torch.float32)
+    kept = u.new_empty((batch, -(-length // KEEP_EVERY), width, plan.states) if keep else (0,), dtype=torch.float32)
+    a = plan.arguments()
+    a.u, a.dt, a.z = rows[0].data_ptr(), rows[1].data_ptr(), rows[-1].data_ptr()
+    a.A, a.B, a.C = A.data_ptr(), B.data_ptr(), C.data_ptr()
+    if D is not None:
+        a.D = D.data_ptr()
+    if dt_bias is not None:
+        a.bias = dt_bias.data_ptr()
+    buffers: tuple[Tensor, ...] = ()
+    if plan.segments > 1:
+        buffers = plan.carry(a, "forward", start, u, reverse=False)
+        start = buffers[0]
+    if start is not None:
+        a.start = start.data_ptr()
+    a.out, a.last, a.kept = out.data_ptr(), last.data_ptr(), kept.data_ptr()
+    plan.run("forward", a, KEEP_STATES=int(keep), HAS_START=int(start is not None))
     return out, last, kept
-
-
-def _set_out(call: _Call, out: Tensor, channels: bool, name: str = "OUT") -> None:
-    for axis, stride in zip(("batch", "channel", "time"), out.stride(), strict=True):
-        setattr(call.arguments, f"out_{axis}", stride)
-    call.options[f"VECTOR_{name}"] = _vector(out, channels)
 
 
 def backward(
@@ -256,58 +345,79 @@ def backward(
     segment: int | None,
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of those of (u, dt, A, B, C, D, z, dt_bias, h0) that ``need`` names, in this order and in their dtypes."""
-    (batch, width, length), states = u.shape, A.shape[1]
-    wanted = dict(zip(("u", "dt", "A", "B", "C", "D", "z", "dt_bias", "h0"), need, strict=True))
-    call, channels = _prepare(u, dt, A, B, C, D, z, dt_bias, d_out, dt_softplus, segment, backward=True)
-    p, segments, blocks = lanes(states), call.arguments.segments, call.arguments.blocks
-    end = _single(d_last)
-    if segments > 1:
-        end = _carry(call, batch, states, "scan_adjoint", "ADJOINT", end, reverse=True)
-
-    def single(*shape: int) -> Tensor:
-        return u.new_empty(shape, dtype=torch.float32)
-
-    results: dict[str, Tensor] = {}
-    for name, value, pointer, vector in (("u", u, "du", "OUT"), ("dt", dt, "ddt", "DDT"), ("z", z, "dz", "DZ")):
-        call.options[f"VECTOR_{vector}"] = 0
-        if wanted[name] and value is not None:
-            results[name] = empty_like_rows(u, channels, value.dtype)
-            call.set(**{pointer: results[name]})
-            _set_out(call, results[name], channels, vector)
-    if wanted["h0"]:
-        results["h0"] = single(batch, width, states)
-    totals = {name: single(*shape) for name, shape in (("A", (width, states)), ("D", (width,)), ("dt_bias", (width,))) if wanted[name]}
-    many = batch * segments > 1
-    parts = {name: single(batch * segments, *value.shape) if many else value for name, value in totals.items()}
-    shares = single(batch, blocks, length, 8 * p) if wanted["B"] or wanted["C"] else None
-    call.set(dA=parts.get("A"), dD=parts.get("D"), dbias=parts.get("dt_bias"), dh0=results.get("h0"), shares=shares, end=end)
-    call.set(kept_in=kept if kept.numel() else None)
-    for name, flag in (("U", "u"), ("DT", "dt"), ("A", "A"), ("B", "B"), ("C", "C"), ("D", "D"), ("Z", "z"), ("BIAS", "dt_bias"), ("H0", "h0")):
-        call.options[f"NEED_{name}"] = int(wanted[flag])
-    shared = 4 * (4 * CHANNELS * (KEEP_EVERY + 4) + 2 * KEEP_EVERY * 4 * p + p * KEEP_EVERY // 4 * 128 + 2 * CHANNELS)
-    call.run(
-        "scan_backward", "BACKWARD", shared=shared, HAS_END=int(end is not None), BLOCKS_PER_SM={1: 5, 2: 4, 4: 3}[p],
+    channels = by_channel(u)
+    rows = [_fitted(v, channels) for v in (u, dt, z, d_out) if v is not None]
+    single_A, single_D, single_bias, end = _single(A), _single(D), _single(dt_bias), _single(d_last)
+    assert single_A is not None
+    need = tuple(need)
+    request = Request(
+        True, tuple(map(Signature.of, rows)), (Signature.of(B), Signature.of(C)), A.shape[1], z is not None, d_out is not None,
+        D is not None, dt_bias is not None, d_last is not None, dt_softplus, False, need, segment,
     )  # fmt: skip
-    if totals and many:
-        call.set(local=parts.get("A"), out=parts.get("D"), last=parts.get("dt_bias"))
-        call.set(dA=totals.get("A"), dD=totals.get("D"), dbias=totals.get("dt_bias"))
-        call.arguments.chains = batch * segments
-        call.run("scan_total", "TOTAL", -(-width * (states + 2) // 128), 128)
-    results |= totals
+    plan = _plan(request, u, channels)
+    p, width, states, length = plan.p, plan.width, plan.states, plan.length
+    need_u, need_dt, need_A, need_B, need_C, need_D, need_z, need_bias, need_h0 = need
+
+    a = plan.arguments()
+    a.u, a.dt, a.d_out = rows[0].data_ptr(), rows[1].data_ptr(), rows[-1].data_ptr()
+    a.z = rows[2 if z is not None else 0].data_ptr()
+    a.A, a.B, a.C, a.kept_in = single_A.data_ptr(), B.data_ptr(), C.data_ptr(), kept.data_ptr()
+    if single_D is not None:
+        a.D = single_D.data_ptr()
+    if single_bias is not None:
+        a.bias = single_bias.data_ptr()
+    buffers: tuple[Tensor, ...] = ()
+    if plan.segments > 1:
+        buffers = plan.carry(a, "adjoint", end, u, reverse=True)
+        end = buffers[0]
+    if end is not None:
+        a.end = end.data_ptr()
+
+    du = ddt = dB = dC = dz = dh0 = shares = None
+    if need_u:
+        du = empty_like_rows(u, channels, u.dtype)
+        a.du = du.data_ptr()
+    if need_dt:
+        ddt = empty_like_rows(u, channels, dt.dtype)
+        a.ddt = ddt.data_ptr()
+    if need_z and z is not None:
+        dz = empty_like_rows(u, channels, z.dtype)
+        a.dz = dz.data_ptr()
+    if need_h0:
+        dh0 = u.new_empty((plan.batch, width, states), dtype=torch.float32)
+        a.dh0 = dh0.data_ptr()
+    if need_B or need_C:
+        shares = u.new_empty((plan.batch, plan.blocks, length, 8 * p), dtype=torch.float32)
+        a.shares = shares.data_ptr()
+    sizes = (width * states if need_A else 0, width if need_D else 0, width if need_bias else 0)
+    dA, dD, dbias = (u.new_empty((size,), dtype=torch.float32) if size else None for size in sizes)
+    several = plan.slots > 1 and any(sizes)
+    totals = [0 if v is None else v.data_ptr() for v in (dA, dD, dbias)]
+    a.dA, a.dD, a.dbias = totals
+    if several:
+        parts = u.new_empty((plan.slots * sum(sizes),), dtype=torch.float32)
+        a.dA = parts.data_ptr()
+        a.dD = a.dA + 4 * plan.slots * sizes[0]
+        a.dbias = a.dD + 4 * plan.slots * sizes[1]
+    shared = 4 * (4 * CHANNELS * (KEEP_EVERY + 4) + 2 * KEEP_EVERY * 4 * p + p * KEEP_EVERY // 4 * 128 + 2 * CHANNELS)
+    plan.run("backward", a, nvrtc.Size(plan.size.blocks, plan.size.threads, shared), HAS_END=int(end is not None))
+    if several:
+        a.local, a.out, a.last = a.dA, a.dD, a.dbias
+        (a.dA, a.dD, a.dbias), a.chains = totals, plan.slots
+        plan.run_flat("total", a, width * (states + 2))
     if shares is not None:
-        for name, value in (("B", B), ("C", C)):
-            if wanted[name]:
-                results[name] = empty_like_rows(value, not value.stride(2) == 1, value.dtype)
-                call.set(**{f"d{name}": results[name]})
-                for axis, stride in zip(("batch", "state", "time"), results[name].stride(), strict=True):
-                    setattr(call.arguments, f"d{name}_{axis}", stride)
-        call.arguments.chains = batch * length * 2 * p
-        call.run("scan_sum", "SUM", -(-call.arguments.chains // 128), 128)
-    values = {"A": A, "D": D, "dt_bias": dt_bias, "h0": h0}
+        if need_B:
+            dB = empty_like_rows(B, B.stride(2) != 1, B.dtype)
+            a.dB = dB.data_ptr()
+        if need_C:
+            dC = empty_like_rows(C, C.stride(2) != 1, C.dtype)
+            a.dC = dC.data_ptr()
+        a.chains = plan.batch * length * 2 * p
+        plan.run_flat("sum", a, a.chains)
+    gradients = (du, ddt, None if dA is None else dA.view(width, states), dB, dC, dD, dz, dbias, dh0)
+    inputs = (u, dt, A, B, C, D, z, dt_bias, h0)
     return [
-        results[name].to(value.dtype) if (value := values.get(name)) is not None else results[name]
-        for name, asked in wanted.items()
-        if asked
+        gradient if gradient.dtype == value.dtype else gradient.to(value.dtype)
+        for gradient, value, asked in zip(gradients, inputs, need, strict=True)
+        if asked and gradient is not None and value is not None
     ]
-
-

@@ -8,11 +8,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from empirics.kernels.selective_scan import fused_cuda
+from empirics.kernels.nvrtc import Kernel, Size
 
 HERE = Path(__file__).parent
 
@@ -28,21 +28,20 @@ def _folder() -> Path:
 
 
 @cache
-def _library(kernel: str, options: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
-    source = Path(fused_cuda.SOURCE).read_text(encoding="utf-8")
-    shim = (
-        f'\nextern "C" void run(const void* a, unsigned blocks, unsigned threads, size_t shared, uint64_t order) {{\n'
-        f"    emulator::launch([](const void* given) {{ {kernel}(*(const Args*)given); }}, a, blocks, threads, shared, order);\n}}\n"
-    )
-    flags = [f"-D{name}={value}" for name, value in options]
-    key = hashlib.sha256("\0".join([source, (HERE / "cuda.h").read_text(), shim, *flags]).encode()).hexdigest()[:20]
+def _library(kernel: Kernel) -> ctypes.CDLL:
+    shim = f"""
+extern "C" void run(const void* arguments, unsigned blocks, unsigned threads, size_t shared, uint64_t order) {{
+    emulator::launch([](const void* a) {{ {kernel.name}(*(const Args*)a); }}, arguments, blocks, threads, shared, order);
+}}
+"""
+    flags = [f"-D{name}={value}" for name, value in kernel.options]
+    key = hashlib.sha256("\0".join([kernel.source, (HERE / "cuda.h").read_text(), shim, *flags]).encode()).hexdigest()[:20]
     folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{key}.so"
     if not target.exists():
-        file = folder / f"{key}.{os.getpid()}.cpp"
-        file.write_text(source + shim, encoding="utf-8")
-        made = folder / f"{key}.{os.getpid()}.so"
+        file, made = (folder / f"{key}.{os.getpid()}.{end}" for end in ("cpp", "so"))
+        file.write_text(kernel.source + shim, encoding="utf-8")
         command = ["g++", "-O1", "-std=c++17", "-w", "-fPIC", "-shared", "-include", str(HERE / "cuda.h"), *flags]
         done = subprocess.run([*command, "-o", str(made), str(file)], capture_output=True, text=True, check=False)
         if done.returncode:
@@ -52,27 +51,29 @@ def _library(kernel: str, options: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
 
 
 class Emulator:
-    """Takes the place of :class:`empirics.kernels.nvrtc.Device`: same ``launch``, on CPU tensors.
+    """Takes the place of :class:`empirics.kernels.nvrtc.Device`: same ``prepare``, for CPU tensors.
 
     Attributes
     ----------
     order:
         Seed of the order in which threads run.
     launched:
-        Names of the kernels that ran.
+        The kernels that ran.
     """
 
     processors = 2
 
     def __init__(self, order: int = 0):
         self.order = order
-        self.launched: list[str] = []
+        self.launched: list[Kernel] = []
 
-    def launch(
-        self, source: str, kernel: str, options: Mapping[str, int], blocks: int, threads: int, shared: int, arguments: ctypes.Structure
-    ) -> None:
-        """Run ``kernel`` to its end."""
-        self.launched.append(kernel)
-        run = _library(kernel, tuple(sorted(options.items()))).run
+    def prepare(self, kernel: Kernel, size: Size) -> Callable[[ctypes.Structure], None]:
+        """A function that runs ``kernel`` to its end."""
+        run = _library(kernel).run
         run.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_size_t, ctypes.c_uint64]
-        run(ctypes.addressof(arguments), blocks, threads, shared, self.order)
+
+        def launch(arguments: ctypes.Structure) -> None:
+            self.launched.append(kernel)
+            run(ctypes.addressof(arguments), size.blocks, size.threads, size.shared, self.order)
+
+        return launch

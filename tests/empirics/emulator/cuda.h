@@ -32,7 +32,7 @@ static std::vector<Fibre> fibres;
 static int current;
 static char* dynamic;
 static std::vector<int> block_turn, warp_turn;       // barriers passed by each thread
-static std::vector<unsigned> exchanged;              // one word a thread
+static std::vector<unsigned> exchanged, operands;    // one word a thread, and six
 static uint64_t seed;
 static void (*body)(const void*);
 static const void* arguments;
@@ -60,7 +60,7 @@ inline void launch(void (*kernel)(const void*), const void* given, unsigned bloc
     for (unsigned block = 0; block < blocks; block++) {
         blockIdx.x = block; blockDim.x = threads;
         memset(dynamic, 0xff, shared);  // NaN: what is read must have been written
-        block_turn.assign(threads, 0); warp_turn.assign(threads, 0); exchanged.assign(threads, 0);
+        block_turn.assign(threads, 0); warp_turn.assign(threads, 0); exchanged.assign(threads, 0); operands.assign(6 * threads, 0);
         for (unsigned i = 0; i < threads; i++) {
             Fibre& f = fibres[i];
             f.done = false;
@@ -93,6 +93,28 @@ inline float __shfl_xor_sync(unsigned, float x, int mask) {
     __syncwarp();
     return y;
 }
+
+// One product of the tensor cores: d += a b, a 16 x 8, b 8 x 8, of which 10 bits of each mantissa are read.
+inline void product(float* d, const unsigned* a, const unsigned* b) {
+    const int me = emulator::current, warp = me / 32 * 32, lane = me % 32;
+    unsigned* mine = &emulator::operands[6 * me];
+    memcpy(mine, a, 16); memcpy(mine + 4, b, 8);
+    __syncwarp();
+    auto part = [&](int of, int which) {
+        unsigned bits = emulator::operands[6 * (warp + of) + which] & 0xffffe000u;
+        float x; memcpy(&x, &bits, 4);
+        return x;
+    };
+    for (int i = 0; i < 4; i++) {
+        const int row = lane / 4, below = i / 2, column = lane % 4 * 2 + i % 2;
+        float s = 0.f;
+        for (int k = 0; k < 8; k++) s += part(row * 4 + k % 4, below + k / 4 * 2) * part(column * 4 + k % 4, 4 + k / 4);
+        d[i] += s;
+    }
+    __syncwarp();
+}
+inline unsigned __float_as_uint(float x) { unsigned b; memcpy(&b, &x, 4); return b; }
+inline float __uint_as_float(unsigned b) { float x; memcpy(&x, &b, 4); return x; }
 
 // Conversions of the kernels' narrow types, to nearest, ties to even.
 #define EMULATED_CONVERSIONS                                                                          \
