@@ -35,14 +35,14 @@ def causal_conv(
     width = weight.shape[-1]
     taps = weight.squeeze(1).to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
+    kernel = _stock_kernel() if stock and x.is_cuda and 2 <= width <= 4 and x.dtype != torch.float64 else None
+    if kernel is not None and window is None and x.shape[-1] >= width - 1:
+        return kernel(_aligned(x), taps, bias, activation="silu"), x[..., x.shape[-1] - width + 1 :].clone()
     past = x.new_zeros(*x.shape[:2], width - 1) if window is None else window.to(x.dtype)
     extended = torch.cat([past, x], dim=-1)
     # A copy: a view would keep the whole sequence alive.
     last = extended[..., extended.shape[-1] - width + 1 :].clone()
-    kernel = _stock_kernel() if stock and x.is_cuda and 2 <= width <= 4 and x.dtype != torch.float64 else None
     if kernel is not None:
-        if window is None:
-            return kernel(_aligned(x), taps, bias, activation="silu"), last
         return kernel(_aligned(extended), taps, bias, activation="silu")[..., width - 1 :], last
     return F.silu(F.conv1d(extended, taps[:, None], bias, groups=x.shape[1])), last
 

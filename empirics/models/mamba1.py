@@ -114,7 +114,7 @@ class Mamba1(Mixer):
     def _inner(self, xz: Tensor, start: MixerState, want_state: bool) -> tuple[Tensor, MixerState]:
         """Everything between the outer projections: (B, 2 D, L) to (B, D, L), and the state it leaves."""
         x, z = xz.chunk(2, dim=1)
-        u, window = causal_conv(x, self.conv1d.weight, self.conv1d.bias, start.conv, stock=self.scan == "mamba_ssm")
+        u, window = causal_conv(x, self.conv1d.weight, self.conv1d.bias, start.conv, stock=self.scan in ("mamba_ssm", "fused"))
         u_rows = u.transpose(1, 2)
         dt, B, C = (v.transpose(1, 2) for v in self._selectors(u_rows))
         scan = partial(selective_scan, u, dt, z=z, dt_bias=widen(self.dt_proj.bias), dt_softplus=True, scan=self.scan)

@@ -21,8 +21,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = widen(x)
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps) * widen(self.weight)).to(self.weight.dtype)
+        return F.rms_norm(widen(x), self.weight.shape, widen(self.weight), self.eps).to(self.weight.dtype)
 
 
 class LayerNorm(nn.LayerNorm):
