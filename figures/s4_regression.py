@@ -14,7 +14,7 @@ from theory.core.errors import InvalidInput
 
 from . import style
 from .registry import Picture
-from .sources import RESULTS, MissingData, committed, experiment
+from .sources import RESULTS, MissingData, command, committed, experiment
 
 NAME = "s4_regression"
 PUBLISHED = f"empirics/data/{NAME}_published.json"
@@ -104,4 +104,5 @@ FIGURE = Picture(
     height=3.3,
     data=data,
     draw=draw,
+    needs=command(NAME, "sweep"),
 )

@@ -76,4 +76,5 @@ FIGURE = Picture(
     height=2.1,
     data=data,
     draw=draw,
+    needs=COMMAND,
 )
