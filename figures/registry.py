@@ -17,7 +17,9 @@ from theory.core.errors import UnknownName
 
 from . import style
 
-INFRASTRUCTURE = ("__main__", "build", "dots", "registry", "report", "sources", "style")
+INFRASTRUCTURE = (
+    "__main__", "benchmarks", "build", "comparisons", "dots", "readme", "registry", "report", "sources", "style",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,18 @@ from matplotlib.text import Text
 from empirics.bench import model as bench_model
 from empirics.bench import targets
 from empirics.bench.scan import machine
-from empirics.config import load_experiment, validate
+from empirics.config import find_experiment, load_experiment, validate
 from empirics.experiments import lm_benchmark as lm_experiment
 from empirics.experiments import s4_regression as s4_experiment
 from empirics.experiments import vision as vision_experiment
 from empirics.experiments.lm_methods import METHODS
+from empirics.experiments.lm_verdicts import together
 from empirics.models import MambaConfig
 from empirics.results import Result, config_hash, plain, write_json, write_result
 from empirics.runner import Runner
 from figures import dots, lm_benchmark, lora_targets, overhead, s4_regression, scan_speed, sources, style, vision
 from figures.build import canonical, render
+from figures.comparisons import comparisons
 from figures.registry import Picture, pictures
 from figures.sources import MissingData
 from theory.core.errors import InvalidInput
@@ -213,6 +215,32 @@ def test_s4_regression_is_readable_with_all_methods(root: Path, draw: Draw):
     data = s4_regression.data()
     assert [row[0] for row in data["ours"]] == list(s4_experiment.METHODS) and data["ours"][0][1] == 0
     assert not any("no data yet" in text for text in words(draw(s4_regression.FIGURE)))
+
+
+@pytest.mark.parametrize(("power", "verdict"), [(1.0, "reproduced"), (0.0, "undecided"), (-1.0, "not reproduced")])
+def test_lines_in_words_come_to_the_judgements_verdict(power: float, verdict: str, root: Path):
+    """Errors as predicted, all alike, and turned round."""
+    best = {"sdt": 0.5, "sdt_lora_r8": 0.5, "lora_proj_r8": 0.8}
+    summary = put(
+        root, "s4_regression", s4_experiment,
+        [
+            {
+                "options": {"method": method}, "seed": seed, "trainable": 1, "metrics": {"least_train": 1.0},
+                "held_out": {"mse": best.get(method, 1.0) ** power * (1 + 0.1 * ((seed + 1) * (i + 2) % 7))},
+            }
+            for i, method in enumerate(s4_experiment.METHODS)
+            for seed in range(5)
+        ],
+    )  # fmt: skip
+    verdicts = [line.verdict for line in comparisons(summary["table"])]
+    assert len(verdicts) == len(s4_experiment.COMPARISONS)
+    assert together(verdicts) == summary["verdict"] == verdict
+
+
+def test_an_experiment_file_may_hold_a_finding(tmp_path: Path):
+    file = tmp_path / "vision.toml"
+    file.write_text('finding = "as expected"\n' + find_experiment("vision").read_text())
+    assert load_experiment(file).finding == "as expected" and load_experiment("vision").finding != "as expected"
 
 
 # -- benchmarks -------------------------------------------------------------------------------------------------------------
