@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def benchmarks(root: Path = ROOT) -> list[Benchmark]:
         A committed file is not what its benchmark writes.
     """
     return [
-        _read(root, "Bundled model", "pretraining", pretraining.PATH, pretraining.COMMAND, _bundled),
+        _read(root, "Bundled model", "pretraining", pretraining.PATH, pretraining.COMMAND, _bundled, _pretrain),
         _read(root, "Selective scan on a CPU", "scan_cpu", scan_cpu.PATH, scan_cpu.COMMAND, _scan_cpu),
         _read(root, "Selective scan on a GPU", "scan_speed", scan_speed.PATH, scan_speed.COMMAND, _scan_gpu),
         _read(root, "Training step of a whole model", "overhead", overhead.PATH, overhead.COMMAND, _model),
@@ -58,13 +58,18 @@ def benchmarks(root: Path = ROOT) -> list[Benchmark]:
 Said = tuple[list[str], tuple[str, ...], list[tuple[str, ...]]]
 
 
-def _read(root: Path, name: str, figure: str, path: str, command: str, say: Any) -> Benchmark:
+def _read(
+    root: Path, name: str, figure: str, path: str, command: str, say: Callable[[dict[str, Any]], Said],
+    again: Callable[[dict[str, Any]], str] | None = None,
+) -> Benchmark:  # fmt: skip
+    """One benchmark from its file; ``again``: the command that made this very file, where it may differ from ``command``."""
     try:
         found = committed(path, command, root)
     except MissingData:
         return Benchmark(name, figure, (), (), (), command)
     try:
         sentences, columns, rows = say(found)
+        command = command if again is None else again(found)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInput(f"{path} is not what its benchmark writes ({error!r}); run {command}") from error
     return Benchmark(name, figure, tuple(sentences), columns, tuple(rows), command)
@@ -83,6 +88,11 @@ def _bundled(record: dict[str, Any]) -> Said:
         (),
         [],
     )  # fmt: skip
+
+
+def _pretrain(record: dict[str, Any]) -> str:
+    device = "" if record["device"] == "cpu" else " --device cuda"
+    return f"python -m empirics pretrain {record['recipe']['name']}{device} --corpus FILES --held-out FILES --out runs/pretrain"
 
 
 def times(ratio: float) -> str:
@@ -112,7 +122,7 @@ def _scan_gpu(found: dict[str, Any]) -> Said:
         rows.append((str(row["target"]), row["what"], measured, "met" if row["met"] else "missed"))
     met = sum(row["met"] for row in found["table"])
     said = f"{met} of {len(rows)} targets met against mamba-ssm, {found['dtype']}, on {found['machine']['gpu']}."
-    return [said], ("target", "what", "measured (asked)", ""), rows
+    return [said], ("target", "what", "measured (asked)", "outcome"), rows
 
 
 def _model(found: dict[str, Any]) -> Said:

@@ -9,7 +9,6 @@ from theory.core.errors import InvalidInput
 
 from .benchmarks import Benchmark, benchmarks
 from .build import write
-from .comparisons import OUTCOMES
 from .report.content import Experiment, experiments
 from .sources import ROOT
 
@@ -40,9 +39,7 @@ def _experiment(found: Experiment) -> Iterator[str]:
     if found.verdict is None:
         yield f"- `{found.id}`: **not yet run**; `{found.commands[0]}`."
         return
-    # a comparison's line has the numbers of the sentence, and its verdict; a place beside chance is no verdict
-    repeated = bool(found.lines) and all(line.verdict in OUTCOMES for line in found.lines)
-    said = "" if repeated else f" {_sentence(found.measured or '')}"
+    said = "" if found.told_by_lines else f" {_sentence(found.measured or '')}"
     yield f"- `{found.id}`: **{found.verdict}** ({found.where}):{said}"
     yield from (f"  - {line.verdict}: {_sentence(line.text)}" for line in found.lines)
     if found.finding:
@@ -57,7 +54,8 @@ def _benchmark(found: Benchmark) -> Iterator[str]:
     if not found.sentences:
         yield f"- {found.name}: **not yet run**; `{found.command}`."
         return
-    yield f"- {found.name}: {' '.join(found.sentences)}"
+    yield f"- {found.name}: {found.sentences[0]}"
+    yield from (f"  - {sentence}" for sentence in found.sentences[1:])
     if found.rows and len(found.rows) <= LONGEST:
         yield ""
         yield f"  | {' | '.join(found.columns)} |"
@@ -65,7 +63,7 @@ def _benchmark(found: Benchmark) -> Iterator[str]:
         yield from (f"  | {' | '.join(row)} |" for row in found.rows)
         yield ""
     elif found.rows:
-        yield f"  {len(found.rows)} rows: figure `{found.figure}` and the report."
+        yield f"  - All numbers: figure `{found.figure}`, and the report."
 
 
 def updated(root: Path = ROOT) -> tuple[str, str]:

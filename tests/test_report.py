@@ -131,10 +131,12 @@ def test_measured_and_unmeasured_experiments_are_told_apart():
     for found in contents().experiments:
         told = page().texts[f"experiment-{found.id}"]
         if found.verdict is None:
-            assert "not measured yet" in told and "Measured:" not in told
+            assert "not measured yet" in told and "Measured (" not in told
             assert f"{found.id}: not measured yet" in page().texts["main"]
         else:
-            assert found.verdict in told and found.measured in told and found.size in told and "not measured yet" not in told
+            assert found.verdict in told and f"Measured ({found.where})" in told and "not measured yet" not in told
+            assert found.told_by_lines != (found.measured in told)
+            assert all(f"{line.verdict} {line.text}" in told for line in found.lines)
 
 
 def test_every_built_figure_is_in_it_once_and_is_the_file():
@@ -152,10 +154,11 @@ def test_every_built_figure_is_in_it_once_and_is_the_file():
 
 def test_experiments_say_what_was_reproduced_and_what_was_not(copy: Path):
     rows = [
+        {"method": "sdt", "held_out": 0.25, "per_seed": [0.125, 0.375]},
         {"comparison": "a / b", "mse_ratio": 0.5, "low": 0.4, "high": 0.6},
         {"comparison": "b / a", "mse_ratio": 2.0, "low": 1.5, "high": 2.5},
     ]
-    summary = {"table": rows, "verdict": "not reproduced", "measured": "m", "config": {}, "seeds": [0], "complete": True}
+    summary = {"table": rows, "verdict": "not reproduced", "measured": "a sentence", "config": {}, "seeds": [0], "complete": True}
     (copy / "empirics/results").mkdir()
     (copy / "empirics/results/s4_regression.json").write_text(json.dumps({**summary, "device": "a GPU"}))
     written = copy / "empirics/experiments/s4_regression.toml"
@@ -163,6 +166,10 @@ def test_experiments_say_what_was_reproduced_and_what_was_not(copy: Path):
     found = Page(render(gather(copy)))
     told = found.texts["experiment-s4_regression"]
     assert "reproduced error of a / b: 0.50" in told and "not reproduced error of b / a: 2.00" in told
+    assert "a sentence" not in told, "the lines say it"
+    tables = [a["aria-label"] for a in found.all("div") if "s4_regression" in (a.get("aria-label") or "")]
+    assert tables == ["Results of s4_regression, by method", "Results of s4_regression, by comparison"]
+    assert "0.125; 0.375" in told and "none" not in told
     assert "Beyond the numbers: because <of> this" in told and not found.unbalanced and not found.broken()
     assert "What was reproduced" not in found.texts["experiment-state_floor"]
 

@@ -17,7 +17,7 @@ from theory.core.errors import InvalidInput
 
 from ..benchmarks import Benchmark, benchmarks
 from ..build import MANIFEST
-from ..comparisons import Line, comparisons
+from ..comparisons import OUTCOMES, Line, comparisons
 from ..registry import pictures
 from ..sources import ROOT, MissingData, command, committed, experiment, read_json
 
@@ -118,6 +118,11 @@ class Experiment:
     complete: bool = True
     lines: tuple[Line, ...] = ()
     finding: str = ""
+
+    @property
+    def told_by_lines(self) -> bool:
+        """Whether the lines have all that the sentence says, and verdicts too; a place beside chance is no verdict."""
+        return bool(self.lines) and all(line.verdict in OUTCOMES for line in self.lines)
 
     @property
     def where(self) -> str:

@@ -121,16 +121,24 @@ def _experiment(found: Experiment) -> str:
         f"<p><strong>Predicted before the run:</strong> {text(found.prediction)}</p>",
     ]
     if found.measured is not None:
-        parts.append(f"<p><strong>Measured</strong> ({text(found.where)}): {text(found.measured)}</p>")
+        said = "" if found.told_by_lines else f" {text(found.measured)}"
+        parts.append(f"<p><strong>Measured</strong> ({text(found.where)}):{said}</p>")
     if found.lines:
-        items = "".join(f"<li>{_place(line.verdict)} {text(line.text)}</li>" for line in found.lines)
-        parts.append(f"<p>What was reproduced, what was not, and why:</p><ul>{items}</ul>")
+        parts.append(f"<ul>{''.join(f'<li>{_place(line.verdict)} {text(line.text)}</li>' for line in found.lines)}</ul>")
     if found.finding:
         parts.append(f"<p><strong>Beyond the numbers:</strong> {text(found.finding)}</p>")
     if found.table:
-        table = _results(f"Results of {found.id}", found.table)
-        parts.append(f'<details class="results"><summary>All numbers of {text(found.id)}</summary>{table}</details>')
+        tables = "".join(_results(f"Results of {found.id}, by {head}", rows) for head, rows in _kinds(found.table).items())
+        parts.append(f'<details class="results"><summary>All numbers of {text(found.id)}</summary>{tables}</details>')
     return "".join([*parts, "<p>Repeat it:</p>", _commands(found.commands), "</section>"])
+
+
+def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of one kind together: kinds, such as methods and comparisons, differ in the column that they begin with."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(next(iter(row), ""), []).append(row)
+    return found
 
 
 def _results(caption: str, rows: Sequence[dict[str, Any]]) -> str:
@@ -147,6 +155,8 @@ def _number(value: Any) -> str:
         return text(f"{value:.3g}")
     if isinstance(value, dict):
         return ", ".join(f"{text(key)}: {_number(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(_number, value))
     return text(value)
 
 
@@ -246,7 +256,7 @@ def _benchmarks(report: Report) -> str:
         name = f"benchmark-{found.figure}"
         parts += [f'<section aria-labelledby="{text(name)}"><h3 id="{text(name)}">{text(found.name)}</h3>']
         if found.sentences:
-            parts.append(f"<p>{text(' '.join(found.sentences))}</p>")
+            parts += [f"<p>{text(sentence)}</p>" for sentence in found.sentences]
         else:
             parts.append('<p><span class="verdict open">not measured yet</span></p>')
         if found.rows:
