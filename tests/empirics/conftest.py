@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# mamba-ssm's Triton kernels take one configuration each instead of trying a dozen for minutes; read when they are imported.
+os.environ.setdefault("MAMBA_DETERMINISTIC", "1")
+
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 HERE = Path(__file__).parent
 collect_ignore_glob = [] if HAS_TORCH else ["test_*.py"]

@@ -41,7 +41,7 @@ def test_logits_of_mamba_ssms_own_model(tiny, layer, dtype):
         for scan in [r.scan for r in TABLE if r.op == op and r.implementation and {"any", "cuda"} & set(r.devices)]:
             ours.set_scan(scan)
             assert relative(ours(ids), expected) < bound, scan
-        ours.backbone.layers[1].mixer.D.add_(0.1)  # the negative twin
+        ours.backbone.layers[1].mixer.D.add_(0.5)  # the negative twin
         assert relative(ours(ids), expected) > 2 * bound
 
 
@@ -115,9 +115,10 @@ def test_lora_on_our_model_through_the_stock_kernels(tiny, targets):
     model = tiny("Mamba1", d_state=16).to("cuda", torch.float32)
     model.set_scan("mamba_ssm")
     ids = torch.randint(0, 19, (3, 12), generator=torch.Generator().manual_seed(0)).cuda()
-    base = model(ids).detach()
-    handle = apply(model, LoRA(targets=targets, rank=2))
-    assert torch.equal(model(ids), base)
+    with torch.no_grad():  # torch.matmul rounds differently where an input requires a gradient
+        base = model(ids)
+        handle = apply(model, LoRA(targets=targets, rank=2))
+        assert torch.equal(model(ids), base)
     optimiser = torch.optim.AdamW(handle.trainable().values(), lr=0.1)
     for _ in range(2):  # lora_A gets no gradient while lora_B is 0
         optimiser.zero_grad()

@@ -23,9 +23,10 @@ from torch import Tensor
 from ...errors import InvalidInput
 from ..arguments import check_selective
 from ..interpreter import require_triton
+from . import fused_cuda
 
-KEEP_EVERY = 32
-"""Steps between kept states: 4 N / 32 bytes per element of u, as much as u itself in bfloat16 at N = 16."""
+KEEP_EVERY = fused_cuda.KEEP_EVERY
+"""Steps between kept states: 4 N / 64 bytes per element of u, half as much as u itself in bfloat16 at N = 16."""
 
 _STATES_PER_WARP = {False: 512, True: 256}
 """State values of a warp, forward and backward: 16 a thread fit beside the inputs; 8 where five states in a row are held."""
@@ -166,6 +167,8 @@ def scan_forward(
 
     ``segment``: steps that run in one piece; chosen for the device where it is ``None``.
     """
+    if fused_cuda.usable(u, A.shape[1]):
+        return fused_cuda.forward(u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus, keep, segment)
     require_triton()
     from .fused_forward import carry_kernel, forward_kernel, local_state_kernel
 
@@ -210,7 +213,10 @@ def _(
     u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Any, z: Any, dt_bias: Any, h0: Any,
     dt_softplus: bool, keep: bool, segment: int | None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    return tuple(u.new_empty(shape, dtype=dtype) for shape, dtype in _forward_shapes(u, A.shape[1], keep))
+    out, last, kept = (u.new_empty(shape, dtype=dtype) for shape, dtype in _forward_shapes(u, A.shape[1], keep))
+    if fused_cuda.usable(u, A.shape[1]):
+        out = fused_cuda.empty_like_rows(u, fused_cuda.by_channel(u), u.dtype)
+    return out, last, kept
 
 
 @torch.library.custom_op(
@@ -237,6 +243,8 @@ def scan_backward(
     segment: int | None,
 ) -> list[Tensor]:
     """Gradients of those of (u, dt, A, B, C, D, z, dt_bias, h0) that ``need`` names, in this order and in their dtypes."""
+    if fused_cuda.usable(u, A.shape[1]):
+        return fused_cuda.backward(d_out, d_last, u, dt, A, B, C, D, z, dt_bias, h0, kept, dt_softplus, need, segment)
     require_triton()
     from .fused_backward import backward_kernel, local_adjoint_kernel
     from .fused_forward import carry_kernel
@@ -308,8 +316,17 @@ def _(
     d_out: Any, d_last: Any, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Any, z: Any, dt_bias: Any, h0: Any,
     kept: Tensor, dt_softplus: bool, need: Sequence[bool], segment: int | None,
 ) -> list[Tensor]:  # fmt: skip
-    inputs = (u, dt, A, B, C, D, z, dt_bias, h0)
-    return [torch.empty_like(v, memory_format=torch.contiguous_format) for v, asked in zip(inputs, need, strict=True) if asked]
+    inputs = {"u": u, "dt": dt, "A": A, "B": B, "C": C, "D": D, "z": z, "dt_bias": dt_bias, "h0": h0}
+    native = fused_cuda.usable(u, A.shape[1])
+
+    def like(name: str, value: Tensor) -> Tensor:
+        if native and name in ("u", "dt", "z"):
+            return fused_cuda.empty_like_rows(u, fused_cuda.by_channel(u), value.dtype)
+        if native and name in ("B", "C"):
+            return fused_cuda.empty_like_rows(value, value.stride(2) != 1, value.dtype)
+        return torch.empty_like(value, memory_format=torch.contiguous_format)
+
+    return [like(name, value) for (name, value), asked in zip(inputs.items(), need, strict=True) if asked]
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -1,0 +1,187 @@
+"""CUDA C++ compiled at run time: NVRTC, which PyTorch's CUDA builds bring along, and the driver's own launch calls.
+
+No compiler has to be installed. A kernel is compiled once for each set of options and kept in a folder of the user's
+(``SSMPROOF_CACHE``, else ``~/.cache/ssmproof``), where other processes and later ones find it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import site
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import EmpiricsError, MissingPackage
+
+
+class CompileError(EmpiricsError):
+    """NVRTC or the driver refused a kernel; the message holds what they said."""
+
+
+def _libraries() -> Iterator[str]:
+    yield from (f"libnvrtc.so.{torch.version.cuda.partition('.')[0]}",) if torch.version.cuda else ()
+    folders = [Path(p) for p in (*sys.path, *site.getsitepackages(), os.environ.get("CUDA_HOME", "/usr/local/cuda")) if p]
+    for folder in dict.fromkeys(folders):
+        for pattern in ("nvidia/*/lib/libnvrtc.so.*", "nvidia/cuda_nvrtc/lib/libnvrtc.so.*", "lib64/libnvrtc.so.*"):
+            yield from (str(p) for p in sorted(folder.glob(pattern)) if "builtins" not in p.name and "alt" not in p.name)
+
+
+@cache
+def _nvrtc() -> ctypes.CDLL:
+    tried = []
+    for name in _libraries():
+        try:
+            return ctypes.CDLL(name)
+        except OSError as error:
+            tried.append(str(error))
+    raise MissingPackage("libnvrtc", "cuda", tried[0] if tried else "PyTorch has no CUDA here")
+
+
+def available() -> bool:
+    """Can kernels be compiled here?"""
+    if not torch.cuda.is_available() or torch.version.cuda is None:
+        return False
+    try:
+        _nvrtc()
+    except MissingPackage:
+        return False
+    return True
+
+
+def _cache_folder() -> Path:
+    chosen = os.environ.get("SSMPROOF_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssmproof"
+
+
+def compile_kernel(source: str, options: Mapping[str, int], architecture: str) -> bytes:
+    """Machine code of a translation unit for one GPU, from the cache or compiled now.
+
+    Parameters
+    ----------
+    source:
+        CUDA C++.
+    options:
+        Macros and their values.
+    architecture:
+        ``sm_90`` and the like.
+
+    Raises
+    ------
+    CompileError
+        With the compiler's messages.
+    MissingPackage
+        NVRTC is not here.
+    """
+    nvrtc = _nvrtc()
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    flags = [f"--gpu-architecture={architecture}", "--std=c++17", "--ftz=true", "--diag-suppress=128,177"]
+    flags += [f"-D{name}={value}" for name, value in sorted(options.items())]
+    key = hashlib.sha256("\0".join([f"{major.value}.{minor.value}", source, *flags]).encode()).hexdigest()
+    path = _cache_folder() / f"{key[:40]}.cubin"
+    if path.is_file() and (known := path.read_bytes()):
+        return known
+    program = ctypes.c_void_p()
+    if nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"ssmproof.cu", 0, None, None):
+        raise CompileError("NVRTC could not take the program")
+    try:
+        array = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
+        failed = nvrtc.nvrtcCompileProgram(program, len(flags), array)
+        size = ctypes.c_size_t()
+        if failed:
+            nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+            log = ctypes.create_string_buffer(size.value)
+            nvrtc.nvrtcGetProgramLog(program, log)
+            raise CompileError(f"NVRTC {major.value}.{minor.value} for {architecture}: {log.value.decode(errors='replace')[:2000]}")
+        if nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size)) or not size.value:
+            raise CompileError(f"NVRTC {major.value}.{minor.value} makes no machine code for {architecture}")
+        code = ctypes.create_string_buffer(size.value)
+        nvrtc.nvrtcGetCUBIN(program, code)
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    _keep(path, code.raw)
+    return code.raw
+
+
+def _keep(path: Path, code: bytes) -> None:
+    """Write the file in one piece; a cache that cannot be written is none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(code)
+        os.replace(file.name, path)
+    except OSError:
+        return
+
+
+class Device:
+    """Kernels on one CUDA device, launched on PyTorch's current stream."""
+
+    def __init__(self, index: int):
+        self.index = index
+        self._functions: dict[Any, ctypes.c_void_p] = {}
+
+    @cached_property
+    def processors(self) -> int:
+        """Multiprocessors."""
+        return torch.cuda.get_device_properties(self.index).multi_processor_count
+
+    @cached_property
+    def _driver(self) -> ctypes.CDLL:
+        torch.cuda.current_stream(self.index)  # makes the device's context
+        driver = ctypes.CDLL("libcuda.so.1")
+        driver.cuGetErrorString.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
+        driver.cuLaunchKernel.argtypes = [ctypes.c_void_p, *[ctypes.c_uint] * 7, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+        return driver
+
+    def _check(self, code: int, what: str) -> None:
+        if code:
+            text = ctypes.c_char_p()
+            self._driver.cuGetErrorString(code, ctypes.byref(text))
+            raise CompileError(f"{what}: {(text.value or b'unknown error').decode()} (CUDA error {code})")
+
+    def function(self, source: str, kernel: str, options: tuple[tuple[str, int], ...], shared: int) -> ctypes.c_void_p:
+        """The kernel's handle, compiled and loaded at the first call."""
+        key = (kernel, options)
+        if key not in self._functions:
+            major, minor = torch.cuda.get_device_capability(self.index)
+            code = compile_kernel(source, dict(options), f"sm_{major}{minor}")
+            module, function = ctypes.c_void_p(), ctypes.c_void_p()
+            self._check(self._driver.cuModuleLoadData(ctypes.byref(module), code), f"loading {kernel}")
+            found = self._driver.cuModuleGetFunction(ctypes.byref(function), module, kernel.encode())
+            self._check(found, f"finding {kernel}")
+            if shared > 48 * 1024:  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+                self._check(self._driver.cuFuncSetAttribute(function, 8, shared), f"{shared} bytes of shared memory for {kernel}")
+            self._functions[key] = function
+        return self._functions[key]
+
+    def launch(
+        self, source: str, kernel: str, options: Mapping[str, int], blocks: int, threads: int, shared: int, arguments: ctypes.Structure
+    ) -> None:
+        """Run ``kernel(arguments)`` on ``blocks`` blocks with ``shared`` bytes of dynamic shared memory.
+
+        Raises
+        ------
+        CompileError
+            It cannot be compiled, loaded or launched.
+        """
+        with torch.cuda.device(self.index):
+            function = self.function(source, kernel, tuple(sorted(options.items())), shared)
+            given = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
+            stream = torch.cuda.current_stream(self.index).cuda_stream
+            code = self._driver.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream, given, None)
+            self._check(code, f"launching {kernel}")
+
+
+@cache
+def device(index: int) -> Device:
+    """The device of that number."""
+    return Device(index)

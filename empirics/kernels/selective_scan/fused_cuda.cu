@@ -1,0 +1,821 @@
+// The fused selective scan in CUDA C++, compiled for one set of options at run time (fused_cuda.py). Derivation: README.md.
+//
+// A block owns CHANNELS channels of one sequence and one segment of time, a warp 32 / P of them: P lanes share a channel and hold
+// four of its (up to 16) states each. Time goes by in tiles whose scalars (step size, drive, gradient of y) are computed once for
+// all states and laid out in shared memory; the recurrence then runs in registers. Sums over the states of a channel, and over the
+// channels of a warp, halve the number of values a lane holds with every exchange, so that each lane ends with the sum of one.
+// Sums over warps, blocks, sequences and segments are added in a fixed order: no atomics.
+//
+// Options: N states, P lanes per channel (4 P >= N), ROWS 0 where neighbours in time are neighbours in memory and 1 where
+// channels are; *_TYPE 0 float, 1 bfloat16, 2 float16; VECTOR_* 1 where a group of 8 may be loaded as a whole.
+
+#define CHANNELS 32
+#define THREADS (32 * P)
+#define KEEP 64  // steps between kept states
+#define TILE 32  // steps of a tile of the passes that keep nothing
+#define ALL 0xffffffffu
+#define LOG2E 1.4426950408889634f
+#define LN2 0.6931471805599453f
+
+typedef long long i64;
+struct bf16 { unsigned short bits; };
+struct f16 { unsigned short bits; };
+struct alignas(16) Four { float v[4]; };
+struct alignas(16) Raw { unsigned v[4]; };
+
+template <int CODE> struct Type { typedef float type; };
+template <> struct Type<1> { typedef bf16 type; };
+template <> struct Type<2> { typedef f16 type; };
+
+typedef Type<U_TYPE>::type u_t;
+typedef Type<DT_TYPE>::type dt_t;
+typedef Type<Z_TYPE>::type z_t;
+typedef Type<G_TYPE>::type g_t;
+typedef Type<B_TYPE>::type b_t;
+typedef Type<C_TYPE>::type c_t;
+
+#ifdef __CUDA_ARCH__  // else tests/empirics/emulator/cuda.h, by which tests run this file on a CPU
+#define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
+__device__ __forceinline__ float exp2_(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+__device__ __forceinline__ float rcp_(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+__device__ __forceinline__ float value(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
+__device__ __forceinline__ float value(f16 x) { float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits)); return y; }
+__device__ __forceinline__ void narrow(bf16& y, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
+__device__ __forceinline__ void narrow(f16& y, float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
+#else
+EMULATED_CONVERSIONS
+#endif
+__device__ __forceinline__ float value(float x) { return x; }
+__device__ __forceinline__ void narrow(float& y, float x) { y = x; }
+
+struct Args {
+    const void *u, *dt, *A, *B, *C, *D, *z, *bias, *start, *kept_in, *d_out, *end;
+    void *out, *last, *kept, *local, *total;
+    void *du, *ddt, *dz, *dA, *dD, *dbias, *dh0, *shares;
+    i64 u_batch, u_channel, u_time, dt_batch, dt_channel, dt_time, z_batch, z_channel, z_time, g_batch, g_channel, g_time;
+    i64 B_batch, B_state, B_time, C_batch, C_state, C_time;
+    i64 out_batch, out_channel, out_time;  // of out, du, ddt and dz
+    void *dB, *dC;
+    i64 dB_batch, dB_state, dB_time, dC_batch, dC_state, dC_time, chains;
+    int width, length, segment, segments, blocks, reverse;
+};
+
+// --- shared memory: rows of one channel's steps ---
+
+// Position of step t of channel c in an array of rows of SPAN + 4 floats. Four steps in a row stay together; groups are permuted
+// so that neither eight channels of one step nor eight steps of every eighth channel meet in a bank.
+template <int SPAN> __device__ __forceinline__ int at(int c, int t) {
+    return c * (SPAN + 4) + ((((t >> 2) ^ ((c >> 2) & 6)) << 2) | (t & 3));
+}
+
+__device__ __forceinline__ Four load4(const float* p) { return *(const Four*)p; }
+__device__ __forceinline__ void store4(float* p, const Four& v) { *(Four*)p = v; }
+
+// --- groups of 8 neighbours in memory: 8 steps of a channel, or 8 channels of a step ---
+
+// Group number id of a tile of SPAN steps: its channel and step, within the block's channels and the tile.
+template <int SPAN> __device__ __forceinline__ void place(int id, int& c, int& t) {
+#if ROWS == 0
+    c = id / (SPAN / 8); t = id % (SPAN / 8) * 8;
+#else
+    c = id % (CHANNELS / 8) * 8; t = id / (CHANNELS / 8);
+#endif
+}
+// The 8 values of the group at (c, t), to and from an array of rows; and of the group's channels, one float each.
+template <int SPAN> __device__ __forceinline__ void put8(float* rows, int c, int t, const float* v) {
+    float* p = rows + at<SPAN>(c, t);
+#if ROWS == 0
+    store4(p, *(const Four*)v); store4(p + 4, *(const Four*)(v + 4));
+#else
+#pragma unroll
+    for (int i = 0; i < 8; i++) p[i * (SPAN + 4)] = v[i];
+#endif
+}
+template <int SPAN> __device__ __forceinline__ void get8(const float* rows, int c, int t, float* v) {
+    const float* p = rows + at<SPAN>(c, t);
+#if ROWS == 0
+    *(Four*)v = load4(p); *(Four*)(v + 4) = load4(p + 4);
+#else
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = p[i * (SPAN + 4)];
+#endif
+}
+__device__ __forceinline__ void channels8(const float* of, int c, float* v) {
+#if ROWS == 0
+    const float x = of[c];
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = x;
+#else
+    *(Four*)v = load4(of + c); *(Four*)(v + 4) = load4(of + c + 4);
+#endif
+}
+
+// How many of the 8 lie inside the array.
+__device__ __forceinline__ int inside(int c, i64 t, int width, i64 stop) {
+#if ROWS == 0
+    i64 n = c < width ? stop - t : 0;
+#else
+    i64 n = t < stop ? width - c : 0;
+#endif
+    return n < 0 ? 0 : n > 8 ? 8 : (int)n;
+}
+
+template <bool VECTOR, typename T>
+__device__ __forceinline__ void load8(float* v, const T* base, i64 channel, i64 time, int c, i64 t, int count) {
+    const T* p = base + c * channel + t * time;
+    if (VECTOR && count == 8) {
+        Raw raw[sizeof(T) == 4 ? 2 : 1];
+        raw[0] = *(const Raw*)p;
+        if (sizeof(T) == 4) raw[sizeof(T) == 4 ? 1 : 0] = *((const Raw*)p + 1);
+        const T* q = (const T*)raw;
+#pragma unroll
+        for (int i = 0; i < 8; i++) v[i] = value(q[i]);
+        return;
+    }
+    const i64 step = ROWS == 0 ? time : channel;
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = i < count ? value(p[i * step]) : 0.f;
+}
+
+template <bool VECTOR, typename T>
+__device__ __forceinline__ void store8(T* base, const float* v, i64 channel, i64 time, int c, i64 t, int count) {
+    T* p = base + c * channel + t * time;
+    if (VECTOR && count == 8) {
+        Raw raw[sizeof(T) == 4 ? 2 : 1];
+        T* q = (T*)raw;
+#pragma unroll
+        for (int i = 0; i < 8; i++) narrow(q[i], v[i]);
+        *(Raw*)p = raw[0];
+        if (sizeof(T) == 4) *((Raw*)p + 1) = raw[sizeof(T) == 4 ? 1 : 0];
+        return;
+    }
+    const i64 step = ROWS == 0 ? time : channel;
+#pragma unroll
+    for (int i = 0; i < 8; i++) if (i < count) narrow(p[i * step], v[i]);
+}
+
+// --- scalar functions ---
+
+// log(1 + exp(x)) to float32 accuracy, relative, for every x: with e = exp(-|x|), max(x, 0) + 2 artanh(e / (2 + e)).
+__device__ __forceinline__ float softplus_(float x) {
+    const float e = exp2_(-fabsf(x) * LOG2E);
+    const float s = e * rcp_(2.f + e), q = s * s;
+    float p = 1.f / 17.f + q * (1.f / 19.f);
+    p = 1.f / 15.f + q * p; p = 1.f / 13.f + q * p; p = 1.f / 11.f + q * p; p = 1.f / 9.f + q * p;
+    p = 1.f / 7.f + q * p; p = 1.f / 5.f + q * p; p = 1.f / 3.f + q * p;
+    return (x > 0.f ? x : x != x ? x : 0.f) + 2.f * s * (1.f + q * p);
+}
+__device__ __forceinline__ float sigmoid_(float x) { return rcp_(1.f + exp2_(-x * LOG2E)); }
+__device__ __forceinline__ float step_size(float raw, float bias) {
+#if HAS_BIAS
+    raw += bias;
+#endif
+#if SOFTPLUS
+    raw = softplus_(raw);
+#endif
+    return raw;
+}
+__device__ __forceinline__ float step_slope(float raw, float bias) {  // derivative of the above
+#if HAS_BIAS
+    raw += bias;
+#endif
+#if SOFTPLUS
+    const float e = exp2_(-fabsf(raw) * LOG2E);
+    return (raw >= 0.f ? 1.f : e) * rcp_(1.f + e);
+#else
+    return 1.f;
+#endif
+}
+
+// --- sums across lanes ---
+
+__device__ __forceinline__ float swap(float x, int mask) { return __shfl_xor_sync(ALL, x, mask); }
+
+// Sums over the P lanes of a channel of 4 values each: value k P + (lane % P) of them stays here as v[k], k < 4 / P.
+__device__ __forceinline__ void sum_states(float* v, int lane) {
+#if P >= 2
+    const bool odd = lane & 1;
+    v[0] = (odd ? v[1] : v[0]) + swap(odd ? v[0] : v[1], 1);
+    v[1] = (odd ? v[3] : v[2]) + swap(odd ? v[2] : v[3], 1);
+#endif
+#if P >= 4
+    const bool upper = lane & 2;
+    v[0] = (upper ? v[1] : v[0]) + swap(upper ? v[0] : v[1], 2);
+#endif
+}
+
+// Sums over the channels of a warp of the gradients of 4 states of B, w[0..3], and of C, w[4..7]: one of the 8 stays, slot(lane).
+__device__ __forceinline__ float sum_channels(float* w, int lane) {
+    const bool a = lane & P, b = lane & (2 * P), c = lane & (4 * P);
+#pragma unroll
+    for (int j = 0; j < 4; j++) w[j] = (a ? w[j + 4] : w[j]) + swap(a ? w[j] : w[j + 4], P);
+#pragma unroll
+    for (int j = 0; j < 2; j++) w[j] = (b ? w[j + 2] : w[j]) + swap(b ? w[j] : w[j + 2], 2 * P);
+    float s = (c ? w[1] : w[0]) + swap(c ? w[0] : w[1], 4 * P);
+#pragma unroll
+    for (int mask = 8 * P; mask < 32; mask *= 2) s += swap(s, mask);
+    return s;
+}
+
+// What sum_channels leaves in a lane: column n of B's 4 P, or 4 P + n of C's.
+__device__ __forceinline__ int slot(int lane) {
+    const int group = lane / P;
+    return (group & 1) * 4 * P + 4 * (lane % P) + (group & 2) + (group >> 2 & 1);
+}
+
+// --- four states of a channel ---
+
+// exp(d A) from A log2 e. In float32 what its two roundings lose is put back (PRECISE): they would leave |d A| units of the last place.
+struct Rates {
+    Four A2;
+#if PRECISE
+    Four rest;  // ln 2 (A log2 e - A2)
+#endif
+};
+__device__ __forceinline__ float decay_(float d, const Rates& r, int j) {
+    const float x = d * r.A2.v[j], a = exp2_(x);
+#if PRECISE
+    return fmaf(a, fmaf(d, r.rest.v[j], LN2 * fmaf(d, r.A2.v[j], -x)), a);
+#else
+    return a;
+#endif
+}
+
+struct Place { int c, quad; bool in; };  // this lane's channel within the block, its four states, is there such a channel
+
+__device__ __forceinline__ Place own_place(int lane, int warp, int first, int width) {
+    Place p = {warp * (32 / P) + lane / P, lane % P, false};
+    p.in = first + p.c < width;
+    return p;
+}
+__device__ __forceinline__ Four load_states(const float* row, const Place& p) {
+    Four v = {{0.f, 0.f, 0.f, 0.f}};
+    if (!p.in) return v;
+    if (N % 4 == 0) {
+        if (4 * p.quad < N) v = load4(row + 4 * p.quad);
+        return v;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) if (4 * p.quad + j < N) v.v[j] = row[4 * p.quad + j];
+    return v;
+}
+__device__ __forceinline__ void store_states(float* row, const Place& p, const Four& v) {
+    if (!p.in) return;
+    if (N % 4 == 0) {
+        if (4 * p.quad < N) store4(row + 4 * p.quad, v);
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) if (4 * p.quad + j < N) row[4 * p.quad + j] = v.v[j];
+}
+
+__device__ __forceinline__ Rates load_rates(const float* row, const Place& p) {
+    Rates r;
+    r.A2 = load_states(row, p);
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const float A = r.A2.v[j];
+        r.A2.v[j] = A * LOG2E;
+#if PRECISE
+        r.rest.v[j] = LN2 * (fmaf(A, LOG2E, -r.A2.v[j]) + A * 1.925963033500e-8f);
+#endif
+    }
+    return r;
+}
+
+// B or C of SPAN steps from t0 on as rows of 4 P floats; 0 beyond the end and in added states. NEIGHBOURS: its steps are in memory.
+template <int SPAN, bool NEIGHBOURS, typename T>
+__device__ __forceinline__ void load_selector(float* to, const T* base, i64 state, i64 time, i64 t0, i64 stop, int tid) {
+    const bool ALONG_TIME = NEIGHBOURS && THREADS >= SPAN;
+    const int COUNT = SPAN * 4 * P / THREADS, N_STEP = ALONG_TIME ? THREADS / SPAN : 0, T_STEP = ALONG_TIME ? 0 : THREADS / (4 * P);
+    const int n0 = ALONG_TIME ? tid / SPAN : tid % (4 * P), first = ALONG_TIME ? tid % SPAN : tid / (4 * P);
+    const T* from = base + n0 * state + (t0 + first) * time;
+    const i64 step = ALONG_TIME ? N_STEP * state : T_STEP * time;
+#pragma unroll
+    for (int k = 0; k < COUNT; k++) {
+        const int n = n0 + k * N_STEP, t = first + k * T_STEP;
+        to[t * 4 * P + n] = n < N && t0 + t < stop ? value(*from) : 0.f;
+        from += step;
+    }
+}
+
+struct Where { int tid, lane, warp, first, part, block; i64 b, slot, begin, stop; };
+
+__device__ __forceinline__ Where where(const Args& p) {
+    Where w;
+    w.tid = threadIdx.x; w.lane = w.tid & 31; w.warp = w.tid >> 5;
+    w.block = blockIdx.x % p.blocks;
+    w.part = blockIdx.x / p.blocks % p.segments;
+    w.b = blockIdx.x / p.blocks / p.segments;
+    w.first = w.block * CHANNELS;
+    w.slot = w.b * p.segments + w.part;
+    w.begin = (i64)w.part * p.segment;
+    w.stop = w.begin + p.segment < p.length ? w.begin + p.segment : p.length;
+    return w;
+}
+
+// --- forward ---
+
+#ifdef FORWARD
+// With WRITE: out, the last state and, with KEEP_STATES, the states before every KEEP-th step, from start (batch, segments, D, N).
+// Without: what the segment leaves in the state by itself, local (batch, segments, D, N), and total = sum of dt (batch, segments, D).
+extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p) {
+    alignas(16) __shared__ float sdt[CHANNELS * (TILE + 4)], sx[CHANNELS * (TILE + 4)];
+    alignas(16) __shared__ float sB[TILE * 4 * P], sC[TILE * 4 * P];
+    alignas(16) __shared__ float sbias[CHANNELS], sD[CHANNELS];
+    const Where w = where(p);
+    const int width = p.width - w.first;
+    const Place own = own_place(w.lane, w.warp, w.first, p.width);
+    const i64 plane = (i64)p.width * N;
+    const i64 state = (i64)(w.first + own.c) * N;
+    const int GROUPS = CHANNELS * TILE / 8 / THREADS;
+
+    const u_t* u = (const u_t*)p.u + w.b * p.u_batch + w.first * p.u_channel;
+    const dt_t* dt = (const dt_t*)p.dt + w.b * p.dt_batch + w.first * p.dt_channel;
+    const z_t* z = (const z_t*)p.z + w.b * p.z_batch + w.first * p.z_channel;
+    u_t* out = (u_t*)p.out + w.b * p.out_batch + w.first * p.out_channel;
+    const b_t* B = (const b_t*)p.B + w.b * p.B_batch;
+    const c_t* C = (const c_t*)p.C + w.b * p.C_batch;
+
+    const Rates A = load_rates((const float*)p.A + state, own);
+    Four h = {{0.f, 0.f, 0.f, 0.f}};
+#if HAS_START && WRITE
+    h = load_states((const float*)p.start + w.slot * plane + state, own);
+#endif
+    if (w.tid < CHANNELS) {
+        const bool in = w.tid < width;
+        sbias[w.tid] = HAS_BIAS && in ? ((const float*)p.bias)[w.first + w.tid] : 0.f;
+        sD[w.tid] = HAS_D && in ? ((const float*)p.D)[w.first + w.tid] : 0.f;
+    }
+    float total = 0.f;
+    float ru[GROUPS][8], rdt[GROUPS][8], rz[GROUPS][8];
+    // The next tile's values are on their way while this one's recurrence runs.
+#define FETCH(t0)                                                                                                     \
+    _Pragma("unroll") for (int k = 0; k < GROUPS; k++) {                                                              \
+        int c, t;                                                                                                     \
+        place<TILE>(w.tid + k * THREADS, c, t);                                                                       \
+        const int count = inside(c, (t0) + t, width, w.stop);                                                         \
+        load8<VECTOR_U>(ru[k], u, p.u_channel, p.u_time, c, (t0) + t, count);                                         \
+        load8<VECTOR_DT>(rdt[k], dt, p.dt_channel, p.dt_time, c, (t0) + t, count);                                    \
+        if (HAS_Z && WRITE) load8<VECTOR_Z>(rz[k], z, p.z_channel, p.z_time, c, (t0) + t, count);                     \
+    }
+    FETCH(w.begin)
+    for (i64 t0 = w.begin; t0 < w.stop; t0 += TILE) {
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < GROUPS; k++) {
+            int c, t;
+            place<TILE>(w.tid + k * THREADS, c, t);
+            const int count = inside(c, t0 + t, width, w.stop);
+            alignas(16) float bias[8], d[8], x[8];
+            channels8(sbias, c, bias);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                d[i] = i < count ? step_size(rdt[k][i], bias[i]) : 0.f;
+                x[i] = d[i] * ru[k][i];
+            }
+            put8<TILE>(sdt, c, t, d);
+            put8<TILE>(sx, c, t, x);
+        }
+        load_selector<TILE, B_ALONG_TIME>(sB, B, p.B_state, p.B_time, t0, w.stop, w.tid);
+#if WRITE
+        load_selector<TILE, C_ALONG_TIME>(sC, C, p.C_state, p.C_time, t0, w.stop, w.tid);
+#endif
+        __syncthreads();
+#if WRITE
+        float cu[GROUPS][8], cz[GROUPS][8];
+#pragma unroll
+        for (int k = 0; k < GROUPS; k++)
+#pragma unroll
+            for (int i = 0; i < 8; i++) { cu[k][i] = ru[k][i]; cz[k][i] = rz[k][i]; }
+#endif
+        if (t0 + TILE < w.stop) { FETCH(t0 + TILE) }
+#if KEEP_STATES && WRITE
+        if (t0 % KEEP == 0) store_states((float*)p.kept + (w.b * ((p.length + KEEP - 1) / KEEP) + t0 / KEEP) * plane + state, own, h);
+#endif
+        const int groups = t0 + TILE <= w.stop ? TILE / 4 : (int)((w.stop - t0 + 3) / 4);
+#pragma unroll 2
+        for (int g = 0; g < groups; g++) {
+            const Four d4 = load4(sdt + at<TILE>(own.c, 4 * g)), x4 = load4(sx + at<TILE>(own.c, 4 * g));
+            float y[4] = {0.f, 0.f, 0.f, 0.f};
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const Four b = load4(sB + (4 * g + i) * 4 * P + 4 * own.quad);
+#if WRITE
+                const Four c = load4(sC + (4 * g + i) * 4 * P + 4 * own.quad);
+#else
+                total += d4.v[i];
+#endif
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    h.v[j] = decay_(d4.v[i], A, j) * h.v[j] + x4.v[i] * b.v[j];
+#if WRITE
+                    y[i] += h.v[j] * c.v[j];
+#endif
+                }
+            }
+#if WRITE
+            sum_states(y, w.lane);
+#pragma unroll
+            for (int k = 0; k < 4 / P; k++) sx[at<TILE>(own.c, 4 * g + k * P + own.quad)] = y[k];
+#endif
+        }
+#if WRITE
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < GROUPS; k++) {
+            int c, t;
+            place<TILE>(w.tid + k * THREADS, c, t);
+            const int count = inside(c, t0 + t, width, w.stop);
+            alignas(16) float v[8], skip[8];
+            get8<TILE>(sx, c, t, v);
+            channels8(sD, c, skip);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                if (HAS_D) v[i] += skip[i] * cu[k][i];
+                if (HAS_Z) v[i] *= cz[k][i] * sigmoid_(cz[k][i]);
+            }
+            store8<VECTOR_OUT>(out, v, p.out_channel, p.out_time, c, t0 + t, count);
+        }
+#endif
+    }
+#if WRITE
+    if (w.part == p.segments - 1) store_states((float*)p.last + w.b * plane + state, own, h);
+#else
+    store_states((float*)p.local + w.slot * plane + state, own, h);
+    if (own.in && own.quad == 0) ((float*)p.total)[w.slot * p.width + w.first + own.c] = total;
+#endif
+}
+#endif
+
+// --- between segments ---
+
+#ifdef CARRY
+// Replace each segment's own contribution by what enters the segment: e <- exp(A total) e + local, in order of time for states,
+// against it (reverse) for their gradients. start (batch, D, N) enters the first one. One thread per (sequence, channel, state).
+extern "C" __global__ void scan_carry(const Args p) {
+    const i64 id = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (id >= p.chains) return;
+    const i64 plane = (i64)p.width * N, b = id / plane, state = id % plane;
+    const float A2 = ((const float*)p.A)[state] * LOG2E;  // total is a sum of many: its own rounding outweighs this one's
+    float entering = HAS_START ? ((const float*)p.start)[id] : 0.f;
+    float* local = (float*)p.local;
+    for (int i = 0; i < p.segments; i++) {
+        const i64 slot = b * p.segments + (p.reverse ? p.segments - 1 - i : i);
+        const float own = local[slot * plane + state], total = ((const float*)p.total)[slot * p.width + state / N];
+        local[slot * plane + state] = entering;
+        entering = exp2_(total * A2) * entering + own;
+    }
+}
+#endif
+
+// --- backward ---
+
+#ifdef ADJOINT
+// What a segment's outputs contribute to the gradient of the state before it, local, and total = sum of dt.
+extern "C" __global__ void __launch_bounds__(THREADS) scan_adjoint(const Args p) {
+    alignas(16) __shared__ float sdt[CHANNELS * (TILE + 4)], sdy[CHANNELS * (TILE + 4)];
+    alignas(16) __shared__ float sC[TILE * 4 * P];
+    alignas(16) __shared__ float sbias[CHANNELS];
+    const Where w = where(p);
+    const int width = p.width - w.first;
+    const Place own = own_place(w.lane, w.warp, w.first, p.width);
+    const i64 plane = (i64)p.width * N;
+    const i64 state = (i64)(w.first + own.c) * N;
+    const dt_t* dt = (const dt_t*)p.dt + w.b * p.dt_batch + w.first * p.dt_channel;
+    const z_t* z = (const z_t*)p.z + w.b * p.z_batch + w.first * p.z_channel;
+    const g_t* d_out = (const g_t*)p.d_out + w.b * p.g_batch + w.first * p.g_channel;
+    const c_t* C = (const c_t*)p.C + w.b * p.C_batch;
+    const Rates A = load_rates((const float*)p.A + state, own);
+    if (w.tid < CHANNELS) sbias[w.tid] = HAS_BIAS && w.tid < width ? ((const float*)p.bias)[w.first + w.tid] : 0.f;
+    Four g = {{0.f, 0.f, 0.f, 0.f}};
+    float total = 0.f;
+    const i64 tiles = (w.stop - w.begin + TILE - 1) / TILE;
+    for (i64 tile = tiles - 1; tile >= 0; tile--) {
+        const i64 t0 = w.begin + tile * TILE;
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < CHANNELS * TILE / 8 / THREADS; k++) {
+            int c, t;
+            place<TILE>(w.tid + k * THREADS, c, t);
+            const int count = inside(c, t0 + t, width, w.stop);
+            alignas(16) float rdt[8], rz[8], rg[8], bias[8];
+            load8<VECTOR_DT>(rdt, dt, p.dt_channel, p.dt_time, c, t0 + t, count);
+            if (HAS_Z) load8<VECTOR_Z>(rz, z, p.z_channel, p.z_time, c, t0 + t, count);
+            if (HAS_D_OUT) load8<VECTOR_G>(rg, d_out, p.g_channel, p.g_time, c, t0 + t, count);
+            channels8(sbias, c, bias);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                rdt[i] = i < count ? step_size(rdt[i], bias[i]) : 0.f;
+                if (!HAS_D_OUT) rg[i] = 0.f;
+                else if (HAS_Z) rg[i] *= rz[i] * sigmoid_(rz[i]);
+            }
+            put8<TILE>(sdt, c, t, rdt);
+            put8<TILE>(sdy, c, t, rg);
+        }
+        load_selector<TILE, C_ALONG_TIME>(sC, C, p.C_state, p.C_time, t0, w.stop, w.tid);
+        __syncthreads();
+        const int groups = t0 + TILE <= w.stop ? TILE / 4 : (int)((w.stop - t0 + 3) / 4);
+#pragma unroll 2
+        for (int q = groups - 1; q >= 0; q--) {
+            const Four d4 = load4(sdt + at<TILE>(own.c, 4 * q)), g4 = load4(sdy + at<TILE>(own.c, 4 * q));
+#pragma unroll
+            for (int i = 3; i >= 0; i--) {
+                const Four c = load4(sC + (4 * q + i) * 4 * P + 4 * own.quad);
+                total += d4.v[i];
+#pragma unroll
+                for (int j = 0; j < 4; j++) g.v[j] = decay_(d4.v[i], A, j) * (g.v[j] + g4.v[i] * c.v[j]);
+            }
+        }
+    }
+    store_states((float*)p.local + w.slot * plane + state, own, g);
+    if (own.in && own.quad == 0) ((float*)p.total)[w.slot * p.width + w.first + own.c] = total;
+}
+#endif
+
+#ifdef BACKWARD
+#define READS_STATES (NEED_DT || NEED_A || NEED_C || NEED_Z || NEED_BIAS)
+#define NEED_DX (NEED_U || NEED_DT || NEED_BIAS)
+#define NEED_Q (NEED_A || NEED_DT || NEED_BIAS)
+#define NEED_SELECTORS (NEED_B || NEED_C)
+#define ROW (KEEP + 4)
+#define SELECTOR_ROW (8 * P)
+
+// Bytes of dynamic shared memory: dt, x, dy, y by channel and step; B, C by step; per warp 128 floats for each 4 steps.
+#define BACKWARD_SHARED (4 * (4 * CHANNELS * ROW + 2 * KEEP * 4 * P + P * KEEP / 4 * 128 + 2 * CHANNELS))
+
+// Gradients of one (sequence, segment of time, block of channels). kept_in: the forward pass's states before every KEEP-th step;
+// end (batch, segments, D, N): gradient of the state after each segment. To be added up outside: dA (batch, segments, D, N), dD and
+// dbias (batch, segments, D), shares (batch, blocks, L, 8 P) of dB and dC.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backward(const Args p) {
+    DYNAMIC_SHARED(Four, shared_);
+    float* const sdt = (float*)shared_;
+    float* const sx = sdt + CHANNELS * ROW;       // x = dt u; later dx, then dy u
+    float* const sdy = sx + CHANNELS * ROW;       // dy; later the gradient of dt, from A, then all of it
+    float* const sy = sdy + CHANNELS * ROW;
+    float* const sB = sy + CHANNELS * ROW;
+    float* const sC = sB + KEEP * 4 * P;
+    float* const sh = sC + KEEP * 4 * P;          // states before each 4 steps; later these steps' sums over the warp's channels
+    float* const sbias = sh + P * KEEP / 4 * 128;
+    float* const sD = sbias + CHANNELS;
+    const Where w = where(p);
+    const int width = p.width - w.first;
+    const Place own = own_place(w.lane, w.warp, w.first, p.width);
+    const i64 plane = (i64)p.width * N;
+    const i64 state = (i64)(w.first + own.c) * N;
+    const i64 chunks_of_all = ((i64)p.length + KEEP - 1) / KEEP;
+    const i64 base = w.b * p.out_batch + w.first * p.out_channel;
+    const int GROUPS = CHANNELS * KEEP / 8 / THREADS;
+
+    const u_t* u = (const u_t*)p.u + w.b * p.u_batch + w.first * p.u_channel;
+    const dt_t* dt = (const dt_t*)p.dt + w.b * p.dt_batch + w.first * p.dt_channel;
+    const z_t* z = (const z_t*)p.z + w.b * p.z_batch + w.first * p.z_channel;
+    const g_t* d_out = (const g_t*)p.d_out + w.b * p.g_batch + w.first * p.g_channel;
+    const b_t* B = (const b_t*)p.B + w.b * p.B_batch;
+    const c_t* C = (const c_t*)p.C + w.b * p.C_batch;
+
+    const Rates A = load_rates((const float*)p.A + state, own);
+    Four g = {{0.f, 0.f, 0.f, 0.f}}, dA = {{0.f, 0.f, 0.f, 0.f}};
+#if HAS_END
+    g = load_states((const float*)p.end + w.slot * plane + state, own);
+#endif
+    if (w.tid < CHANNELS) {
+        const bool in = w.tid < width;
+        sbias[w.tid] = HAS_BIAS && in ? ((const float*)p.bias)[w.first + w.tid] : 0.f;
+        sD[w.tid] = HAS_D && in ? ((const float*)p.D)[w.first + w.tid] : 0.f;
+    }
+    float sum_D = 0.f, sum_bias = 0.f;  // of channel tid / P, its share of the steps
+    float* const mine = sh + w.warp * (KEEP / 4 * 128) + 4 * w.lane;
+
+    for (i64 chunk = (w.stop - w.begin + KEEP - 1) / KEEP - 1; chunk >= 0; chunk--) {
+        const i64 t0 = w.begin + chunk * KEEP;
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < GROUPS; k++) {
+            int c, t;
+            place<KEEP>(w.tid + k * THREADS, c, t);
+            const int count = inside(c, t0 + t, width, w.stop);
+            alignas(16) float ru[8], rdt[8], rz[8], rg[8] = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f}, bias[8];
+            load8<VECTOR_U>(ru, u, p.u_channel, p.u_time, c, t0 + t, count);
+            load8<VECTOR_DT>(rdt, dt, p.dt_channel, p.dt_time, c, t0 + t, count);
+            if (HAS_Z) load8<VECTOR_Z>(rz, z, p.z_channel, p.z_time, c, t0 + t, count);
+            if (HAS_D_OUT) load8<VECTOR_G>(rg, d_out, p.g_channel, p.g_time, c, t0 + t, count);
+            channels8(sbias, c, bias);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                rdt[i] = i < count ? step_size(rdt[i], bias[i]) : 0.f;
+                ru[i] *= rdt[i];
+                if (HAS_Z && HAS_D_OUT) rg[i] *= rz[i] * sigmoid_(rz[i]);
+            }
+            put8<KEEP>(sdt, c, t, rdt);
+            put8<KEEP>(sx, c, t, ru);
+            put8<KEEP>(sdy, c, t, rg);
+        }
+        load_selector<KEEP, B_ALONG_TIME>(sB, B, p.B_state, p.B_time, t0, w.stop, w.tid);
+        load_selector<KEEP, C_ALONG_TIME>(sC, C, p.C_state, p.C_time, t0, w.stop, w.tid);
+        __syncthreads();
+
+        const int groups = t0 + KEEP <= w.stop ? KEEP / 4 : (int)((w.stop - t0 + 3) / 4);
+#if READS_STATES
+        // The states before each 4 steps, again from the kept one.
+        Four h = load_states((const float*)p.kept_in + (w.b * chunks_of_all + t0 / KEEP) * plane + state, own);
+        for (int q = 0; q < groups - 1; q++) {
+            store4(mine + q * 128, h);
+            const Four d4 = load4(sdt + at<KEEP>(own.c, 4 * q)), x4 = load4(sx + at<KEEP>(own.c, 4 * q));
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const Four b = load4(sB + (4 * q + i) * 4 * P + 4 * own.quad);
+#pragma unroll
+                for (int j = 0; j < 4; j++) h.v[j] = decay_(d4.v[i], A, j) * h.v[j] + x4.v[i] * b.v[j];
+            }
+        }
+#endif
+        for (int q = groups - 1; q >= 0; q--) {
+            const Four d4 = load4(sdt + at<KEEP>(own.c, 4 * q)), x4 = load4(sx + at<KEEP>(own.c, 4 * q));
+            const Four g4 = load4(sdy + at<KEEP>(own.c, 4 * q));
+            Four before[5], decay[4];
+#if READS_STATES
+            before[0] = h;
+            if (q < groups - 1) before[0] = load4(mine + q * 128);
+#endif
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const Four b = load4(sB + (4 * q + i) * 4 * P + 4 * own.quad);
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    decay[i].v[j] = decay_(d4.v[i], A, j);
+                    if (READS_STATES) before[i + 1].v[j] = decay[i].v[j] * before[i].v[j] + x4.v[i] * b.v[j];
+                }
+            }
+            float y[4], dx[4], ddt[4];
+            Four sums = {{0.f, 0.f, 0.f, 0.f}};
+#pragma unroll
+            for (int i = 3; i >= 0; i--) {
+                const Four b = load4(sB + (4 * q + i) * 4 * P + 4 * own.quad), c = load4(sC + (4 * q + i) * 4 * P + 4 * own.quad);
+                float wide[8];
+                y[i] = dx[i] = ddt[i] = 0.f;
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    if (NEED_Z) y[i] += before[i + 1].v[j] * c.v[j];
+                    wide[4 + j] = NEED_C ? g4.v[i] * before[i + 1].v[j] : 0.f;
+                    g.v[j] += g4.v[i] * c.v[j];
+                    wide[j] = NEED_B ? x4.v[i] * g.v[j] : 0.f;
+                    if (NEED_DX) dx[i] += g.v[j] * b.v[j];
+                    g.v[j] *= decay[i].v[j];
+                    if (NEED_Q) {
+                        const float s = g.v[j] * before[i].v[j];  // gradient of dt A
+                        if (NEED_A) dA.v[j] += s * d4.v[i];
+                        if (NEED_DT || NEED_BIAS) ddt[i] += s * A.A2.v[j];
+                    }
+                }
+                if (NEED_SELECTORS) sums.v[i] = sum_channels(wide, w.lane);
+            }
+            if (NEED_Z) sum_states(y, w.lane);
+            if (NEED_DX) sum_states(dx, w.lane);
+            if (NEED_DT || NEED_BIAS) sum_states(ddt, w.lane);
+            __syncwarp();
+#pragma unroll
+            for (int k = 0; k < 4 / P; k++) {
+                const int here = at<KEEP>(own.c, 4 * q + k * P + own.quad);
+                if (NEED_Z) sy[here] = y[k];
+                if (NEED_DX) sx[here] = dx[k];
+                if (NEED_DT || NEED_BIAS) sdy[here] = ddt[k] * LN2;
+            }
+            if (NEED_SELECTORS) store4(mine + q * 128, sums);
+        }
+        __syncthreads();
+
+#if NEED_U || NEED_DT || NEED_Z || NEED_D || NEED_BIAS
+#pragma unroll
+        for (int k = 0; k < GROUPS; k++) {
+            int c, t;
+            place<KEEP>(w.tid + k * THREADS, c, t);
+            const int count = inside(c, t0 + t, width, w.stop);
+            alignas(16) float ru[8], rdt[8], rz[8], rg[8], skip[8], v[8], dx[8];
+            if ((NEED_Z && HAS_D) || NEED_DT || NEED_BIAS || NEED_D) load8<VECTOR_U>(ru, u, p.u_channel, p.u_time, c, t0 + t, count);
+            if (HAS_D_OUT) load8<VECTOR_G>(rg, d_out, p.g_channel, p.g_time, c, t0 + t, count);
+            if (HAS_Z) load8<VECTOR_Z>(rz, z, p.z_channel, p.z_time, c, t0 + t, count);
+            channels8(sD, c, skip);
+            if (NEED_Z) get8<KEEP>(sy, c, t, v);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                if (!HAS_D_OUT) { rg[i] = v[i] = 0.f; continue; }
+                if (!HAS_Z) continue;
+                const float sigmoid = sigmoid_(rz[i]), given = rg[i];
+                rg[i] *= rz[i] * sigmoid;  // from here on the gradient of y
+                if (HAS_D && NEED_Z) v[i] += skip[i] * ru[i];
+                if (NEED_Z) v[i] *= given * (sigmoid * (1.f + rz[i] * (1.f - sigmoid)));
+            }
+            if (NEED_Z) store8<VECTOR_DZ>((z_t*)p.dz + base, v, p.out_channel, p.out_time, c, t0 + t, count);
+            if (NEED_DX) get8<KEEP>(sx, c, t, dx);
+            if (NEED_U) {
+                get8<KEEP>(sdt, c, t, v);
+#pragma unroll
+                for (int i = 0; i < 8; i++) v[i] = HAS_D ? v[i] * dx[i] + skip[i] * rg[i] : v[i] * dx[i];
+                store8<VECTOR_OUT>((u_t*)p.du + base, v, p.out_channel, p.out_time, c, t0 + t, count);
+            }
+            if (NEED_DT || NEED_BIAS) {
+                load8<VECTOR_DT>(rdt, dt, p.dt_channel, p.dt_time, c, t0 + t, count);
+                get8<KEEP>(sdy, c, t, v);
+                channels8(sbias, c, skip);
+#pragma unroll
+                for (int i = 0; i < 8; i++) v[i] = i < count ? (v[i] + ru[i] * dx[i]) * step_slope(rdt[i], skip[i]) : 0.f;
+                if (NEED_BIAS) put8<KEEP>(sdy, c, t, v);
+                if (NEED_DT) store8<VECTOR_DDT>((dt_t*)p.ddt + base, v, p.out_channel, p.out_time, c, t0 + t, count);
+            }
+            if (NEED_D) {
+#pragma unroll
+                for (int i = 0; i < 8; i++) v[i] = rg[i] * ru[i];
+                put8<KEEP>(sx, c, t, v);
+            }
+        }
+#endif
+#if NEED_SELECTORS
+        // Sums over the block's warps: lane `from` of each holds the column slot(from) of four steps.
+        float* shares = (float*)p.shares + ((w.b * p.blocks + w.block) * p.length + t0) * SELECTOR_ROW;
+        for (int id = w.tid; id < groups * 32; id += THREADS) {
+            const int q = id / 32, from = id % 32;
+            if (8 * P < 32 && from >= 8 * P) continue;  // copies
+            Four s = load4(sh + q * 128 + 4 * from);
+#pragma unroll
+            for (int other = 1; other < P; other++) {
+                const Four more = load4(sh + other * (KEEP / 4 * 128) + q * 128 + 4 * from);
+#pragma unroll
+                for (int i = 0; i < 4; i++) s.v[i] += more.v[i];
+            }
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (t0 + 4 * q + i < w.stop) shares[(4 * q + i) * SELECTOR_ROW + slot(from)] = s.v[i];
+        }
+#endif
+#if NEED_D || NEED_BIAS
+        __syncthreads();
+        for (int q = w.tid % P; q < groups; q += P) {
+            const int here = at<KEEP>(w.tid / P, 4 * q);
+            if (NEED_D) { const Four v = load4(sx + here); sum_D += v.v[0] + v.v[1] + (v.v[2] + v.v[3]); }
+            if (NEED_BIAS) { const Four v = load4(sdy + here); sum_bias += v.v[0] + v.v[1] + (v.v[2] + v.v[3]); }
+        }
+#endif
+    }
+#if NEED_A
+    store_states((float*)p.dA + w.slot * plane + state, own, dA);
+#endif
+#if NEED_D || NEED_BIAS
+#pragma unroll
+    for (int mask = 1; mask < P; mask *= 2) { sum_D += swap(sum_D, mask); sum_bias += swap(sum_bias, mask); }
+    if (w.tid % P == 0 && w.tid / P < width) {
+        const i64 here = w.slot * p.width + w.first + w.tid / P;
+        if (NEED_D) ((float*)p.dD)[here] = sum_D;
+        if (NEED_BIAS) ((float*)p.dbias)[here] = sum_bias;
+    }
+#endif
+#if NEED_H0
+    if (w.part == 0) store_states((float*)p.dh0 + w.b * plane + state, own, g);
+#endif
+}
+#endif
+
+// --- sums of shares ---
+
+#ifdef SUM
+// dB and dC from shares (batch, blocks, L, 8 P), block after block. One thread for each (sequence, step, four columns).
+extern "C" __global__ void scan_sum(const Args p) {
+    const i64 id = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (id >= p.chains) return;
+    const int column = id % (2 * P) * 4, n = column % (4 * P);
+    const i64 t = id / (2 * P) % p.length, b = id / (2 * P) / p.length;
+    const float* from = (const float*)p.shares + (b * p.blocks * p.length + t) * (8 * P) + column;
+    Four s = {{0.f, 0.f, 0.f, 0.f}};
+#pragma unroll 4
+    for (int i = 0; i < p.blocks; i++) {
+        const Four v = load4(from + (i64)i * p.length * (8 * P));
+#pragma unroll
+        for (int j = 0; j < 4; j++) s.v[j] += v.v[j];
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        if (n + j >= N) continue;
+        if (column < 4 * P) { if (NEED_B) narrow(((b_t*)p.dB)[b * p.dB_batch + (n + j) * p.dB_state + t * p.dB_time], s.v[j]); }
+        else if (NEED_C) narrow(((c_t*)p.dC)[b * p.dC_batch + (n + j) * p.dC_state + t * p.dC_time], s.v[j]);
+    }
+}
+#endif
+
+#ifdef TOTAL
+// dA, dD and dbias: what each (sequence, segment) holds of them, in `local` (dA), `out` (dD) and `last` (dbias), one after the other.
+extern "C" __global__ void scan_total(const Args p) {
+    const i64 id = (i64)blockIdx.x * blockDim.x + threadIdx.x, plane = (i64)p.width * N;
+    const i64 slots = p.chains;
+    const float* from = nullptr;
+    float* to = nullptr;
+    i64 stride = p.width;
+    if (id < plane) { if (NEED_A) { from = (const float*)p.local + id; to = (float*)p.dA + id; stride = plane; } }
+    else if (id < plane + p.width) { if (NEED_D) { from = (const float*)p.out + id - plane; to = (float*)p.dD + id - plane; } }
+    else if (id < plane + 2 * p.width && NEED_BIAS) { from = (const float*)p.last + id - plane - p.width; to = (float*)p.dbias + id - plane - p.width; }
+    if (!from) return;
+    float s = 0.f;
+#pragma unroll 4
+    for (i64 i = 0; i < slots; i++) s += from[i * stride];
+    *to = s;
+}
+#endif
