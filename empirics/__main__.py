@@ -1,6 +1,6 @@
 """Command line of the empirics package: python -m empirics COMMAND.
 
-run, sweep, list, checks, gpu-suite, bench, pretrain, pretrain-baselines, generate, demo.
+run, sweep, list, checks, gpu-suite, bench, diagnose, pretrain, pretrain-baselines, generate, demo.
 """
 
 from __future__ import annotations
@@ -206,6 +206,12 @@ def _demo(argv: Sequence[str]) -> int:
     return main_demo(argv)
 
 
+def _diagnose(argv: Sequence[str]) -> int:
+    from .diagnosis.command import main_diagnose
+
+    return main_diagnose(argv)
+
+
 def _report(summary: dict[str, Any]) -> int:
     print(f"{summary['experiment']}: {summary['verdict']} ({summary['measured']})")
     for failure in summary["failed"]:
@@ -222,6 +228,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "checks": _checks,
     "gpu-suite": _gpu_suite,
     "bench": _bench,
+    "diagnose": _diagnose,
     "demo": _demo,
     "pretrain": _pretrain,
     "pretrain-baselines": _pretrain_baselines,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from .config import experiment_names, load_experiment
 from .errors import InvalidInput, UnknownName
 from .runner import Runner
 from .sweep import SweepRunner
+from .verdicts import read_verdicts
 
 QUICK = ("prefix_compiles", "state_to_prefix", "state_floor")
 """Experiments whose small form decides their prediction; the others compare methods over seeds and need their full size."""
@@ -100,12 +100,7 @@ def beside_theory(rows: Sequence[Mapping[str, Any]], verdicts: Path) -> list[dic
     InvalidInput
         The file is missing, is no such report, or does not hold a claim that a row names.
     """
-    try:
-        decided = {claim["id"]: claim["verdict"] for claim in json.loads(verdicts.read_text(encoding="utf-8"))["claims"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{verdicts} is no report of theory ({error}); make one: python -m theory --out {verdicts}") from error
-    if missing := sorted({row["claim"] for row in rows} - decided.keys()):
-        raise InvalidInput(f"{verdicts} does not hold {', '.join(missing)}; make it anew: python -m theory --out {verdicts}")
+    decided = read_verdicts(verdicts, {row["claim"] for row in rows})
     return [{**row, "theory": decided[row["claim"]]} for row in rows]
 
 

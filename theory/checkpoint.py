@@ -15,9 +15,10 @@ state-spaces/mamba and transformers, ``layers.{i}.mixer.`` in bare backbones. So
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ class Dynamics:
         ‖row‖₂ of the dt projection per channel, shape (D,); ``None`` where the file lacks it; zeros where dt is fixed.
     half:
         Whether A holds one mode of each conjugate pair.
+    limits:
+        Range to which step sizes are clamped (Mamba-2's dt_limit).
     """
 
     name: str
@@ -61,14 +64,15 @@ class Dynamics:
     bias: Array
     row_norms: Array | None
     half: bool = False
+    limits: tuple[float, float] = (0.0, math.inf)
 
     def dt(self, shift: float = 0.0) -> Array:
-        """Step sizes softplus(bias + shift · ‖row‖), shape (D,): the extremes over projection inputs of norm |shift|."""
+        """Step sizes softplus(bias + shift · ‖row‖), clamped, shape (D,): the extremes over projection inputs of norm |shift|."""
         if shift == 0.0:
-            return softplus(self.bias)
+            return np.clip(softplus(self.bias), *self.limits)
         if self.row_norms is None:
             raise InvalidInput(f"{self.name}: the weight of the dt projection is missing, so dt's range is unknown")
-        return softplus(self.bias + shift * self.row_norms)
+        return np.clip(softplus(self.bias + shift * self.row_norms), *self.limits)
 
 
 def initial_dynamics(
@@ -117,15 +121,30 @@ class _File:
         if kind not in ("F64", "F32", "F16", "BF16"):
             raise InvalidInput(f"{self.path}: {key} has dtype {kind}, expected F64, F32, F16 or BF16 (quantised checkpoint?)")
         values = _decode_bfloat16(self.path, key) if kind == "BF16" else self._handle.get_tensor(key)
-        out = np.asarray(values, dtype=np.float64)
-        bad = np.argwhere(~np.isfinite(out))
-        if bad.size:
-            where = ", ".join(map(str, bad[0]))
-            raise InvalidInput(
-                f"{self.path}: {key}[{where}] = {out[tuple(bad[0])]} is not finite ({len(bad)} such entries): "
-                "the checkpoint diverged or is damaged"
-            )
-        return out
+        return _finite(self.path, key, values)
+
+
+class _Arrays:
+    """Arrays that are in memory already, as a :class:`_File`."""
+
+    def __init__(self, where: str | Path, arrays: Mapping[str, Array]):
+        self.path, self._arrays = where, arrays
+        self.keys = sorted(arrays)
+
+    def get(self, key: str) -> Array:
+        return _finite(self.path, key, self._arrays[key])
+
+
+def _finite(where: str | Path, key: str, values: Any) -> Array:
+    out = np.asarray(values, dtype=np.float64)
+    bad = np.argwhere(~np.isfinite(out))
+    if bad.size:
+        spot = ", ".join(map(str, bad[0]))
+        raise InvalidInput(
+            f"{where}: {key}[{spot}] = {out[tuple(bad[0])]} is not finite ({len(bad)} such entries): "
+            "the checkpoint diverged or is damaged"
+        )
+    return out
 
 
 def _layer_order(key: str) -> tuple[Any, ...]:
@@ -138,7 +157,7 @@ def _some(keys: Iterable[str], limit: int = 6) -> str:
     return ", ".join(keys[:limit]) + (f", … ({len(keys)} in all)" if len(keys) > limit else "")
 
 
-def _layer(file: _File, key: str) -> Dynamics:
+def _layer(file: _File | _Arrays, key: str) -> Dynamics:
     prefix = key[: -len("A_log")]
     name = prefix.rstrip(".") or "A_log"
     a_log = file.get(key)
@@ -166,6 +185,24 @@ def _layer(file: _File, key: str) -> Dynamics:
     return Dynamics(name, "mamba2" if mamba2 else "mamba", A, bias, norms)
 
 
+def dynamics_of(arrays: Mapping[str, Array], where: str | Path) -> list[Dynamics]:
+    """The layers of a checkpoint whose tensors, by their keys, are in memory; ``where`` names it in errors.
+
+    Raises InvalidInput as :func:`read_checkpoint` does for tensors that are missing, ill-shaped or not finite.
+    """
+    file = _Arrays(where, arrays)
+    return [_layer(file, key) for key in _found(file)]
+
+
+def _found(file: _File | _Arrays) -> list[str]:
+    found = sorted((k for k in file.keys if k == "A_log" or k.endswith(".A_log")), key=_layer_order)
+    if not found:
+        raise InvalidInput(
+            f"{file.path} has no key that ends in A_log, so it is no Mamba checkpoint; its keys: {_some(file.keys) or 'none'}"
+        )
+    return found
+
+
 def read_checkpoint(path: str | Path) -> list[Dynamics]:
     """Every Mamba or Mamba-2 layer of a safetensors file, in the order of its layers.
 
@@ -183,12 +220,7 @@ def read_checkpoint(path: str | Path) -> list[Dynamics]:
     try:
         with safe_open(str(path), framework="np") as handle:
             file = _File(path, handle)
-            found = sorted((k for k in file.keys if k == "A_log" or k.endswith(".A_log")), key=_layer_order)
-            if not found:
-                raise InvalidInput(
-                    f"{path} has no key that ends in A_log, so it is no Mamba checkpoint; its keys: {_some(file.keys) or 'none'}"
-                )
-            return [_layer(file, key) for key in found]
+            return [_layer(file, key) for key in _found(file)]
     except SafetensorError as error:
         raise InvalidInput(
             f"{path} is not a readable safetensors file ({error}): it is truncated, corrupt or of another format; "

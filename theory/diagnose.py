@@ -175,6 +175,8 @@ def _assumptions(layers: Sequence[Dynamics], readout: str, radius: float) -> lis
             f"dt's range is over projection inputs of norm at most {radius:g}; over all inputs it is (0, ∞) wherever the row is "
             "not 0."
         )
+    for low, high in sorted({layer.limits for layer in layers} - {(0.0, math.inf)}):
+        out.append(f"All steps are clamped to [{low:g}, {high:g}], as the checkpoint's configuration says.")
     if models - {"mamba", "mamba2"}:
         out.append("The S4D step sizes do not depend on the input.")
     if "mamba2" in models:

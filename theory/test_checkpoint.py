@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from theory.checkpoint import initial_dynamics, read_checkpoint
+from theory.checkpoint import dynamics_of, initial_dynamics, read_checkpoint
 from theory.core.errors import InvalidInput, UnknownName
 from theory.core.initialisations import DT_MAX, DT_MIN, inverse_softplus, softplus
 from theory.core.scalars import Array
@@ -211,3 +212,26 @@ def test_initial_models_refuse_bad_sizes() -> None:
             initial_dynamics("mamba", **({"d_model": 8, "n_layers": 1} | change))
     with pytest.raises(InvalidInput, match="even"):
         initial_dynamics("s4d_lin", d_model=8, n_layers=1, d_state=7)
+
+
+@pytest.mark.parametrize("make", [lambda: mamba("backbone."), mamba2])
+def test_arrays_in_memory_are_read_as_a_file_is(save: Any, make: Any) -> None:
+    tensors = make()
+    for ours, theirs in zip(dynamics_of(tensors, "memory"), read_checkpoint(save(tensors)), strict=True):
+        assert (ours.name, ours.model) == (theirs.name, theirs.model)
+        assert np.array_equal(ours.A, theirs.A) and np.array_equal(ours.dt(0.5), theirs.dt(0.5))
+        assert not np.array_equal(ours.dt(0.5), theirs.dt(0.6))
+    first = next(key for key in tensors if key.endswith("A_log"))
+    with pytest.raises(InvalidInput, match=r"memory: .*A_log.* is not finite"):
+        dynamics_of(tensors | {first: np.full_like(tensors[first], np.nan)}, "memory")
+    with pytest.raises(InvalidInput, match="memory has no key that ends in A_log"):
+        dynamics_of({"wte.weight": np.zeros((2, 2))}, "memory")
+
+
+def test_steps_are_clamped_to_the_limits() -> None:
+    (free,) = dynamics_of(mamba2(), "memory")
+    low, high = float(np.quantile(free.dt(-1.0), 0.3)), float(np.quantile(free.dt(1.0), 0.7))
+    clamped = dataclasses.replace(free, limits=(low, high))
+    for shift in (-1.0, 0.0, 1.0):
+        assert np.array_equal(clamped.dt(shift), np.minimum(np.maximum(free.dt(shift), low), high))
+    assert not np.array_equal(clamped.dt(1.0), free.dt(1.0))

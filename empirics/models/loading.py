@@ -60,6 +60,27 @@ def load_model(
     """
     if dtype is not None and not dtype.is_floating_point:
         raise InvalidInput(f"dtype is {dtype}, expected a real floating-point dtype such as torch.bfloat16")
+    model, fitted = _fitted(name_or_path, scan, revision)
+    # Copies: a file's own pages are unaligned, so that products would round differently, and may change under our feet.
+    model.load_state_dict({n: v.to(device=device, dtype=dtype, copy=True) for n, v in fitted.items()}, assign=True)
+    if model.config.tie_embeddings:
+        model.lm_head.weight = model.backbone.embedding.weight
+    return model.eval()
+
+
+def read_model(name_or_path: str | Path, *, revision: str | None = None) -> tuple[MambaConfig, dict[str, Tensor]]:
+    """Configuration and tensors of a model as they are stored, under mamba-ssm's names, checked against each other.
+
+    Nothing is copied: the tensors of a safetensors file are views of it, valid as long as it is not rewritten.
+
+    Parameters and errors as for :func:`load_model`.
+    """
+    model, fitted = _fitted(name_or_path, "chunked", revision)
+    return model.config, fitted
+
+
+def _fitted(name_or_path: str | Path, scan: str, revision: str | None) -> tuple[MambaLM, dict[str, Tensor]]:
+    """A model of shapes without values, and the stored tensors that fit it."""
     path = Path(name_or_path)
     if path.is_file():
         config, tensors = _read_file(path)
@@ -74,12 +95,7 @@ def load_model(
     with torch.device("meta"):  # shapes only: the values come from the file
         model = MambaLM(config, scan=scan)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    fitted = fit(tensors, shapes, config.tie_embeddings, name_or_path)
-    # Copies: a file's own pages are unaligned, so that products would round differently, and may change under our feet.
-    model.load_state_dict({n: v.to(device=device, dtype=dtype, copy=True) for n, v in fitted.items()}, assign=True)
-    if config.tie_embeddings:
-        model.lm_head.weight = model.backbone.embedding.weight
-    return model.eval()
+    return model, fit(tensors, shapes, config.tie_embeddings, name_or_path)
 
 
 def save_model(model: MambaLM, folder: str | Path) -> Path:

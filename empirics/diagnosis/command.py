@@ -1,0 +1,122 @@
+"""The command ``diagnose``: theory's table for a model, what follows from it claim by claim, and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from theory.diagnose import READOUTS, print_diagnosis
+
+from ..errors import InvalidInput, UnknownName
+from ..progress import bar
+from ..results import write_json
+from ..verdicts import SHIPPED, read_verdicts
+from . import picture
+from .advice import RULES, advice
+from .measure import measure
+from .subject import BUNDLED, fresh, subject
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m empirics diagnose",
+        description="What prefixes, initial states and adapters can do in a Mamba or Mamba-2 model, claim by claim.",
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help=f"{BUNDLED} (default), a folder in the hub's format, a safetensors file, a hub name",
+    )
+    parser.add_argument("--init", metavar="SIZE", help="an untrained model of a published size instead, e.g. mamba-130m")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of c and of an untrained model (default 0)")
+    parser.add_argument("--channels", type=int, default=64, metavar="K", help="channels per layer for spectra (default 64)")
+    parser.add_argument("--c", default="random", metavar="KIND", help=f"the frozen c: {' or '.join(READOUTS)}")
+    parser.add_argument("--radius", type=float, default=1.0, metavar="R", help="norm of the inputs in dt's range (default 1)")
+    parser.add_argument("--rank", type=int, default=8, metavar="R", help="rank of LoRA where its size is counted (default 8)")
+    parser.add_argument(
+        "--sdt", nargs=2, default=("0.05", "0.25"), metavar=("CHANNELS", "STATES"),
+        help="SDT's choice, counts or shares (default 0.05 0.25)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--verdicts", type=Path, default=SHIPPED, metavar="FILE", help="theory's verdicts (default: those shipped)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write diagnose.json and the picture (PNG, PDF) there")
+    parser.add_argument("--no-picture", action="store_true", help="no picture in DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the JSON to FILE")
+    return parser
+
+
+def _count_or_share(name: str, text: str) -> float | int:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise InvalidInput(f"--sdt {name} is {text!r}; give a count such as 16, or a share such as 0.05")
+
+
+def print_advice(diagnosis: Mapping[str, Any], console: Console) -> None:
+    """Each line with its claim and verdict, then what it assumes."""
+    console.print("\nWhat follows for this model", style="bold")
+    for line in diagnosis["advice"]:
+        console.print(Text(f"{line['claim']}  {line['verdict']}", style="bold cyan"))
+        console.print(Padding(Text(line["says"]), (0, 0, 0, 2)))
+        console.print(Padding(Text(f"if: {line['assumes']}", style="dim"), (0, 0, 0, 2)))
+
+
+def main_diagnose(argv: Sequence[str]) -> int:
+    """Run the command; returns 0. Bad input raises an EmpiricsError, which the caller prints with exit code 2."""
+    args = _parser().parse_args(list(argv))
+    if args.init is not None and args.model is not None:
+        raise InvalidInput(f"give one of MODEL and --init SIZE, not both ({args.model} and {args.init})")
+    if args.c not in READOUTS:
+        raise UnknownName("--c", args.c, READOUTS)
+    if not 0 <= args.seed < 2**32:
+        raise InvalidInput(f"--seed {args.seed} must lie in 0..{2**32 - 1}")
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise InvalidInput(f"--out {args.out} is a file, expected a folder")
+    if args.json is not None and args.json.is_dir():
+        raise InvalidInput(f"--json {args.json} is a folder, expected a file")
+    drawn = args.out is not None and not args.no_picture
+    if drawn:
+        picture.style_of_figures()  # a missing package is better known before the work
+    choice = (_count_or_share("CHANNELS", args.sdt[0]), _count_or_share("STATES", args.sdt[1]))
+    verdicts = read_verdicts(args.verdicts, RULES)
+    chosen = fresh(args.init, args.seed) if args.init is not None else subject(args.model or BUNDLED)
+    with bar("diagnosis:", sys.stderr.isatty()) as tick:
+        diagnosis = measure(
+            chosen,
+            channels=args.channels,
+            readout=args.c,
+            seed=args.seed,
+            radius=args.radius,
+            rank=args.rank,
+            sdt=choice,
+            tick=tick,
+        )
+    diagnosis["advice"] = advice(diagnosis, verdicts)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    print_diagnosis(diagnosis, console)
+    print_advice(diagnosis, console)
+    try:
+        written = _write(diagnosis, args.json, args.out, drawn)
+    except OSError as error:
+        raise InvalidInput(f"cannot write {error.filename or args.out}: {error.strerror or error}") from error
+    for path in written:
+        print(f"wrote {path}")
+    return 0
+
+
+def _write(diagnosis: Mapping[str, Any], file: Path | None, folder: Path | None, drawn: bool) -> list[Path]:
+    jsons = [path for path in (file, folder and folder / f"{picture.NAME}.json") if path is not None]
+    for path in jsons:
+        write_json(path, diagnosis)
+    return jsons + (picture.write(diagnosis, folder) if folder is not None and drawn else [])

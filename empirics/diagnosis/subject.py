@@ -1,0 +1,140 @@
+"""The model under diagnosis: per layer its decays and step sizes, its sizes, and the projection that writes into the state."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from theory.checkpoint import Dynamics, dynamics_of
+from theory.core.scalars import Array
+
+from ..errors import CheckpointError
+from ..methods.geometry import Geometry, geometry
+from ..models.config import Mamba1Config, MambaConfig
+from ..models.lm import make_mixer
+from ..models.loading import read_model
+from ..models.sizes import size_config
+from ..pretraining.bundle import BUNDLED as BUNDLED_FOLDER
+
+BUNDLED = "bundled"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer.
+
+    Attributes
+    ----------
+    dynamics:
+        A, the dt bias and ‖rows‖ of the dt projection; see :class:`theory.checkpoint.Dynamics`.
+    writes:
+        Rows that write into the state, float64. Mamba-1: W_B (N, D), which reads the module's input. Mamba-2: [W_x; W_B]
+        (D + G N, d_model), which reads the block's input.
+    """
+
+    dynamics: Dynamics
+    writes: Array
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model.
+
+    Attributes
+    ----------
+    source:
+        Where it comes from, in words.
+    dtype:
+        Of the stored A, for instance ``bfloat16``.
+    sizes:
+        Those of every mixer.
+    n_layers:
+        Number of layers.
+    layers:
+        Reads them one after the other; only the rows that are looked at become float64.
+    """
+
+    source: str
+    dtype: str
+    sizes: Geometry
+    n_layers: int
+    layers: Callable[[], Iterator[Layer]]
+
+
+def subject(name: str) -> Subject:
+    """``bundled``, a folder in the hub's format, a safetensors file, or a hub name.
+
+    Raises
+    ------
+    CheckpointError, MissingPackage
+        As :func:`empirics.load_model`: nothing there, corrupt files, values that are not finite or no floats.
+    """
+    if name == BUNDLED:
+        place: str | Path = BUNDLED_FOLDER
+    elif "/" in name or Path(name).exists():
+        place = name
+    else:
+        raise CheckpointError(
+            f"model {name!r} does not exist; give {BUNDLED!r}, a folder in the hub's format, a safetensors file, "
+            "or a hub name such as 'state-spaces/mamba-130m'"
+        )
+    config, tensors = read_model(place)
+
+    def layers() -> Iterator[Layer]:
+        for i in range(config.n_layer):
+            prefix = f"backbone.layers.{i}.mixer."
+            yield _layer(config, prefix, {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}, name)
+
+    stored = str(tensors["backbone.layers.0.mixer.A_log"].dtype).removeprefix("torch.")
+    return Subject(name, stored, _sizes(config), config.n_layer, layers)
+
+
+def fresh(size: str, seed: int) -> Subject:
+    """An untrained model of a published size, its mixers drawn one after the other; weights of no mixer are kept.
+
+    Raises UnknownName for a size that does not exist.
+    """
+    config = size_config(size)
+
+    def layers() -> Iterator[Layer]:
+        for i in range(config.n_layer):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed + i)
+                mixer = make_mixer(config)
+            yield _layer(config, f"backbone.layers.{i}.mixer.", mixer.state_dict(), size)
+
+    return Subject(
+        f"untrained {size.removeprefix('state-spaces/')}, seed {seed}", "float32", _sizes(config), config.n_layer, layers
+    )
+
+
+def _sizes(config: MambaConfig) -> Geometry:
+    with torch.device("meta"):
+        return geometry(make_mixer(config))
+
+
+def _numbers(tensor: Tensor) -> Array:
+    return np.asarray(tensor.detach().to("cpu", torch.float64).numpy())
+
+
+def _layer(config: MambaConfig, prefix: str, mixer: Mapping[str, Tensor], where: str) -> Layer:
+    options = config.mixer
+    if isinstance(options, Mamba1Config):
+        rank, n = options.rank(config.d_model), options.d_state
+        moved = ("A_log", "dt_proj.bias", "dt_proj.weight")
+        (dynamics,) = dynamics_of({prefix + key: _numbers(mixer[key]) for key in moved}, where)
+        return Layer(dynamics, _numbers(mixer["x_proj.weight"][rank : rank + n]))
+    d, heads = options.d_inner(config.d_model), options.heads(config.d_model)
+    bias = _numbers(mixer["dt_bias"])
+    if options.bias:  # the projection's own bias moves dt at zero input
+        bias = bias + _numbers(mixer["in_proj.bias"][-heads:])
+    rows = {"A_log": _numbers(mixer["A_log"]), "dt_bias": bias, "in_proj.weight": _numbers(mixer["in_proj.weight"][-heads:])}
+    (dynamics,) = dynamics_of({prefix + key: values for key, values in rows.items()}, where)
+    writes = mixer["in_proj.weight"][d : 2 * d + options.ngroups * options.d_state]
+    return Layer(dataclasses.replace(dynamics, limits=options.dt_limit), _numbers(writes))
