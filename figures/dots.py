@@ -74,21 +74,23 @@ def rows(
     order: Sequence[str],
     points: Mapping[str, Mapping[str, Any]],
     hollow: Callable[[Mapping[str, Any]], bool] = lambda point: False,
+    name: Callable[[str], str] = label,
+    style_of: Callable[[str], tuple[str, str]] = look,
 ) -> None:
     """One row for each method of ``order``, from the top: ``mean``, and from ``low`` to ``high`` where there is an interval.
 
-    A method without a point has an empty row.
+    A method without a point has an empty row. ``name`` and ``style_of`` are for methods that :data:`METHODS` does not have.
     """
     for place, method in enumerate(order):
         if method not in points:
             continue
-        point, (colour, marker) = points[method], look(method)
+        point, (colour, marker) = points[method], style_of(method)
         if point["low"] is not None:
             axes.plot([point["low"], point["high"]], [place, place], color=colour, linewidth=0.9, solid_capstyle="butt")
         face = "white" if hollow(point) else colour
         axes.plot(point["mean"], place, marker, color=colour, markersize=3.2, mfc=face, mew=0.8)
     axes.set_yticks(range(len(order)))
-    axes.set_yticklabels([label(method) for method in order])
+    axes.set_yticklabels([name(method) for method in order])
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y")

@@ -134,22 +134,24 @@ def test_lattice_shows_each_open_pair_as_a_dashed_line():
 
 
 def test_s4_regression_draws_our_runs_where_there_are_any():
-    """Filled markers beside the published ones; nothing trained is a line; unmatched methods are named."""
+    """Filled markers beside the published ones, rows below them; without runs, the command that makes them."""
     picture = pictures()["s4_regression"]
-    ours = [["frozen", 0.0, 3.0, None], ["sdt", 5.0, 0.9, 0.1], ["lora_s4_r4", 4.0, 1.9, 0.2], ["sdt_random", 5.0, 1.4, 0.1]]
+    methods = {"sdt": 0.3, "lora_s4_r4": 0.6, "sdt_random": 0.4}
+    ours = [{"method": m, "trainable": 5000, "mean": v, "low": v - 0.1, "high": v + 0.1} for m, v in methods.items()]
 
-    def drawn(data: dict) -> tuple[int, set[str]]:
+    def drawn(data: dict) -> tuple[list[int], set[str]]:
         figure = picture.page(data)
         picture.draw(figure, data)
-        (axes,) = figure.axes
-        return len(axes.lines), {t.get_text() for t in figure.findobj(Text) if t.get_text()}
+        figure.draw_without_rendering()
+        return [len(axes.lines) for axes in figure.axes], {t.get_text() for t in figure.findobj(Text) if t.get_text()}
 
-    published = {"published": data_of("s4_regression")["published"], "uncertainty": 0.03}
-    without, words = drawn({**published, "ours": None, "command": "python -m empirics sweep s4_regression --out DIR"})
+    published = {key: data_of("s4_regression")[key] for key in ("published", "uncertainty")}
+    (without,), words = drawn({**published, "ours": None, "command": "python -m empirics sweep s4_regression --out DIR"})
     assert any("no data yet" in w for w in words)
-    lines, words = drawn({**published, "ours": ours, "seeds": 5})
-    assert lines == without + len(ours) and not any("no data yet" in w for w in words)
-    assert {"lora s4 r4", "sdt random", "frozen, this project"} <= words and "sdt" not in words
+    (above, below), words = drawn({**published, "ours": ours, "seeds": 5})
+    assert above == without + 1, "of the three, one has a published curve"
+    assert below == 2 * len(ours) + 1, "marker and interval of each, and the frozen model"
+    assert not any("no data yet" in w for w in words) and {"LoRA S4 r4", "SDT, random", "5.0 k"} <= words
 
 
 def test_every_module_is_a_figure_or_infrastructure():

@@ -6,6 +6,7 @@ written fails.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from functools import partial
@@ -213,7 +214,9 @@ def test_s4_regression_is_readable_with_all_methods(root: Path, draw: Draw):
         ],
     )  # fmt: skip
     data = s4_regression.data()
-    assert [row[0] for row in data["ours"]] == list(s4_experiment.METHODS) and data["ours"][0][1] == 0
+    assert {row["method"] for row in data["ours"]} == set(s4_experiment.METHODS) - {"frozen"} == set(s4_regression.METHODS)
+    assert data["ours"][0]["method"] == "full" and data["ours"][0]["low"] < data["ours"][0]["mean"] < data["ours"][0]["high"]
+    assert all(p["mean"] <= q["mean"] for p, q in itertools.pairwise(data["ours"]))
     assert not any("no data yet" in text for text in words(draw(s4_regression.FIGURE)))
 
 
@@ -241,6 +244,16 @@ def test_an_experiment_file_may_hold_a_finding(tmp_path: Path):
     file = tmp_path / "vision.toml"
     file.write_text('finding = "as expected"\n' + find_experiment("vision").read_text())
     assert load_experiment(file).finding == "as expected" and load_experiment("vision").finding != "as expected"
+
+
+def test_shares_of_the_frozen_error_are_paired():
+    """Seeds whose errors differ tenfold, all halved: no spread is left. Shuffled, there is."""
+    frozen = [1.0, 10.0, 3.0]
+    halved = s4_regression.share([0.5, 5.0, 1.5], frozen, 0.95)
+    assert halved == {key: pytest.approx(0.5) for key in ("mean", "low", "high")}
+    shuffled = s4_regression.share([5.0, 0.5, 1.5], frozen, 0.95)
+    assert shuffled["mean"] == pytest.approx(0.5) and shuffled["high"] > 10 * shuffled["low"]
+    assert s4_regression.share([0.5], [1.0], 0.95) == {"mean": 0.5, "low": None, "high": None}
 
 
 # -- benchmarks -------------------------------------------------------------------------------------------------------------

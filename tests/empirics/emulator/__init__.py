@@ -69,7 +69,14 @@ class Emulator:
         self.launched: list[str] = []
 
     def launch(
-        self, source: str, kernel: str, options: Mapping[str, int], blocks: int, threads: int, shared: int, arguments: ctypes.Structure
+        self,
+        source: str,
+        kernel: str,
+        options: Mapping[str, int],
+        blocks: int,
+        threads: int,
+        shared: int,
+        arguments: ctypes.Structure,
     ) -> None:
         """Run ``kernel`` to its end."""
         self.launched.append(kernel)
