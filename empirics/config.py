@@ -6,6 +6,7 @@ seeds                                   the runs
 [config]                                options of the experiment (its module's ``Config``)
 [sweep]                                 grid, learning rates and the seed they are tuned on
 [quick]                                 seeds, config, sweep and threshold of a small run on a CPU
+finding                                 what the results at full size say beyond the verdict, in words, written after the run
 """
 
 from __future__ import annotations
@@ -61,7 +62,13 @@ class Quick(Strict):
 
 
 class ExperimentFile(Strict):
-    """An experiment file as written."""
+    """An experiment file as written.
+
+    Attributes
+    ----------
+    finding:
+        What the committed full-size results say beyond the verdict, in words and without numbers: those are generated.
+    """
 
     id: str
     claim: str
@@ -72,6 +79,7 @@ class ExperimentFile(Strict):
     config: dict[str, Any] = Field(default_factory=dict)
     sweep: Sweep | None = None
     quick: Quick = Quick()
+    finding: str = ""
 
 
 Model = TypeVar("Model", bound=BaseModel)

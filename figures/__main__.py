@@ -1,4 +1,4 @@
-"""Command line:  python -m figures [NAME ...] [--list | --check] [--out DIR]   and   python -m figures report [--out FILE]."""
+"""Command line:  python -m figures [NAME ...] [--list | --check] [--out DIR],  report [--out FILE],  readme [--check]."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from pathlib import Path
 from theory.core.errors import TheoryError
 
 from .build import OUT, build, status
+from .readme import README, readme_status, write_readme
 from .registry import chosen
 from .report.page import DEFAULT, build_report
 from .sources import MissingData
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build, list or check figures. Exit codes: 1 for a stale figure under ``--check``, 2 for bad input."""
+    """Build, list or check figures. Exit codes: 1 for a stale figure or README under ``--check``, 2 for bad input."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["readme"]:
+        return _readme(given[1:])
     if given[:1] == ["report"]:
         return _report(given[1:])
     parser = argparse.ArgumentParser(
         prog="python -m figures",
         description="Build the figures from verdicts and results.",
-        epilog="python -m figures report [--out FILE] writes everything as one HTML page.",
+        epilog="python -m figures report [--out FILE] writes everything as one HTML page; "
+        "python -m figures readme [--check] writes the results into README.md.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures to build (default all)")
     parser.add_argument("--list", action="store_true", help="list the figures and whether they are up to date")
@@ -34,9 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = chosen(args.names)
         if args.list or args.check:
             states = {name: status(name, picture, args.out) for name, picture in wanted.items()}
+            titles = {name: picture.title for name, picture in wanted.items()}
+            if not args.names:
+                states[README], titles[README] = readme_status(), "the results in the README"
             for name, state in states.items():
                 if args.list or state.startswith("stale"):
-                    print(f"{name:16} {state}" + (f"\n{'':16} {wanted[name].title}" if args.list else ""))
+                    print(f"{name:16} {state}" + (f"\n{'':16} {titles[name]}" if args.list else ""))
             return 1 if args.check and any(s.startswith("stale") for s in states.values()) else 0
         for name, picture in wanted.items():
             try:
@@ -48,6 +55,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TheoryError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _readme(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m figures readme", description="Write the results into README.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the README says something else")
+    args = parser.parse_args(argv)
+    try:
+        if args.check:
+            print(f"{README}: {(state := readme_status())}")
+            return 0 if state == "current" else 1
+        write_readme()
+    except (TheoryError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _report(argv: Sequence[str]) -> int:

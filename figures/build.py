@@ -17,9 +17,12 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import matplotlib as mpl
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from theory.core.errors import InvalidInput
 
@@ -51,10 +54,24 @@ def canonical(value: Any) -> Any:
     raise InvalidInput(f"{value!r} ({type(value).__name__}) among the data of a figure is no JSON value")
 
 
+def drawn_by(name: str) -> list[ModuleType]:
+    """The modules whose code draws a figure: its own, then those of this package that it imports as modules, by name."""
+    found: dict[str, ModuleType] = {}
+    left = [importlib.import_module(f"{__package__}.{name}")]
+    while left:
+        module = left.pop()
+        if module.__name__ not in found:
+            found[module.__name__] = module
+            parts = (part for part in vars(module).values() if inspect.ismodule(part))
+            left += [part for part in parts if part.__name__.startswith(f"{__package__}.")]
+    first, *rest = found
+    return [found[first], *(found[part] for part in sorted(rest))]
+
+
 def fingerprint(name: str, data: Any) -> str:
-    """SHA-256 of canonical data, of the figure's module and of the style."""
+    """SHA-256 of canonical data and of the code that draws them."""
     digest = hashlib.sha256()
-    for module in (importlib.import_module(f"{__package__}.{name}"), style):
+    for module in drawn_by(name):
         digest.update(inspect.getsource(module).encode())
     digest.update(json.dumps(data, sort_keys=True, ensure_ascii=True, allow_nan=False).encode())
     return digest.hexdigest()
@@ -72,13 +89,26 @@ def render(name: str, picture: Picture, data: dict[str, Any]) -> dict[str, bytes
     with mpl.rc_context():
         mpl.rcdefaults()  # whatever a user's matplotlibrc says
         mpl.rcParams.update(style.RC)
-        figure = style.page(picture.height)
+        figure = picture.page(data)
         picture.draw(figure, data)
         for kind, entries in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=entries, dpi=picture.dpi)
-            out[f"{name}.{kind}"] = buffer.getvalue()
+            content = buffer.getvalue()
+            out[f"{name}.{kind}"] = with_palette(content) if kind == "png" else content
     return out
+
+
+def with_palette(png: bytes) -> bytes:
+    """The PNG with at most 256 colours, a third of the bytes, its text kept; colours move by a few units of 255 at most."""
+    with Image.open(io.BytesIO(png)) as picture:
+        text = PngInfo()
+        for key, value in png_text(png).items():
+            text.add_text(key, value)
+        few = picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        buffer = io.BytesIO()
+        few.save(buffer, "png", optimize=True, pnginfo=text, dpi=picture.info["dpi"])
+    return buffer.getvalue()
 
 
 def write(path: Path, content: bytes) -> None:

@@ -98,4 +98,5 @@ FIGURE = Picture(
     height=3.7,
     data=data,
     draw=draw,
+    needs=command(NAME),
 )

@@ -15,7 +15,11 @@ from matplotlib.figure import Figure
 
 from theory.core.errors import UnknownName
 
-INFRASTRUCTURE = ("__main__", "build", "registry", "report", "sources", "style")
+from . import style
+
+INFRASTRUCTURE = (
+    "__main__", "benchmarks", "build", "comparisons", "dots", "readme", "registry", "report", "sources", "style",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,22 +35,29 @@ class Picture:
     sources:
         Files and functions that the data come from, for the record.
     height:
-        In inches; the width is that of a column.
+        In inches, or how it follows from the data; the width is that of a column.
     data:
         Everything that is drawn, as JSON types. Raises :class:`figures.sources.MissingData` where there are none yet.
     draw:
         Draws the data, and nothing else, on an empty figure.
     dpi:
         Dots per inch of the PNG.
+    needs:
+        The command that makes the measurements; empty where the data come from theory alone.
     """
 
     title: str
     claims: tuple[str, ...]
     sources: tuple[str, ...]
-    height: float
+    height: float | Callable[[dict[str, Any]], float]
     data: Callable[[], dict[str, Any]]
     draw: Callable[[Figure, dict[str, Any]], None]
     dpi: int = 300
+    needs: str = ""
+
+    def page(self, data: dict[str, Any]) -> Figure:
+        """An empty figure of the right size for the data."""
+        return style.page(self.height(data) if callable(self.height) else self.height)
 
 
 @cache

@@ -1,20 +1,26 @@
 """Synthetic deep S4 regression: error against trained parameters, published points beside this project's runs.
 
-The two differ in what they measure: published are least training errors of one seed and one learning rate, read off a plot;
-this project's are held-out errors over seeds with 95 % intervals, every method at its own best learning rate.
+Errors are shares of the frozen model's, which makes targets comparable: every seed has its own. The two differ in what they
+measure: published are least training errors of one seed and one learning rate, read off a plot; this project's are held-out
+errors, geometric means over seeds with 95 % intervals, every method at its own best learning rate.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from scipy import stats
 
 from theory.core.errors import InvalidInput
 
-from . import style
+from . import dots, style
 from .registry import Picture
-from .sources import RESULTS, MissingData, committed, experiment
+from .sources import RESULTS, MissingData, command, committed, experiment
 
 NAME = "s4_regression"
 PUBLISHED = f"empirics/data/{NAME}_published.json"
@@ -26,19 +32,26 @@ CURVES = {
     "sdt_s4_and_columns": ("SDT", style.VERMILION, "D"),
     "full": ("all parameters", style.PURPLE, "P"),
 }
-OURS = (
-    ("frozen", "frozen"),
-    ("lora_proj", "lora_projections"),
-    ("lora_s4_proj", "lora_s4_and_projections"),
-    ("sdt_lora", "sdt_and_lora"),
-    ("sdt", "sdt_s4_and_columns"),
-    ("full", "full"),
-)
-"""Method names of the experiment, by their beginnings, and the published curve each belongs to."""
-
-
-def _curve(method: str) -> str | None:
-    return next((curve for start, curve in OURS if method.startswith(start)), None)
+METHODS: dict[str, tuple[str, str | None]] = {
+    "full": ("all parameters", "full"),
+    "sdt": ("SDT", "sdt_s4_and_columns"),
+    "sdt_random": ("SDT, random", "sdt_s4_and_columns"),
+    "sdt_magnitude": ("SDT, magnitude", "sdt_s4_and_columns"),
+    "sdt_lora_r8": ("SDT + LoRA r8", "sdt_and_lora"),
+    "sdt_lora_r8_random": ("SDT + LoRA r8, random", "sdt_and_lora"),
+    "lora_proj_r4": ("LoRA proj. r4", "lora_projections"),
+    "lora_proj_r8": ("LoRA proj. r8", "lora_projections"),
+    "lora_proj_r16": ("LoRA proj. r16", "lora_projections"),
+    "lora_s4_proj_r4": ("LoRA S4 + proj. r4", "lora_s4_and_projections"),
+    "lora_s4_proj_r8": ("LoRA S4 + proj. r8", "lora_s4_and_projections"),
+    "lora_s4_r4": ("LoRA S4 r4", None),
+    "prefix": ("prefix", None),
+    "initial_state": ("initial state", None),
+    "state_offset": ("state offset", None),
+}
+"""Label of each method of the experiment, and the published curve that it belongs to."""
+CONTROLS = ("_random", "_magnitude")
+"""Endings of methods whose dimensions are chosen otherwise: hollow, and beside no published point."""
 
 
 def data() -> dict[str, Any]:
@@ -46,62 +59,118 @@ def data() -> dict[str, Any]:
     published = committed(PUBLISHED, f"git checkout {PUBLISHED}")
     try:
         size = int(published["trainable_unit"].split()[2])
-        points = {m: [[p["percent"] * size / 1e5, p["mse"]] for p in curve] for m, curve in published["methods"].items()}
-        out = {"published": points, "uncertainty": published["uncertainty"]}
+        ((_, frozen),) = ((point["percent"], point["mse"]) for point in published["methods"]["frozen"])
+        points = {m: [[p["percent"] * size / 1e5, p["mse"] / frozen] for p in curve] for m, curve in published["methods"].items()}
+        out = {"published": points, "uncertainty": published["uncertainty"] / frozen}
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InvalidInput(f"{PUBLISHED} is no table of published points: {error!r}") from error
     try:
         found = experiment(NAME, "sweep", accept_quick=False)
     except MissingData as missing:
         return {**out, "ours": None, "command": missing.command}
-    rows = [row for row in found.summary["table"] if "method" in row and row["held_out"] is not None]
-    ours = [[row["method"], row["trainable"] / 1e3, row["held_out"], row["held_out_half_width"]] for row in rows]
-    return {**out, "ours": ours, "seeds": len(found.summary["seeds"])}
+    seeds = len(found.summary["seeds"])
+    try:
+        rows = {row["method"]: row for row in found.summary["table"] if "method" in row}
+        base = rows["frozen"]["per_seed_held_out"]
+        confidence = found.summary["threshold"]["confidence"]
+        ours = [
+            {"method": method, "trainable": row["trainable"], **share(row["per_seed_held_out"], base, confidence)}
+            for method, row in rows.items()
+            if method != "frozen" and len(row["per_seed_held_out"]) == len(base)  # a missing seed leaves no pairs
+        ]
+    except KeyError as error:
+        raise InvalidInput(f"the results of {NAME} lack {error}; run {command(NAME, 'sweep')}") from error
+    ours.sort(key=lambda row: (row["mean"], row["method"]))
+    return {**out, "ours": ours, "seeds": seeds}
+
+
+def share(errors: list[float], frozen: list[float], confidence: float) -> dict[str, float | None]:
+    """Geometric mean of errors / frozen, paired by seed, and its Student-t interval; none for a single seed."""
+    logs = [math.log(error / other) for error, other in zip(errors, frozen, strict=True)]
+    mean = statistics.fmean(logs)
+    if len(logs) < 2:
+        return {"mean": math.exp(mean), "low": None, "high": None}
+    half = float(stats.t.ppf(0.5 + confidence / 2, len(logs) - 1)) * statistics.stdev(logs) / len(logs) ** 0.5
+    return {"mean": math.exp(mean), "low": math.exp(mean - half), "high": math.exp(mean + half)}
+
+
+def height(data: dict[str, Any]) -> float:
+    """A panel for the published points, and rows for this project's."""
+    return 3.5 + (0.5 + dots.ROW * len(data["ours"]) if data["ours"] else 0.0)
 
 
 def draw(figure: Figure, data: dict[str, Any]) -> None:
-    """Open markers published, filled ones ours; 0 is on the axis because a published point lies there."""
-    axes = figure.subplots()
+    """Above: error against trained numbers, open markers published, filled ones ours. Below: all of ours, the best on top."""
+    if not data["ours"]:
+        _published(figure.subplots(), data)
+        program, _, options = data["command"].partition(" --")
+        note = f"open: published (one seed, training error)\nfilled, this project: no data yet; run\n{program}\n--{options}"
+    else:
+        heights = (2.3, 0.5 + dots.ROW * len(data["ours"]))
+        above, below = (part.subplots() for part in figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0])
+        _published(above, data)
+        _ours(above, below, data["ours"])
+        note = (
+            "above, open: published (one seed, training error); filled and below:\n"
+            f"this project, held out, {data['seeds']} seeds, 95 % intervals; hollow: controls"
+        )
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
+
+
+def _published(axes: Axes, data: dict[str, Any]) -> None:
+    """0 is on the axis because a published point lies there."""
     for method, (label, colour, marker) in CURVES.items():
         x, y = zip(*data["published"][method], strict=True)
         axes.errorbar(
             x, y, yerr=data["uncertainty"], fmt=marker, linestyle=":", color=colour, mfc="white", mew=0.9, linewidth=0.8,
             label=label,
         )  # fmt: skip
-    if data["ours"] is None:
-        program, _, options = data["command"].partition(" --")
-        note = f"open: published (one seed, training error)\nfilled, this project: no data yet; run\n{program}\n--{options}"
-    else:
-        for method, trainable, error, half in data["ours"]:
-            if trainable == 0:  # has no place on a logarithmic axis
-                axes.axhline(error, color=style.BLACK, linewidth=0.8, label=f"{method}, this project")
-                continue
-            curve = _curve(method)
-            _, colour, marker = CURVES[curve] if curve else (method, style.GREY, "*")
-            random = method.endswith(("_random", "_magnitude"))
-            axes.errorbar(trainable, error, yerr=half, fmt=marker, color=colour, alpha=0.45 if random else 1.0, linewidth=0.9)
-            if curve is None or random:
-                axes.annotate(
-                    method.replace("_", " "), (trainable, error), (3, 2), textcoords="offset points", fontsize=style.SMALL
-                )
-        note = f"open: published (one seed, training error)\nfilled: this project, {data['seeds']} seeds, held out, 95 %"
     axes.set_xlabel("trained parameters (thousands)")
-    axes.set_ylabel("mean squared error")
+    axes.set_ylabel("error / frozen model's")
     axes.set_xscale("log")
     axes.set_xticks([0.3, 1, 3, 10, 30])
     axes.set_xticklabels(["0.3", "1", "3", "10", "30"])
     axes.minorticks_off()
-    axes.set_ylim(bottom=-0.08)
+    axes.set_ylim(bottom=-0.03)
     axes.set_title("Deep S4 regression")
-    axes.legend(loc="lower left")
-    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
+
+
+def _look(method: str) -> tuple[str, str]:
+    curve = METHODS.get(method, ("", None))[1]
+    return (style.GREY, "*") if curve is None else CURVES[curve][1:]
+
+
+def _control(method: str) -> bool:
+    return method.endswith(CONTROLS)
+
+
+def _ours(above: Axes, below: Axes, ours: list[dict[str, Any]]) -> None:
+    for row in ours:
+        if METHODS.get(row["method"], ("", None))[1] is not None and not _control(row["method"]):
+            colour, marker = _look(row["method"])
+            above.plot(row["trainable"] / 1e3, row["mean"], marker, color=colour)
+    order = [row["method"] for row in ours]
+    dots.rows(
+        below, order, {row["method"]: row for row in ours}, hollow=lambda row: _control(row["method"]),
+        name=lambda method: METHODS.get(method, (method.replace("_", " "), None))[0], style_of=_look,
+    )  # fmt: skip
+    dots.at_right(below, [dots.short(row["trainable"]) for row in ours], "trained")
+    below.axvline(1, color=style.BLACK, linewidth=0.8, linestyle="--")
+    below.set_xscale("log")
+    low, high = below.get_xlim()
+    below.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 20 * low else (1.0, 3.0)))
+    below.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    below.xaxis.set_minor_formatter(lambda value, _: "")
+    below.set_xlabel("error / frozen model's, paired by seed")
 
 
 FIGURE = Picture(
     title="deep S4 regression: error against trained parameters, published and measured",
     claims=("lora_limits.cheaper_sparse",),
     sources=(PUBLISHED, f"{RESULTS}/{NAME}.json"),
-    height=3.3,
+    height=height,
     data=data,
     draw=draw,
+    needs=command(NAME, "sweep"),
 )

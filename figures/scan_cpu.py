@@ -16,7 +16,7 @@ from .registry import Picture
 from .sources import committed
 
 PATH = "empirics/bench/results/scan_cpu.json"
-COMMAND = f"python -m empirics bench scan --device cpu --out {PATH}"
+COMMAND = f"python -m empirics bench scan --device cpu --memory --out {PATH}"
 OURS = "chunked"
 PASSES = {"forward_s": ("forward", style.BLUE, "o"), "backward_s": ("backward, all gradients", style.VERMILION, "s")}
 
@@ -76,4 +76,5 @@ FIGURE = Picture(
     height=2.1,
     data=data,
     draw=draw,
+    needs=COMMAND,
 )

@@ -17,7 +17,7 @@ from theory.core.errors import InvalidInput
 
 from . import style
 from .registry import Picture
-from .sources import RESULTS, MissingData, check_data, experiment
+from .sources import RESULTS, MissingData, check_data, command, experiment
 
 CLAIM, CHECK, NAME = "sparse_dims.selection", "scores against random", "selection"
 MARKERS = ("o", "s", "^", "D")
@@ -119,4 +119,5 @@ FIGURE = Picture(
     height=4.9,
     data=data,
     draw=draw,
+    needs=command(NAME),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import pkgutil
 import shutil
@@ -12,13 +13,15 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.axis import Axis
 from matplotlib.text import Text
+from PIL import Image
 
 from figures import sources, style
 from figures.__main__ import main
-from figures.build import MANIFEST, OUT, build, canonical, fingerprint, manifest, png_text, render, status
+from figures.build import MANIFEST, OUT, build, canonical, drawn_by, fingerprint, manifest, png_text, render, status, with_palette
 from figures.registry import INFRASTRUCTURE, chosen, pictures
 from figures.sources import MissingData, check_data, committed, experiment
 from theory.core.errors import InvalidInput, UnknownName
@@ -65,10 +68,11 @@ def test_pictures_have_a_column_width_and_known_claims():
     claims = {c.id for c in all_claims()}
     for name, picture in pictures().items():
         assert set(picture.claims) <= claims, name
-        assert 1 < picture.height < 9, name
+        assert callable(picture.height) or 1 < picture.height < 9, name
     for name in manifest(OUT):
-        header = (OUT / f"{name}.png").read_bytes()[16:20]
-        assert int.from_bytes(header, "big") == round(style.WIDTH * pictures()[name].dpi), name
+        header = (OUT / f"{name}.png").read_bytes()[16:24]
+        assert int.from_bytes(header[:4], "big") == round(style.WIDTH * pictures()[name].dpi), name
+        assert int.from_bytes(header[4:], "big") < 9 * pictures()[name].dpi, name
 
 
 @pytest.mark.parametrize("name", pictures())
@@ -82,7 +86,7 @@ def test_text_is_readable(name: str):
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(style.RC)
-        figure = style.page(picture.height)
+        figure = picture.page(data)
         picture.draw(figure, data)
         figure.draw_without_rendering()
         width, height = figure.bbox.width, figure.bbox.height
@@ -112,7 +116,7 @@ def test_lattice_shows_each_open_pair_as_a_dashed_line():
     picture = pictures()["lattice"]
 
     def dashes(data: dict) -> list[int]:
-        figure = style.page(picture.height)
+        figure = picture.page(data)
         picture.draw(figure, data)
         panels = figure.axes[: len(data["systems"])]
         return [sum(line.get_linestyle() == "--" for line in axes.lines) for axes in panels]
@@ -130,22 +134,24 @@ def test_lattice_shows_each_open_pair_as_a_dashed_line():
 
 
 def test_s4_regression_draws_our_runs_where_there_are_any():
-    """Filled markers beside the published ones; nothing trained is a line; unmatched methods are named."""
+    """Filled markers beside the published ones, rows below them; without runs, the command that makes them."""
     picture = pictures()["s4_regression"]
-    ours = [["frozen", 0.0, 3.0, None], ["sdt", 5.0, 0.9, 0.1], ["lora_s4_r4", 4.0, 1.9, 0.2], ["sdt_random", 5.0, 1.4, 0.1]]
+    methods = {"sdt": 0.3, "lora_s4_r4": 0.6, "sdt_random": 0.4}
+    ours = [{"method": m, "trainable": 5000, "mean": v, "low": v - 0.1, "high": v + 0.1} for m, v in methods.items()]
 
-    def drawn(data: dict) -> tuple[int, set[str]]:
-        figure = style.page(picture.height)
+    def drawn(data: dict) -> tuple[list[int], set[str]]:
+        figure = picture.page(data)
         picture.draw(figure, data)
-        (axes,) = figure.axes
-        return len(axes.lines), {t.get_text() for t in figure.findobj(Text) if t.get_text()}
+        figure.draw_without_rendering()
+        return [len(axes.lines) for axes in figure.axes], {t.get_text() for t in figure.findobj(Text) if t.get_text()}
 
-    published = {"published": data_of("s4_regression")["published"], "uncertainty": 0.03}
-    without, words = drawn({**published, "ours": None, "command": "python -m empirics sweep s4_regression --out DIR"})
+    published = {key: data_of("s4_regression")[key] for key in ("published", "uncertainty")}
+    (without,), words = drawn({**published, "ours": None, "command": "python -m empirics sweep s4_regression --out DIR"})
     assert any("no data yet" in w for w in words)
-    lines, words = drawn({**published, "ours": ours, "seeds": 5})
-    assert lines == without + len(ours) and not any("no data yet" in w for w in words)
-    assert {"lora s4 r4", "sdt random", "frozen, this project"} <= words and "sdt" not in words
+    (above, below), words = drawn({**published, "ours": ours, "seeds": 5})
+    assert above == without + 1, "of the three, one has a published curve"
+    assert below == 2 * len(ours) + 1, "marker and interval of each, and the frozen model"
+    assert not any("no data yet" in w for w in words) and {"LoRA S4 r4", "SDT, random", "5.0 k"} <= words
 
 
 def test_every_module_is_a_figure_or_infrastructure():
@@ -164,6 +170,34 @@ def test_same_data_same_bytes_and_other_data_other_bytes():
     changed = render(CHEAP, picture, other)
     assert all(changed[file] != first[file] for file in first)
     assert fingerprint(CHEAP, other) != fingerprint(CHEAP, data)
+
+
+def test_the_fingerprint_covers_the_code_that_a_figure_borrows():
+    def names(figure: str) -> list[str]:
+        return [module.__name__.partition(".")[2] for module in drawn_by(figure)]
+
+    assert names(CHEAP) == [CHEAP, "style"]
+    assert names("lora_targets") == ["lora_targets", "dots", "lm_benchmark", "style"]
+
+
+def test_a_figure_without_data_names_the_command_that_makes_them():
+    for name in set(pictures()) - set(manifest(OUT)):
+        with pytest.raises(MissingData) as found:
+            data_of(name)
+        assert found.value.command == pictures()[name].needs, name
+
+
+def test_fewer_colours_look_the_same():
+    """White stays white, no pixel moves by more than 5 % of the scale, and there is room for fewer bytes."""
+    picture, data = pictures()[CHEAP], canonical(pictures()[CHEAP].data())
+    figure, full = picture.page(data), io.BytesIO()
+    picture.draw(figure, data)
+    figure.savefig(full, format="png", metadata={"Inputs": "λ"})
+    few = with_palette(full.getvalue())
+    before, after = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), int) for png in (full.getvalue(), few))
+    assert len(np.unique(before.reshape(-1, 3), axis=0)) > 256 >= len(np.unique(after.reshape(-1, 3), axis=0))
+    assert np.abs(before - after).max() <= 12 and (after[0, 0] == 255).all()
+    assert len(few) < 0.6 * len(full.getvalue()) and png_text(few)["Inputs"] == "λ"
 
 
 def test_files_carry_the_fingerprint(built: Path):

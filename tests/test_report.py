@@ -131,10 +131,12 @@ def test_measured_and_unmeasured_experiments_are_told_apart():
     for found in contents().experiments:
         told = page().texts[f"experiment-{found.id}"]
         if found.verdict is None:
-            assert "not measured yet" in told and "Measured:" not in told
+            assert "not measured yet" in told and "Measured (" not in told
             assert f"{found.id}: not measured yet" in page().texts["main"]
         else:
-            assert found.verdict in told and found.measured in told and found.size in told and "not measured yet" not in told
+            assert found.verdict in told and f"Measured ({found.where})" in told and "not measured yet" not in told
+            assert found.told_by_lines != (found.measured in told)
+            assert all(f"{line.verdict} {line.text}" in told for line in found.lines)
 
 
 def test_every_built_figure_is_in_it_once_and_is_the_file():
@@ -148,6 +150,46 @@ def test_every_built_figure_is_in_it_once_and_is_the_file():
             assert home in page().texts[figure.home]
         for claim in set(figure.claims) - {figure.home}:
             assert f'href="#figure-{figure.name}"' in html() and figure.title in page().texts[claim]
+
+
+def test_experiments_say_what_was_reproduced_and_what_was_not(copy: Path):
+    rows = [
+        {"method": "sdt", "held_out": 0.25, "per_seed": [0.125, 0.375]},
+        {"comparison": "a / b", "mse_ratio": 0.5, "low": 0.4, "high": 0.6},
+        {"comparison": "b / a", "mse_ratio": 2.0, "low": 1.5, "high": 2.5},
+    ]
+    summary = {"table": rows, "verdict": "not reproduced", "measured": "a sentence", "config": {}, "seeds": [0], "complete": True}
+    (copy / "empirics/results").mkdir()
+    (copy / "empirics/results/s4_regression.json").write_text(json.dumps({**summary, "device": "a GPU"}))
+    written = copy / "empirics/experiments/s4_regression.toml"
+    written.write_text('finding = "because <of> this"\n' + written.read_text())
+    found = Page(render(gather(copy)))
+    told = found.texts["experiment-s4_regression"]
+    assert "reproduced error of a / b: 0.50" in told and "not reproduced error of b / a: 2.00" in told
+    assert "a sentence" not in told, "the lines say it"
+    tables = [a["aria-label"] for a in found.all("div") if "s4_regression" in (a.get("aria-label") or "")]
+    assert tables == ["Results of s4_regression, by method", "Results of s4_regression, by comparison"]
+    assert "0.125; 0.375" in told and "none" not in told
+    assert "Beyond the numbers: because <of> this" in told and not found.unbalanced and not found.broken()
+    assert "What was reproduced" not in found.texts["experiment-state_floor"]
+
+
+def test_every_benchmark_has_its_numbers_figure_and_command():
+    told = page().texts["main"]
+    for found in contents().benchmarks:
+        assert found.name in told and found.command in told and f"benchmark-{found.figure}" in page().ids
+        assert (f"{found.name}: not measured yet" in told) == (not found.sentences)
+        assert all(sentence in told for sentence in found.sentences)
+    assert any(found.sentences for found in contents().benchmarks)
+    assert not {f.name for f in contents().wide_figures()} & {found.figure for found in contents().benchmarks}
+
+
+def test_a_figure_without_measurements_says_what_makes_them(copy: Path):
+    found = Page(render(gather(copy)))
+    for figure in gather(copy).figures:
+        told = found.texts[f"figure-{figure.name}"]
+        assert ("Not built yet" in told) == (not figure.png)
+        assert (f"made by {figure.needs}" in told) == (not figure.png and bool(figure.needs))
 
 
 def test_open_questions_are_collected():
@@ -258,13 +300,14 @@ def test_a_copy_gives_its_own_report(copy: Path, tmp_path: Path):
 def test_results_appear_once_there_are_some(copy: Path):
     assert all(e.verdict is None for e in gather(copy).experiments)
     table = [{"method": "a<b", "gap": 0.12345, "more": None, "nested": {"x": 1.0}}]
-    summary = {"table": table, "verdict": "not reproduced", "measured": "7 & 8", "config": {}, "seeds": [0]}
+    summary = {"table": table, "verdict": "not reproduced", "measured": "7 & 8", "config": {}, "seeds": [0], "complete": True}
+    summary["device"] = "a GPU"
     (copy / "empirics/results").mkdir()
     (copy / "empirics/results/state_floor.json").write_text(json.dumps(summary))
     found = Page(render(gather(copy))).texts["experiment-state_floor"]
     for words in ("not reproduced", "7 & 8", "a<b", "0.123", "none", "x: 1"):
         assert words in found
-    assert "quick size" not in found
+    assert "quick size" not in found and "(full size, a GPU, 1 seed): 7 & 8" in found
     del summary["verdict"]
     (copy / "empirics/results/state_floor.json").write_text(json.dumps(summary))
     with pytest.raises(InvalidInput, match="state_floor lacks a verdict"):

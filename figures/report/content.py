@@ -15,7 +15,9 @@ from typing import Any
 
 from theory.core.errors import InvalidInput
 
+from ..benchmarks import Benchmark, benchmarks
 from ..build import MANIFEST
+from ..comparisons import OUTCOMES, Line, comparisons
 from ..registry import pictures
 from ..sources import ROOT, MissingData, command, committed, experiment, read_json
 
@@ -90,6 +92,12 @@ class Experiment:
         ``None`` where nothing has been measured yet.
     size:
         ``quick size`` for numbers of a small run, else empty.
+    device, seeds, complete:
+        What they were measured on, over how many seeds, and whether every run is there.
+    lines:
+        The comparisons that the experiment makes, each with its verdict.
+    finding:
+        What the results say beyond the numbers, in words.
     table:
         Rows of the summary, by column.
     commands:
@@ -105,17 +113,36 @@ class Experiment:
     size: str
     table: tuple[dict[str, Any], ...]
     commands: tuple[str, ...]
+    device: str = ""
+    seeds: int = 0
+    complete: bool = True
+    lines: tuple[Line, ...] = ()
+    finding: str = ""
+
+    @property
+    def told_by_lines(self) -> bool:
+        """Whether the lines have all that the sentence says, and verdicts too; a place beside chance is no verdict."""
+        return bool(self.lines) and all(line.verdict in OUTCOMES for line in self.lines)
+
+    @property
+    def where(self) -> str:
+        """Size, device and seeds in words."""
+        seeds = f"{self.seeds} seed{'' if self.seeds == 1 else 's'}"
+        tasks = list(dict.fromkeys(row["task"] for row in self.table if "task" in row))
+        told = [f"on {' and '.join(tasks)}"] if tasks else []
+        return ", ".join([self.size or "full size", *told, self.device, seeds, *([] if self.complete else ["not complete"])])
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One built figure; ``png`` is empty where it has not been built."""
+    """One figure; ``png`` is empty where it has not been built, ``needs`` is what makes its measurements."""
 
     name: str
     title: str
     claims: tuple[str, ...]
     sources: tuple[str, ...]
     png: bytes
+    needs: str
 
     @property
     def command(self) -> str:
@@ -135,6 +162,7 @@ class Report:
     claims: tuple[Claim, ...]
     experiments: tuple[Experiment, ...]
     figures: tuple[Figure, ...]
+    benchmarks: tuple[Benchmark, ...]
     profile: dict[str, Any]
     versions: dict[str, str]
 
@@ -144,6 +172,11 @@ class Report:
         for claim in self.claims:
             found.setdefault(claim.family, []).append(claim)
         return found
+
+    def wide_figures(self) -> list[Figure]:
+        """Figures of many claims or of none that belong to no benchmark."""
+        shown = {found.figure for found in self.benchmarks}
+        return [f for f in self.figures if f.home is None and f.name not in shown]
 
     def experiments_of(self, claim: Claim) -> list[Experiment]:
         """Experiments that test a claim."""
@@ -171,11 +204,16 @@ def gather(root: Path = ROOT) -> Report:
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{VERDICTS} is no report of theory ({error!r}); make it again: make verify") from error
     known = {claim.id for claim in claims}
-    experiments = tuple(_experiment(path, root) for path in sorted((root / EXPERIMENTS).glob("*.toml")))
-    for found in experiments:
+    all_experiments = experiments(root)
+    for found in all_experiments:
         if found.claim not in known:
             raise InvalidInput(f"{EXPERIMENTS}/{found.id}.toml tests {found.claim!r}, not among {VERDICTS}; run make verify")
-    return Report(claims, experiments, tuple(_figures(root)), profile, versions)
+    return Report(claims, all_experiments, tuple(_figures(root)), tuple(benchmarks(root)), profile, versions)
+
+
+def experiments(root: Path = ROOT) -> tuple[Experiment, ...]:
+    """Every experiment of a checkout, with its results where there are any; InvalidInput for an unusable file."""
+    return tuple(_experiment(path, root) for path in sorted((root / EXPERIMENTS).glob("*.toml")))
 
 
 def _claim(entry: dict[str, Any]) -> Claim:
@@ -212,11 +250,19 @@ def _experiment(path: Path, root: Path) -> Experiment:
     except MissingData:
         return Experiment(name, claim, question, prediction, None, None, "", (), commands)
     summary = result.summary
-    if not {"verdict", "measured"} <= summary.keys() or not all(isinstance(row, dict) for row in summary["table"]):
+    if not {"verdict", "measured", "device", "seeds", "complete"} <= summary.keys() or not all(
+        isinstance(row, dict) for row in summary["table"]
+    ):
         raise InvalidInput(f"the summary of {name} lacks a verdict or its table is no list of rows; run {commands[0]}")
+    try:
+        lines = tuple(comparisons(summary["table"]))
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"a comparison in the summary of {name} lacks {error}; run {commands[0]}") from error
+    finding = "" if result.quick else " ".join(str(file.get("finding", "")).split())
     return Experiment(
-        name, claim, question, prediction, summary["verdict"], summary["measured"], result.size, tuple(summary["table"]), commands
-    )
+        name, claim, question, prediction, summary["verdict"], summary["measured"], result.size, tuple(summary["table"]),
+        commands, summary["device"], len(summary["seeds"]), summary["complete"], lines, finding,
+    )  # fmt: skip
 
 
 def _figures(root: Path) -> Iterator[Figure]:
@@ -228,4 +274,4 @@ def _figures(root: Path) -> Iterator[Figure]:
         png = file.read_bytes() if digest is not None and file.is_file() else b""
         if hashlib.sha256(png).hexdigest() != digest:
             png = b""  # not the file that was built: better no picture than a wrong one
-        yield Figure(name, picture.title, picture.claims, picture.sources, png)
+        yield Figure(name, picture.title, picture.claims, picture.sources, png, picture.needs)

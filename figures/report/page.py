@@ -63,6 +63,11 @@ def _outcome(found: Experiment) -> str:
     return f'<span class="verdict {OUTCOME.get(found.verdict, "open")}">{text(found.verdict)}</span>{size}'
 
 
+def _place(verdict: str) -> str:
+    """A comparison's verdict, or a score's place beside chance."""
+    return f'<span class="verdict {OUTCOME.get(verdict, "near")}">{text(verdict)}</span>'
+
+
 def _table(
     caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), *, wide: bool = True
 ) -> str:
@@ -116,11 +121,24 @@ def _experiment(found: Experiment) -> str:
         f"<p><strong>Predicted before the run:</strong> {text(found.prediction)}</p>",
     ]
     if found.measured is not None:
-        parts.append(f"<p><strong>Measured:</strong> {text(found.measured)}</p>")
+        said = "" if found.told_by_lines else f" {text(found.measured)}"
+        parts.append(f"<p><strong>Measured</strong> ({text(found.where)}):{said}</p>")
+    if found.lines:
+        parts.append(f"<ul>{''.join(f'<li>{_place(line.verdict)} {text(line.text)}</li>' for line in found.lines)}</ul>")
+    if found.finding:
+        parts.append(f"<p><strong>Beyond the numbers:</strong> {text(found.finding)}</p>")
     if found.table:
-        table = _results(f"Results of {found.id}", found.table)
-        parts.append(f'<details class="results"><summary>All numbers of {text(found.id)}</summary>{table}</details>')
+        tables = "".join(_results(f"Results of {found.id}, by {head}", rows) for head, rows in _kinds(found.table).items())
+        parts.append(f'<details class="results"><summary>All numbers of {text(found.id)}</summary>{tables}</details>')
     return "".join([*parts, "<p>Repeat it:</p>", _commands(found.commands), "</section>"])
+
+
+def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of one kind together: kinds, such as methods and comparisons, differ in the column that they begin with."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(next(iter(row), ""), []).append(row)
+    return found
 
 
 def _results(caption: str, rows: Sequence[dict[str, Any]]) -> str:
@@ -137,6 +155,8 @@ def _number(value: Any) -> str:
         return text(f"{value:.3g}")
     if isinstance(value, dict):
         return ", ".join(f"{text(key)}: {_number(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(_number, value))
     return text(value)
 
 
@@ -144,7 +164,8 @@ def _figure(figure: Figure) -> str:
     title = figure.title[0].upper() + figure.title[1:]
     command = f"Drawn from files by <code>{text(figure.command)}</code>."
     if not figure.png:
-        picture = "<p>Not built yet.</p>"
+        wait = f" Its measurements are made by <code>{text(figure.needs)}</code>." if figure.needs else ""
+        picture = f"<p>Not built yet.{wait}</p>"
     else:
         width, height = (int.from_bytes(figure.png[at : at + 4], "big") for at in (16, 20))  # the PNG's header
         alt = f"Plot: {figure.title}. Its data: {', '.join(figure.sources)}."
@@ -219,12 +240,36 @@ def _questions(report: Report) -> str:
         for e in report.experiments
         if e.verdict is None
     ]
+    items += [
+        f'<li><a href="#benchmark-{text(b.figure)}">{text(b.name)}</a>: not measured yet</li>'
+        for b in report.benchmarks
+        if not b.sentences
+    ]
     body = f"<ul>{''.join(items)}</ul>" if items else "<p>Nothing.</p>"
     return f'<section aria-labelledby="open"><h2 id="open">What is open</h2>{body}</section>'
 
 
+def _benchmarks(report: Report) -> str:
+    """What was measured beside the claims: speed, memory, and the bundled model."""
+    parts = []
+    for found in report.benchmarks:
+        name = f"benchmark-{found.figure}"
+        parts += [f'<section aria-labelledby="{text(name)}"><h3 id="{text(name)}">{text(found.name)}</h3>']
+        if found.sentences:
+            parts += [f"<p>{text(sentence)}</p>" for sentence in found.sentences]
+        else:
+            parts.append('<p><span class="verdict open">not measured yet</span></p>')
+        if found.rows:
+            cells = ([text(cell) for cell in row] for row in found.rows)
+            parts.append(_table(f"{found.name}, all numbers", found.columns, cells))
+        parts += [_figure(f) for f in report.figures if f.name == found.figure]
+        parts += ["<p>Repeat it:</p>", _commands([found.command]), "</section>"]
+    head = '<section aria-labelledby="benchmarks"><h2 id="benchmarks">Benchmarks and the bundled model</h2>'
+    return f"{head}{''.join(parts)}</section>"
+
+
 def _wide_figures(report: Report) -> str:
-    wide = [f for f in report.figures if f.home is None]
+    wide = report.wide_figures()
     if not wide:
         return ""
     body = "".join(map(_figure, wide))
@@ -233,7 +278,8 @@ def _wide_figures(report: Report) -> str:
 
 def _contents(report: Report) -> str:
     entries = [("verdicts", "Verdicts"), ("experiments", "Experiments"), ("open", "What is open")]
-    if any(f.home is None for f in report.figures):
+    entries.append(("benchmarks", "Benchmarks and the bundled model"))
+    if report.wide_figures():
         entries.append(("figures", "Figures across claims"))
     entries += [(family, FAMILIES.get(family, family)) for family in report.families()]
     items = "".join(f'<li><a href="#{text(anchor)}">{text(name)}</a></li>' for anchor, name in entries)
@@ -271,6 +317,7 @@ tests it and the command that repeats it. After Galim, Kang, Zeng, Koo and Lee,
 {_overview(report)}
 {_experiments(report)}
 {_questions(report)}
+{_benchmarks(report)}
 {_wide_figures(report)}
 {families}
 </main>

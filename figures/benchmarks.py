@@ -1,0 +1,170 @@
+"""What the benchmarks and the pretraining say, in sentences and tables made from their committed files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from theory.core.errors import InvalidInput
+
+from . import overhead, pretraining, scan_cpu, scan_speed
+from .sources import ROOT, MissingData, committed
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One committed measurement.
+
+    Attributes
+    ----------
+    name:
+        What was measured.
+    figure:
+        The figure that shows it.
+    sentences:
+        What came out; empty where it has not been run.
+    columns, rows:
+        Of a table, where there is more to say.
+    command:
+        What repeats it.
+    """
+
+    name: str
+    figure: str
+    sentences: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    command: str
+
+
+def benchmarks(root: Path = ROOT) -> list[Benchmark]:
+    """All of them, those that have not been run with nothing to say.
+
+    Raises
+    ------
+    InvalidInput
+        A committed file is not what its benchmark writes.
+    """
+    return [
+        _read(root, "Bundled model", "pretraining", pretraining.PATH, pretraining.COMMAND, _bundled, _pretrain),
+        _read(root, "Selective scan on a CPU", "scan_cpu", scan_cpu.PATH, scan_cpu.COMMAND, _scan_cpu),
+        _read(root, "Selective scan on a GPU", "scan_speed", scan_speed.PATH, scan_speed.COMMAND, _scan_gpu),
+        _read(root, "Training step of a whole model", "overhead", overhead.PATH, overhead.COMMAND, _model),
+    ]
+
+
+Said = tuple[list[str], tuple[str, ...], list[tuple[str, ...]]]
+
+
+def _read(
+    root: Path, name: str, figure: str, path: str, command: str, say: Callable[[dict[str, Any]], Said],
+    again: Callable[[dict[str, Any]], str] | None = None,
+) -> Benchmark:  # fmt: skip
+    """One benchmark from its file; ``again``: the command that made this very file, where it may differ from ``command``."""
+    try:
+        found = committed(path, command, root)
+    except MissingData:
+        return Benchmark(name, figure, (), (), (), command)
+    try:
+        sentences, columns, rows = say(found)
+        command = command if again is None else again(found)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InvalidInput(f"{path} is not what its benchmark writes ({error!r}); run {command}") from error
+    return Benchmark(name, figure, tuple(sentences), columns, tuple(rows), command)
+
+
+def _bundled(record: dict[str, Any]) -> Said:
+    recipe, others = record["recipe"], [f"{row['name']} {row['bits_per_byte']:.2f}" for row in record["baselines"]]
+    kind = ", a placeholder that was trained briefly" if recipe["placeholder"] else ""
+    return (
+        [
+            f"{record['held_out']['bits_per_byte']:.2f} bits per byte on {record['held_out']['bytes']:,} held-out bytes, beside "
+            f"{' and '.join(others)}.",
+            f"{record['parameters']:,} parameters, recipe {recipe['name']}{kind}; {record['trained_bytes']:,} bytes read in "
+            f"{record['seconds']:,.0f} s on {record['device']}.",
+        ],
+        (),
+        [],
+    )  # fmt: skip
+
+
+def _pretrain(record: dict[str, Any]) -> str:
+    device = "" if record["device"] == "cpu" else " --device cuda"
+    return f"python -m empirics pretrain {record['recipe']['name']}{device} --corpus FILES --held-out FILES --out runs/pretrain"
+
+
+def times(ratio: float) -> str:
+    """A ratio with as many digits as say something."""
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def _scan_cpu(found: dict[str, Any]) -> Said:
+    machine, (batch, channels, length, states) = found["machine"], found["shape"]
+    slower = [
+        f"{name} {found['times'][name]['version']} takes {times(ratio)} times as long" for name, ratio in found["ratios"].items()
+    ]
+    memory = [f"{name} {size:.0f} MiB" for name, size in found.get("peak_memory_mib", {}).items()]
+    said = [
+        f"Forward and backward with all gradients: {' and '.join(slower)} as {scan_cpu.OURS}.",
+        f"{found['dtype']}, batch {batch}, {channels} channels, {length} tokens, {states} states, on {machine['cpu']} with "
+        f"{machine['threads']} threads.",
+    ]  # fmt: skip
+    return [*said, *([f"Peak memory: {', '.join(memory)}."] if memory else [])], (), []
+
+
+def _scan_gpu(found: dict[str, Any]) -> Said:
+    rows: list[tuple[str, ...]] = []
+    for row in found["table"]:
+        values = zip(row["measured"], row["asked"], strict=True)
+        measured = "; ".join(f"{'not measured' if v is None else f'{v:.3g}'} ({asked})" for v, asked in values)
+        rows.append((str(row["target"]), row["what"], measured, "met" if row["met"] else "missed"))
+    met = sum(row["met"] for row in found["table"])
+    said = f"{met} of {len(rows)} targets met against mamba-ssm, {found['dtype']}, on {found['machine']['gpu']}."
+    return [said], ("target", "what", "measured (asked)", "outcome"), rows
+
+
+def _model(found: dict[str, Any]) -> Said:
+    rows = [row for size, table in found["sizes"].items() for row in _contenders(size, table)]
+    said = [f"{found['batch']} × {found['length']} tokens, on {found['machine']['gpu'] or 'cpu'}."]
+    said += [_in_short(size, table) for size, table in found["sizes"].items()]
+    columns = (
+        "size",
+        "contender",
+        "step (ms)",
+        "times as fast as stock",
+        "as the slow path",
+        "peak memory / stock",
+        "/ slow path",
+    )
+    return said, columns, rows
+
+
+def _in_short(size: str, table: dict[str, Any]) -> str:
+    """Times as fast as stock, and LoRA's as the slow path, of the methods on the fused scan."""
+    fused = {name.removesuffix("/fused"): row for name, row in table.items() if name.endswith("/fused")}
+    ours = {name: row["step_s"] for name, row in fused.items() if "step_s" in row}
+    parts = []
+    for peer, label in overhead.PEERS.items():
+        if "step_s" not in table.get(peer, {}):
+            parts.append(f"{label}: did not run")
+            continue
+        chosen = ours if peer == "stock" else {name: s for name, s in ours.items() if name == "lora"}
+        slow = table[peer]["step_s"]
+        parts.append(f"{label}: {', '.join(f'{name} {times(slow / own)}' for name, own in chosen.items())}")
+    return f"mamba-{size}, fused scan, times as fast as {'; '.join(parts)}."
+
+
+def _contenders(size: str, table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, row in table.items():
+        if "step_s" not in row:
+            yield size, name, row["missing"], "", "", "", ""
+            continue
+        cells = []
+        for key, above in (("step_s", True), ("peak_bytes", False)):
+            for peer in overhead.PEERS:
+                own, other = row[key], table.get(peer, {}).get(key)
+                known = own is not None and other
+                cells.append(times(other / own if above else own / other) if known else "")
+        yield (size, name, f"{1e3 * row['step_s']:.1f}", *cells)

@@ -1,0 +1,135 @@
+"""A training step of a whole model: time and peak of memory of each method, as ratios to stock mamba-ssm and to peft's slow path.
+
+Stock trains every weight on mamba-ssm's fused path. The slow path is mamba-ssm without it (so that adapters are seen) and peft's
+LoRA. Left of 1 is faster, or smaller. A hollow marker at the edge is a contender that did not fit or could not run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from theory.core.errors import InvalidInput
+
+from . import dots, style
+from .registry import Picture
+from .sources import committed
+
+PATH = "empirics/bench/results/model_gpu.json"
+COMMAND = f"python -m empirics bench model --sizes 130m 370m 1.4b --out {PATH}"
+PEERS = {"stock": "stock", "stock_slow_lora": "slow path"}
+MEASURES = {"step_s": "Step time", "peak_bytes": "Peak memory"}
+SIZES = ((style.BLUE, "o"), (style.VERMILION, "s"), (style.GREEN, "^"), (style.PURPLE, "D"))
+"""Colour and marker of each model size, in the order of the file."""
+
+LABELS = {**{name: label for name, (label, _) in dots.METHODS.items()}, "lora": "LoRA", "dora": "DoRA"}
+
+
+def data() -> dict[str, Any]:
+    """Ratios by contender, measure, peer and size; ``None`` where one of the two is missing."""
+    found = committed(PATH, COMMAND)
+    try:
+        sizes = found["sizes"]
+        names = list(dict.fromkeys(name for rows in sizes.values() for name in rows))
+        rows = [{"name": name, "label": _label(name), "ratios": _ratios(sizes, name)} for name in names]
+        ran = {size: [name for name, row in table.items() if "step_s" in row] for size, table in sizes.items()}
+        selection = {
+            size: next((r["selection_s"] for r in table.values() if r.get("selection_s") is not None), None)
+            for size, table in sizes.items()
+        }
+        about = {key: found[key] for key in ("batch", "length")} | {"gpu": found["machine"]["gpu"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"{PATH} is no result of the model benchmark ({error!r}); run {COMMAND}") from error
+    return {"rows": rows, "sizes": list(sizes), "ran": ran, "selection_s": selection, **about}
+
+
+def _label(name: str) -> str:
+    """``lora/fused/recompute`` in words."""
+    if name in PEERS:
+        return {"stock": "stock mamba-ssm", "stock_slow_lora": "slow path, peft's LoRA"}[name]
+    method, scan, *more = name.split("/")
+    words = [LABELS.get(method, method), *([] if scan == "fused" else [scan]), *more]
+    return ", ".join(words)
+
+
+def _ratios(sizes: dict[str, Any], name: str) -> dict[str, Any]:
+    """By peer, measure and size."""
+    return {
+        peer: {measure: {size: _ratio(table, name, peer, measure) for size, table in sizes.items()} for measure in MEASURES}
+        for peer in PEERS
+    }
+
+
+def _ratio(table: dict[str, Any], name: str, peer: str, measure: str) -> float | None:
+    own, other = (table.get(who, {}).get(measure) for who in (name, peer))
+    return None if own is None or not other else own / other
+
+
+def height(data: dict[str, Any]) -> float:
+    """By the number of contenders."""
+    return 1.25 + len(PEERS) * (0.3 + dots.ROW * len(data["rows"]))
+
+
+def draw(figure: Figure, data: dict[str, Any]) -> None:
+    """Rows: the peer that 1 stands for. Columns: time and memory."""
+    panels = figure.subplots(len(PEERS), len(MEASURES), sharey=True, squeeze=False)
+    for i, (peer, words) in enumerate(PEERS.items()):
+        for j, (measure, name) in enumerate(MEASURES.items()):
+            _panel(panels[i, j], data, peer, measure)
+            panels[i, j].set_xlabel(f"ratio to {words}")
+            if i == 0:
+                panels[i, j].set_title(name)
+    handles = [Line2D([], [], color=c, marker=m, linestyle="none") for c, m in SIZES[: len(data["sizes"])]]
+    figure.legend(handles, [f"mamba-{size}" for size in data["sizes"]], loc="outside upper left", ncols=4)
+    waits = [f"{size} {s:.1f} s" for size, s in data["selection_s"].items() if s is not None]
+    selection = f"\nchoosing SDT's dimensions: {', '.join(waits)}" if waits else ""
+    note = (
+        f"{data['gpu'] or 'cpu'}, {data['batch']} × {data['length']} tokens\n"
+        f"fused scan unless another is named; hollow: did not run{selection}"
+    )
+    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
+
+
+def _panel(axes: Axes, data: dict[str, Any], peer: str, measure: str) -> None:
+    axes.axvline(1, color=style.BLACK, linewidth=0.8)
+    lost = []
+    for place, row in enumerate(data["rows"]):
+        for k, size in enumerate(data["sizes"]):
+            colour, marker = SIZES[k]
+            ratio = row["ratios"][peer][measure][size]
+            at = place + 0.22 * (k - (len(data["sizes"]) - 1) / 2)
+            if ratio is not None:
+                axes.plot(ratio, at, marker, color=colour, markersize=2.6)
+            elif row["name"] not in data["ran"][size]:
+                lost.append((at, colour, marker))
+    for at, colour, marker in lost:
+        axes.plot(
+            0.985, at, marker, color=colour, mfc="white", mew=0.7, markersize=2.6, transform=axes.get_yaxis_transform(),
+            clip_on=False,
+        )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.9), max(high, 1.1))
+    ticks = [t for t in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
+    axes.set_xticks(ticks)
+    axes.set_xticklabels([f"{t:g}" if t >= 1 else f"1/{round(1 / t)}" for t in ticks])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(data["rows"])))
+    axes.set_yticklabels([row["label"] for row in data["rows"]])
+    axes.set_ylim(len(data["rows"]) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y")
+
+
+FIGURE = Picture(
+    title="a training step of a whole model: time and peak memory of each method beside stock mamba-ssm and peft",
+    claims=(),
+    sources=(PATH,),
+    height=height,
+    data=data,
+    draw=draw,
+    needs=COMMAND,
+)

@@ -1,0 +1,136 @@
+"""A prefix against the state it compiles into: largest difference of the logits per scan and number format, and time saved.
+
+Claim prefix_state.contained. Filled markers are errors of the compiled state, bars those of the same taken on token by token,
+hollow markers the least that a wrong state gives (no window, or nothing at all), dotted lines the bounds set before the run.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from theory.core.errors import InvalidInput
+
+from . import style
+from .registry import Picture
+from .sources import QUICK, RESULTS, MissingData, command, experiment
+
+NAME = "prefix_compiles"
+COMMAND = command(NAME)
+ARITHMETIC = {
+    "float64": (style.BLUE, "o"), "float32": (style.VERMILION, "s"), "tf32": (style.PURPLE, "D"),
+    "bfloat16": (style.GREEN, "^"),
+}  # fmt: skip
+"""Colour and marker of each arithmetic."""
+
+KINDS = {"Mamba1": "Mamba-1", "Mamba2": "Mamba-2"}
+TWINS = ("state_alone", "no_prefix")
+"""Wrong states that stand out behind any number of tokens; a missing state shows behind many only, and is judged there."""
+LEAST = 1e-17
+"""Where an error of exactly 0 is drawn."""
+
+
+def data() -> dict[str, Any]:
+    """Per kind of block, scan and arithmetic: the largest errors over seeds, methods and lengths; times at the longest prefix."""
+    found = experiment(NAME)
+    settings = [row for run in found.runs for row in run["held_out"]["settings"]]
+    if not settings:  # the table alone does not tell scans apart
+        raise MissingData(COMMAND)
+    try:
+        most = max(row["tokens"] for row in settings)
+        rows = []
+        for layer, scan in dict.fromkeys((row["layer"], row["scan"]) for row in settings):
+            mine = [row for row in settings if (row["layer"], row["scan"]) == (layer, scan)]
+            ratios = [row["seconds"] / row["compiled_seconds"] for row in mine if row["tokens"] == most]
+            rows.append(
+                {
+                    "layer": layer, "scan": scan,
+                    "errors": {a: _errors([r for r in mine if r["arithmetic"] == a]) for a in ARITHMETIC if _has(mine, a)},
+                    "ratio": {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)},
+                }
+            )  # fmt: skip
+        bounds = {name: found.summary["threshold"][name] for name in ARITHMETIC if _has(settings, name)}
+        lengths = found.summary["config"]["lengths"]
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"the results of {NAME} lack {error}; run {COMMAND}") from error
+    return {
+        "rows": rows, "bounds": bounds, "tokens": most, "length": max(lengths), "size": found.size,
+        "device": found.summary["device"],
+    }  # fmt: skip
+
+
+def _has(settings: list[dict[str, Any]], arithmetic: str) -> bool:
+    return any(row["arithmetic"] == arithmetic for row in settings)
+
+
+def _errors(group: list[dict[str, Any]]) -> dict[str, float]:
+    return {
+        "error": max(row["error"] for row in group),
+        "step_error": max(row["step_error"] for row in group),
+        "wrong": min(row[twin] for row in group for twin in TWINS),
+    }
+
+
+def height(data: dict[str, Any]) -> float:
+    """By the number of scans."""
+    return 1.25 + 0.24 * len(data["rows"])
+
+
+def draw(figure: Figure, data: dict[str, Any]) -> None:
+    """Left: errors on a logarithmic axis. Right: how many times longer the prefill takes with the tokens than with the state."""
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2.1, 1))
+    shown = list(data["bounds"])
+    for arithmetic in shown:
+        left.axvline(data["bounds"][arithmetic], color=ARITHMETIC[arithmetic][0], linewidth=0.9, linestyle=":")
+    for place, row in enumerate(data["rows"]):
+        for i, (arithmetic, found) in enumerate(row["errors"].items()):
+            colour, marker = ARITHMETIC[arithmetic]
+            at = place + 0.2 * (i - (len(row["errors"]) - 1) / 2)
+            left.plot(max(found["error"], LEAST), at, marker, color=colour, markersize=3)
+            left.plot(max(found["step_error"], LEAST), at, "|", color=colour, markersize=5, mew=0.9)
+            left.plot(found["wrong"], at, marker, color=colour, markersize=3, mfc="white", mew=0.7)
+        ratio = row["ratio"]
+        right.plot([ratio["least"], ratio["most"]], [place, place], color=style.BLACK, linewidth=0.8)
+        right.plot(ratio["median"], place, "o", color=style.BLACK, markersize=3)
+    left.set_xscale("log")
+    left.set_xlim(LEAST / 3, 3)
+    left.set_xticks([LEAST, 1e-12, 1e-8, 1e-4, 1])
+    left.set_xticklabels(["0", "10$^{-12}$", "10$^{-8}$", "10$^{-4}$", "1"])
+    left.minorticks_off()
+    left.set_xlabel("largest error of the logits")
+    right.axvline(1, color=style.GREY, linewidth=0.8)
+    right.set_xlabel(f"prefill time,\n{data['tokens']} tokens/state")
+    left.set_yticks(range(len(data["rows"])))
+    left.set_yticklabels([f"{KINDS.get(row['layer'], row['layer'])}, {row['scan']}" for row in data["rows"]])
+    left.set_ylim(len(data["rows"]) - 0.5, -0.5)
+    for axes in (left, right):
+        _rows(axes, len(data["rows"]))
+    handles = [Line2D([], [], color=c, marker=m, linestyle=":") for c, m in (ARITHMETIC[a] for a in shown)]
+    figure.legend(handles, [a.replace("tf32", "TF32") for a in shown], loc="outside upper left", ncols=4)
+    size = f", {data['size']}" if data["size"] else ""
+    note = (
+        f"filled: compiled state, at once; bars: token by token; hollow: least of\n"
+        f"a wrong state; dotted: bounds. Times: {data['length']} tokens follow, range over\nsettings; {data['device']}{size}"
+    )
+    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
+
+
+def _rows(axes: Axes, count: int) -> None:
+    axes.tick_params(axis="y", length=0)
+    for edge in range(1, count):
+        axes.axhline(edge - 0.5, color=style.LIGHT, linewidth=0.4)
+
+
+FIGURE = Picture(
+    title="a prefix against its compiled state: errors per scan and number format, and prefill time",
+    claims=("prefix_state.contained",),
+    sources=(f"{RESULTS}/{NAME}.json", f"{QUICK}/{NAME}_quick.json"),
+    height=height,
+    data=data,
+    draw=draw,
+    needs=COMMAND,
+)

@@ -1,0 +1,332 @@
+"""Figures of results: each reads what experiments and benchmarks write, draws it readably, and notices changes.
+
+Runs are made up here, and judged, summarised and written by the project's own code, so that a figure which no longer fits what is
+written fails.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pytest
+import torch
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from empirics.bench import model as bench_model
+from empirics.bench import targets
+from empirics.bench.scan import machine
+from empirics.config import find_experiment, load_experiment, validate
+from empirics.experiments import lm_benchmark as lm_experiment
+from empirics.experiments import s4_regression as s4_experiment
+from empirics.experiments import vision as vision_experiment
+from empirics.experiments.lm_methods import METHODS
+from empirics.experiments.lm_verdicts import together
+from empirics.models import MambaConfig
+from empirics.results import Result, config_hash, plain, write_json, write_result
+from empirics.runner import Runner
+from figures import dots, lm_benchmark, lora_targets, overhead, s4_regression, scan_speed, sources, style, vision
+from figures.build import canonical, render
+from figures.comparisons import comparisons
+from figures.registry import Picture, pictures
+from figures.sources import MissingData
+from theory.core.errors import InvalidInput
+
+Draw = Callable[[Picture], Figure]
+
+
+@pytest.fixture
+def draw() -> Draw:
+    def drawn(picture: Picture) -> Figure:
+        """The figure, after a check that all of its text is large enough and on the page."""
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(style.RC)
+            data = canonical(picture.data())
+            figure = picture.page(data)
+            picture.draw(figure, data)
+            figure.draw_without_rendering()
+            ticks = {t for axes in figure.findobj(Axis) for tick in axes.get_major_ticks() for t in (tick.label1, tick.label2)}
+            for text in (t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in ticks):
+                box = text.get_window_extent()
+                assert text.get_fontsize() >= style.SMALL, text.get_text()
+                assert -1 <= box.x0 and box.x1 <= figure.bbox.width + 1, text.get_text()
+                assert -1 <= box.y0 and box.y1 <= figure.bbox.height + 1, text.get_text()
+            assert 1 < figure.get_figheight() < 9
+            return figure
+
+    return drawn
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty checkout that the figures read."""
+    for module in (vision, lm_benchmark, s4_regression):
+        monkeypatch.setattr(module, "experiment", partial(sources.experiment, root=tmp_path))
+    for module in (overhead, scan_speed):
+        monkeypatch.setattr(module, "committed", partial(sources.committed, root=tmp_path))
+    return tmp_path
+
+
+def words(figure: Figure) -> set[str]:
+    return {t.get_text() for t in figure.findobj(Text) if t.get_text().strip()}
+
+
+def put(root: Path, name: str, module: Any, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Judge and write made-up runs as the runner does; returns the summary."""
+    file = load_experiment(name)
+    results = []
+    for run in runs:
+        options = plain(validate(module.Config, {**file.config, **run.pop("options")}, name).model_dump())
+        common = {"experiment": name, "claim": file.claim, "config": options, "status": "finished", "seconds": 1.0}
+        results.append(Result.model_validate({**common, "git": "0", "versions": {}, "device": "a GPU", **run}))
+        path = root / sources.RESULTS / "runs" / name / f"{config_hash(options)}-{run['seed']}.json"
+        write_result(path, results[-1])
+    return Runner(root / sources.RESULTS).summarise(file, results, len(results), quick=False)
+
+
+# -- sequential digits ------------------------------------------------------------------------------------------------------
+
+
+def digits(root: Path, **accuracy: float) -> None:
+    given = {"frozen": 0.2, "prefix": 0.3, "initial_state": 0.35, "lora_linear": 0.6, "lora_ssm": 0.5, "sdt_lora": 0.65}
+    put(
+        root, "vision", vision_experiment,
+        [
+            {
+                "options": {"method": method}, "seed": seed, "trainable": 0 if method == "frozen" else 5120,
+                "held_out": {"test_accuracy": value + 0.01 * ((seed * 7 + len(method)) % 3)},
+            }
+            for method, value in {**given, **accuracy}.items()
+            for seed in range(3)
+        ],
+    )  # fmt: skip
+
+
+def test_vision_ranks_methods_and_shows_what_they_train(root: Path, draw: Draw):
+    with pytest.raises(MissingData, match="sweep vision --device cuda"):
+        vision.FIGURE.data()
+    digits(root)
+    data = vision.data()
+    assert [row["method"] for row in data["methods"]][:2] == ["sdt_lora", "lora_linear"]
+    top = data["methods"][0]
+    assert top["low"] < top["mean"] < top["high"] and top["mean"] == pytest.approx(66, abs=1)
+    assert [row["pair"] for row in data["pairs"]] == [list(pair) for pair in vision_experiment.COMPARISONS]
+    assert {"SDT + LoRA", "frozen", "5.1 k", "trained", "SDT + LoRA\n− LoRA linear"} <= words(draw(vision.FIGURE))
+    digits(root, sdt_lora=0.1)
+    assert vision.data()["methods"][0]["method"] == "lora_linear"
+
+
+def test_one_seed_has_no_interval(root: Path, draw: Draw):
+    runs = [
+        {"options": {"method": m}, "seed": 0, "trainable": 9, "held_out": {"test_accuracy": a}}
+        for m, a in (("prefix", 0.3), ("full", 0.7))
+    ]
+    put(root, "vision", vision_experiment, runs)
+    assert all(row["low"] is None for row in vision.data()["methods"]) and vision.data()["pairs"] == []
+    assert "prefix" in words(draw(vision.FIGURE))
+
+
+# -- language tasks ---------------------------------------------------------------------------------------------------------
+
+
+def language(root: Path, tasks: tuple[str, ...], **score: float) -> None:
+    put(
+        root, "lm_benchmark", lm_experiment,
+        [
+            {
+                "options": {"method": method, "task": task, "data": None}, "seed": seed,
+                "trainable": 0 if method == "frozen" else 1000, "data_hash": task,
+                "metrics": {"matched": method not in ("frozen", "full", "bitfit"), "weights": "same"},
+                "held_out": {
+                    "test_score": score.get(method, 0.5) + 0.01 * (seed * (i + len(task)) % 5), "test_loss": 1.0,
+                    **({} if task == "dart" else {"test_majority": 0.55, "test_no_class": 0.0}),
+                },
+            }
+            for task in tasks
+            for i, method in enumerate(METHODS)
+            for seed in range(3)
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("tasks", [("polarity",), ("cola", "rte", "polarity", "dart")])
+def test_lm_benchmark_has_a_panel_for_each_task(tasks: tuple[str, ...], root: Path, draw: Draw):
+    with pytest.raises(MissingData, match="sweep lm_benchmark"):
+        lm_benchmark.FIGURE.data()
+    language(root, tasks, lora_linear=0.8, prefix=0.2)
+    data = lm_benchmark.data()
+    assert list(data["scores"]) == list(tasks) and set(data["order"]) == set(METHODS) - {"frozen"}
+    assert data["lines"]["polarity"] == {"frozen": pytest.approx(51.5, abs=2), "majority": pytest.approx(55.0)}
+    assert "majority" not in data["lines"].get("dart", {})
+    assert [row["pair"] for row in data["pairs"]][:2] == [["lora_linear", "prefix"], ["lora_linear", "prompt"]]
+    assert data["pairs"][0]["low"] > 50
+    assert not data["scores"]["polarity"]["full"]["matched"] and data["scores"]["polarity"]["lora_ssm"]["matched"]
+    figure = draw(lm_benchmark.FIGURE)
+    assert len(figure.axes) == len(tasks) + 1
+    assert {lm_benchmark.TASKS[task][0] for task in tasks} | {"(i) LoRA linear\n− prefix"} <= words(figure)
+
+
+def test_the_lines_of_a_task_are_where_the_baselines_are(root: Path, draw: Draw):
+    language(root, ("polarity",))
+    axes = draw(lm_benchmark.FIGURE).axes[0]
+    upright = {round(line.get_xdata()[0], 3) for line in axes.lines if list(line.get_ydata()) == [0, 1]}
+    lines = canonical(lm_benchmark.data())["lines"]["polarity"]
+    assert upright == {round(lines["frozen"], 3), round(lines["majority"], 3)}
+
+
+def test_lora_targets_are_the_part_about_lora(root: Path, draw: Draw):
+    language(root, ("polarity", "dart"), lora_A=0.1)
+    data = lora_targets.data()
+    assert all(set(points) == set(lora_targets.TARGETS) for points in data["scores"].values())
+    assert data["scores"]["polarity"]["lora_A"]["mean"] < 15 < data["scores"]["polarity"]["lora_ssm"]["mean"]
+    assert data["lines"]["dart"]["full"] > 0
+    assert "LoRA A" in words(draw(lora_targets.FIGURE)) and "SDT" not in words(draw(lora_targets.FIGURE))
+
+
+def test_every_method_of_the_experiments_has_a_label():
+    assert (set(METHODS) | set(vision_experiment.METHODS)) - {"frozen"} == set(dots.METHODS)
+    labels = [label for label, _ in dots.METHODS.values()]
+    assert len(set(labels)) == len(labels) and {family for _, family in dots.METHODS.values()} <= set(dots.FAMILIES)
+
+
+# -- deep S4 ----------------------------------------------------------------------------------------------------------------
+
+
+def test_s4_regression_is_readable_with_all_methods(root: Path, draw: Draw):
+    assert s4_regression.data()["ours"] is None
+    put(
+        root, "s4_regression", s4_experiment,
+        [
+            {
+                "options": {"method": method}, "seed": seed, "trainable": 300 * i,
+                "held_out": {"mse": 3.0 - 0.15 * i + 0.02 * seed}, "metrics": {"least_train": 1.0},
+            }
+            for i, method in enumerate(s4_experiment.METHODS)
+            for seed in range(5)
+        ],
+    )  # fmt: skip
+    data = s4_regression.data()
+    assert {row["method"] for row in data["ours"]} == set(s4_experiment.METHODS) - {"frozen"} == set(s4_regression.METHODS)
+    assert data["ours"][0]["method"] == "full" and data["ours"][0]["low"] < data["ours"][0]["mean"] < data["ours"][0]["high"]
+    assert all(p["mean"] <= q["mean"] for p, q in itertools.pairwise(data["ours"]))
+    assert not any("no data yet" in text for text in words(draw(s4_regression.FIGURE)))
+
+
+@pytest.mark.parametrize(("power", "verdict"), [(1.0, "reproduced"), (0.0, "undecided"), (-1.0, "not reproduced")])
+def test_lines_in_words_come_to_the_judgements_verdict(power: float, verdict: str, root: Path):
+    """Errors as predicted, all alike, and turned round."""
+    best = {"sdt": 0.5, "sdt_lora_r8": 0.5, "lora_proj_r8": 0.8}
+    summary = put(
+        root, "s4_regression", s4_experiment,
+        [
+            {
+                "options": {"method": method}, "seed": seed, "trainable": 1, "metrics": {"least_train": 1.0},
+                "held_out": {"mse": best.get(method, 1.0) ** power * (1 + 0.1 * ((seed + 1) * (i + 2) % 7))},
+            }
+            for i, method in enumerate(s4_experiment.METHODS)
+            for seed in range(5)
+        ],
+    )  # fmt: skip
+    verdicts = [line.verdict for line in comparisons(summary["table"])]
+    assert len(verdicts) == len(s4_experiment.COMPARISONS)
+    assert together(verdicts) == summary["verdict"] == verdict
+
+
+def test_an_experiment_file_may_hold_a_finding(tmp_path: Path):
+    file = tmp_path / "vision.toml"
+    file.write_text('finding = "as expected"\n' + find_experiment("vision").read_text())
+    assert load_experiment(file).finding == "as expected" and load_experiment("vision").finding != "as expected"
+
+
+def test_shares_of_the_frozen_error_are_paired():
+    """Seeds whose errors differ tenfold, all halved: no spread is left. Shuffled, there is."""
+    frozen = [1.0, 10.0, 3.0]
+    halved = s4_regression.share([0.5, 5.0, 1.5], frozen, 0.95)
+    assert halved == {key: pytest.approx(0.5) for key in ("mean", "low", "high")}
+    shuffled = s4_regression.share([5.0, 0.5, 1.5], frozen, 0.95)
+    assert shuffled["mean"] == pytest.approx(0.5) and shuffled["high"] > 10 * shuffled["low"]
+    assert s4_regression.share([0.5], [1.0], 0.95) == {"mean": 0.5, "low": None, "high": None}
+
+
+# -- benchmarks -------------------------------------------------------------------------------------------------------------
+
+
+def test_scan_speed_reads_what_the_targets_write(root: Path, draw: Draw):
+    with pytest.raises(MissingData, match="--targets"):
+        scan_speed.FIGURE.data()
+    scale = targets.Scale({"130m": 8, "370m": 12}, ((8, 16, 24), (7, 17)), (1, 2), 2, 40, 4)
+    found = targets.measure_targets("chunked", "naive", scale, torch.float32, "cpu")
+    written = {"benchmark": "scan_targets", "dtype": "float32", "machine": machine("cpu"), **found}
+    write_json(root / scan_speed.PATH, written)
+    data = scan_speed.data()
+    assert data["bounds"] == {"median": 2.0, "least": 1.5, "off": 4.0} and len(data["rows"]) == 2 * 2 * 5
+    figure = draw(scan_speed.FIGURE)
+    assert len(figure.axes) == 2 and {"Batch 1", "Batch 2", "8 channels (130m)", "median, on grid"} <= words(figure)
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == 2 and all(list(line.get_xdata()) == [7, 17] for line in hollow)
+    del found["table"][0]
+    write_json(root / scan_speed.PATH, {**written, "table": found["table"]})
+    with pytest.raises(InvalidInput, match="no result of the scan targets"):
+        scan_speed.data()
+
+
+def test_overhead_reads_what_the_model_benchmark_writes(root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(MissingData, match="bench model"):
+        overhead.FIGURE.data()
+    model = MambaConfig(16, 1, 31, {"layer": "Mamba1", "d_state": 4, "dt_rank": 8}, pad_vocab_size_multiple=1)
+    setting = bench_model.Setting(model, 1, 5, "cpu", torch.float32, 1)
+    monkeypatch.setattr(bench_model, "_settings", lambda options: [("tiny", setting), ("small", setting)])
+    names = ["lora/chunked", "sdt/chunked", "full/chunked"]
+    path = root / overhead.PATH
+    assert bench_model.main_bench_model(["--device", "cpu", "--contenders", *names, "--out", str(path)]) == 0
+    written = json.loads(path.read_text())
+    for rows in written["sizes"].values():  # what only a GPU has: the peers, and memory
+        for name in ("stock", "stock_slow_lora"):
+            rows[name] = {**rows["lora/chunked"], "step_s": 2 * rows["lora/chunked"]["step_s"]}
+        for row in rows.values():
+            row["peak_bytes"] = 1000
+    written["sizes"]["small"]["stock_slow_lora"] = {"missing": "out of memory"}
+    write_json(path, written)
+    data = overhead.data()
+    lora = next(row for row in data["rows"] if row["name"] == "lora/chunked")
+    assert lora["ratios"]["stock"] == {"step_s": {"tiny": 0.5, "small": 0.5}, "peak_bytes": {"tiny": 1.0, "small": 1.0}}
+    assert lora["ratios"]["stock_slow_lora"]["step_s"] == {"tiny": 0.5, "small": None}
+    assert "stock_slow_lora" in data["ran"]["tiny"] and "stock_slow_lora" not in data["ran"]["small"]
+    assert data["selection_s"]["tiny"] > 0
+    figure = draw(overhead.FIGURE)
+    assert {"LoRA, chunked", "all parameters, chunked", "mamba-tiny", "Step time"} <= words(figure)
+    hollow = [line for axes in figure.axes for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == 4, "one contender of one size, in every panel"
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_of_another_shape_is_named(root: Path):
+    write_json(root / sources.RESULTS / "vision.json", {"table": [{"method": "full"}], "seeds": [0]})
+    with pytest.raises(InvalidInput, match="lack 'test_accuracy'"):
+        vision.data()
+    write_json(root / sources.RESULTS / "lm_benchmark.json", {"table": [{"task": "rte", "method": "full"}], "seeds": [0]})
+    with pytest.raises(InvalidInput, match="lack 'points'"):
+        lm_benchmark.data()
+    write_json(root / overhead.PATH, {"sizes": []})
+    with pytest.raises(InvalidInput, match="no result of the model benchmark"):
+        overhead.data()
+
+
+def test_other_results_give_another_picture(root: Path):
+    digits(root)
+    picture = pictures()["vision"]
+    first = render("vision", picture, canonical(picture.data()))
+    assert render("vision", picture, canonical(picture.data())) == first
+    digits(root, lora_linear=0.61)
+    again = render("vision", picture, canonical(picture.data()))
+    assert all(again[file] != first[file] for file in first)

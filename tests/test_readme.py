@@ -1,0 +1,258 @@
+"""The README's results: every line comes from a file, changed files make it stale, comparisons are told by their intervals."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from figures import scan_cpu, scan_speed
+from figures.__main__ import main
+from figures.benchmarks import benchmarks, times
+from figures.comparisons import NOT, REPRODUCED, UNDECIDED, comparisons, side
+from figures.readme import MARKS, README, block, readme_status, updated, write_readme
+from figures.sources import RESULTS
+from theory.core.errors import InvalidInput
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = "empirics/data/bundled/record.json"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """What the results are made of, without any experiment's results."""
+    for name in (README, RECORD, scan_cpu.PATH):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=shutil.ignore_patterns("*.py"))
+    return tmp_path
+
+
+def change(path: Path, **values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    old = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**old, **values}))
+
+
+def summary(table: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    given = {"verdict": "undecided", "measured": "seven of nine", "device": "a GPU", "seeds": [0, 1], "complete": True}
+    return {"table": table, "config": {}, **given, **more}
+
+
+# -- comparisons ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "below", "verdict"),
+    [
+        (0.2, 0.9, True, REPRODUCED),
+        (1.1, 1.9, True, NOT),
+        (0.9, 1.1, True, UNDECIDED),
+        (1.1, 1.9, False, REPRODUCED),
+        (0.2, 0.9, False, NOT),
+        (1.0, 1.9, False, UNDECIDED),
+        (None, None, False, UNDECIDED),
+    ],
+)
+def test_an_interval_lies_on_one_side_or_holds_the_value(low: float, high: float, below: bool, verdict: str):
+    assert side(low, high, 1.0, below) == verdict
+
+
+def test_ratios_say_what_their_interval_says():
+    rows = [
+        {"method": "sdt", "held_out": 1.0},
+        {"comparison": "sdt / full", "mse_ratio": 0.5, "low": 0.4, "high": 0.6},
+        {"comparison": "full / sdt", "mse_ratio": 2.0, "low": 1.5, "high": 2.5},
+        {"comparison": "sdt / sdt_random", "mse_ratio": 1.0, "low": 0.5, "high": 2.0},
+    ]
+    found = comparisons(rows)
+    assert [line.verdict for line in found] == [REPRODUCED, NOT, UNDECIDED]
+    assert found[0].text == "error of sdt / full: 0.50 [0.40, 0.60], all of it below 1"
+    assert found[1].text.endswith("all of it above 1") and found[2].text.endswith("the interval holds 1")
+
+
+def test_differences_and_claims_say_what_their_interval_says():
+    row = {"comparison": "a - b", "difference": 0.05, "half_width": 0.02, "verdict": REPRODUCED}
+    (line,) = comparisons([row])
+    assert line.text == "a - b: +5.0 points [+3.0, +7.0], all of it above 0"
+    (line,) = comparisons([{**row, "difference": -0.05, "verdict": NOT}])
+    assert line.text.endswith("[-7.0, -3.0], all of it below 0")
+    pair = {"better": "a", "worse": "b", "points": 2.0, "low": None, "high": None, "pairs": 1, "equal_budget": False}
+    (line,) = comparisons(
+        [{"claim": "(i)", "statement": "a is above b", "verdict": UNDECIDED, "comparisons": [pair], "controls": []}]
+    )
+    assert line.text == "(i) a is above b: a - b +2.0 points no interval over 1 pairs, budgets differ"
+
+
+def test_scores_stand_beside_chance():
+    def row(score: str, gain: float, half: float | None = 0.1) -> dict[str, Any]:
+        return {"kind": "s4", "score": score, "gain": gain, "half_width": half}
+
+    rows = [
+        row("good", 0.3),
+        row("bad", -0.2),
+        row("vague", 0.05),
+        row("once", 0.5, None),
+        row("oracle", 0.9),
+        row("random", 0.0),
+    ]
+    told = {line.verdict: line.text for line in comparisons(rows)}
+    assert told == {
+        "precision above chance": "s4 good +0.30 ± 0.10",
+        "below chance": "s4 bad -0.20 ± 0.10",
+        "not told from chance": "s4 vague +0.05 ± 0.10, s4 once +0.50",
+    }
+
+
+# -- the block --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_is_current():
+    assert readme_status() == "current", "run python -m figures readme"
+
+
+def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
+    text = block(copy)
+    paths = sorted((copy / "empirics/experiments").glob("*.toml"))
+    for path in paths:
+        assert f"- `{path.stem}`: **not yet run**; `python -m empirics " in text
+    assert text.count("not yet run") == len(paths) + 2, "experiments, and the two benchmarks that need a GPU"
+
+
+def test_results_appear_with_device_and_size(copy: Path):
+    change(copy / RESULTS / "state_floor.json", **summary([{"x": 1}]))
+    assert "- `state_floor`: **undecided** (full size, a GPU, 2 seeds): seven of nine.\n" in block(copy)
+    change(copy / RESULTS / "state_floor.json", complete=False, seeds=[0])
+    assert "(full size, a GPU, 1 seed, not complete): seven" in block(copy)
+    rows = [{"task": "rte", "method": "full"}, {"comparison": "a / b", "mse_ratio": 0.5, "low": 0.4, "high": 0.6}]
+    change(copy / RESULTS / "s4_regression.json", **summary(rows))
+    text = block(copy)
+    assert "- `s4_regression`: **undecided** (full size, on rte, a GPU, 2 seeds):\n  - reproduced: error of a / b: 0.50" in text
+    change(copy / RESULTS / "s4_regression.json", table=[{"comparison": "a / b", "mse_ratio": 0.5}])
+    with pytest.raises(InvalidInput, match="comparison in the summary of s4_regression lacks 'low'"):
+        block(copy)
+
+
+def test_a_finding_is_told_with_full_size_results_only(copy: Path):
+    path = copy / "empirics/experiments/state_floor.toml"
+    path.write_text('finding = "The floor is\\nwhere it should be"\n' + path.read_text())
+    assert "The floor" not in block(copy)
+    change(copy / RESULTS / "state_floor_quick.json", **summary([{"x": 1}]))
+    assert "(quick size, a GPU, 2 seeds)" in block(copy) and "The floor" not in block(copy)
+    change(copy / RESULTS / "state_floor.json", **summary([{"x": 1}]))
+    assert "  - The floor is where it should be.\n" in block(copy)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*.toml")), ids=lambda p: p.stem)
+def test_a_finding_types_no_number(path: Path):
+    """Numbers are generated; and there is nothing to find before the full size has been run."""
+    finding = tomllib.loads(path.read_text(encoding="utf-8")).get("finding", "")
+    assert not re.search(r"\d[.,]\d|\d ?%|\d{2}", finding)
+    assert not finding or (ROOT / RESULTS / f"{path.stem}.json").is_file()
+
+
+def test_benchmarks_say_what_their_files_say(copy: Path):
+    record = json.loads((copy / RECORD).read_text())
+    text = block(copy)
+    assert f"{record['held_out']['bits_per_byte']:.2f} bits per byte on {record['held_out']['bytes']:,}" in text
+    assert all(f"{row['name']} {row['bits_per_byte']:.2f}" in text for row in record["baselines"])
+    ratios = json.loads((copy / scan_cpu.PATH).read_text())["ratios"]
+    assert all(f" takes {times(ratio)} times as long" in text for ratio in ratios.values())
+    change(copy / RECORD, held_out={**record["held_out"], "bits_per_byte": 1.2345})
+    assert "1.23 bits per byte" in block(copy) and "1.23 bits per byte" not in text
+
+
+def test_the_targets_of_the_gpu_scan_are_a_table(copy: Path):
+    rows = [
+        {"target": 1, "what": "times faster", "measured": [2.345, None], "asked": [">= 2", ">= 1.5"], "met": False},
+        {"target": 8, "what": "same bits", "measured": [1.0], "asked": [">= 1"], "met": True},
+    ]
+    change(copy / scan_speed.PATH, table=rows, dtype="bfloat16", machine={"gpu": "a GPU"})
+    text = block(copy)
+    assert "1 of 2 targets met against mamba-ssm, bfloat16, on a GPU." in text
+    assert "  | 1 | times faster | 2.35 (>= 2); not measured (>= 1.5) | missed |\n  | 8 | same bits | 1 (>= 1) | met |" in text
+    change(copy / scan_speed.PATH, table=[{"target": 1}])
+    with pytest.raises(InvalidInput, match=r"scan_targets\.json is not what its benchmark writes"):
+        block(copy)
+
+
+def test_the_model_benchmark_in_short(copy: Path):
+    def row(step: float, peak: int) -> dict[str, Any]:
+        return {"step_s": step, "peak_bytes": peak}
+
+    sizes = {
+        "130m": {
+            "stock": row(0.2, 100),
+            "stock_slow_lora": row(0.6, 400),
+            "lora/fused": row(0.1, 50),
+            "sdt/fused": row(0.16, 50),
+        },
+        "1.4b": {"stock": {"missing": "out of memory"}, "lora/fused": row(1.0, 500)},
+    }
+    change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes, batch=8, length=2048, machine={"gpu": "a GPU"})
+    text = block(copy)
+    assert "mamba-130m, fused scan, times as fast as stock: lora 2.00, sdt 1.25; slow path: lora 6.00." in text
+    assert "mamba-1.4b, fused scan, times as fast as stock: did not run; slow path: did not run." in text
+    (found,) = (b for b in benchmarks(copy) if b.figure == "overhead")
+    assert ("130m", "lora/fused", "100.0", "2.00", "6.00", "0.50", "0.12") in found.rows
+    assert ("1.4b", "stock", "out of memory", "", "", "", "") in found.rows
+
+
+# -- staleness --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_file_makes_the_readme_stale(copy: Path):
+    write_readme(copy)
+    assert readme_status(copy) == "current"
+    record = json.loads((copy / RECORD).read_text())
+    change(copy / RECORD, held_out={**record["held_out"], "bits_per_byte": 7.0})
+    assert readme_status(copy).startswith("stale")
+    write_readme(copy)
+    assert readme_status(copy) == "current" and "7.00 bits per byte" in (copy / README).read_text(encoding="utf-8")
+
+
+def test_a_typed_number_makes_the_readme_stale(copy: Path):
+    write_readme(copy)
+    text = (copy / README).read_text(encoding="utf-8")
+    (copy / README).write_text(text.replace(" bits per byte on", "1 bits per byte on"), encoding="utf-8")
+    assert readme_status(copy).startswith("stale")
+    (copy / README).write_text(text + "\nelsewhere\n", encoding="utf-8")
+    assert readme_status(copy) == "current", "what stands outside the marks is nobody's business here"
+
+
+def test_a_readme_without_marks_is_refused(copy: Path):
+    begin, end = MARKS
+    text = (copy / README).read_text(encoding="utf-8")
+    for broken in (text.replace(begin, ""), text.replace(end, ""), text.replace(begin, "").replace(end, end + begin)):
+        (copy / README).write_text(broken, encoding="utf-8")
+        with pytest.raises(InvalidInput, match="lacks the marks"):
+            updated(copy)
+    (copy / README).unlink()
+    with pytest.raises(InvalidInput, match="does not exist"):
+        updated(copy)
+
+
+def test_command_line(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert main(["readme", "--check"]) == 0
+    assert capsys.readouterr().out == "README.md: current\n"
+    monkeypatch.setattr("figures.__main__.readme_status", lambda: readme_status(copy))
+    monkeypatch.setattr("figures.__main__.write_readme", lambda: write_readme(copy))
+    assert main(["readme", "--check"]) == 1, "the copy has no results of experiments"
+    assert "stale: run python -m figures readme" in capsys.readouterr().out
+    assert main(["readme"]) == 0 and main(["readme", "--check"]) == 0
+    (copy / README).unlink()
+    assert main(["readme"]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_the_check_of_figures_holds_the_readme(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("figures.__main__.status", lambda *_: "current")
+    assert main(["--check"]) == 0
+    monkeypatch.setattr("figures.__main__.readme_status", lambda: "stale: run python -m figures readme")
+    assert main(["--check"]) == 1 and "README.md" in capsys.readouterr().out
+    assert main(["scan_cpu", "--check"]) == 0, "a single figure is asked for"
