@@ -87,7 +87,7 @@ TABLE: tuple[Capability, ...] = (
         "yes",
         "all",
         "any",
-        "kernels.selective_scan.fused:selective_scan",
+        "kernels.selective_scan.fused:checked_scan",
         package="triton",
     ),
     Capability("ssd", "oracle", ("any",), _FLOATS, "yes", "all, any order", "any", "oracle:ssd"),

@@ -56,7 +56,7 @@ def selective_scan(
 
     Source: Gu and Dao 2023, arXiv 2312.00752.
     """
-    check_selective(u, dt, A, B, C, D, z, dt_bias, h0)
+    B, C, h0 = check_selective(u, dt, A, B, C, D, z, dt_bias, h0)
     implementation = require("selective_scan", scan, u, A.shape[1])
     result: Tensor | tuple[Tensor, Tensor] = implementation(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0, return_last_state)
     return result

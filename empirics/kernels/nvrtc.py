@@ -143,6 +143,10 @@ def _keep(path: Path, code: bytes) -> None:
         return
 
 
+_WRONG_CONTEXT = (201, 400)
+"""CUDA_ERROR_INVALID_CONTEXT and _HANDLE: this thread works on another device, or on none yet."""
+
+
 class Device:
     """Kernels on one CUDA device, launched on PyTorch's current stream."""
 
@@ -157,7 +161,6 @@ class Device:
 
     @cached_property
     def _driver(self) -> ctypes.CDLL:
-        torch.cuda.current_stream(self.index)  # makes the device's context
         driver = ctypes.CDLL("libcuda.so.1")
         driver.cuGetErrorString.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
         driver.cuLaunchKernel.argtypes = [
@@ -168,6 +171,19 @@ class Device:
             ctypes.c_void_p,
         ]
         return driver
+
+    @cached_property
+    def _context(self) -> ctypes.c_void_p:
+        """The context that PyTorch uses, too."""
+        context, handle = ctypes.c_void_p(), ctypes.c_int()
+        self._check(self._driver.cuInit(0), "starting CUDA")
+        self._check(self._driver.cuDeviceGet(ctypes.byref(handle), self.index), f"device {self.index}")
+        self._check(self._driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle), f"context of device {self.index}")
+        return context
+
+    def _enter(self) -> None:
+        """Make the context this thread's: autograd's threads may have none yet."""
+        self._check(self._driver.cuCtxSetCurrent(self._context), f"context of device {self.index}")
 
     def _check(self, code: int, what: str) -> None:
         if code:
@@ -199,16 +215,17 @@ class Device:
             It cannot be compiled or loaded; the function raises it where the launch fails.
         """
         with torch.cuda.device(self.index):
+            self._enter()
             function = self.function(kernel, size.shared)
         launch, index, current = self._driver.cuLaunchKernel, self.index, torch.cuda.current_stream
         blocks, threads, shared = size.blocks, size.threads, size.shared
 
         def run(arguments: ctypes.Structure) -> None:
             given = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
-            if torch.cuda.current_device() == index:
-                code = launch(function, blocks, 1, 1, threads, 1, 1, shared, current(index).cuda_stream, given, None)
-            else:
+            code = launch(function, blocks, 1, 1, threads, 1, 1, shared, current(index).cuda_stream, given, None)
+            if code in _WRONG_CONTEXT:
                 with torch.cuda.device(index):
+                    self._enter()
                     code = launch(function, blocks, 1, 1, threads, 1, 1, shared, current(index).cuda_stream, given, None)
             if code:
                 self._check(code, f"launching {kernel.name}")

@@ -196,10 +196,9 @@ def _convolve(x: Tensor, kernel: Tensor) -> Tensor:
     """Causal convolution of (D, B, L) with (D, L), channel by channel."""
     d, _, length = x.shape
     if length <= TOEPLITZ_UP_TO:
-        position = torch.arange(length, device=x.device)
-        lag = position[None, :] - position[:, None]  # lag[s, t] = t - s
-        padded = torch.cat([kernel, kernel.new_zeros(d, 1)], dim=1)
-        return torch.bmm(x, padded[:, torch.where(lag < 0, length, lag)])
+        padded = torch.cat([kernel.new_zeros(d, length - 1), kernel], dim=1)
+        windows = padded.unfold(1, length, 1)  # windows[:, i, t] = k[t - (L - 1 - i)]; indexing would sort in its backward pass
+        return torch.bmm(x, windows.flip(1))
     size = 2 * length
     spectrum = torch.fft.rfft(x, n=size) * torch.fft.rfft(kernel, n=size)[:, None, :]
     return torch.fft.irfft(spectrum, n=size)[:, :, :length]

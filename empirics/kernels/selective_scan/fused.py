@@ -408,9 +408,26 @@ def selective_scan(
     B, C, h0 = check_selective(u, dt, A, B, C, D, z, dt_bias, h0)
     if segment is not None and segment < 1:
         raise InvalidInput(f"segment = {segment}: a segment has at least one step")
+    return checked_scan(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0, return_last_state, segment)
+
+
+def checked_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    dt_softplus: bool,
+    h0: Tensor | None,
+    return_last_state: bool,
+    segment: int | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """:func:`selective_scan` of arguments that :func:`check_selective` has seen and brought into shape."""
     # Without a gradient that reads the states, the backward pass needs none of them.
-    readers = (v for v in (dt, A, C, z, dt_bias) if v is not None)
-    keep = torch.is_grad_enabled() and any(v.requires_grad for v in readers)
+    keep = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in (dt, A, C, z, dt_bias))
     inputs = (u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus, keep, segment)
     if torch.compiler.is_compiling() or not fused_cuda.usable(u, A.shape[1]):
         out, last, _ = scan_forward(*inputs)

@@ -41,8 +41,10 @@ __device__ __forceinline__ void product(float* d, const unsigned* a, const unsig
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+#if !PRECISE
 __device__ __forceinline__ float exp2_(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 __device__ __forceinline__ float rcp_(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+#endif
 __device__ __forceinline__ float value(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
 __device__ __forceinline__ float value(f16 x) { float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits)); return y; }
 __device__ __forceinline__ void narrow(bf16& y, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
@@ -52,6 +54,19 @@ EMULATED_CONVERSIONS
 #endif
 __device__ __forceinline__ float value(float x) { return x; }
 __device__ __forceinline__ void narrow(float& y, float x) { y = x; }
+
+#if PRECISE
+// The hardware's exponential is off by up to two units of the last place, always to the same side near the same number: a state
+// multiplied by it at every step shows that. Here 2^x = 2^n 2^f, n the nearest integer, and 2^f by its series.
+__device__ __forceinline__ float exp2_(float x) {
+    const float n = fminf(fmaxf(rintf(x), -127.f), 128.f), f = fminf(fmaxf(x, -140.f), 140.f) - n;
+    float p = 1.52527338e-5f;
+    p = fmaf(p, f, 1.54035304e-4f); p = fmaf(p, f, 1.33335581e-3f); p = fmaf(p, f, 9.61812911e-3f);
+    p = fmaf(p, f, 5.55041087e-2f); p = fmaf(p, f, 2.40226507e-1f); p = fmaf(p, f, 6.93147181e-1f); p = fmaf(p, f, 1.f);
+    return x != x ? x : p * __uint_as_float((unsigned)((int)n + 127) << 23);
+}
+__device__ __forceinline__ float rcp_(float x) { return 1.f / x; }
+#endif
 
 struct Args {
     const void *u, *dt, *A, *B, *C, *D, *z, *bias, *start, *kept_in, *d_out, *end;
