@@ -223,7 +223,8 @@ def speed(fused: str, stock: str, scale: Scale, dtype: torch.dtype, device: str)
                             "size": size, "B": batch, "D": width, "L": length, "on_grid": grid,
                             "fused_s": statistics.median(times[fused]), "stock_s": statistics.median(times[stock]),
                             "ratio": ratio(times, stock, fused), "launched_ratio": ratio(eager, stock, fused),
-                            "fused_launched_s": statistics.median(eager[fused]), "stock_launched_s": statistics.median(eager[stock]),
+                            "fused_launched_s": statistics.median(eager[fused]),
+                            "stock_launched_s": statistics.median(eager[stock]),
                         }
                     )  # fmt: skip
                     del passes, times, eager, values
