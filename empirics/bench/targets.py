@@ -190,45 +190,59 @@ def kept(scan: str, values: Arguments) -> int:
     return sum(size for size, _ in found.values())
 
 
-def errors(scan: str, values: Arguments) -> dict[str, float]:
-    """Relative L2 error of the output and of every gradient against the oracle in float64, on the same rounded inputs."""
-    exact: dict[str, Any] = {k: v.double().requires_grad_() for k, v in values.items()}
-    expected = oracle_scan(**exact, dt_softplus=True)
-    assert isinstance(expected, Tensor)
-    weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1)).to(expected.device)
-    wanted = [expected.detach(), *torch.autograd.grad((expected * weight).sum(), [exact[k] for k in ORDER])]
+def errors(scan: str, values: Arguments, wanted: Sequence[Tensor] | None = None) -> dict[str, float]:
+    """Relative L2 error of the output and of every gradient against the oracle in float64, on the same rounded inputs.
+
+    Parameters
+    ----------
+    wanted:
+        :func:`oracle_results`, where they are known.
+    """
+    wanted = oracle_results(values) if wanted is None else wanted
     leaves: dict[str, Any] = {k: v.detach().clone().requires_grad_() for k, v in values.items()}
     out = selective_scan(**leaves, dt_softplus=True, scan=scan)
     assert isinstance(out, Tensor)
-    got = [out.detach(), *torch.autograd.grad(out, [leaves[k] for k in ORDER], weight.to(out.dtype))]
+    got = [out.detach(), *torch.autograd.grad(out, [leaves[k] for k in ORDER], _weight(out).to(out.dtype))]
     return {
         name: float((a.double() - b).norm() / b.norm().clamp_min(1e-300))
         for name, a, b in zip(("out", *ORDER), got, wanted, strict=True)
     }
 
 
-def speed(fused: str, stock: str, scale: Scale, dtype: torch.dtype, device: str) -> list[dict[str, Any]]:
-    """Rows of targets 1 and 2: every width, batch and length."""
-    rows = []
-    for size, width in scale.widths.items():
-        for batch in scale.batches:
-            for grid, lengths in zip((True, False), scale.lengths, strict=True):
-                for length in lengths:
-                    values = make_arguments((batch, width, length, STATES), dtype, device)
-                    passes = {fused: step(fused, values), stock: step(stock, values)}
-                    eager = seconds(passes, scale.repeats, device)
-                    times = eager if device == "cpu" else seconds(_recorded(passes, device), scale.repeats, device)
-                    rows.append(
-                        {
-                            "size": size, "B": batch, "D": width, "L": length, "on_grid": grid,
-                            "fused_s": statistics.median(times[fused]), "stock_s": statistics.median(times[stock]),
-                            "ratio": ratio(times, stock, fused), "launched_ratio": ratio(eager, stock, fused),
-                            "fused_launched_s": statistics.median(eager[fused]),
-                            "stock_launched_s": statistics.median(eager[stock]),
-                        }
-                    )  # fmt: skip
-                    del passes, times, eager, values
-                    gc.collect()
+def oracle_results(values: Arguments) -> list[Tensor]:
+    """The output and, for a fixed random functional of it, every gradient, in float64."""
+    exact: dict[str, Any] = {k: v.double().requires_grad_() for k, v in values.items()}
+    expected = oracle_scan(**exact, dt_softplus=True)
+    assert isinstance(expected, Tensor)
+    gradients = torch.autograd.grad((expected * _weight(expected)).sum(), [exact[k] for k in ORDER])
+    return [expected.detach(), *gradients]
+
+
+def _weight(out: Tensor) -> Tensor:
+    return torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.device)
+
+
+def speed(fused: str, stock: str, scale: Scale, size: str, dtype: torch.dtype, device: str) -> list[dict[str, Any]]:
+    """Rows of targets 1 and 2 for one width: every batch and length."""
+    rows, width = [], scale.widths[size]
+    for batch in scale.batches:
+        for grid, lengths in zip((True, False), scale.lengths, strict=True):
+            for length in lengths:
+                values = make_arguments((batch, width, length, STATES), dtype, device)
+                passes = {fused: step(fused, values), stock: step(stock, values)}
+                eager = seconds(passes, scale.repeats, device)
+                times = eager if device == "cpu" else seconds(_recorded(passes, device), scale.repeats, device)
+                rows.append(
+                    {
+                        "size": size, "B": batch, "D": width, "L": length, "on_grid": grid,
+                        "fused_s": statistics.median(times[fused]), "stock_s": statistics.median(times[stock]),
+                        "ratio": ratio(times, stock, fused), "launched_ratio": ratio(eager, stock, fused),
+                        "fused_launched_s": statistics.median(eager[fused]),
+                        "stock_launched_s": statistics.median(eager[stock]),
+                    }
+                )  # fmt: skip
+                del passes, times, eager, values
+                gc.collect()
     return rows
 
 
@@ -286,22 +300,31 @@ def same_bits(fused: str, scale: Scale, dtype: torch.dtype, device: str, runs: i
     return all(torch.equal(a, b) for _ in range(runs) for a, b in zip(first, run(), strict=True))  # type: ignore[call-overload]
 
 
-def accuracy(fused: str, stock: str, scale: Scale, dtype: torch.dtype, device: str) -> list[dict[str, Any]]:
-    """Target 9: on and off the grid, and at the longest length with few channels."""
-    rows = []
-    for length in (*scale.lengths[0][:1], *scale.lengths[1], scale.longest):
-        values = make_arguments((1, scale.narrow, length, STATES), dtype, device)
-        ours, theirs = errors(fused, values), errors(stock, values)
-        rows.append(
-            {"L": length, "fused": ours, "stock": theirs, "worst_ratio": max(ours[k] / max(theirs[k], 1e-30) for k in ours)}
-        )
-    return rows
+def accuracy(fused: str, stock: str, scale: Scale, length: int, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """Target 9 at one length, with few channels."""
+    values = make_arguments((1, scale.narrow, length, STATES), dtype, device)
+    wanted = oracle_results(values)
+    ours, theirs = errors(fused, values, wanted), errors(stock, values, wanted)
+    return {"L": length, "fused": ours, "stock": theirs, "worst_ratio": max(ours[k] / max(theirs[k], 1e-30) for k in ours)}
 
 
 def measure_targets(
-    fused: str = "fused", stock: str = "mamba_ssm", scale: Scale = REAL, dtype: torch.dtype = torch.bfloat16, device: str = "cuda"
+    fused: str = "fused",
+    stock: str = "mamba_ssm",
+    scale: Scale = REAL,
+    dtype: torch.dtype = torch.bfloat16,
+    device: str = "cuda",
+    known: Mapping[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] = lambda parts: None,
 ) -> dict[str, Any]:
     """All of it, and a verdict for every target.
+
+    Parameters
+    ----------
+    known:
+        Parts that an earlier call has finished; they are not measured again.
+    save:
+        Receives all finished parts after each.
 
     Raises
     ------
@@ -310,7 +333,44 @@ def measure_targets(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidInput("the targets are measured on a CUDA device and there is none here")
-    rows = speed(fused, stock, scale, dtype, device)
+    width, batch = next(iter(scale.widths.values())), max(scale.batches)
+
+    def kept_bytes() -> dict[str, int]:
+        values = make_arguments((batch, width, scale.lengths[0][-2], STATES), dtype, device)
+        return {name: kept(name, values) for name in (fused, stock)}
+
+    lengths = (*scale.lengths[0][:1], *scale.lengths[1], scale.longest)
+    todo: dict[str, Callable[[], Any]] = {
+        "initial_state": lambda: initial_state(fused, stock, scale, dtype, device),
+        "sparse": lambda: sparse(fused, scale, dtype, device),
+        "kept_bytes": kept_bytes,
+        "same_bits": lambda: same_bits(fused, scale, dtype, device),
+        **{f"speed {size}": lambda size=size: speed(fused, stock, scale, size, dtype, device) for size in scale.widths},
+        **{
+            f"accuracy {length}": lambda length=length: accuracy(fused, stock, scale, length, dtype, device) for length in lengths
+        },
+    }
+    parts: dict[str, Any] = {name: (known or {})[name] for name in todo if name in (known or {})}
+    for name, measure in todo.items():
+        if name not in parts:
+            parts[name] = measure()
+            save(parts)
+    rows = [row for size in scale.widths for row in parts[f"speed {size}"]]
+    error_rows = [parts[f"accuracy {length}"] for length in lengths]
+    return {
+        "table": _table(rows, error_rows, parts, fused, stock, scale), "speed": rows, "accuracy": error_rows,
+        **{name: parts[name] for name in ("initial_state", "kept_bytes", "sparse", "same_bits")},
+    }  # fmt: skip
+
+
+def _table(
+    rows: Sequence[Mapping[str, Any]],
+    error_rows: Sequence[Mapping[str, Any]],
+    parts: Mapping[str, Any],
+    fused: str,
+    stock: str,
+    scale: Scale,
+) -> list[dict[str, Any]]:
     grid = [r["ratio"] for r in rows if r["on_grid"]]
     off = [r["ratio"] for r in rows if not r["on_grid"]]
     per_token = {
@@ -320,13 +380,9 @@ def measure_targets(
         (r["size"], r["B"]): r["fused_s"] / (r["B"] * r["L"]) for r in rows if r["on_grid"] and r["L"] == scale.lengths[0][-2]
     }
     token = statistics.median(per_token[k] / even[k] for k in per_token)
-    third, seventh = initial_state(fused, stock, scale, dtype, device), sparse(fused, scale, dtype, device)
-    width, batch = next(iter(scale.widths.values())), max(scale.batches)
-    values = make_arguments((batch, width, scale.lengths[0][-2], STATES), dtype, device)
-    held = {name: kept(name, values) for name in (fused, stock)}
-    bits, error_rows = same_bits(fused, scale, dtype, device), accuracy(fused, stock, scale, dtype, device)
+    third, seventh, held = parts["initial_state"], parts["sparse"], parts["kept_bytes"]
     memory = third["memory_of_scan_per_state"]
-    table = [
+    return [
         _row(
             1, "times faster: median, least; median as launched from Python",
             [statistics.median(grid), min(grid), statistics.median(r["launched_ratio"] for r in rows if r["on_grid"])],
@@ -346,13 +402,9 @@ def measure_targets(
             7, "1 % of A / frozen A; / dense and masked", [seventh["over_frozen"], seventh["over_masked"]],
             [(None, 1.02), (None, 0.75)],
         ),
-        _row(8, "same bits in every run", [float(bits)], [(1.0, None)]),
+        _row(8, "same bits in every run", [float(parts["same_bits"])], [(1.0, None)]),
         _row(9, "largest error / stock's", [max(r["worst_ratio"] for r in error_rows)], [(None, 1.0)]),
     ]  # fmt: skip
-    return {
-        "table": table, "speed": rows, "initial_state": third, "kept_bytes": held, "sparse": seventh, "same_bits": bits,
-        "accuracy": error_rows,
-    }  # fmt: skip
 
 
 Bound = tuple[float | None, float | None]

@@ -108,12 +108,13 @@ class Mamba1(Mixer):
 
     def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
         inner = partial(self._inner, start=start, want_state=want_state)
-        y, last = self._kept(inner)(linear(hidden, self.in_proj).transpose(1, 2))
+        y, last = self._kept(inner)(linear(hidden, self.in_proj))
         return linear(y[:, :, drop:].transpose(1, 2), self.out_proj), last
 
     def _inner(self, xz: Tensor, start: MixerState, want_state: bool) -> tuple[Tensor, MixerState]:
-        """Everything between the outer projections: (B, 2 D, L) to (B, D, L), and the state it leaves."""
-        x, z = xz.chunk(2, dim=1)
+        """Everything between the outer projections: (B, L, 2 D) to (B, D, L), and the state it leaves."""
+        # Cut before it is turned: the two gradients are then put together as the product behind them reads them.
+        x, z = (v.transpose(1, 2) for v in xz.chunk(2, dim=-1))
         u, window = causal_conv(x, self.conv1d.weight, self.conv1d.bias, start.conv, stock=self.scan in ("mamba_ssm", "fused"))
         u_rows = u.transpose(1, 2)
         dt, B, C = (v.transpose(1, 2) for v in self._selectors(u_rows))

@@ -25,6 +25,17 @@ def test_a_scan_against_itself_and_the_whole_report(capsys):
     assert "not measured" in printed and printed.count("\n") == 7
 
 
+def test_parts_that_are_known_are_not_measured_again(monkeypatch):
+    saved = []
+    whole = targets.measure_targets("chunked", "naive", SMALL, torch.float32, "cpu", save=lambda parts: saved.append(dict(parts)))
+    assert len(saved) == 4 + 1 + 4 and [len(parts) for parts in saved] == list(range(1, 10))
+    monkeypatch.setattr(targets, "speed", None)  # calling it would fail
+    again = targets.measure_targets("chunked", "naive", SMALL, torch.float32, "cpu", known=saved[-1])
+    assert again == whole
+    with pytest.raises(TypeError):
+        targets.measure_targets("chunked", "naive", SMALL, torch.float32, "cpu", known=saved[3])
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what is missing without a GPU")
 def test_needs_a_gpu():
     with pytest.raises(InvalidInput, match="CUDA device"):

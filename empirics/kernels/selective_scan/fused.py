@@ -127,7 +127,9 @@ class _Launch:
         self.carries = (programs,)
         self.grid = (programs * self.segments,)
         self.sizes = (width, width * states, length, self.segment, self.segments)
-        self.carry_constants = {"N": states, "BN": self.padded, "BD": blocks.channels, "num_warps": blocks.warps}
+        self.carry_constants = {
+            "N": states, "BN": self.padded, "BD": blocks.channels, "num_warps": blocks.warps, "PRECISE": u.dtype == torch.float32,
+        }  # fmt: skip
         self.constants = {
             **self.carry_constants,
             "EVEN": length % blocks.steps == 0 and width % blocks.channels == 0,

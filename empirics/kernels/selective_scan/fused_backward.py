@@ -7,7 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .fused_tiles import column, load_tile, step_sizes, store_tile
+from .fused_tiles import column, load_tile, power_of_two, step_sizes, store_tile
 
 
 @triton.jit
@@ -30,6 +30,7 @@ def backward_kernel(
     NEED_D: tl.constexpr, NEED_Z: tl.constexpr, NEED_DT_BIAS: tl.constexpr, NEED_H0: tl.constexpr,
     SOFTPLUS: tl.constexpr, EVEN: tl.constexpr,
     N: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, K: tl.constexpr, ALIGN: tl.constexpr,
+    PRECISE: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one (batch, segment of time, BD channels).
 
@@ -100,7 +101,10 @@ def backward_kernel(
                 x = dt * u
                 for i in tl.static_range(T):
                     B_i = tl.load(B_rows + (t0 + i).to(tl.int64) * BN)
-                    h = tl.exp2(column(dt, steps, i)[:, None] * A2) * h + column(x, steps, i)[:, None] * B_i[None, :]
+                    h = (
+                        power_of_two(column(dt, steps, i)[:, None] * A2, PRECISE) * h
+                        + column(x, steps, i)[:, None] * B_i[None, :]
+                    )
             if K > T:
                 tl.debug_barrier()
         for j in range(tiles):
@@ -129,7 +133,10 @@ def backward_kernel(
                 for i in tl.static_range(T):
                     at = tl.minimum(t0 + i, length - 1).to(tl.int64) * BN
                     B_i = tl.load(B_rows + at)
-                    h = tl.exp2(column(dt, steps, i)[:, None] * A2) * h + column(x, steps, i)[:, None] * B_i[None, :]
+                    h = (
+                        power_of_two(column(dt, steps, i)[:, None] * A2, PRECISE) * h
+                        + column(x, steps, i)[:, None] * B_i[None, :]
+                    )
                     before += (h,)  # type: ignore[assignment]
             for i in tl.static_range(T - 1, -1, -1):
                 here = t0 + i < length
@@ -147,7 +154,7 @@ def backward_kernel(
                     B_i = tl.load(B_rows + at)
                     dx = tl.where(steps[None, :] == i, tl.sum(g * B_i[None, :], axis=1)[:, None], dx)
                 dt_i = column(dt, steps, i)[:, None]
-                g *= tl.exp2(dt_i * A2)
+                g *= power_of_two(dt_i * A2, PRECISE)
                 if NEED_A or NEED_DT or NEED_DT_BIAS:
                     q = g * before[i]  # gradient of dt_t A
                     if NEED_A:
@@ -194,7 +201,7 @@ def local_adjoint_kernel(
     width, plane, length, segment, segments,
     dt_batch, dt_row, z_batch, z_row, d_out_batch, d_out_row,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_D_OUT: tl.constexpr, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr,
-    N: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, ALIGN: tl.constexpr,
+    N: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, ALIGN: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
     """What a segment's outputs contribute to the gradient of the state before it, local (batch, segments, D, N), and Σ dt."""
     blocks = tl.cdiv(width, BD)
@@ -239,6 +246,6 @@ def local_adjoint_kernel(
         for i in tl.static_range(T - 1, -1, -1):
             C_i = tl.load(C_rows + tl.minimum(t0 + i, length - 1).to(tl.int64) * BN)
             g += column(dy, steps, i)[:, None] * C_i[None, :]
-            g *= tl.exp2(column(dt, steps, i)[:, None] * A2)
+            g *= power_of_two(column(dt, steps, i)[:, None] * A2, PRECISE)
     tl.store(local_ptr + slot * plane + state, g, mask=in_state)
     tl.store(total_ptr + slot * width + d, total, mask=in_width)

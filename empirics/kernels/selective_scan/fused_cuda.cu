@@ -268,8 +268,7 @@ struct Selectors {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             unsigned a[4];
-#if SPLIT  // the tensor cores read 10 bits of a mantissa: first these, then what they left
-            unsigned rest[4];
+            unsigned rest[4];  // the tensor cores read 10 bits of a mantissa: first what these leave, then these
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 const float x = v[4 * half + k];
@@ -277,10 +276,6 @@ struct Selectors {
                 rest[k % 2 * 2 + k / 2] = __float_as_uint(x - __uint_as_float(a[k % 2 * 2 + k / 2]));
             }
             product(d[step / 2], rest, ones[step % 2 * 2 + half]);
-#else  // to the nearest of 10 bits: 1e-4 of relative error, under a bfloat16 result's own 1e-3
-#pragma unroll
-            for (int k = 0; k < 4; k++) a[k % 2 * 2 + k / 2] = __float_as_uint(v[4 * half + k]) + 0x1000u;
-#endif
             product(d[step / 2], a, ones[step % 2 * 2 + half]);
         }
     }

@@ -220,7 +220,7 @@ class Plan:
         options = {
             "N": self.states, "P": self.p, "ROWS": int(self.channels), "SOFTPLUS": int(request.softplus),
             "HAS_BIAS": int(request.has_bias), "HAS_D": int(request.has_D), "HAS_Z": int(request.has_z),
-            "HAS_D_OUT": int(request.has_d_out), "PRECISE": int(not narrow), "SPLIT": int(os.environ.get("SSMPROOF_SPLIT", "1")),
+            "HAS_D_OUT": int(request.has_d_out), "PRECISE": int(not narrow),
             "HAS_START": 0, "HAS_END": 0, "WRITE": 1, "KEEP_STATES": 0, "BLOCKS_PER_SM": {1: 5, 2: 4, 4: 3}[self.p],
         }  # fmt: skip
         for name, value in self._rows().items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .fused_tiles import column, load_tile, step_sizes, store_tile
+from .fused_tiles import column, load_tile, power_of_two, step_sizes, store_tile
 
 
 @triton.jit
@@ -19,6 +19,7 @@ def forward_kernel(
     HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_START: tl.constexpr,
     SOFTPLUS: tl.constexpr, KEEP: tl.constexpr, EVEN: tl.constexpr,
     N: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, K: tl.constexpr, ALIGN: tl.constexpr,
+    PRECISE: tl.constexpr,
 ):  # fmt: skip
     """out, the last state, and the states before every K-th step, of one (batch, segment of time, BD channels).
 
@@ -73,7 +74,7 @@ def forward_kernel(
             at = tl.minimum(t0 + i, length - 1).to(tl.int64) * BN
             B_i = tl.load(B_rows + at)
             C_i = tl.load(C_rows + at)
-            a = tl.exp2(column(dt, steps, i)[:, None] * A2)
+            a = power_of_two(column(dt, steps, i)[:, None] * A2, PRECISE)
             h = a * h + column(x, steps, i)[:, None] * B_i[None, :]
             y = tl.where(steps[None, :] == i, tl.sum(h * C_i[None, :], axis=1)[:, None], y)
         if HAS_D:
@@ -92,7 +93,7 @@ def local_state_kernel(
     width, plane, length, segment, segments,
     u_batch, u_row, dt_batch, dt_row,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr,
-    N: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, ALIGN: tl.constexpr,
+    N: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, T: tl.constexpr, ALIGN: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
     """What a segment of time leaves in the state by itself, local (batch, segments, D, N), and total = Σ dt over it."""
     blocks = tl.cdiv(width, BD)
@@ -130,7 +131,7 @@ def local_state_kernel(
         x = dt * u
         for i in tl.static_range(T):
             B_i = tl.load(B_rows + tl.minimum(t0 + i, length - 1).to(tl.int64) * BN)
-            a = tl.exp2(column(dt, steps, i)[:, None] * A2)
+            a = power_of_two(column(dt, steps, i)[:, None] * A2, PRECISE)
             h = a * h + column(x, steps, i)[:, None] * B_i[None, :]
     tl.store(local_ptr + slot * plane + state, h, mask=in_state)
     tl.store(total_ptr + slot * width + d, total, mask=in_width)
@@ -141,7 +142,7 @@ def carry_kernel(
     A_ptr, local_ptr, total_ptr, start_ptr,
     width, plane, segments,
     HAS_START: tl.constexpr, REVERSE: tl.constexpr,
-    N: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr,
+    N: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
     """Replace each segment's local contribution by what enters the segment: e <- exp(A total) e + local, in order of time
     for states, against it (``REVERSE``) for their gradients. start (batch, D, N) enters the first one."""
@@ -165,4 +166,4 @@ def carry_kernel(
         local = tl.load(here, mask=in_state, other=0.0)
         total = tl.load(total_ptr + slot * width + d, mask=in_width, other=0.0)
         tl.store(here, entering, mask=in_state)
-        entering = tl.exp2(total[:, None] * A2) * entering + local
+        entering = power_of_two(total[:, None] * A2, PRECISE) * entering + local
