@@ -345,10 +345,8 @@ def measure_targets(
         "sparse": lambda: sparse(fused, scale, dtype, device),
         "kept_bytes": kept_bytes,
         "same_bits": lambda: same_bits(fused, scale, dtype, device),
-        **{f"speed {size}": lambda size=size: speed(fused, stock, scale, size, dtype, device) for size in scale.widths},
-        **{
-            f"accuracy {length}": lambda length=length: accuracy(fused, stock, scale, length, dtype, device) for length in lengths
-        },
+        **{f"speed {size}": _later(lambda s: speed(fused, stock, scale, s, dtype, device), size) for size in scale.widths},
+        **{f"accuracy {length}": _later(lambda n: accuracy(fused, stock, scale, n, dtype, device), length) for length in lengths},
     }
     parts: dict[str, Any] = {name: (known or {})[name] for name in todo if name in (known or {})}
     for name, measure in todo.items():
@@ -361,6 +359,10 @@ def measure_targets(
         "table": _table(rows, error_rows, parts, fused, stock, scale), "speed": rows, "accuracy": error_rows,
         **{name: parts[name] for name in ("initial_state", "kept_bytes", "sparse", "same_bits")},
     }  # fmt: skip
+
+
+def _later(measure: Callable[[Any], Any], argument: Any) -> Callable[[], Any]:
+    return lambda: measure(argument)
 
 
 def _table(
