@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from ..kernels.selective_scan import fused as _fused  # noqa: F401  (registers the operator; needs no Triton)
+from ..kernels.selective_scan import fused  # registers the operator; needs no Triton
 
 T = TypeVar("T")
 
@@ -27,6 +27,11 @@ def recomputed(function: Callable[[Tensor], T], value: Tensor) -> T:
     """
     if not torch.is_grad_enabled():
         return function(value)
+
+    def run(given: Tensor) -> T:
+        with fused.operators():
+            return function(given)
+
     contexts = partial(create_selective_checkpoint_contexts, [torch.ops.ssmproof.selective_scan.default])
-    result: T = checkpoint(function, value, use_reentrant=False, context_fn=contexts)
+    result: T = checkpoint(run, value, use_reentrant=False, context_fn=contexts)
     return result

@@ -219,6 +219,22 @@ def test_custom_operators_agree_with_their_fakes():
         torch.library.opcheck(fused.scan_backward, backward, test_utils=("test_schema", "test_faketensor"))
 
 
+def test_recomputing_repeats_no_scan(tiny, emulated):
+    """Selective checkpointing keeps what the operator returns: one forward pass of each scan, the same gradients."""
+    model = tiny("Mamba1", torch.float32, d_state=16)
+    model.set_scan("fused")
+    ids = torch.randint(0, 19, (2, 9), generator=torch.Generator().manual_seed(0))
+    found = []
+    for recompute in (False, True):
+        model.set_recompute(recompute)
+        model.zero_grad()
+        emulated.launched.clear()
+        model(ids).square().mean().backward()
+        assert [k.name for k in emulated.launched].count("scan_forward") == 2  # blocks
+        found.append([p.grad.clone() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_segment_length():
     for total, blocks, backward in itertools.product((1, 31, 300, 2064, 65536), (1, 48, 700, 100000), (False, True)):
         steps = fused_cuda.segment_length(total, blocks, 132, backward)

@@ -1,18 +1,22 @@
-"""The selective scan for GPUs: Triton kernels that keep the state in registers, with their own backward pass.
+"""The selective scan for GPUs: kernels that keep the state in registers, with their own backward pass.
 
-A program owns a block of channels and all their states and goes through time in order. Nothing of size batch·D·L·N is stored:
-the forward pass keeps the state before every 32nd step, the backward pass computes the others again. Where batch·D alone does
-not fill the device, time is cut into segments that run side by side. No atomics: every sum has a fixed order. Derivation and
-register counts are in README.md beside this file; the kernels are in ``fused_forward.py`` and ``fused_backward.py``.
+Threads own channels and states and go through time in order. Nothing of size batch·D·L·N is stored: the forward pass keeps the
+state before every 64th step, the backward pass computes the others again. Where batch·D alone does not fill the device, time is
+cut into segments that run side by side. No atomics: every sum has a fixed order.
 
-The two passes are operators of ``torch.library``, so ``torch.compile`` takes them as they are. Kernels are imported at the first
-call only: this module can be imported without Triton.
+Up to 16 states on NVIDIA GPUs are served by CUDA C++ that is compiled at run time (``fused_cuda.py``), everything else by Triton
+(``fused_forward.py``, ``fused_backward.py``). Derivation, measurements and register counts are in README.md beside this file.
+
+The two passes are operators of ``torch.library``, so ``torch.compile`` takes them as they are. Triton's kernels are imported at
+the first call only: this module can be imported without Triton.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,7 +170,7 @@ def scan_forward(
     keep: bool,
     segment: int | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """out (batch, D, L), the last state (batch, D, N) and, with ``keep``, the states before every 32nd step, else nothing.
+    """out (batch, D, L), the last state (batch, D, N) and, with ``keep``, the states before every 64th step, else nothing.
 
     ``segment``: steps that run in one piece; chosen for the device where it is ``None``.
     """
@@ -351,6 +355,21 @@ def _differentiate(ctx: Any, d_out: Tensor | None, d_last: Tensor | None, _: Any
 scan_forward.register_autograd(_differentiate, setup_context=_setup)
 
 
+_as_operator = threading.local()
+
+
+@contextmanager
+def operators() -> Iterator[None]:
+    """Inside, a scan is one operator of ``torch.library`` also where calling the kernels directly would be quicker: what decides
+    by operator, such as selective checkpointing, sees it."""
+    before = getattr(_as_operator, "on", False)
+    _as_operator.on = True
+    try:
+        yield
+    finally:
+        _as_operator.on = before
+
+
 class _Native(torch.autograd.Function):
     """The CUDA C++ kernels without the detour through an operator, whose Python costs more than a short scan."""
 
@@ -431,7 +450,7 @@ def checked_scan(
     # Without a gradient that reads the states, the backward pass needs none of them.
     keep = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in (dt, A, C, z, dt_bias))
     inputs = (u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus, keep, segment)
-    if torch.compiler.is_compiling() or not fused_cuda.usable(u, A.shape[1]):
+    if torch.compiler.is_compiling() or not fused_cuda.usable(u, A.shape[1]) or getattr(_as_operator, "on", False):
         out, last, _ = scan_forward(*inputs)
     else:
         out, last = _Native.apply(*inputs)
