@@ -156,7 +156,9 @@ def file_hash(*paths: Path) -> str:
     """SHA-256 of the contents of files, in the order given."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
+        with path.open("rb") as stream:
+            while part := stream.read(1 << 20):  # files of weights are larger than they need to be in memory
+                digest.update(part)
     return digest.hexdigest()
 
 

@@ -1,28 +1,35 @@
-"""Hankel spectra of the usual initialisations beside the spacings of number formats (claim prefix_state.finite_precision).
+"""Hankel spectra of the usual initialisations, and of the bundled model, beside the spacings of number formats.
+
+Claim prefix_state.finite_precision.
 
 A prefix of norm at most 1 moves the outputs within an ellipsoid with semi-axes σ_1 ≥ σ_2 ≥ …, the Hankel singular values. A
 direction whose σ_n/σ_1 lies below the spacing of a number format is lost in that format. The values are certified by ball
-arithmetic; c is drawn at random, so each curve is a median with the range of the draws.
+arithmetic; c is drawn at random, so each curve is a median with the range of the draws. The bundled model's are those of its
+committed diagnosis: of each layer the median channel, every channel at its own step for zero input.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from theory.core.errors import InvalidInput
 from theory.core.gramians import hankel_singular_values
 from theory.core.initialisations import DT_GRID, initialisation
 from theory.core.tolerance import EPS32, EPS64, EPS_BF16
 
 from . import style
 from .registry import Picture
-from .sources import RESULTS, MissingData, committed
+from .pretraining import COMMAND as RECORD_COMMAND
+from .pretraining import PATH as RECORD
+from .sources import RESULTS, ROOT, MissingData, committed
 
 STATES, DRAWS = 16, 20
-CHECKPOINT = RESULTS / "diagnose.json"
-COMMAND = f"python -m theory diagnose CHECKPOINT.safetensors --json > {CHECKPOINT}"
+DIAGNOSIS = str(RESULTS / "diagnose.json")
+COMMAND = f"python -m empirics diagnose bundled --json {DIAGNOSIS}"
 FORMATS = {"bfloat16": EPS_BF16, "float32": EPS32, "float64": EPS64}
 MARKERS = ("v", "o", "^")
 MIDDLE = DT_GRID[1]
@@ -40,16 +47,30 @@ def _spectra(name: str, dt: float) -> dict[str, Any]:
     }
 
 
+def bundled(root: Path = ROOT) -> list[list[float]]:
+    """The layers' median spectra of the bundled model.
+
+    Raises
+    ------
+    MissingData
+        It has not been diagnosed, or another model has.
+    InvalidInput
+        The diagnosis or the model's record is not what its command writes.
+    """
+    diagnosis, record = committed(DIAGNOSIS, COMMAND, root), committed(RECORD, RECORD_COMMAND, root)
+    try:
+        if diagnosis["model"]["sha256"] != record["model_sha256"]:
+            raise MissingData(COMMAND)
+        return [list(row["hankel_relative_median"]) for row in diagnosis["layers"]]
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"{DIAGNOSIS} or {RECORD} lacks {error}; run {COMMAND}") from error
+
+
 def data() -> dict[str, Any]:
-    """Spectra of Mamba's initialisation at three step sizes, of the S4D ones at the middle step, and of a checkpoint's layers."""
+    """Spectra of Mamba's initialisation at three step sizes, of the S4D ones at the middle step, and of the bundled model."""
     mamba = {f"{dt:g}": _spectra("mamba", dt) for dt in DT_GRID}
     others = {name: _spectra(name, MIDDLE) for name in style.INITIALISATIONS if name != "mamba"}
-    try:
-        layers = committed(str(CHECKPOINT), COMMAND)["layers"]
-        checkpoint = [row["hankel_relative_median"] for row in layers if row["hankel_relative_median"]]
-    except MissingData:
-        checkpoint = None
-    return {"mamba": mamba, "others": others, "formats": FORMATS, "checkpoint": checkpoint, "draws": DRAWS}
+    return {"mamba": mamba, "others": others, "formats": FORMATS, "bundled": bundled(), "draws": DRAWS}
 
 
 def draw(figure: Figure, data: dict[str, Any]) -> None:
@@ -67,30 +88,30 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
         if float(dt) != MIDDLE:
             n = np.arange(1, len(spectrum["median"]) + 1)
             axes.plot(n, spectrum["median"], marker, color=style.VERMILION, mfc="none", mew=0.7, label=f"Mamba at Δ = {dt}")
-    if data["checkpoint"] is None:
-        axes.plot([], [], color=style.BLACK, linewidth=2, alpha=0.35, label="trained checkpoint: no data yet")
-    else:
-        layers = np.array(data["checkpoint"])
-        n = np.arange(1, layers.shape[1] + 1)
-        axes.fill_between(n, layers.min(axis=0), layers.max(axis=0), color=style.BLACK, alpha=0.15, linewidth=0)
-        axes.plot(n, np.median(layers, axis=0), color=style.BLACK, label=f"trained checkpoint, {len(layers)} layers")
+    layers = np.array(data["bundled"])
+    n, middle = np.arange(1, layers.shape[1] + 1), np.median(layers, axis=0)
+    spread = (middle - layers.min(axis=0), layers.max(axis=0) - middle)
+    label = f"bundled model, {len(layers)} layers"
+    axes.errorbar(n, middle, spread, fmt="D", ms=2.2, color=style.BLACK, elinewidth=0.8, label=label)
     axes.set_yscale("log")
-    axes.set_ylim(1e-28, 8)
+    axes.set_ylim(min(1e-28, layers[layers > 0].min()) / 30, 8)
     axes.set_xlim(0.6, 16.4)
     axes.set_xticks([1, 4, 8, 12, 16])
-    axes.set_yticks([10.0**-k for k in range(0, 28, 6)])
+    axes.set_yticks([10.0**-k for k in range(0, 31, 6)])
     axes.set_xlabel("direction n of 16")
     axes.set_ylabel("Hankel singular value σ$_n$/σ$_1$")
     axes.set_title("Directions that a prefix can use")
-    style.tag(axes, f"Δ = {MIDDLE:g} unless\nstated; bands:\n{data['draws']} draws of c", y=0.70)
+    note = f"Δ = {MIDDLE:g} unless stated, in the bundled model each channel’s own;\nbands: {data['draws']} draws of c; bars: layers"
+    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
     axes.legend(loc="lower left")
 
 
 FIGURE = Picture(
-    title="Hankel spectra of initialisations against the precision of number formats",
+    title="Hankel spectra of initialisations and of the bundled model against the precision of number formats",
     claims=("prefix_state.finite_precision",),
-    sources=("theory.hankel_singular_values", "theory.initialisation", str(CHECKPOINT)),
-    height=3.1,
+    sources=("theory.hankel_singular_values", "theory.initialisation", DIAGNOSIS),
+    height=3.4,
     data=data,
     draw=draw,
+    needs=COMMAND,
 )

@@ -19,7 +19,7 @@ from matplotlib.axis import Axis
 from matplotlib.text import Text
 from PIL import Image
 
-from figures import sources, style
+from figures import hankel, sources, style
 from figures.__main__ import main
 from figures.build import MANIFEST, OUT, build, canonical, drawn_by, fingerprint, manifest, png_text, render, status, with_palette
 from figures.registry import INFRASTRUCTURE, chosen, pictures
@@ -152,6 +152,26 @@ def test_s4_regression_draws_our_runs_where_there_are_any():
     assert above == without + 1, "of the three, one has a published curve"
     assert below == 2 * len(ours) + 1, "marker and interval of each, and the frozen model"
     assert not any("no data yet" in w for w in words) and {"LoRA S4 r4", "SDT, random", "5.0 k"} <= words
+
+
+def test_hankel_draws_the_diagnosis_of_the_bundled_model_and_of_no_other(tmp_path: Path):
+    for path in (hankel.DIAGNOSIS, hankel.RECORD):
+        (tmp_path / path).parent.mkdir(parents=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    diagnosis = json.loads((ROOT / hankel.DIAGNOSIS).read_text())
+    layers = [row["hankel_relative_median"] for row in diagnosis["layers"]]
+    assert hankel.bundled(tmp_path) == layers and data_of("hankel")["bundled"] == canonical(layers)
+    figure = (picture := pictures()["hankel"]).page({})
+    picture.draw(figure, data_of("hankel"))
+    drawn = [line.get_ydata().tolist() for line in figure.axes[0].lines if len(line.get_ydata()) == len(layers[0])]
+    assert np.median(layers, axis=0).tolist() in drawn
+    for change, error in (({"sha256": "0" * 64}, MissingData), ({}, InvalidInput)):
+        (tmp_path / hankel.DIAGNOSIS).write_text(json.dumps({**diagnosis, "model": change}))
+        with pytest.raises(error, match=r"run python -m empirics diagnose bundled --json empirics/results/diagnose\.json"):
+            hankel.bundled(tmp_path)
+    (tmp_path / hankel.DIAGNOSIS).unlink()
+    with pytest.raises(MissingData, match="diagnose bundled"):
+        hankel.bundled(tmp_path)
 
 
 def test_every_module_is_a_figure_or_infrastructure():

@@ -43,7 +43,7 @@ def measure(
 
     Returns
     -------
-    Beside theory's keys: ``model`` (sizes, layers, stored dtype), ``costs``, for Mamba-2 ``tokens``; in each layer ``reach``,
+    Beside theory's keys: ``model`` (sizes, layers, stored dtype, hash of its file), ``costs``, for Mamba-2 ``tokens``; in each layer ``reach``,
     ``carry``, ``distinct_modes``, ``rates`` (max|A|/min|A| per channel) and ``moving_clocks`` (channels whose step depends on the
     input).
 
@@ -68,7 +68,12 @@ def measure(
     except TheoryError as error:
         raise InvalidInput(str(error)) from error
     out["layers"] = [row | extra for row, extra in zip(out["layers"], more, strict=True)]
-    out["model"] = {**asdict(subject.sizes), "layers": subject.n_layers, "stored_dtype": subject.dtype}
+    out["model"] = {
+        **asdict(subject.sizes),
+        "layers": subject.n_layers,
+        "stored_dtype": subject.dtype,
+        "sha256": subject.sha256,
+    }
     out["costs"] = counted
     if subject.sizes.kind == "mamba2":
         out["tokens"] = group_counts(subject.sizes)

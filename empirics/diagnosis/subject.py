@@ -18,9 +18,10 @@ from ..errors import CheckpointError
 from ..methods.geometry import Geometry, geometry
 from ..models.config import Mamba1Config, MambaConfig
 from ..models.lm import make_mixer
-from ..models.loading import read_model
+from ..models.loading import WEIGHTS, read_model
 from ..models.sizes import size_config
 from ..pretraining.bundle import BUNDLED as BUNDLED_FOLDER
+from ..results import file_hash
 
 BUNDLED = "bundled"
 
@@ -52,6 +53,9 @@ class Subject:
         Where it comes from, in words.
     dtype:
         Of the stored A, for instance ``bfloat16``.
+    sha256:
+        Of the file with the weights, by which a stored diagnosis knows its model; None for weights in several files, from the
+        hub or drawn anew.
     sizes:
         Those of every mixer.
     n_layers:
@@ -62,6 +66,7 @@ class Subject:
 
     source: str
     dtype: str
+    sha256: str | None
     sizes: Geometry
     n_layers: int
     layers: Callable[[], Iterator[Layer]]
@@ -92,7 +97,7 @@ def subject(name: str) -> Subject:
             yield _layer(config, prefix, {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}, name)
 
     stored = str(tensors["backbone.layers.0.mixer.A_log"].dtype).removeprefix("torch.")
-    return Subject(name, stored, _sizes(config), config.n_layer, layers)
+    return Subject(name, stored, _hash(Path(place)), _sizes(config), config.n_layer, layers)
 
 
 def fresh(size: str, seed: int) -> Subject:
@@ -109,9 +114,14 @@ def fresh(size: str, seed: int) -> Subject:
                 mixer = make_mixer(config)
             yield _layer(config, f"backbone.layers.{i}.mixer.", mixer.state_dict(), size)
 
-    return Subject(
-        f"untrained {size.removeprefix('state-spaces/')}, seed {seed}", "float32", _sizes(config), config.n_layer, layers
-    )
+    source = f"untrained {size.removeprefix('state-spaces/')}, seed {seed}"
+    return Subject(source, "float32", None, _sizes(config), config.n_layer, layers)
+
+
+def _hash(place: Path) -> str | None:
+    """SHA-256 of the one file that a model's weights are in."""
+    file = place / WEIGHTS if place.is_dir() else place
+    return file_hash(file) if file.is_file() else None
 
 
 def _sizes(config: MambaConfig) -> Geometry:

@@ -26,7 +26,9 @@ from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.methods import Selection, apply, count_trainable, method_config
 from empirics.methods.geometry import geometry
 from empirics.models import MambaConfig, save_model, sizes
+from empirics.results import file_hash
 from empirics.verdicts import SHIPPED, read_verdicts
+from figures import hankel
 from theory import LTI, Mamba2Head, SelectiveSSM
 from theory.checkpoint import Dynamics, read_checkpoint
 from theory.core.initialisations import inverse_softplus
@@ -440,6 +442,59 @@ def test_a_file_a_folder_and_the_bundled_name_agree():
     by_name = found(BUNDLED, channels=2)
     for place in (BUNDLED_FOLDER, BUNDLED_FOLDER / "model.safetensors"):
         assert found(place, channels=2) == by_name | {"source": str(place)}
+
+
+def outdated(stored: dict) -> str:
+    """What a stored diagnosis of the bundled model says otherwise than one made today; empty where nothing."""
+    today = json.loads(json.dumps(found(BUNDLED)))
+    today["advice"] = advice(today, read_verdicts(SHIPPED, RULES))
+    if stored["model"]["sha256"] != file_hash(BUNDLED_FOLDER / "model.safetensors"):
+        return "the bundled model changed"
+    if any(stored[key] != today[key] for key in ("source", "settings", "assumes", "model", "costs")):
+        return "settings or sizes changed"
+    for old, new in zip(stored["layers"], today["layers"], strict=True):
+        if old["usable_directions"] != new["usable_directions"] or old["reach"] != new["reach"]:
+            return f"counts of {old['layer']} changed"
+        # Three digits after the point are stored, the last may round otherwise elsewhere.
+        if not np.allclose(old["hankel_relative_median"], new["hankel_relative_median"], rtol=2e-3, atol=0):
+            return f"the spectrum of {old['layer']} changed"
+    told, tells = ([(line["claim"], line["verdict"]) for line in d["advice"]] for d in (stored, today))
+    return "" if told == tells else "the advice changed"
+
+
+def test_the_committed_diagnosis_is_todays():
+    path, command = hankel.DIAGNOSIS, hankel.COMMAND
+    stored = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    assert not outdated(stored), f"{path} is stale; run {command}, then python -m figures hankel"
+    assert (ROOT / path).stat().st_size < 30_000
+    name, option, written = command.removeprefix("python -m empirics diagnose ").split()
+    assert (name, option, written) == (BUNDLED, "--json", path)
+    assert json.loads((BUNDLED_FOLDER / "record.json").read_text())["model_sha256"] == stored["model"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda d: d["model"].update(sha256="0" * 64), "the bundled model changed"),
+        (lambda d: d["settings"].update(channels=63), "settings or sizes"),
+        (lambda d: d["layers"][2]["usable_directions"]["float32"].update(median=1.0), "counts of backbone.layers.2"),
+        (lambda d: d["layers"][1]["hankel_relative_median"].__setitem__(5, 1e-3), "the spectrum of backbone.layers.1"),
+        (lambda d: d["advice"][0].update(verdict="TO"), "the advice changed"),
+    ],
+)
+def test_an_outdated_diagnosis_is_noticed(change, why):
+    stored = json.loads((ROOT / hankel.DIAGNOSIS).read_text(encoding="utf-8"))
+    change(stored)
+    assert outdated(stored).startswith(why)
+
+
+def test_the_hash_is_of_the_weights(tiny, tmp_path):
+    folder = save_model(tiny("Mamba1", dtype=torch.float32), tmp_path / "model")
+    before = subject(str(folder)).sha256
+    assert before == file_hash(folder / "model.safetensors") == subject(str(folder / "model.safetensors")).sha256
+    rewritten(folder, _set("A_log", lambda v: v + 0.1))
+    assert subject(str(folder)).sha256 not in (before, None)
+    assert fresh("mamba-130m", 0).sha256 is None
 
 
 def rewritten(folder: Path, change) -> Path:
