@@ -22,9 +22,9 @@ from theory.core.initialisations import DT_GRID, initialisation
 from theory.core.tolerance import EPS32, EPS64, EPS_BF16
 
 from . import style
-from .registry import Picture
 from .pretraining import COMMAND as RECORD_COMMAND
 from .pretraining import PATH as RECORD
+from .registry import Picture
 from .sources import RESULTS, ROOT, MissingData, committed
 
 STATES, DRAWS = 16, 20
@@ -101,7 +101,8 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     axes.set_xlabel("direction n of 16")
     axes.set_ylabel("Hankel singular value σ$_n$/σ$_1$")
     axes.set_title("Directions that a prefix can use")
-    note = f"Δ = {MIDDLE:g} unless stated, in the bundled model each channel’s own;\nbands: {data['draws']} draws of c; bars: layers"
+    note = f"Δ = {MIDDLE:g} unless stated, in the bundled model each channel’s own;\n"
+    note += f"bands: {data['draws']} draws of c; bars: layers"
     figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
     axes.legend(loc="lower left")
 
