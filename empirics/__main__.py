@@ -1,6 +1,6 @@
 """Command line of the empirics package: python -m empirics COMMAND.
 
-run, sweep, list, checks, gpu-suite, bench, diagnose, pretrain, pretrain-baselines, generate, demo.
+run, sweep, collect, list, checks, gpu-suite, bench, diagnose, pretrain, pretrain-baselines, generate, demo.
 """
 
 from __future__ import annotations
@@ -212,6 +212,12 @@ def _diagnose(argv: Sequence[str]) -> int:
     return main_diagnose(argv)
 
 
+def _collect(argv: Sequence[str]) -> int:
+    from .collect import main_collect
+
+    return main_collect(argv)
+
+
 def _report(summary: dict[str, Any]) -> int:
     print(f"{summary['experiment']}: {summary['verdict']} ({summary['measured']})")
     for failure in summary["failed"]:
@@ -224,6 +230,7 @@ def _report(summary: dict[str, Any]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": _run,
     "sweep": _sweep,
+    "collect": _collect,
     "list": _list,
     "checks": _checks,
     "gpu-suite": _gpu_suite,

@@ -38,6 +38,10 @@ from .training import Course, Loss, Optimiser, OutOfTime, train
 Say = Callable[[str], None]
 
 
+class Missing(OutOfTime):
+    """A run that is only looked for is not there."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a run may use besides its options.
@@ -218,6 +222,8 @@ class Runner:
         for seed in file.seeds:
             try:
                 results.append(self.one(file, seed))
+            except Missing:
+                self.say(f"{file.id}: seed {seed} is not there")
             except OutOfTime:
                 self.say(f"{file.id}: time is up before the end of seed {seed}; call again to go on")
                 break
@@ -245,11 +251,15 @@ class Runner:
             "measured": judgement.measured, "table": judgement.table, "seeds": file.seeds,
             "config": file.config, **more,
             "failed": [{"seed": r.seed, "config": r.config, "reason": r.reason} for r in failed],
-            "git": sorted({str(r.git) for r in results}), "versions": versions(), "device": device_name(self.device),
+            "git": sorted({str(r.git) for r in results}), **self._place(results),
             "seconds": sum(r.seconds for r in results),
         }  # fmt: skip
         write_json(self.out / f"{file.id}{'_quick' if quick else ''}.json", summary)
         return summary
+
+    def _place(self, results: Sequence[Result]) -> dict[str, Any]:
+        """Where the results come from: ``versions`` and ``device``."""
+        return {"versions": versions(), "device": device_name(self.device)}
 
 
 def judge(file: ExperimentFile, results: Sequence[Result]) -> Judgement:
@@ -303,4 +313,4 @@ def check_device(device: str) -> None:
         raise InvalidInput("no CUDA device here; use --device cpu")
 
 
-__all__ = ["CheckpointError", "Context", "OutOfTime", "Runner", "check_device", "judge", "limit"]
+__all__ = ["CheckpointError", "Context", "Missing", "OutOfTime", "Runner", "check_device", "judge", "limit"]

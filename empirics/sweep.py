@@ -17,7 +17,7 @@ from typing import Any
 from .config import ExperimentFile, Sweep, override
 from .errors import InvalidInput, MissingPackage, UnknownName
 from .results import Result
-from .runner import OutOfTime, Runner
+from .runner import Missing, OutOfTime, Runner
 
 LAUNCHERS = ("local", "slurm")
 
@@ -112,18 +112,28 @@ class SweepRunner:
         results: list[Result] = []
         failed: list[dict[str, Any]] = []
         cells = list(self.tuning())
+        missing = 0
         try:
             for cell, candidates in cells:
-                best = self.tune(cell, candidates)
+                try:
+                    best = self.tune(cell, candidates)
+                except Missing:
+                    missing += 1
+                    continue
                 if best is None:
                     failed.append({**cell, "reason": "every tuning run failed"})
                 else:
                     chosen.append((cell, best))
             for seed in self.file.seeds:  # seeds outermost: a sweep that is cut off has every cell at fewer seeds
                 for cell, best in chosen:
-                    results.append(self._one({**cell, **best}, seed))
+                    try:
+                        results.append(self._one({**cell, **best}, seed))
+                    except Missing:
+                        missing += 1
         except OutOfTime:
             self.runner.say(f"{self.file.id}: time is up; call again to go on")
+        if missing:
+            self.runner.say(f"{self.file.id}: {missing} runs or tunings are not there")
         expected = (len(cells) - len(failed)) * len(self.file.seeds)
         return self.runner.summarise(
             self.file, results, expected, quick,

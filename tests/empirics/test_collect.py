@@ -1,0 +1,87 @@
+"""Summaries from finished runs alone: no run is started, runs of several devices stand side by side."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from test_sweep import TEXT, Toy, sweep
+
+from empirics import runner as runner_module
+from empirics.__main__ import main
+from empirics.collect import Archive, collect
+from empirics.config import load_experiment
+from empirics.errors import CheckpointError, InvalidInput
+from empirics.runner import Missing
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    made = Toy()
+    monkeypatch.setattr(runner_module, "experiment_module", lambda file: made)
+    return made
+
+
+def change(folder, pattern, **values):
+    (path,) = folder.glob(pattern)
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    return path
+
+
+def test_the_summary_of_the_runs_that_are_there(tmp_path, toy):
+    whole = sweep(tmp_path).run()
+    runs, calls = tmp_path / "out" / "runs" / "vision_like", len(toy.calls)
+    again = collect(tmp_path / "toy.toml", tmp_path / "out")
+    assert len(toy.calls) == calls and {k: v for k, v in again.items() if k != "versions"} == {
+        k: v for k, v in whole.items() if k != "versions"
+    }
+    change(runs, "method=b_rate=100_seed=1_*.json").unlink()
+    less = collect(tmp_path / "toy.toml", tmp_path / "out")
+    assert not less["complete"] and less["verdict"] == "undecided" and less["measured"] == "3"
+    change(runs, "method=b_rate=10_seed=9_*.json").unlink()  # a tuning run: that cell is not chosen from what is left
+    less = collect(tmp_path / "toy.toml", tmp_path / "out")
+    assert not less["complete"] and less["tuned"] == [{"method": "a", "rate": 10}] and less["measured"] == "2"
+    assert len(toy.calls) == calls
+
+
+def test_a_gpus_result_counts_and_every_device_is_named(tmp_path, toy):
+    sweep(tmp_path).run()
+    runs = tmp_path / "out" / "runs" / "vision_like"
+    path = change(runs, "method=a_rate=10_seed=0_*.json", device="cpu")
+    other = json.loads(path.read_text()) | {"device": "GPU", "held_out": {"loss": 7.0}, "versions": {"torch": "9"}}
+    (runs / "method=a_rate=10_seed=0_other.json").write_text(json.dumps(other))
+    archive = Archive(tmp_path / "out")
+    file = load_experiment(tmp_path / "toy.toml").model_copy(update={"config": {"method": "a", "rate": 10}})
+    assert archive.one(file, 0).device == "GPU"
+    with pytest.raises(Missing):
+        archive.one(file, 5)
+    assert collect(tmp_path / "toy.toml", tmp_path / "out")["device"] == "cpu (3 runs), GPU (1 runs)"
+
+
+def test_mistakes(tmp_path, toy, capsys):
+    (tmp_path / "toy.toml").write_text(TEXT, encoding="utf-8")
+    with pytest.raises(InvalidInput, match="holds no finished run"):
+        collect(tmp_path / "toy.toml", tmp_path / "out")
+    assert main(["collect", "visio", "--out", str(tmp_path)]) == 2
+    assert "did you mean 'vision'" in capsys.readouterr().err
+    sweep(tmp_path).run()
+    (tmp_path / "out" / "runs" / "vision_like" / "torn.json").write_text('{"experiment": ')
+    with pytest.raises(CheckpointError, match=r"torn\.json is not readable"):
+        collect(tmp_path / "toy.toml", tmp_path / "out")
+
+
+def test_the_committed_summaries_are_those_of_the_committed_runs(tmp_path):
+    """Every summary at full size follows from its runs, on any machine."""
+    import shutil
+
+    from empirics.config import experiment_names
+    from figures.sources import RESULTS, ROOT
+
+    if not (ROOT / RESULTS / "runs").is_dir():
+        pytest.skip("no results at full size are committed")
+    shutil.copytree(ROOT / RESULTS / "runs", tmp_path / "runs")
+    for name in experiment_names():
+        committed = ROOT / RESULTS / f"{name}.json"
+        if committed.exists():
+            collect(name, tmp_path)
+            assert json.loads((tmp_path / f"{name}.json").read_text()) == json.loads(committed.read_text()), name
