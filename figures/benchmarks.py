@@ -51,7 +51,7 @@ def benchmarks(root: Path = ROOT) -> list[Benchmark]:
         _read(root, "Bundled model", "pretraining", pretraining.PATH, pretraining.COMMAND, _bundled, _pretrain),
         _read(root, "Selective scan on a CPU", "scan_cpu", scan_cpu.PATH, scan_cpu.COMMAND, _scan_cpu),
         _read(root, "Selective scan on a GPU", "scan_speed", scan_speed.PATH, scan_speed.COMMAND, _scan_gpu),
-        _read(root, "Training step of a whole model", "overhead", overhead.PATH, overhead.COMMAND, _model),
+        _read(root, "Training step of a whole model", "overhead", overhead.PATH, overhead.COMMAND, _model, _model_again),
     ]
 
 
@@ -114,11 +114,24 @@ def _scan_cpu(found: dict[str, Any]) -> Said:
     return [*said, *([f"Peak memory: {', '.join(memory)}."] if memory else [])], (), []
 
 
+def digits(value: float, asked: str) -> str:
+    """A number with three digits, or as many more as show on which side of the bound it lies."""
+    sign, _, bound = asked.partition(" ")
+    if sign not in (">=", "<="):
+        return f"{value:.3g}"
+    limit = float(bound)
+    for places in range(3, 17):
+        text = f"{value:.{places}g}"
+        if (float(text) >= limit, float(text) <= limit) == (value >= limit, value <= limit):
+            break
+    return text
+
+
 def _scan_gpu(found: dict[str, Any]) -> Said:
     rows: list[tuple[str, ...]] = []
     for row in found["table"]:
         values = zip(row["measured"], row["asked"], strict=True)
-        measured = "; ".join(f"{'not measured' if v is None else f'{v:.3g}'} ({asked})" for v, asked in values)
+        measured = "; ".join(f"{'not measured' if v is None else digits(v, asked)} ({asked})" for v, asked in values)
         rows.append((str(row["target"]), row["what"], measured, "met" if row["met"] else "missed"))
     met = sum(row["met"] for row in found["table"])
     said = f"{met} of {len(rows)} targets met against mamba-ssm, {found['dtype']}, on {found['machine']['gpu']}."
@@ -132,13 +145,18 @@ def _model(found: dict[str, Any]) -> Said:
     columns = (
         "size",
         "contender",
-        "step (ms)",
+        "step in ms: median [least, most]",
         "times as fast as stock",
         "as the slow path",
         "peak memory / stock",
         "/ slow path",
     )
     return said, columns, rows
+
+
+def _model_again(found: dict[str, Any]) -> str:
+    sizes = f"--sizes {' '.join(found['sizes'])} --batch {found['batch']} --length {found['length']}"
+    return f"python -m empirics bench model {sizes} --out {overhead.PATH}"
 
 
 def _in_short(size: str, table: dict[str, Any]) -> str:
@@ -167,4 +185,5 @@ def _contenders(size: str, table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 own, other = row[key], table.get(peer, {}).get(key)
                 known = own is not None and other
                 cells.append(times(other / own if above else own / other) if known else "")
-        yield (size, name, f"{1e3 * row['step_s']:.1f}", *cells)
+        spread = f" [{1e3 * row['least_s']:.1f}, {1e3 * row['most_s']:.1f}]" if "least_s" in row else ""
+        yield (size, name, f"{1e3 * row['step_s']:.1f}{spread}", *cells)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from theory.core.errors import InvalidInput
 
@@ -77,25 +78,31 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     bottom.axhline(0, color=style.BLACK, linewidth=0.8)
     bottom.axvline(data["condition"], color=style.GREY, linewidth=0.8, linestyle=":")
     bottom.text(
-        data["condition"] / 1.1,
-        0.97,
-        "judged up to here",
-        transform=bottom.get_xaxis_transform(),
-        ha="right",
-        va="top",
-        color=style.GREY,
+        data["condition"] / 1.2, 0.97, "judged", transform=bottom.get_xaxis_transform(), ha="right", va="top", color=style.GREY
     )
     bottom.set_xscale("log")
+    bottom.set_yscale("symlog", linthresh=1, linscale=0.6)
+    gaps = [100 * (p["measured"] / p["predicted"] - 1) for p in data["points"]]
+    bottom.set_ylim(min(-1.5, 2 * min(gaps)), max(1.5, 2 * max(gaps)))
+    bottom.set_yticks([-1, 0, 1, 10, 100])
+    bottom.set_yticklabels(["−1", "0", "1", "10", "100"])
+    bottom.yaxis.set_minor_locator(NullLocator())
+    bottom.grid(axis="y")
     bottom.set_xlabel("condition number of the channel's least squares")
     bottom.set_ylabel("measured − predicted (%)")
-    bottom.legend(loc="center left", bbox_to_anchor=(0.0, 0.62), handlelength=1)
+    bottom.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, handlelength=1)
+    note = (
+        "above: all channels, below: one by one; gradient steps are judged\n"
+        "where least squares is conditioned well (left of the dotted line)"
+    )
+    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
 
 
 FIGURE = Picture(
     title="predicted and measured risk of prefix and initial-state training",
     claims=("prefix_state.input_independent",),
     sources=(f"{RESULTS}/{NAME}.json", f"figures/quick/{NAME}_quick.json"),
-    height=3.7,
+    height=4.2,
     data=data,
     draw=draw,
     needs=command(NAME),

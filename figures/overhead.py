@@ -22,6 +22,8 @@ PATH = "empirics/bench/results/model_gpu.json"
 COMMAND = f"python -m empirics bench model --sizes 130m 370m 1.4b --out {PATH}"
 PEERS = {"stock": "stock", "stock_slow_lora": "slow path"}
 MEASURES = {"step_s": "Step time", "peak_bytes": "Peak memory"}
+MEASURED = {"step_s": ("step_s", "least_s", "most_s"), "peak_bytes": ("peak_bytes",)}
+"""What is drawn of each measure: the median, and where it varies its least and its most."""
 SIZES = ((style.BLUE, "o"), (style.VERMILION, "s"), (style.GREEN, "^"), (style.PURPLE, "D"))
 """Colour and marker of each model size, in the order of the file."""
 
@@ -29,7 +31,7 @@ LABELS = {**{name: label for name, (label, _) in dots.METHODS.items()}, "lora": 
 
 
 def data() -> dict[str, Any]:
-    """Ratios by contender, measure, peer and size; ``None`` where one of the two is missing."""
+    """Ratios by contender, measure, peer and size, ``None`` where one of the two is missing; the range of a contender's steps."""
     found = committed(PATH, COMMAND)
     try:
         sizes = found["sizes"]
@@ -58,13 +60,16 @@ def _label(name: str) -> str:
 def _ratios(sizes: dict[str, Any], name: str) -> dict[str, Any]:
     """By peer, measure and size."""
     return {
-        peer: {measure: {size: _ratio(table, name, peer, measure) for size, table in sizes.items()} for measure in MEASURES}
+        peer: {
+            measure: {size: [_ratio(table, name, key, peer, measure) for key in keys] for size, table in sizes.items()}
+            for measure, keys in MEASURED.items()
+        }
         for peer in PEERS
     }
 
 
-def _ratio(table: dict[str, Any], name: str, peer: str, measure: str) -> float | None:
-    own, other = (table.get(who, {}).get(measure) for who in (name, peer))
+def _ratio(table: dict[str, Any], name: str, key: str, peer: str, measure: str) -> float | None:
+    own, other = table.get(name, {}).get(key), table.get(peer, {}).get(measure)
     return None if own is None or not other else own / other
 
 
@@ -87,7 +92,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     waits = [f"{size} {s:.1f} s" for size, s in data["selection_s"].items() if s is not None]
     selection = f"\nchoosing SDT's dimensions: {', '.join(waits)}" if waits else ""
     note = (
-        f"{data['gpu'] or 'cpu'}, {data['batch']} × {data['length']} tokens\n"
+        f"{data['gpu'] or 'cpu'}, {data['batch']} × {data['length']} tokens; bars: all steps\n"
         f"fused scan unless another is named; hollow: did not run{selection}"
     )
     figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
@@ -99,10 +104,12 @@ def _panel(axes: Axes, data: dict[str, Any], peer: str, measure: str) -> None:
     for place, row in enumerate(data["rows"]):
         for k, size in enumerate(data["sizes"]):
             colour, marker = SIZES[k]
-            ratio = row["ratios"][peer][measure][size]
+            ratio, *spread = row["ratios"][peer][measure][size]
             at = place + 0.22 * (k - (len(data["sizes"]) - 1) / 2)
             if ratio is not None:
                 axes.plot(ratio, at, marker, color=colour, markersize=2.6)
+                if None not in spread:
+                    axes.plot(spread, [at] * len(spread), "-", color=colour, linewidth=0.7)
             elif row["name"] not in data["ran"][size]:
                 lost.append((at, colour, marker))
     for at, colour, marker in lost:
@@ -113,9 +120,13 @@ def _panel(axes: Axes, data: dict[str, Any], peer: str, measure: str) -> None:
     axes.set_xscale("log", base=2)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0.9), max(high, 1.1))
-    ticks = [t for t in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
+    low, high = axes.get_xlim()
+    ticks = [t for t in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if low <= t <= high]
+    fine = len(ticks) < 3
+    if fine:  # all within a factor of four
+        ticks = [t / 5 for t in range(1, 20) if low <= t / 5 <= high]
     axes.set_xticks(ticks)
-    axes.set_xticklabels([f"{t:g}" if t >= 1 else f"1/{round(1 / t)}" for t in ticks])
+    axes.set_xticklabels([f"{t:g}" if fine or t >= 1 else f"1/{round(1 / t)}" for t in ticks])
     axes.minorticks_off()
     axes.set_yticks(range(len(data["rows"])))
     axes.set_yticklabels([row["label"] for row in data["rows"]])

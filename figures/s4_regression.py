@@ -30,7 +30,7 @@ CURVES = {
     "lora_s4_and_projections": ("LoRA, S4 and projections", style.GREEN, "s"),
     "sdt_and_lora": ("SDT with LoRA", style.ORANGE, "^"),
     "sdt_s4_and_columns": ("SDT", style.VERMILION, "D"),
-    "full": ("all parameters", style.PURPLE, "P"),
+    "full": ("all parameters", style.PURPLE, "v"),
 }
 METHODS: dict[str, tuple[str, str | None]] = {
     "full": ("all parameters", "full"),

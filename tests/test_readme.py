@@ -13,7 +13,7 @@ import pytest
 
 from figures import scan_cpu, scan_speed
 from figures.__main__ import main
-from figures.benchmarks import benchmarks, times
+from figures.benchmarks import benchmarks, digits, times
 from figures.comparisons import NOT, REPRODUCED, UNDECIDED, comparisons, side
 from figures.readme import MARKS, README, block, readme_status, updated, write_readme
 from figures.sources import RESULTS
@@ -181,6 +181,21 @@ def test_the_targets_of_the_gpu_scan_are_a_table(copy: Path):
         block(copy)
 
 
+@pytest.mark.parametrize(
+    ("value", "asked", "told"),
+    [
+        (2.3456, ">= 2", "2.35"),
+        (1.0001489, "<= 1", "1.0001"),
+        (1.0, "<= 1", "1"),
+        (1.99999, ">= 2", "1.99999"),
+        (1.0001489, "shown", "1"),
+        (0.485, "<= 0.66", "0.485"),
+    ],
+)
+def test_a_number_shows_on_which_side_of_its_bound_it_lies(value: float, asked: str, told: str):
+    assert digits(value, asked) == told
+
+
 def test_the_model_benchmark_in_short(copy: Path):
     def row(step: float, peak: int) -> dict[str, Any]:
         return {"step_s": step, "peak_bytes": peak}
@@ -199,8 +214,12 @@ def test_the_model_benchmark_in_short(copy: Path):
     assert "mamba-130m, fused scan, times as fast as stock: lora 2.00, sdt 1.25; slow path: lora 6.00." in text
     assert "mamba-1.4b, fused scan, times as fast as stock: did not run; slow path: did not run." in text
     (found,) = (b for b in benchmarks(copy) if b.figure == "overhead")
+    assert "--sizes 130m 1.4b --batch 8 --length 2048 " in found.command
     assert ("130m", "lora/fused", "100.0", "2.00", "6.00", "0.50", "0.12") in found.rows
     assert ("1.4b", "stock", "out of memory", "", "", "", "") in found.rows
+    sizes["130m"]["sdt/fused"] |= {"least_s": 0.15, "most_s": 0.2}
+    change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)
+    assert "| sdt/fused | 160.0 [150.0, 200.0] |" in block(copy)
 
 
 # -- staleness --------------------------------------------------------------------------------------------------------------
@@ -222,7 +241,31 @@ def test_a_typed_number_makes_the_readme_stale(copy: Path):
     (copy / README).write_text(text.replace(" bits per byte on", "1 bits per byte on"), encoding="utf-8")
     assert readme_status(copy).startswith("stale")
     (copy / README).write_text(text + "\nelsewhere\n", encoding="utf-8")
-    assert readme_status(copy) == "current", "what stands outside the marks is nobody's business here"
+    assert readme_status(copy) == "current", "what stands outside the marks: see below"
+
+
+def typed(text: str) -> list[str]:
+    """Numbers that look measured, outside of what is generated and of Python to run: decimals, shares, times, sizes, counts."""
+    for begin, end in (MARKS, ("<!-- verdicts:begin", "<!-- verdicts:end -->"), ("```python", "```")):
+        head, _, rest = text.partition(begin)
+        text = head + rest.partition(end)[2]
+    text = text.replace("Python ≥ 3.11", "").replace("2410.09016", "").replace("Apache-2.0", "")
+    unit = r"%|×|times|s|ms|h|min|seconds|minutes|hours|[KMG]i?B|bytes|tokens|parameters|claims|tests|figures|experiments"
+    return re.findall(rf"\d[\d,]*\.\d+|\d+ ?(?:{unit})(?!\w)|\d,\d{{3}}", text)
+
+
+def test_the_readme_types_no_measured_number():
+    assert not typed((ROOT / README).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "number", ["It is 2.3 times faster.", "takes 40 s", "in 7 minutes", "21 claims", "has 12,000 lines", "5 % of it", "3× stock"]
+)
+def test_a_number_typed_in_the_readme_is_noticed(number: str):
+    text = (ROOT / README).read_text(encoding="utf-8")
+    for part in ("# ssmproof", "## Verdicts", "## Ten lines", "## Map of"):
+        assert part in text and typed(text.replace(part, f"{number}\n\n{part}")), part
+    assert not typed(text.replace(MARKS[1], f"{number}\n{MARKS[1]}")), "a generated block has a test of its own"
 
 
 def test_a_readme_without_marks_is_refused(copy: Path):

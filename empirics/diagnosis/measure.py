@@ -44,8 +44,8 @@ def measure(
     Returns
     -------
     Beside theory's keys: ``model`` (sizes, layers, stored dtype, hash of its file), ``costs``, for Mamba-2 ``tokens``; in each
-    layer ``reach``, ``carry``, ``distinct_modes``, ``rates`` (max|A|/min|A| per channel) and ``moving_clocks`` (channels whose step
-    depends on the input).
+    layer ``reach``, ``carry``, ``distinct_modes``, ``rates`` (max|A|/min|A| per channel) and ``moving_clocks`` (channels whose
+    step depends on the input).
 
     Raises
     ------

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -39,6 +41,7 @@ from figures.registry import Picture, pictures
 from figures.sources import MissingData
 from theory.core.errors import InvalidInput
 
+ROOT = Path(__file__).resolve().parents[2]
 Draw = Callable[[Picture], Figure]
 
 
@@ -242,7 +245,8 @@ def test_lines_in_words_come_to_the_judgements_verdict(power: float, verdict: st
 
 def test_an_experiment_file_may_hold_a_finding(tmp_path: Path):
     file = tmp_path / "vision.toml"
-    file.write_text('finding = "as expected"\n' + find_experiment("vision").read_text())
+    text = re.sub(r'^finding = """.*?"""\n', "", find_experiment("vision").read_text(), flags=re.M | re.S)
+    file.write_text('finding = "as expected"\n' + text)
     assert load_experiment(file).finding == "as expected" and load_experiment("vision").finding != "as expected"
 
 
@@ -297,14 +301,29 @@ def test_overhead_reads_what_the_model_benchmark_writes(root: Path, draw: Draw, 
     write_json(path, written)
     data = overhead.data()
     lora = next(row for row in data["rows"] if row["name"] == "lora/chunked")
-    assert lora["ratios"]["stock"] == {"step_s": {"tiny": 0.5, "small": 0.5}, "peak_bytes": {"tiny": 1.0, "small": 1.0}}
-    assert lora["ratios"]["stock_slow_lora"]["step_s"] == {"tiny": 0.5, "small": None}
+    stock = written["sizes"]["tiny"]["stock"]["step_s"]
+    steps = [written["sizes"]["tiny"]["lora/chunked"][key] / stock for key in ("step_s", "least_s", "most_s")]
+    assert lora["ratios"]["stock"]["step_s"]["tiny"] == steps and steps[0] == 0.5
+    assert lora["ratios"]["stock"]["peak_bytes"] == {"tiny": [1.0], "small": [1.0]}
+    assert lora["ratios"]["stock_slow_lora"]["step_s"] == {"tiny": steps, "small": [None, None, None]}
     assert "stock_slow_lora" in data["ran"]["tiny"] and "stock_slow_lora" not in data["ran"]["small"]
     assert data["selection_s"]["tiny"] > 0
     figure = draw(overhead.FIGURE)
     assert {"LoRA, chunked", "all parameters, chunked", "mamba-tiny", "Step time"} <= words(figure)
-    hollow = [line for axes in figure.axes for line in axes.lines if line.get_markerfacecolor() == "white"]
+    lines = [line for axes in figure.axes for line in axes.lines]
+    hollow = [line for line in lines if line.get_markerfacecolor() == "white"]
     assert len(hollow) == 4, "one contender of one size, in every panel"
+    ranges = [list(line.get_xdata()) for line in lines if line.get_marker() == "None" and len(set(line.get_ydata())) == 1]
+    assert steps[1:] in ranges and [1.0] not in ranges, "time has a range, memory none"
+
+
+def test_scan_speed_says_what_is_left_when_python_launches(root: Path, draw: Draw):
+    write_json(root / scan_speed.PATH, json.loads((ROOT / scan_speed.PATH).read_text()))
+    rows = scan_speed.data()["launched"]
+    speed = json.loads((ROOT / scan_speed.PATH).read_text())["speed"]
+    off = [row["launched_ratio"] for row in speed if not row["on_grid"]]
+    assert rows["off grid"] == {"median": statistics.median(off), "least": min(off)} and rows["on grid"] != rows["off grid"]
+    assert any(f"off grid {statistics.median(off):.2f}, {min(off):.2f}" in text for text in words(draw(scan_speed.FIGURE)))
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------------
