@@ -114,11 +114,21 @@ def _scan_cpu(found: dict[str, Any]) -> Said:
     return [*said, *([f"Peak memory: {', '.join(memory)}."] if memory else [])], (), []
 
 
+def _digits(value: float, asked: str) -> str:
+    """Three digits, or as many as it takes to tell the value from its bound."""
+    bound = None if asked == "shown" else float(asked.split()[1])
+    for digits in range(3, 8):
+        text = f"{value:.{digits}g}"
+        if bound is None or value == bound or float(text) != bound:
+            return text
+    return text
+
+
 def _scan_gpu(found: dict[str, Any]) -> Said:
     rows: list[tuple[str, ...]] = []
     for row in found["table"]:
         values = zip(row["measured"], row["asked"], strict=True)
-        measured = "; ".join(f"{'not measured' if v is None else f'{v:.3g}'} ({asked})" for v, asked in values)
+        measured = "; ".join(f"{'not measured' if v is None else _digits(v, asked)} ({asked})" for v, asked in values)
         rows.append((str(row["target"]), row["what"], measured, "met" if row["met"] else "missed"))
     met = sum(row["met"] for row in found["table"])
     said = f"{met} of {len(rows)} targets met against mamba-ssm, {found['dtype']}, on {found['machine']['gpu']}."

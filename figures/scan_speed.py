@@ -29,7 +29,7 @@ def data() -> dict[str, Any]:
     found = committed(PATH, COMMAND)
     try:
         rows = [{key: row[key] for key in ("size", "B", "D", "L", "on_grid", "ratio")} for row in found["speed"]]
-        asked = {row["target"]: [float(bound.split()[1]) for bound in row["asked"]] for row in found["table"]}
+        asked = {row["target"]: [float(bound.split()[1]) for bound in row["asked"] if bound != "shown"] for row in found["table"]}
         bounds = {"median": asked[1][0], "least": asked[1][1], "off": asked[2][0]}
         about = {"gpu": found["machine"]["gpu"], "dtype": found["dtype"]}
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -68,7 +68,8 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     labels = [f"{width} channels ({names[width]})" for width in widths]
     figure.legend(handles, labels, loc="outside upper left", ncols=2)
     off = ", ".join(str(length) for length in sorted({row["L"] for row in data["rows"] if not row["on_grid"]}))
-    note = f"filled: lengths on stock's grid; hollow: off it ({off})\n{data['gpu'] or 'cpu'}, {data['dtype']}, all gradients"
+    where = f"{data['gpu'] or 'cpu'}, {data['dtype']}, all gradients, CUDA graphs"
+    note = f"filled: lengths on stock's grid; hollow: off it ({off})\n{where}"
     figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
 
 
