@@ -14,6 +14,8 @@ from typing import Any
 
 from .errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
 
+BENCHMARKS = ("scan", "model", "block")
+
 
 def _experiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", metavar="EXPERIMENT", help="a TOML file, or the name of a committed experiment")
@@ -174,12 +176,13 @@ def _gpu_suite(argv: Sequence[str]) -> int:
 
 
 def _bench(argv: Sequence[str]) -> int:
-    if not argv or argv[0] not in ("scan", "model"):
-        raise UnknownName("benchmark", argv[0] if argv else "", ("scan", "model"))
+    if not argv or argv[0] not in BENCHMARKS:
+        raise UnknownName("benchmark", argv[0] if argv else "", BENCHMARKS)
+    from .bench.block import main_bench_block
     from .bench.model import main_bench_model
     from .bench.scan import main_bench_scan
 
-    return {"scan": main_bench_scan, "model": main_bench_model}[argv[0]](argv[1:])
+    return {"scan": main_bench_scan, "model": main_bench_model, "block": main_bench_block}[argv[0]](argv[1:])
 
 
 def _pretrain(argv: Sequence[str]) -> int:

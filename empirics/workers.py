@@ -1,7 +1,9 @@
 """Several processes on one sweep, as ``torchrun`` starts them: each takes its share of the cells, one GPU each.
 
 A sweep's cells do not depend on each other, so nothing but "I am done" is ever sent between the processes; the results meet
-in the output folder. ``torchrun --nproc-per-node 4 -m empirics sweep NAME --device cuda`` uses four GPUs.
+in the output folder. ``torchrun --nproc-per-node 4 -m empirics sweep NAME --device cuda`` uses four GPUs, or, where there are
+fewer, shares them out: small models leave most of a GPU idle, and several processes at a time, with CUDA's MPS daemon running,
+finish sooner than one after the other.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from .config import ExperimentFile, override
@@ -59,9 +62,12 @@ class Workers:
             raise InvalidInput(f"RANK={workers.rank} does not fit WORLD_SIZE={workers.world}")
         return workers if workers.world > 1 else None
 
-    def device(self, device: str) -> str:
-        """``cuda`` becomes this process's GPU."""
-        return f"cuda:{self.local_rank}" if device == "cuda" else device
+    def device(self, device: str, gpus: int | None = None) -> str:
+        """``cuda`` becomes this process's GPU, of ``gpus`` (all there are); processes beyond their number share them."""
+        if device != "cuda":
+            return device
+        gpus = torch.cuda.device_count() if gpus is None else gpus
+        return f"cuda:{self.local_rank % max(1, gpus)}"
 
     def share(self, items: list[Any]) -> list[Any]:
         """Every ``world``-th item from the ``rank``-th on: the shares are disjoint and together everything."""

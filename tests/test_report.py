@@ -162,8 +162,8 @@ def test_experiments_say_what_was_reproduced_and_what_was_not(copy: Path):
     (copy / "empirics/results").mkdir()
     (copy / "empirics/results/s4_regression.json").write_text(json.dumps({**summary, "device": "a GPU"}))
     written = copy / "empirics/experiments/s4_regression.toml"
-    text = re.sub(r'^finding = """.*?"""\n', "", written.read_text(), flags=re.M | re.S)
-    written.write_text('finding = "because <of> this"\n' + text)
+    without = re.sub(r'^finding = """.*?"""\n', "", written.read_text(), flags=re.DOTALL | re.MULTILINE)
+    written.write_text('finding = "because <of> this"\n' + without)
     found = Page(render(gather(copy)))
     told = found.texts["experiment-s4_regression"]
     assert "reproduced error of a / b: 0.50" in told and "not reproduced error of b / a: 2.00" in told

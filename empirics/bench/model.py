@@ -8,7 +8,7 @@ stock            mamba-ssm's own model, every weight trained, its fused path
 stock_slow_lora  the same with ``use_fast_path=False`` and peft's LoRA on in_proj, x_proj, dt_proj and out_proj (of which peft's
                  wrapping reaches x_proj and out_proj only)
 
-Ours are named METHOD/SCAN or METHOD/SCAN/recompute, for instance ``lora/fused/recompute``.
+Ours are named METHOD/SCAN, METHOD/SCAN/recompute or METHOD/SCAN/recompute_all, for instance ``lora/fused/recompute``.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from ..methods import (
 )
 from ..methods.scores import score, warm_up
 from ..models import MambaConfig, MambaLM, size_config
+from ..models.mixer import Recompute
 from ..results import write_json
 from .scan import machine
 
@@ -57,6 +58,9 @@ RANK, TOKENS, SHARE = 8, 16, 0.1
 METHODS = (
     "full", "bitfit", "lora", "dora", "sdt", "sdt_lora", "prompt", "prefix", "initial_state", "state_offset", "additional_scan",
 )  # fmt: skip
+RECOMPUTE: dict[str, Recompute] = {"recompute": True, "recompute_all": "all"}
+"""How much is computed again for the backward pass, by the last part of a contender's name."""
+
 PEERS = ("stock", "stock_slow_lora")
 DEFAULT = (
     "stock", "stock_slow_lora", "full/mamba_ssm", *(f"{m}/fused" for m in METHODS), "lora/mamba_ssm", "initial_state/mamba_ssm",
@@ -132,7 +136,7 @@ def _clock(tokens: Tensor) -> float:
 
 
 def ours(name: str, setting: Setting, tokens: Tensor) -> tuple[nn.Module, list[nn.Parameter], float | None]:
-    """(model, trained tensors, seconds of selection) of ``METHOD/SCAN`` or ``METHOD/SCAN/recompute``.
+    """(model, trained tensors, seconds of selection) of ``METHOD/SCAN``, ``METHOD/SCAN/recompute`` or ``.../recompute_all``.
 
     Raises
     ------
@@ -140,12 +144,13 @@ def ours(name: str, setting: Setting, tokens: Tensor) -> tuple[nn.Module, list[n
         The name has another form, or no such method or scan.
     """
     method, *rest = name.split("/")
-    if len(rest) not in (1, 2) or rest[1:] not in ([], ["recompute"]):
-        raise InvalidInput(f"contender {name!r}: expected METHOD/SCAN, METHOD/SCAN/recompute, or one of {', '.join(PEERS)}")
+    if len(rest) not in (1, 2) or (rest[1:] and rest[1] not in RECOMPUTE):
+        ways = ", ".join(f"METHOD/SCAN{way and '/' + way}" for way in ("", *RECOMPUTE))
+        raise InvalidInput(f"contender {name!r}: expected {ways}, or one of {', '.join(PEERS)}")
     torch.manual_seed(0)
     model = MambaLM(setting.model, device=setting.device, dtype=setting.dtype).train()
     model.set_scan(rest[0])
-    model.set_recompute(len(rest) == 2)
+    model.set_recompute(RECOMPUTE[rest[1]] if rest[1:] else False)
     config, seconds = method_of(method, model, tokens)
     handle = apply(model, config)
     return model, list(handle.trainable().values()), seconds

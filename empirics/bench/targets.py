@@ -428,6 +428,6 @@ def print_targets(table: Iterable[Mapping[str, Any]]) -> None:
     """One line for each target."""
     for row in table:
         values = ", ".join(
-            "not measured" if v is None else f"{v:.3g} ({asked})" for v, asked in zip(row["measured"], row["asked"], strict=True)
+            "not measured" if v is None else f"{v:.5g} ({asked})" for v, asked in zip(row["measured"], row["asked"], strict=True)
         )
         print(f"{row['target']:>2}  {'met   ' if row['met'] else 'missed'}  {row['what']}: {values}")

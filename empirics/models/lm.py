@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, UnknownName
 from .config import Mamba1Config, MambaConfig
 from .hooks import PromptHook
 from .mamba1 import Mamba1
 from .mamba2 import Mamba2
-from .mixer import Mixer, linear
+from .mixer import Mixer, Recompute, linear
 from .norm import LayerNorm, RMSNorm
 from .state import MixerState
 
@@ -175,8 +175,17 @@ class MambaLM(nn.Module):
                 mixer.scan = name
             raise
 
-    def set_recompute(self, recompute: bool) -> None:
-        """Whether every mixer keeps less for the backward pass and computes it again; the same gradients, bit for bit."""
+    def set_recompute(self, recompute: Recompute) -> None:
+        """How much every mixer computes again for the backward pass instead of keeping it: ``False``, ``True`` or ``"all"``
+        (:class:`.mixer.Mixer`); the same gradients, bit for bit.
+
+        Raises
+        ------
+        UnknownName
+            Another value.
+        """
+        if recompute not in (False, True, "all"):
+            raise UnknownName("amount to recompute", recompute, ("False", "True", "all"))
         for mixer in self.mixers:
             mixer.recompute = recompute
 

@@ -108,7 +108,7 @@ class Mamba1(Mixer):
 
     def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
         inner = partial(self._inner, start=start, want_state=want_state)
-        y, last = self._kept(inner)(linear(hidden, self.in_proj))
+        y, last = self._between(inner, hidden)
         return linear(y[:, :, drop:].transpose(1, 2), self.out_proj), last
 
     def _inner(self, xz: Tensor, start: MixerState, want_state: bool) -> tuple[Tensor, MixerState]:

@@ -110,7 +110,7 @@ class Mamba2(Mixer):
 
     def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
         inner = partial(self._inner, start=start, drop=drop, want_state=want_state)
-        y, last = self._kept(inner)(linear(hidden, self.in_proj))
+        y, last = self._between(inner, hidden)
         return linear(y, self.out_proj), last
 
     def _inner(self, projected: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:

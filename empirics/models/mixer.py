@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +19,8 @@ from .state import MixerState
 
 Inner = Callable[[Tensor], tuple[Tensor, MixerState]]
 """The part of a mixer between its outer projections."""
+
+Recompute = Literal[False, True, "all"]
 
 
 def linear(x: Tensor, module: nn.Linear) -> Tensor:
@@ -38,13 +39,14 @@ class Mixer(nn.Module, ABC):
     scan:
         Name of the scan; change it with :meth:`set_scan`.
     recompute:
-        Keep less for the backward pass and compute it again (:mod:`.recompute`); the same gradients, bit for bit.
+        Keep less for the backward pass and compute it again (:mod:`.recompute`), the same gradients, bit for bit: with ``True``
+        what lies between the outer projections, with ``"all"`` in_proj's product as well.
     """
 
     op: ClassVar[Op]
     hook: MixerHook | None
     scan: str
-    recompute: bool
+    recompute: Recompute
 
     def __init__(self, d_model: int, scan: str):
         super().__init__()
@@ -131,8 +133,14 @@ class Mixer(nn.Module, ABC):
         Without ``want_state`` the state may be left empty: a stock kernel would compute it a second time for its gradient.
         """
 
-    def _kept(self, inner: Inner) -> Inner:
-        return partial(recomputed, inner) if self.recompute else inner
+    def _between(self, inner: Inner, hidden: Tensor) -> tuple[Tensor, MixerState]:
+        """inner(in_proj(hidden)), of which the backward pass keeps as much as ``recompute`` says."""
+        in_proj = self.get_submodule("in_proj")
+        assert isinstance(in_proj, nn.Linear)
+        if self.recompute == "all":
+            return recomputed(lambda h: inner(linear(h, in_proj)), hidden)
+        projected = linear(hidden, in_proj)
+        return recomputed(inner, projected) if self.recompute else inner(projected)
 
     @abstractmethod
     def _extra_shape(self, extra: ExtraStates) -> tuple[int, ...]:

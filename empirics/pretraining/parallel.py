@@ -70,11 +70,22 @@ class Team:
 
 @contextmanager
 def team(device: str) -> Iterator[Team]:
-    """The processes that torchrun started, each on its own GPU; a team of one elsewhere."""
+    """The processes that torchrun started, each on its own GPU; a team of one elsewhere.
+
+    Raises
+    ------
+    InvalidInput
+        More processes on this machine than GPUs: gradients are not averaged between two on one.
+    """
     workers = Workers.from_environment()
     if workers is None:
         yield Team(device)
         return
+    gpus = torch.cuda.device_count()
+    if device == "cuda" and workers.local_rank >= gpus:
+        raise InvalidInput(
+            f"process {workers.local_rank + 1} of this machine has no GPU of its own: there are {gpus}; start fewer"
+        )
     own = workers.device(device)
     if own.startswith("cuda"):
         torch.cuda.set_device(own)

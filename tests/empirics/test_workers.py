@@ -28,7 +28,12 @@ def test_environment():
     assert Workers.from_environment(alone) is None
     third = Workers.from_environment({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
     assert third == Workers(5, 8, 1)
-    assert third.device("cuda") == "cuda:1" and third.device("cpu") == "cpu" and third.device("cuda:0") == "cuda:0"
+    assert (
+        third.device("cuda", 4) == "cuda:1"
+        and third.device("cuda", 1) == "cuda:0"
+        and Workers(5, 8, 5).device("cuda", 2) == "cuda:1"
+    )
+    assert third.device("cpu") == "cpu" and third.device("cuda:0") == "cuda:0"
     for wrong in ({"WORLD_SIZE": "2"}, alone | {"RANK": "1"}, alone | {"WORLD_SIZE": "many"}, alone | {"LOCAL_RANK": "-1"}):
         with pytest.raises(InvalidInput, match=r"WORLD_SIZE"):
             Workers.from_environment(wrong)

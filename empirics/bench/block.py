@@ -1,0 +1,187 @@
+"""One Mamba-1 block under LoRA on all four projections, against mamba-ssm's with peft:  python -m empirics bench block.
+
+The block alone, without embedding, norm and head: forward and backward to its input and to the adapters. Kernels are recorded as
+a CUDA graph and replayed, contenders in turn, so neither the CPU nor the rest of a model is measured. Kept bytes are what
+autograd holds between the passes beyond the parameters and the input.
+
+ours             this project's block with the fused scan; ours/recompute and ours/recompute_all keep less (models/mixer.py)
+slow_lora        mamba-ssm's block with ``use_fast_path=False`` and peft's LoRA, whose wrapping reaches x_proj and out_proj only
+stock            mamba-ssm's fused path without adapters, every weight trained
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
+from ..methods import LoRA, apply
+from ..models import Mamba1, MambaConfig, size_config
+from ..models.config import Mamba1Config
+from ..results import write_json
+from .model import PROJECTIONS, RANK, RECOMPUTE
+from .scan import machine
+from .targets import graphed, ratio, seconds
+
+CONTENDERS = ("ours", "ours/recompute", "ours/recompute_all", "slow_lora", "stock")
+REFERENCE = "slow_lora"
+
+
+def ours(name: str, config: MambaConfig, device: str, dtype: torch.dtype, scan: str) -> tuple[nn.Module, list[nn.Parameter]]:
+    """This project's block and its adapters.
+
+    Raises
+    ------
+    InvalidInput
+        A size of Mamba-2.
+    """
+    options = config.mixer
+    if not isinstance(options, Mamba1Config):
+        raise InvalidInput("this benchmark measures Mamba-1 blocks; give a size such as 130m")
+    torch.manual_seed(0)
+    mixer = Mamba1(config.d_model, options, scan, device=device, dtype=dtype)
+    mixer.recompute = RECOMPUTE[name.partition("/")[2]] if "/" in name else False
+    handle = apply(nn.ModuleList([mixer]), LoRA(targets=PROJECTIONS, rank=RANK))
+    return mixer, list(handle.trainable().values())
+
+
+def peer(name: str, config: MambaConfig, device: str, dtype: torch.dtype) -> tuple[nn.Module, list[nn.Parameter]]:
+    """mamba-ssm's block: the slow path with peft's LoRA, or the fused path.
+
+    Raises
+    ------
+    MissingPackage
+        mamba-ssm or peft is not installed.
+    """
+    try:
+        simple = importlib.import_module("mamba_ssm.modules.mamba_simple")
+        peft = importlib.import_module("peft") if name == "slow_lora" else None
+    except ImportError as error:
+        raise MissingPackage(error.name or "mamba_ssm", "cuda", "a peer of the benchmark needs it") from error
+    options = {k: v for k, v in config.ssm_cfg.items() if k != "layer"}
+    block = simple.Mamba(config.d_model, **options, use_fast_path=peft is None, layer_idx=0, device=device, dtype=dtype)
+    if peft is not None:
+        block = peft.get_peft_model(block, peft.LoraConfig(r=RANK, target_modules=list(PROJECTIONS))).base_model.model
+    return block, [p for p in block.parameters() if p.requires_grad]
+
+
+def passes(block: nn.Module, trained: Sequence[nn.Parameter], hidden: Tensor, weight: Tensor) -> Callable[[], object]:
+    """Forward and backward to the input and to what is trained; adapters that get no gradient are passed over."""
+    return lambda: torch.autograd.grad(block(hidden), [hidden, *trained], weight, allow_unused=True)
+
+
+def kept_bytes(block: nn.Module, hidden: Tensor) -> int:
+    """Bytes that autograd keeps between the passes beyond parameters and input, each storage once."""
+    own = {hidden.untyped_storage().data_ptr(), *(p.untyped_storage().data_ptr() for p in block.parameters())}
+    found: dict[int, tuple[int, Tensor]] = {}
+
+    def pack(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = (storage.nbytes(), value)
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        out = block(hidden)
+    total = sum(size for size, _ in found.values())
+    del out
+    return total
+
+
+def measure_block(
+    names: Sequence[str], config: MambaConfig, batch: int, length: int, device: str, scan: str, repeats: int
+) -> dict[str, dict[str, Any]]:
+    """A row for each contender: median seconds, kept bytes, and both as ratios to ``slow_lora`` where that was measured.
+
+    Raises
+    ------
+    UnknownName
+        No such contender.
+    """
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(batch, length, config.d_model, generator=generator).to(device, dtype).requires_grad_()
+    weight = torch.randn(batch, length, config.d_model, generator=generator).to(device, dtype)
+    rows: dict[str, dict[str, Any]] = {}
+    runs: dict[str, Callable[[], object]] = {}
+    for name in names:
+        if name not in CONTENDERS:
+            raise UnknownName("contender", name, CONTENDERS)
+        try:
+            mine = name.startswith("ours")
+            block, trained = ours(name, config, device, dtype, scan) if mine else peer(name, config, device, dtype)
+        except MissingPackage as error:
+            rows[name] = {"missing": str(error)}
+            continue
+        run = passes(block, trained, hidden, weight)
+        run()  # compiles what is compiled at the first call
+        rows[name] = {"kept_bytes": kept_bytes(block, hidden), "trained": sum(p.numel() for p in trained)}
+        runs[name] = run if device == "cpu" else graphed(run)
+    times = seconds(runs, repeats, device)
+    for name in runs:
+        rows[name]["seconds"] = statistics.median(times[name])
+        if REFERENCE in runs:
+            rows[name]["times_as_fast"] = ratio(times, REFERENCE, name)
+            rows[name]["share_of_kept"] = rows[name]["kept_bytes"] / rows[REFERENCE]["kept_bytes"]
+    return rows
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    """One line of the report."""
+    if "missing" in row:
+        return f"{name:20} {row['missing']}"
+    text = f"{name:20} {row['seconds'] * 1e3:8.3f} ms, kept {row['kept_bytes'] / 2**20:8.1f} MiB"
+    if "times_as_fast" in row:
+        text += f", {row['times_as_fast']:.2f} x as fast as {REFERENCE}, {row['share_of_kept']:.2f} of its bytes"
+    return text
+
+
+def main_bench_block(argv: Sequence[str]) -> int:
+    """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
+    parser = argparse.ArgumentParser(prog="python -m empirics bench block", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=["130m", "370m", "1.4b"], metavar="SIZE", help="published sizes of Mamba-1")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--length", type=int, default=2048)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--scan", help="of our block (default: fused on cuda, chunked on cpu)")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args(argv)
+    try:
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise InvalidInput("no CUDA device here; use --device cpu")
+        for name in ("batch", "length", "repeats"):
+            if getattr(options, name) < 1:
+                raise InvalidInput(f"--{name} {getattr(options, name)} must be at least 1")
+        result: dict[str, Any] = {
+            "benchmark": "block", "device": options.device, "batch": options.batch, "length": options.length,
+            "machine": machine(options.device), "sizes": {},
+        }  # fmt: skip
+        scan = options.scan or ("fused" if options.device == "cuda" else "chunked")
+        for size in options.sizes:
+            print(f"a block of mamba-{size}, {options.batch} x {options.length} tokens")
+            rows = measure_block(
+                options.contenders, size_config(size), options.batch, options.length, options.device, scan, options.repeats
+            )
+            result["sizes"][size] = rows
+            for name, row in rows.items():
+                print(line(name, row))
+            if options.out is not None:
+                write_json(options.out, result)
+    except EmpiricsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main_bench_block(sys.argv[1:]))
