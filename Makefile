@@ -1,4 +1,5 @@
-# Two commands on a fresh machine with git, make and Python >= 3.11:
+# On a fresh machine with git, make and Python >= 3.11:
+#   make report   write the report, one HTML page, from the committed verdicts, results and figures (needs no torch)
 #   make verify   decide every claim, run the small empirical checks and the demonstration, and print the tables
 #                 (make verify-theory does without torch)
 #   make test     run the whole test suite
@@ -9,7 +10,7 @@ BIN    := $(VENV)/bin
 TRITON := triton==3.6.0
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: verify verify-theory test lint clean
+.PHONY: report verify verify-theory test lint clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -25,10 +26,18 @@ $(VENV)/.empirics: $(VENV)/.theory
 	$(PIP) -e ".[empirics]"
 	@touch $@
 
+$(VENV)/.figures: $(VENV)/.theory
+	$(PIP) -e ".[figures]"
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.theory
 	$(PIP) -e ".[empirics,figures,dev]"
 	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) $(TRITON) || echo "no Triton here: tests of the fused scan are skipped"
-	@touch $@ $(VENV)/.empirics
+	@touch $@ $(VENV)/.empirics $(VENV)/.figures
+
+report: $(VENV)/.figures
+	$(BIN)/python -m figures --stale
+	$(BIN)/python -m figures report
 
 verify: $(VENV)/.empirics verify-theory
 	$(BIN)/python -m empirics checks --verdicts theory/verdicts.json

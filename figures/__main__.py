@@ -1,4 +1,4 @@
-"""Command line:  python -m figures [NAME ...] [--list | --check] [--out DIR],  report [--out FILE],  readme [--check]."""
+"""Command line:  python -m figures [NAME ...] [--list | --check | --stale],  report [--out FILE],  readme [--check]."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures to build (default all)")
     parser.add_argument("--list", action="store_true", help="list the figures and whether they are up to date")
     parser.add_argument("--check", action="store_true", help="build nothing; exit 1 and name the figures that are stale")
+    parser.add_argument("--stale", action="store_true", help="build those that are stale, and only them")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="folder (default figures/out)")
     args = parser.parse_args(given)
     try:
@@ -45,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if args.list or state.startswith("stale"):
                     print(f"{name:16} {state}" + (f"\n{'':16} {titles[name]}" if args.list else ""))
             return 1 if args.check and any(s.startswith("stale") for s in states.values()) else 0
+        if args.stale:
+            wanted = {name: picture for name, picture in wanted.items() if status(name, picture, args.out).startswith("stale")}
+            if not wanted:
+                print("every figure is up to date")
         for name, picture in wanted.items():
             try:
                 build(name, picture, args.out)
@@ -83,7 +88,8 @@ def _report(argv: Sequence[str]) -> int:
     except (MissingData, TheoryError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{args.out}: {size / 1e6:.2f} MB")
+    print(f"The report is one page of {size / 1e6:.2f} MB. Open it in a browser, it needs no network:")
+    print(args.out.resolve().as_uri())
     return 0
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_notebooks import anchors
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -87,9 +88,28 @@ def test_verdicts_cover_every_claim():
 
 @pytest.mark.parametrize("path", tracked("*.md"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_relative_links_resolve(path: Path):
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
-        if "://" not in target and not target.startswith("mailto:"):
-            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+    assert not broken_links(path.read_text(encoding="utf-8"), path)
+
+
+def broken_links(text: str, path: Path) -> list[str]:
+    """Relative links of a Markdown file that lead to no file, or to no heading of one."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+def test_a_broken_link_is_noticed():
+    path = ROOT / "README.md"
+    good = "[a](theory/prefix_state/README.md#prefix_statecontained) [b](#verdicts) [c](https://example.org/#nowhere)"
+    assert not broken_links(good, path)
+    bad = ["theory/no_such.md", "theory/prefix_state/README.md#no-such", "#no-such"]
+    assert broken_links(" ".join(f"[x]({link})" for link in bad), path) == bad
 
 
 def test_no_pickles():

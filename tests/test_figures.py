@@ -332,6 +332,10 @@ def test_command_line(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     (copy / f"{CHEAP}.pdf").unlink()
     assert main([CHEAP, "--check", "--out", str(copy)]) == 1
     assert f"{CHEAP}.pdf is missing" in capsys.readouterr().out
+    assert main([CHEAP, "--stale", "--out", str(copy)]) == 0
+    assert capsys.readouterr().out == f"{CHEAP:16} built\n" and (copy / f"{CHEAP}.pdf").is_file()
+    assert main([CHEAP, "--stale", "--out", str(copy)]) == 0
+    assert capsys.readouterr().out == "every figure is up to date\n"
     assert main(["hankl"]) == 2
     assert "did you mean hankel" in capsys.readouterr().err
     (tmp_path / "file").write_text("")

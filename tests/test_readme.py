@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,26 @@ def test_the_model_benchmark_in_short(copy: Path):
     sizes["130m"]["sdt/fused"] |= {"least_s": 0.15, "most_s": 0.2}
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)
     assert "| sdt/fused | 160.0 [150.0, 200.0] |" in block(copy)
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------------
+
+
+def unknown_targets(text: str) -> set[str]:
+    """Targets of make that a text names and the Makefile lacks."""
+    rules = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M)
+    return set(re.findall(r"(?:^|`)make ([\w-]+)", text, flags=re.M)) - set(rules)
+
+
+def test_two_commands_lead_from_a_clone_to_the_report():
+    text = (ROOT / README).read_text(encoding="utf-8")
+    first = text.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert [line.partition("#")[0].strip() for line in first] == ["git clone ADDRESS ssmproof && cd ssmproof", "make report"]
+    assert not unknown_targets(text) and unknown_targets(f"{text}\nmake reports") == {"reports"}
+    if shutil.which("make"):
+        run = subprocess.run(["make", "-n", "-B", "report"], cwd=ROOT, capture_output=True, text=True, check=True)
+        commands = run.stdout.splitlines()
+        assert commands[-1].endswith("/python -m figures report") and not any("empirics" in command for command in commands)
 
 
 # -- staleness --------------------------------------------------------------------------------------------------------------

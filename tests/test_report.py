@@ -337,7 +337,9 @@ def test_unusable_files_are_named(copy: Path, tmp_path: Path):
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "report.html"
     assert main(["report", "--out", str(out)]) == 0
-    assert out.read_text(encoding="utf-8") == html() and "MB" in capsys.readouterr().out
+    assert out.read_text(encoding="utf-8") == html()
+    said, place = capsys.readouterr().out.splitlines()
+    assert "MB" in said and place == out.as_uri()
     assert main(["report", "--out", str(tmp_path)]) == 2
     assert "is a folder" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
