@@ -248,6 +248,30 @@ def test_landmarks_headings_tables_and_images():
     assert all(int(a["width"]) > 300 and int(a["height"]) > 300 for a in images)
 
 
+def unstacked(found: Page) -> list[str]:
+    """What a table needs and lacks whose cells may stand below each other: every role spelled out, a name for every cell."""
+    roles = {"table": "table", "thead": "rowgroup", "tbody": "rowgroup", "tr": "row", "td": "cell"}
+    lacks, inside = [], False
+    for tag, attributes in found.elements:
+        if tag == "table":
+            inside = attributes.get("class") == "stacked"
+        if not inside or tag not in (*roles, "th"):
+            continue
+        role = {"col": "columnheader", "row": "rowheader"}[attributes["scope"] or ""] if tag == "th" else roles.get(tag)
+        lacks += [tag] if attributes.get("role") != role else []
+        lacks += ["name"] if tag == "td" and not attributes.get("data-column") else []
+    return lacks
+
+
+def test_tables_of_sentences_stack_on_a_phone_and_stay_tables():
+    assert sum(a.get("class") == "stacked" for a in page().all("table")) == len(contents().claims) + 2
+    assert {a["data-column"] for a in page().all("td") if "data-column" in a} >= {"verdict", "how", "question", "outcome"}
+    assert ".stacked td::before { content: attr(data-column)" in CSS
+    assert not unstacked(page())
+    for broken, lack in ((' role="rowheader"', "th"), (' data-column="how"', "name"), (' role="rowgroup"', "thead")):
+        assert lack in unstacked(Page(html().replace(broken, "", 1))), broken
+
+
 def test_nothing_is_loaded_from_elsewhere():
     assert not page().all("script", "link", "iframe", "object", "source")
     assert all(a["src"].startswith("data:") for a in page().all("img"))

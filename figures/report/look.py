@@ -26,6 +26,7 @@ h2 { font-size: 1.45rem; margin: 3rem 0 1rem; padding-bottom: .3rem; border-bott
 h3 { font-size: 1.15rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 h4 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p, ul, ol, dl, table, figure { margin: 0 0 .9rem; }
+h2 + article { border-top: 0; padding-top: 0; }
 article { margin: 0 0 2rem; padding: 1.25rem 0 0; border-top: 1px solid var(--line); }
 a { color: var(--link); text-underline-offset: .15em; }
 a:focus-visible, [tabindex]:focus-visible, summary:focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
@@ -46,6 +47,7 @@ thead th { border-bottom-width: 2px; }
 tbody th { font-weight: 600; }
 tbody th .soft { font-weight: 400; }
 table code { overflow-wrap: normal; }
+.results td:not(.number) { min-width: 12rem; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 dt { font-weight: 600; margin-top: .6rem; }
 dd { margin: 0 0 0 1.2rem; }
@@ -63,15 +65,20 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
   table { font-size: .82rem; }
   th, td { padding-right: .4rem; }
   h1 { font-size: 1.55rem; }
+  .stacked, .stacked caption, .stacked tbody, .stacked tr, .stacked th, .stacked td { display: block; font-size: .93rem; }
+  .stacked thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  .stacked tr { padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  .stacked tbody th, .stacked td { padding: .1rem 0; border: 0; }
+  .stacked td::before { content: attr(data-column) ": "; content: attr(data-column) ": " / ""; color: var(--soft); }
 }
 @media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } }
 @media print {
   :root { color-scheme: light; --paper: #ffffff; --ink: #000000; --soft: #333333; --line: #999999; --panel: #ffffff;
     --link: #000000; --sure: #000000; --near: #000000; --open: #000000; --wrong: #000000; }
-  body { font-size: 10pt; }
+  html { font-size: 10pt; }
   header, nav, main, footer { max-width: none; padding: 0; }
   .skip { display: none; }
-  h2, h3, h4, caption { break-after: avoid; }
+  h2, h3, h4, caption, p:has(+ pre) { break-after: avoid; }
   figure, tr, dd { break-inside: avoid; }
   figure img { max-width: 9cm; border: 0; }
   pre { border: 1px solid var(--line); }

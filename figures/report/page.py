@@ -68,19 +68,34 @@ def _place(verdict: str) -> str:
     return f'<span class="verdict {OUTCOME.get(verdict, "near")}">{text(verdict)}</span>'
 
 
-def _table(
-    caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), *, wide: bool = True
-) -> str:
-    """A table whose first column heads its rows; a wide one scrolls by itself and takes the keyboard's focus for that."""
+def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A table of numbers, whose first column heads its rows; it scrolls by itself and takes the keyboard's focus for that."""
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in columns)
     body = []
     for first, *rest in rows:
         cells = [f'<td class="number">{cell}</td>' if i in numbers else f"<td>{cell}</td>" for i, cell in enumerate(rest, 1)]
         body.append(f'<tr><th scope="row">{first}</th>{"".join(cells)}</tr>')
-    region = f' role="region" aria-label="{text(caption)}" tabindex="0"' if wide else ""
     return (
-        f'<div class="scroll"{region}><table><caption>{text(caption)}</caption>'
+        f'<div class="scroll" role="region" aria-label="{text(caption)}" tabindex="0"><table><caption>{text(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _stacked(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of sentences, whose cells stand below each other on a narrow screen, each with its column's name.
+
+    Cells that are laid out as blocks are no cells any more to assistive technology, so every role is spelled out.
+    """
+    head = "".join(f'<th scope="col" role="columnheader">{text(name)}</th>' for name in columns)
+    body = []
+    for first, *rest in rows:
+        cells = "".join(
+            f'<td role="cell" data-column="{text(name)}">{cell}</td>' for name, cell in zip(columns[1:], rest, strict=True)
+        )
+        body.append(f'<tr role="row"><th scope="row" role="rowheader">{first}</th>{cells}</tr>')
+    return (
+        f'<div class="scroll"><table class="stacked" role="table"><caption>{text(caption)}</caption>'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead><tbody role="rowgroup">{"".join(body)}</tbody></table></div>'
     )
 
 
@@ -99,7 +114,7 @@ def _checks(claim: Claim) -> str:
         name = f'{text(check.name)}<br><span class="soft">{text(role)}</span>'
         return name, _verdict(check.verdict), text(f"{check.how}.{sizes} Instances: {check.instances:,}.{witness}")
 
-    return _table(f"Checks of {claim.id}", ("check", "verdict", "how"), map(row, claim.checks), wide=False)
+    return _stacked(f"Checks of {claim.id}", ("check", "verdict", "how"), map(row, claim.checks))
 
 
 def _assumptions(claim: Claim) -> str:
@@ -170,7 +185,7 @@ def _figure(figure: Figure) -> str:
         width, height = (int.from_bytes(figure.png[at : at + 4], "big") for at in (16, 20))  # the PNG's header
         alt = f"Plot: {figure.title}. Its data: {', '.join(figure.sources)}."
         data = base64.b64encode(figure.png).decode("ascii")
-        picture = f'<img src="data:image/png;base64,{data}" alt="{text(alt)}" width="{width}" height="{height}" decoding="async">'
+        picture = f'<img src="data:image/png;base64,{data}" alt="{text(alt)}" width="{width}" height="{height}">'
     return f'<figure id="figure-{text(figure.name)}">{picture}<figcaption>{text(title)}. {command}</figcaption></figure>'
 
 
@@ -214,7 +229,7 @@ def _overview(report: Report) -> str:
     return (
         '<section aria-labelledby="verdicts"><h2 id="verdicts">Verdicts</h2>'
         f"<p>{len(report.claims)} claims: {text(sentence)}.</p>"
-        f"{_table('All claims', columns, map(row, report.claims))}<h3>What a verdict means</h3><dl>{meanings}</dl></section>"
+        f"{_stacked('All claims', columns, map(row, report.claims))}<h3>What a verdict means</h3><dl>{meanings}</dl></section>"
     )
 
 
@@ -226,7 +241,7 @@ def _experiments(report: Report) -> str:
     quick = any(e.size for e in report.experiments)
     note = "<p>Quick size: a small run on a CPU, which shows that the experiment works and not what the full size says.</p>"
     columns = ("experiment", "question", "claim", "outcome")
-    table = _table("All experiments", columns, map(row, report.experiments))
+    table = _stacked("All experiments", columns, map(row, report.experiments))
     return (
         '<section aria-labelledby="experiments"><h2 id="experiments">Experiments</h2>'
         f"<p>The prediction is written down before the run.</p>{note if quick else ''}{table}</section>"
