@@ -8,12 +8,12 @@
 // Sums over warps, blocks, sequences and segments are added in a fixed order: no atomics.
 //
 // Options: N states, P lanes per channel (4 P >= N), ROWS 0 where neighbours in time are neighbours in memory and 1 where
-// channels are; *_TYPE 0 float, 1 bfloat16, 2 float16; VECTOR_* 1 where a group of 8 may be loaded as a whole.
+// channels are; *_TYPE 0 float, 1 bfloat16, 2 float16; VECTOR_* 1 where a group of neighbours may be loaded as a whole.
+// KEEP steps between kept states, TILE steps of a tile of the passes that keep nothing, GROUP neighbours to a load, PAD floats
+// behind every row in shared memory: (64, 32, 8, 4) or (48, 48, 4, 0).
 
 #define CHANNELS 32
 #define THREADS (32 * P)
-#define KEEP 64  // steps between kept states
-#define TILE 32  // steps of a tile of the passes that keep nothing
 #define ALL 0xffffffffu
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
@@ -82,107 +82,126 @@ struct Args {
 
 // --- shared memory: rows of one channel's steps ---
 
-// Position of step t of channel c in an array of rows of SPAN + 4 floats. Four steps in a row stay together; groups are permuted
-// so that neither eight channels of one step nor eight steps of every eighth channel meet in a bank.
+// Position of step t of channel c in an array of rows. Four steps in a row stay together; groups of them are permuted so that
+// neither eight channels of one step nor, nearly so, the steps and channels that a warp lays out at once meet in a bank.
 template <int SPAN> __device__ __forceinline__ int at(int c, int t) {
+#if PAD == 4
     return c * (SPAN + 4) + ((((t >> 2) ^ ((c >> 2) & 6)) << 2) | (t & 3));
+#else
+    int g = (t >> 2) + (c >> 2) + (c & 2);
+    g = g >= SPAN / 4 ? g - SPAN / 4 : g;
+    return c * SPAN + ((g << 2) | (t & 3));
+#endif
 }
 
 __device__ __forceinline__ Four load4(const float* p) { return *(const Four*)p; }
 __device__ __forceinline__ void store4(float* p, const Four& v) { *(Four*)p = v; }
 
-// --- groups of 8 neighbours in memory: 8 steps of a channel, or 8 channels of a step ---
+// --- groups of neighbours in memory: GROUP steps of a channel, or GROUP channels of a step ---
 
-// Group number id of a tile of SPAN steps: its channel and step, within the block's channels and the tile.
-template <int SPAN> __device__ __forceinline__ void place(int id, int& c, int& t) {
-#if ROWS == 0
+#define GROUPS_OF(span) (CHANNELS * (span) / GROUP / THREADS)
+
+// A thread's k-th group of a tile of SPAN steps: its channel and step, within the block's channels and the tile.
+template <int SPAN> __device__ __forceinline__ void place(int tid, int k, int& c, int& t) {
+    const int id = tid + k * THREADS;
+#if ROWS == 1
+    c = id % (CHANNELS / GROUP) * GROUP; t = id / (CHANNELS / GROUP);
+#elif GROUP == 8
     c = id / (SPAN / 8); t = id % (SPAN / 8) * 8;
-#else
-    c = id % (CHANNELS / 8) * 8; t = id / (CHANNELS / 8);
+#else  // a thread has one channel
+    c = tid / P; t = (tid % P + P * k) * GROUP;
 #endif
 }
-// The 8 values of the group at (c, t), to and from an array of rows; and of the group's channels, one float each.
-template <int SPAN> __device__ __forceinline__ void put8(float* rows, int c, int t, const float* v) {
+
+// The values of the group at (c, t), to and from an array of rows; and of the group's channels, one float each.
+template <int SPAN> __device__ __forceinline__ void put(float* rows, int c, int t, const float* v) {
     float* p = rows + at<SPAN>(c, t);
-#if ROWS == 0
-    store4(p, *(const Four*)v); store4(p + 4, *(const Four*)(v + 4));
-#else
 #pragma unroll
-    for (int i = 0; i < 8; i++) p[i * (SPAN + 4)] = v[i];
-#endif
+    for (int i = 0; i < GROUP; i++) {
+        if (ROWS == 0) { if (i % 4 == 0) store4(p + i, *(const Four*)(v + i)); }
+        else if (PAD == 4) p[i * (SPAN + 4)] = v[i];  // the same permutation for all of them
+        else rows[at<SPAN>(c + i, t)] = v[i];
+    }
 }
-template <int SPAN> __device__ __forceinline__ void get8(const float* rows, int c, int t, float* v) {
+template <int SPAN> __device__ __forceinline__ void get(const float* rows, int c, int t, float* v) {
     const float* p = rows + at<SPAN>(c, t);
-#if ROWS == 0
-    *(Four*)v = load4(p); *(Four*)(v + 4) = load4(p + 4);
-#else
 #pragma unroll
-    for (int i = 0; i < 8; i++) v[i] = p[i * (SPAN + 4)];
-#endif
+    for (int i = 0; i < GROUP; i++) {
+        if (ROWS == 0) { if (i % 4 == 0) *(Four*)(v + i) = load4(p + i); }
+        else if (PAD == 4) v[i] = p[i * (SPAN + 4)];
+        else v[i] = rows[at<SPAN>(c + i, t)];
+    }
 }
-__device__ __forceinline__ void channels8(const float* of, int c, float* v) {
+__device__ __forceinline__ void of_channels(const float* of, int c, float* v) {
 #if ROWS == 0
     const float x = of[c];
 #pragma unroll
-    for (int i = 0; i < 8; i++) v[i] = x;
+    for (int i = 0; i < GROUP; i++) v[i] = x;
 #else
-    *(Four*)v = load4(of + c); *(Four*)(v + 4) = load4(of + c + 4);
+#pragma unroll
+    for (int i = 0; i < GROUP; i += 4) *(Four*)(v + i) = load4(of + c + i);
 #endif
 }
 
-// How many of the 8 lie inside the array.
+// How many of the group lie inside the array.
 __device__ __forceinline__ int inside(int c, i64 t, int width, i64 stop) {
 #if ROWS == 0
     i64 n = c < width ? stop - t : 0;
 #else
     i64 n = t < stop ? width - c : 0;
 #endif
-    return n < 0 ? 0 : n > 8 ? 8 : (int)n;
+    return n < 0 ? 0 : n > GROUP ? GROUP : (int)n;
 }
 
-// 8 values as they lie in memory.
-template <typename T> struct alignas(16) Group { T v[8]; };
+// A group as it lies in memory, and the pieces in which it is moved.
+template <int BYTES> struct Piece { typedef Raw type; };
+template <> struct Piece<8> { struct alignas(8) type { unsigned v[2]; }; };
+template <typename T> struct alignas(sizeof(T) * GROUP < 16 ? 8 : 16) Group {
+    typedef typename Piece<(sizeof(T) * GROUP < 16 ? 8 : 16)>::type piece;
+    static const int PIECES = sizeof(T) * GROUP / sizeof(piece);
+    T v[GROUP];
+};
 
 template <bool VECTOR, typename T>
-__device__ __forceinline__ void fetch8(Group<T>& group, const T* base, i64 channel, i64 time, int c, i64 t, int count) {
+__device__ __forceinline__ void fetch_group(Group<T>& group, const T* base, i64 channel, i64 time, int c, i64 t, int count) {
+    typedef typename Group<T>::piece piece;
     const T* p = base + c * channel + t * time;
-    Raw* raw = (Raw*)group.v;
-    if (VECTOR && count == 8) {
-        raw[0] = *(const Raw*)p;
-        if (sizeof(T) == 4) raw[sizeof(T) / 4] = *((const Raw*)p + sizeof(T) / 4);
+    if (VECTOR && count == GROUP) {
+#pragma unroll
+        for (int i = 0; i < Group<T>::PIECES; i++) ((piece*)group.v)[i] = ((const piece*)p)[i];
         return;
     }
     const i64 step = ROWS == 0 ? time : channel;
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < GROUP; i++) {
         T zero = {0};
         group.v[i] = i < count ? p[i * step] : zero;
     }
 }
 
 template <bool VECTOR, typename T>
-__device__ __forceinline__ void load8(float* v, const T* base, i64 channel, i64 time, int c, i64 t, int count) {
+__device__ __forceinline__ void load_group(float* v, const T* base, i64 channel, i64 time, int c, i64 t, int count) {
     Group<T> group;
-    fetch8<VECTOR>(group, base, channel, time, c, t, count);
+    fetch_group<VECTOR>(group, base, channel, time, c, t, count);
 #pragma unroll
-    for (int i = 0; i < 8; i++) v[i] = value(group.v[i]);
+    for (int i = 0; i < GROUP; i++) v[i] = value(group.v[i]);
 }
 
 template <bool VECTOR, typename T>
-__device__ __forceinline__ void store8(T* base, const float* v, i64 channel, i64 time, int c, i64 t, int count) {
+__device__ __forceinline__ void store_group(T* base, const float* v, i64 channel, i64 time, int c, i64 t, int count) {
+    typedef typename Group<T>::piece piece;
     T* p = base + c * channel + t * time;
-    if (VECTOR && count == 8) {
+    if (VECTOR && count == GROUP) {
         Group<T> group;
 #pragma unroll
-        for (int i = 0; i < 8; i++) narrow(group.v[i], v[i]);
-        const Raw* raw = (const Raw*)group.v;
-        *(Raw*)p = raw[0];
-        if (sizeof(T) == 4) *((Raw*)p + sizeof(T) / 4) = raw[sizeof(T) / 4];
+        for (int i = 0; i < GROUP; i++) narrow(group.v[i], v[i]);
+#pragma unroll
+        for (int i = 0; i < Group<T>::PIECES; i++) ((piece*)p)[i] = ((const piece*)group.v)[i];
         return;
     }
     const i64 step = ROWS == 0 ? time : channel;
 #pragma unroll
-    for (int i = 0; i < 8; i++) if (i < count) narrow(p[i * step], v[i]);
+    for (int i = 0; i < GROUP; i++) if (i < count) narrow(p[i * step], v[i]);
 }
 
 // --- scalar functions ---
@@ -378,26 +397,33 @@ __device__ __forceinline__ Rates load_rates(const float* row, const Place& p) {
 // A thread's share of B or C of SPAN steps, laid out as rows of 4 P floats; 0 beyond the end and in added states. NEIGHBOURS: its
 // steps are neighbours in memory.
 template <int SPAN, bool NEIGHBOURS> struct Selector {
-    static const bool ALONG_TIME = NEIGHBOURS && THREADS >= SPAN;
-    static const int COUNT = SPAN * 4 * P / THREADS, N_STEP = ALONG_TIME ? THREADS / SPAN : 0, T_STEP = ALONG_TIME ? 0 : THREADS / (4 * P);
+    static const bool ALONG_TIME = NEIGHBOURS && (THREADS % SPAN == 0 || SPAN == 48);
+    static const int COUNT = SPAN * 4 * P / THREADS;
+    // Steps that lie beside each other among threads, and how often a thread goes on along time before it takes other states.
+    static const int BESIDE = !ALONG_TIME ? 0 : SPAN == 48 ? 16 : SPAN, TIMES = ALONG_TIME ? SPAN / BESIDE : 1;
     int n, t;
-    i64 first, time, step;
+    i64 first, time, step, back;  // addresses from one k to the next: along time, or to other states; and back in time
     __device__ __forceinline__ Selector(int tid, i64 state, i64 time) : time(time) {
-        n = ALONG_TIME ? tid / SPAN : tid % (4 * P);
-        t = ALONG_TIME ? tid % SPAN : tid / (4 * P);
+        n = ALONG_TIME ? tid / (BESIDE ? BESIDE : 1) : tid % (4 * P);
+        t = ALONG_TIME ? tid % (BESIDE ? BESIDE : 1) : tid / (4 * P);
         first = n * state + t * time;
-        step = ALONG_TIME ? N_STEP * state : T_STEP * time;
+        step = ALONG_TIME && TIMES == 1 ? states_on(TIMES) * state : steps_on(1) * time;
+        back = TIMES == 1 ? 0 : states_on(TIMES) * state - steps_on(TIMES - 1) * time;
     }
+    static __device__ __forceinline__ int states_on(int k) { return ALONG_TIME ? k / TIMES * (THREADS / (BESIDE ? BESIDE : 1)) : 0; }
+    static __device__ __forceinline__ int steps_on(int k) { return ALONG_TIME ? k % TIMES * BESIDE : k * (THREADS / (4 * P)); }
     template <typename T> __device__ __forceinline__ void fetch(T* values, const T* base, i64 t0, i64 stop) const {
         const T* from = base + first + t0 * time;
         const T zero = {0};
 #pragma unroll
-        for (int k = 0; k < COUNT; k++, from += step)
-            values[k] = n + k * N_STEP < N && t0 + t + k * T_STEP < stop ? *from : zero;
+        for (int k = 0; k < COUNT; k++) {
+            values[k] = n + states_on(k) < N && t0 + t + steps_on(k) < stop ? *from : zero;
+            from += TIMES > 1 && k % TIMES == TIMES - 1 ? back : step;
+        }
     }
     template <typename T> __device__ __forceinline__ void store(float* to, const T* values) const {
 #pragma unroll
-        for (int k = 0; k < COUNT; k++) to[(t + k * T_STEP) * 4 * P + n + k * N_STEP] = value(values[k]);
+        for (int k = 0; k < COUNT; k++) to[(t + steps_on(k)) * 4 * P + n + states_on(k)] = value(values[k]);
     }
     template <typename T> __device__ __forceinline__ void load(float* to, const T* base, i64 t0, i64 stop) const {
         T values[COUNT];
@@ -429,7 +455,7 @@ __device__ __forceinline__ Where where(const Args& p) {
 //
 // One barrier a tile: while a tile's recurrence runs on one buffer, the next tile is laid out in the other.
 extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p) {
-    const int ROW_OF_TILE = TILE + 4, GROUPS = CHANNELS * TILE / 8 / THREADS, SELECTED = TILE * 4 * P / THREADS;
+    const int ROW_OF_TILE = TILE + PAD, GROUPS = GROUPS_OF(TILE), SELECTED = TILE * 4 * P / THREADS;
     alignas(16) __shared__ float sdt[2][CHANNELS * ROW_OF_TILE], sx[2][CHANNELS * ROW_OF_TILE];  // sx: x = dt u, later y
     alignas(16) __shared__ float sB[2][TILE * 4 * P], sC[2][TILE * 4 * P];
     alignas(16) __shared__ float sbias[CHANNELS], sD[CHANNELS];
@@ -468,10 +494,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
 #pragma unroll
         for (int k = 0; k < GROUPS; k++) {
             int c, t;
-            place<TILE>(w.tid + k * THREADS, c, t);
+            place<TILE>(w.tid, k, c, t);
             const int count = inside(c, t0 + t, width, w.stop);
-            fetch8<VECTOR_U>(ru[k], u, p.u_channel, p.u_time, c, t0 + t, count);
-            fetch8<VECTOR_DT>(rdt[k], dt, p.dt_channel, p.dt_time, c, t0 + t, count);
+            fetch_group<VECTOR_U>(ru[k], u, p.u_channel, p.u_time, c, t0 + t, count);
+            fetch_group<VECTOR_DT>(rdt[k], dt, p.dt_channel, p.dt_time, c, t0 + t, count);
         }
         of_B.fetch(rB, B, t0, w.stop);
         if (WRITE) of_C.fetch(rC, C, t0, w.stop);
@@ -480,17 +506,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
 #pragma unroll
         for (int k = 0; k < GROUPS; k++) {
             int c, t;
-            place<TILE>(w.tid + k * THREADS, c, t);
+            place<TILE>(w.tid, k, c, t);
             const int count = inside(c, t0 + t, width, w.stop);
-            alignas(16) float bias[8], d[8], x[8];
-            channels8(sbias, c, bias);
+            alignas(16) float bias[GROUP], d[GROUP], x[GROUP];
+            of_channels(sbias, c, bias);
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
+            for (int i = 0; i < GROUP; i++) {
                 d[i] = i < count ? step_size(value(rdt[k].v[i]), bias[i]) : 0.f;
                 x[i] = d[i] * value(ru[k].v[i]);
             }
-            put8<TILE>(sdt[buffer], c, t, d);
-            put8<TILE>(sx[buffer], c, t, x);
+            put<TILE>(sdt[buffer], c, t, d);
+            put<TILE>(sx[buffer], c, t, x);
         }
         of_B.store(sB[buffer], rB);
         if (WRITE) of_C.store(sC[buffer], rC);
@@ -514,10 +540,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
 #pragma unroll
         for (int k = 0; k < GROUPS; k++) {  // again, for the output
             int c, t;
-            place<TILE>(w.tid + k * THREADS, c, t);
+            place<TILE>(w.tid, k, c, t);
             const int count = inside(c, t0 + t, width, w.stop);
-            if (HAS_D) fetch8<VECTOR_U>(ou[k], u, p.u_channel, p.u_time, c, t0 + t, count);
-            if (HAS_Z) fetch8<VECTOR_Z>(oz[k], z, p.z_channel, p.z_time, c, t0 + t, count);
+            if (HAS_D) fetch_group<VECTOR_U>(ou[k], u, p.u_channel, p.u_time, c, t0 + t, count);
+            if (HAS_Z) fetch_group<VECTOR_Z>(oz[k], z, p.z_channel, p.z_time, c, t0 + t, count);
         }
 #endif
 #if KEEP_STATES && WRITE
@@ -558,17 +584,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
 #pragma unroll
         for (int k = 0; k < GROUPS; k++) {
             int c, t;
-            place<TILE>(w.tid + k * THREADS, c, t);
+            place<TILE>(w.tid, k, c, t);
             const int count = inside(c, t0 + t, width, w.stop);
-            alignas(16) float v[8], skip[8];
-            get8<TILE>(rows_x, c, t, v);
-            channels8(sD, c, skip);
+            alignas(16) float v[GROUP], skip[GROUP];
+            get<TILE>(rows_x, c, t, v);
+            of_channels(sD, c, skip);
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
+            for (int i = 0; i < GROUP; i++) {
                 if (HAS_D) v[i] += skip[i] * value(ou[k].v[i]);
                 if (HAS_Z) v[i] *= value(oz[k].v[i]) * sigmoid_(value(oz[k].v[i]));
             }
-            store8<VECTOR_OUT>(out, v, p.out_channel, p.out_time, c, t0 + t, count);
+            store_group<VECTOR_OUT>(out, v, p.out_channel, p.out_time, c, t0 + t, count);
         }
 #endif
     }
@@ -607,7 +633,7 @@ extern "C" __global__ void scan_carry(const Args p) {
 #ifdef ADJOINT
 // What a segment's outputs contribute to the gradient of the state before it, local, and total = sum of dt.
 extern "C" __global__ void __launch_bounds__(THREADS) scan_adjoint(const Args p) {
-    alignas(16) __shared__ float sdt[CHANNELS * (TILE + 4)], sdy[CHANNELS * (TILE + 4)];
+    alignas(16) __shared__ float sdt[CHANNELS * (TILE + PAD)], sdy[CHANNELS * (TILE + PAD)];
     alignas(16) __shared__ float sC[TILE * 4 * P];
     alignas(16) __shared__ float sbias[CHANNELS];
     const Where w = where(p);
@@ -629,23 +655,23 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_adjoint(const Args p)
         const i64 t0 = w.begin + tile * TILE;
         __syncthreads();
 #pragma unroll
-        for (int k = 0; k < CHANNELS * TILE / 8 / THREADS; k++) {
+        for (int k = 0; k < GROUPS_OF(TILE); k++) {
             int c, t;
-            place<TILE>(w.tid + k * THREADS, c, t);
+            place<TILE>(w.tid, k, c, t);
             const int count = inside(c, t0 + t, width, w.stop);
-            alignas(16) float rdt[8], rz[8], rg[8], bias[8];
-            load8<VECTOR_DT>(rdt, dt, p.dt_channel, p.dt_time, c, t0 + t, count);
-            if (HAS_Z) load8<VECTOR_Z>(rz, z, p.z_channel, p.z_time, c, t0 + t, count);
-            if (HAS_D_OUT) load8<VECTOR_G>(rg, d_out, p.g_channel, p.g_time, c, t0 + t, count);
-            channels8(sbias, c, bias);
+            alignas(16) float rdt[GROUP], rz[GROUP], rg[GROUP], bias[GROUP];
+            load_group<VECTOR_DT>(rdt, dt, p.dt_channel, p.dt_time, c, t0 + t, count);
+            if (HAS_Z) load_group<VECTOR_Z>(rz, z, p.z_channel, p.z_time, c, t0 + t, count);
+            if (HAS_D_OUT) load_group<VECTOR_G>(rg, d_out, p.g_channel, p.g_time, c, t0 + t, count);
+            of_channels(sbias, c, bias);
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
+            for (int i = 0; i < GROUP; i++) {
                 rdt[i] = i < count ? step_size(rdt[i], bias[i]) : 0.f;
                 if (!HAS_D_OUT) rg[i] = 0.f;
                 else if (HAS_Z) rg[i] *= rz[i] * sigmoid_(rz[i]);
             }
-            put8<TILE>(sdt, c, t, rdt);
-            put8<TILE>(sdy, c, t, rg);
+            put<TILE>(sdt, c, t, rdt);
+            put<TILE>(sdy, c, t, rg);
         }
         of_C.load(sC, C, t0, w.stop);
         __syncthreads();
@@ -672,7 +698,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_adjoint(const Args p)
 #define NEED_DX (NEED_U || NEED_DT || NEED_BIAS)
 #define NEED_Q (NEED_A || NEED_DT || NEED_BIAS)
 #define NEED_SELECTORS (NEED_B || NEED_C)
-#define ROW (KEEP + 4)
+#define ROW (KEEP + PAD)
 #define SELECTOR_ROW (8 * P)
 
 // Bytes of dynamic shared memory: dt, x, dy, y by channel and step; B, C by step; per warp 128 floats for each 4 steps.
@@ -699,7 +725,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
     const i64 state = (i64)(w.first + own.c) * N;
     const i64 chunks_of_all = ((i64)p.length + KEEP - 1) / KEEP;
     const i64 base = w.b * p.out_batch + w.first * p.out_channel;
-    const int GROUPS = CHANNELS * KEEP / 8 / THREADS;
+    const int GROUPS = GROUPS_OF(KEEP);
 
     const u_t* u = (const u_t*)p.u + w.b * p.u_batch + w.first * p.u_channel;
     const dt_t* dt = (const dt_t*)p.dt + w.b * p.dt_batch + w.first * p.dt_channel;
@@ -737,23 +763,23 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 #pragma unroll
         for (int k = 0; k < GROUPS; k++) {
             int c, t;
-            place<KEEP>(w.tid + k * THREADS, c, t);
+            place<KEEP>(w.tid, k, c, t);
             const int count = inside(c, t0 + t, width, w.stop);
-            alignas(16) float ru[8], rdt[8], rz[8], rg[8] = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f}, bias[8];
-            load8<VECTOR_U>(ru, u, p.u_channel, p.u_time, c, t0 + t, count);
-            load8<VECTOR_DT>(rdt, dt, p.dt_channel, p.dt_time, c, t0 + t, count);
-            if (HAS_Z) load8<VECTOR_Z>(rz, z, p.z_channel, p.z_time, c, t0 + t, count);
-            if (HAS_D_OUT) load8<VECTOR_G>(rg, d_out, p.g_channel, p.g_time, c, t0 + t, count);
-            channels8(sbias, c, bias);
+            alignas(16) float ru[GROUP], rdt[GROUP], rz[GROUP], rg[GROUP] = {0.f, 0.f, 0.f, 0.f}, bias[GROUP];
+            load_group<VECTOR_U>(ru, u, p.u_channel, p.u_time, c, t0 + t, count);
+            load_group<VECTOR_DT>(rdt, dt, p.dt_channel, p.dt_time, c, t0 + t, count);
+            if (HAS_Z) load_group<VECTOR_Z>(rz, z, p.z_channel, p.z_time, c, t0 + t, count);
+            if (HAS_D_OUT) load_group<VECTOR_G>(rg, d_out, p.g_channel, p.g_time, c, t0 + t, count);
+            of_channels(sbias, c, bias);
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
+            for (int i = 0; i < GROUP; i++) {
                 rdt[i] = i < count ? step_size(rdt[i], bias[i]) : 0.f;
                 ru[i] *= rdt[i];
                 if (HAS_Z && HAS_D_OUT) rg[i] *= rz[i] * sigmoid_(rz[i]);
             }
-            put8<KEEP>(sdt, c, t, rdt);
-            put8<KEEP>(sx, c, t, ru);
-            put8<KEEP>(sdy, c, t, rg);
+            put<KEEP>(sdt, c, t, rdt);
+            put<KEEP>(sx, c, t, ru);
+            put<KEEP>(sdy, c, t, rg);
         }
         of_B.load(sB, B, t0, w.stop);
         of_C.load(sC, C, t0, w.stop);
@@ -843,16 +869,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 #pragma unroll
         for (int k = 0; k < GROUPS; k++) {
             int c, t;
-            place<KEEP>(w.tid + k * THREADS, c, t);
+            place<KEEP>(w.tid, k, c, t);
             const int count = inside(c, t0 + t, width, w.stop);
-            alignas(16) float ru[8], rdt[8], rz[8], rg[8], skip[8], v[8], dx[8];
-            if ((NEED_Z && HAS_D) || NEED_DT || NEED_BIAS || NEED_D) load8<VECTOR_U>(ru, u, p.u_channel, p.u_time, c, t0 + t, count);
-            if (HAS_D_OUT) load8<VECTOR_G>(rg, d_out, p.g_channel, p.g_time, c, t0 + t, count);
-            if (HAS_Z) load8<VECTOR_Z>(rz, z, p.z_channel, p.z_time, c, t0 + t, count);
-            channels8(sD, c, skip);
-            if (NEED_Z) get8<KEEP>(sy, c, t, v);
+            alignas(16) float ru[GROUP], rdt[GROUP], rz[GROUP], rg[GROUP], skip[GROUP], v[GROUP], dx[GROUP];
+            if ((NEED_Z && HAS_D) || NEED_DT || NEED_BIAS || NEED_D) load_group<VECTOR_U>(ru, u, p.u_channel, p.u_time, c, t0 + t, count);
+            if (HAS_D_OUT) load_group<VECTOR_G>(rg, d_out, p.g_channel, p.g_time, c, t0 + t, count);
+            if (HAS_Z) load_group<VECTOR_Z>(rz, z, p.z_channel, p.z_time, c, t0 + t, count);
+            of_channels(sD, c, skip);
+            if (NEED_Z) get<KEEP>(sy, c, t, v);
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
+            for (int i = 0; i < GROUP; i++) {
                 if (!HAS_D_OUT) { rg[i] = v[i] = 0.f; continue; }
                 if (!HAS_Z) continue;
                 const float sigmoid = sigmoid_(rz[i]), given = rg[i];
@@ -860,36 +886,36 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
                 if (HAS_D && NEED_Z) v[i] += skip[i] * ru[i];
                 if (NEED_Z) v[i] *= given * (sigmoid * (1.f + rz[i] * (1.f - sigmoid)));
             }
-            if (NEED_Z) store8<VECTOR_DZ>((z_t*)p.dz + base, v, p.out_channel, p.out_time, c, t0 + t, count);
-            if (NEED_DX) get8<KEEP>(sx, c, t, dx);
+            if (NEED_Z) store_group<VECTOR_DZ>((z_t*)p.dz + base, v, p.out_channel, p.out_time, c, t0 + t, count);
+            if (NEED_DX) get<KEEP>(sx, c, t, dx);
             if (NEED_U) {
-                get8<KEEP>(sdt, c, t, v);
+                get<KEEP>(sdt, c, t, v);
 #pragma unroll
-                for (int i = 0; i < 8; i++) v[i] = HAS_D ? v[i] * dx[i] + skip[i] * rg[i] : v[i] * dx[i];
-                store8<VECTOR_OUT>((u_t*)p.du + base, v, p.out_channel, p.out_time, c, t0 + t, count);
+                for (int i = 0; i < GROUP; i++) v[i] = HAS_D ? v[i] * dx[i] + skip[i] * rg[i] : v[i] * dx[i];
+                store_group<VECTOR_OUT>((u_t*)p.du + base, v, p.out_channel, p.out_time, c, t0 + t, count);
             }
             if (NEED_DT || NEED_BIAS) {
-                load8<VECTOR_DT>(rdt, dt, p.dt_channel, p.dt_time, c, t0 + t, count);
-                get8<KEEP>(sdy, c, t, v);
-                channels8(sbias, c, skip);
+                load_group<VECTOR_DT>(rdt, dt, p.dt_channel, p.dt_time, c, t0 + t, count);
+                get<KEEP>(sdy, c, t, v);
+                of_channels(sbias, c, skip);
 #pragma unroll
-                for (int i = 0; i < 8; i++) v[i] = i < count ? (v[i] + ru[i] * dx[i]) * step_slope(rdt[i], skip[i]) : 0.f;
+                for (int i = 0; i < GROUP; i++) v[i] = i < count ? (v[i] + ru[i] * dx[i]) * step_slope(rdt[i], skip[i]) : 0.f;
 #if ROWS == 0
 #pragma unroll
-                for (int i = 0; i < 8; i++) part_bias[k] += v[i];
+                for (int i = 0; i < GROUP; i++) part_bias[k] += v[i];
 #else
-                if (NEED_BIAS) put8<KEEP>(sdy, c, t, v);
+                if (NEED_BIAS) put<KEEP>(sdy, c, t, v);
 #endif
-                if (NEED_DT) store8<VECTOR_DDT>((dt_t*)p.ddt + base, v, p.out_channel, p.out_time, c, t0 + t, count);
+                if (NEED_DT) store_group<VECTOR_DDT>((dt_t*)p.ddt + base, v, p.out_channel, p.out_time, c, t0 + t, count);
             }
             if (NEED_D) {
 #pragma unroll
-                for (int i = 0; i < 8; i++) v[i] = rg[i] * ru[i];
+                for (int i = 0; i < GROUP; i++) v[i] = rg[i] * ru[i];
 #if ROWS == 0
 #pragma unroll
-                for (int i = 0; i < 8; i++) part_D[k] += v[i];
+                for (int i = 0; i < GROUP; i++) part_D[k] += v[i];
 #else
-                put8<KEEP>(sx, c, t, v);
+                put<KEEP>(sx, c, t, v);
 #endif
             }
         }
@@ -932,7 +958,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
     store_states((float*)p.dA + w.slot * plane + state, own, dA);
 #endif
 #if NEED_D || NEED_BIAS
-#if ROWS == 0
+#if ROWS == 0 && GROUP == 8
     const int SHARERS = KEEP / 8;
 #pragma unroll
     for (int k = 0; k < GROUPS; k++) {
@@ -941,6 +967,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 #else
     {
         const int SHARERS = P, c = w.tid / P;
+#if ROWS == 0
+        float sum_D = 0.f, sum_bias = 0.f;
+#pragma unroll
+        for (int k = 0; k < GROUPS; k++) { sum_D += part_D[k]; sum_bias += part_bias[k]; }
+#endif
 #endif
 #pragma unroll
         for (int mask = 1; mask < SHARERS; mask *= 2) { sum_D += swap(sum_D, mask); sum_bias += swap(sum_bias, mask); }
