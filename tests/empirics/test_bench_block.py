@@ -46,7 +46,7 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     assert "MiB" in capsys.readouterr().out
     assert main([*arguments, "--contenders", "our"]) == 2 and "did you mean 'ours'" in capsys.readouterr().err
     assert main([*arguments, "--repeats", "0"]) == 2 and "--repeats 0 must be" in capsys.readouterr().err
-    assert main(["bench", "bloc"]) == 2 and "did you mean 'block'" in capsys.readouterr().err
+    assert main(["bench", "blocks"]) == 2 and "did you mean 'block'" in capsys.readouterr().err
 
 
 def test_mamba2_is_refused():
