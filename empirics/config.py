@@ -41,15 +41,24 @@ class Sweep(Strict):
     tune:
         Option names and the values of which one is chosen for every cell of the grid.
     tuning_seed:
-        Seed that the choice is made on; it is no seed of the results.
+        Seed that the choice is made on, or several; they are no seeds of the results.
     minimise:
-        Held-out metric by which values are chosen.
+        Held-out metric by which values are chosen: the least geometric mean over the tuning seeds, of values that all of them
+        finish with.
     """
 
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     tune: dict[str, list[Any]] = Field(default_factory=dict)
-    tuning_seed: int = 100
+    tuning_seed: int | list[int] = 100
     minimise: str = "loss"
+
+    @property
+    def tuning_seeds(self) -> list[int]:
+        """All of them; InvalidInput for none."""
+        seeds = self.tuning_seed if isinstance(self.tuning_seed, list) else [self.tuning_seed]
+        if not seeds:
+            raise InvalidInput("tuning_seed is empty; give at least one")
+        return seeds
 
 
 class Quick(Strict):

@@ -36,6 +36,13 @@ def combinations(options: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
 
 
+def _geometric_mean(values: list[float]) -> float:
+    """Of losses, which are not negative; of one value, that value itself."""
+    if len(values) == 1:
+        return values[0]
+    return math.exp(sum(math.log(max(value, 1e-300)) for value in values) / len(values))
+
+
 def restrict(sweep: Sweep, chosen: Iterable[str]) -> Sweep:
     """The sweep with some grid options cut down to ``name=value,value`` (as given on the command line).
 
@@ -89,25 +96,37 @@ class SweepRunner:
         return self.runner.one(override(self.file, **options), seed)
 
     def tune(self, cell: Mapping[str, Any], candidates: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """The candidate with the least held-out metric on the tuning seed; ``None`` where every one failed."""
+        """The candidate with the least held-out metric, a geometric mean over tuning seeds; ``None`` where every one failed.
+
+        A candidate that fails or diverges on one of the seeds is out: a rate that one seed survives by luck is no choice.
+        """
         if len(candidates) == 1:
             return candidates[0]
         best: tuple[float, dict[str, Any]] | None = None
         for candidate in candidates:
-            result = self._one({**cell, **candidate}, self.sweep.tuning_seed)
-            if result.status == "failed":
+            values = [self._value({**cell, **candidate}, seed) for seed in self.sweep.tuning_seeds]
+            if any(value is None for value in values):
                 continue
-            if self.sweep.minimise not in result.held_out:
-                raise UnknownName("held-out metric", self.sweep.minimise, result.held_out)
-            value = result.held_out[self.sweep.minimise]
-            if value is not None and math.isfinite(value) and (best is None or value < best[0]):
-                best = (value, candidate)
+            mean = _geometric_mean([value for value in values if value is not None])
+            if best is None or mean < best[0]:
+                best = (mean, candidate)
         return None if best is None else best[1]
+
+    def _value(self, options: Mapping[str, Any], seed: int) -> float | None:
+        """The metric that is minimised, ``None`` where the run failed or did not end with a finite number."""
+        result = self._one(options, seed)
+        if result.status == "failed":
+            return None
+        if self.sweep.minimise not in result.held_out:
+            raise UnknownName("held-out metric", self.sweep.minimise, result.held_out)
+        value: float | None = result.held_out[self.sweep.minimise]
+        return value if value is not None and math.isfinite(value) else None
 
     def run(self, quick: bool = False) -> dict[str, Any]:
         """Tune every cell, run the seeds at what was chosen, judge, and write the summary."""
-        if self.sweep.tuning_seed in self.file.seeds:
-            raise InvalidInput(f"tuning_seed {self.sweep.tuning_seed} is one of the seeds that count; choose another")
+        for seed in self.sweep.tuning_seeds:
+            if seed in self.file.seeds:
+                raise InvalidInput(f"tuning_seed {seed} is one of the seeds that count; choose another")
         chosen: list[tuple[dict[str, Any], dict[str, Any]]] = []
         results: list[Result] = []
         failed: list[dict[str, Any]] = []

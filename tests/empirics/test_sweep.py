@@ -65,8 +65,23 @@ def toy(monkeypatch):
 
 def sweep(tmp_path: Path, deadline: float = float("inf"), text: str = TEXT) -> SweepRunner:
     path = tmp_path / "toy.toml"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return SweepRunner(Runner(tmp_path / "out", deadline=deadline, say=lambda line: None), load_experiment(path))
+
+
+def test_several_tuning_seeds(tmp_path, toy):
+    """The least geometric mean; what diverges on one of them is out; and none of them may count."""
+    several = TEXT.replace("tuning_seed = 9", "tuning_seed = [8, 9]")
+    losses = {(1, 8): 1.0, (1, 9): 4.0, (10, 8): 0.1, (10, 9): 30.0, (100, 8): 0.01, (100, 9): float("nan")}
+    toy.run = lambda config, ctx: Metrics(held_out={"loss": losses.get((config.rate, ctx.seed), 0.0)})
+    assert sweep(tmp_path, text=several).run()["tuned"] == [{"method": "a", "rate": 10}, {"method": "b", "rate": 10}]
+    losses[(10, 9)] = 50.0
+    assert sweep(tmp_path / "again", text=several).run()["tuned"][0] == {"method": "a", "rate": 1}
+    with pytest.raises(InvalidInput, match="tuning_seed 1 is one of the seeds"):
+        sweep(tmp_path, text=TEXT.replace("tuning_seed = 9", "tuning_seed = [9, 1]")).run()
+    with pytest.raises(InvalidInput, match="tuning_seed is empty"):
+        sweep(tmp_path, text=TEXT.replace("tuning_seed = 9", "tuning_seed = []")).run()
 
 
 def test_each_cell_gets_its_own_rate_then_the_seeds(tmp_path, toy):
