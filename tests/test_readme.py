@@ -238,7 +238,9 @@ def test_two_commands_lead_from_a_clone_to_the_report():
     assert [line.partition("#")[0].strip() for line in first] == ["git clone ADDRESS ssmproof && cd ssmproof", "make report"]
     assert not unknown_targets(text) and unknown_targets(f"{text}\nmake reports") == {"reports"}
     if shutil.which("make"):
-        run = subprocess.run(["make", "-n", "-B", "report"], cwd=ROOT, capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            ["make", "--no-print-directory", "-n", "-B", "report"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
         commands = run.stdout.splitlines()
         assert commands[-1].endswith("/python -m figures report") and not any("empirics" in command for command in commands)
 

@@ -34,6 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """What a command line set for itself does not reach the next test: sums over other numbers of threads have other bits."""
+    if HAS_TORCH:
+        torch.set_num_threads(1)
+
+
 @pytest.fixture
 def tiny():
     """A tiny float64 model of either kind with lively weights: ``tiny("Mamba1")``, ``tiny("Mamba2", d_conv=3)``."""
