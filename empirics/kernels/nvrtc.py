@@ -84,13 +84,29 @@ def available() -> bool:
     return True
 
 
+@cache
+def supports(index: int) -> bool:
+    """Can this NVRTC compile for the device of that number? It may be older than the device."""
+    major, minor = torch.cuda.get_device_capability(index)
+    try:
+        compile_kernel(Kernel('extern "C" __global__ void probe() {}', "probe", ()), f"sm_{major}{minor}")
+    except CompileError:
+        return False
+    return True
+
+
 def _cache_folder() -> Path:
     chosen = os.environ.get("SSMPROOF_CACHE")
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssmproof"
 
 
-def compile_kernel(kernel: Kernel, architecture: str) -> bytes:
+def compile_kernel(kernel: Kernel, architecture: str, fresh: bool = False) -> bytes:
     """Machine code of a kernel's translation unit for one GPU (``sm_90`` and the like), from the cache or compiled now.
+
+    Parameters
+    ----------
+    fresh:
+        Compile even where the cache holds it.
 
     Raises
     ------
@@ -106,7 +122,7 @@ def compile_kernel(kernel: Kernel, architecture: str) -> bytes:
     flags += [f"-D{name}={value}" for name, value in kernel.options]
     key = hashlib.sha256("\0".join([f"{major.value}.{minor.value}", kernel.source, *flags]).encode()).hexdigest()
     path = _cache_folder() / f"{key[:40]}.cubin"
-    if path.is_file() and (known := path.read_bytes()):
+    if not fresh and path.is_file() and (known := path.read_bytes()):
         return known
     program = ctypes.c_void_p()
     if nvrtc.nvrtcCreateProgram(ctypes.byref(program), kernel.source.encode(), b"ssmproof.cu", 0, None, None):
@@ -196,9 +212,10 @@ class Device:
         key = (kernel.name, kernel.options)
         if key not in self._functions:
             major, minor = torch.cuda.get_device_capability(self.index)
-            code = compile_kernel(kernel, f"sm_{major}{minor}")
-            module, function = ctypes.c_void_p(), ctypes.c_void_p()
-            self._check(self._driver.cuModuleLoadData(ctypes.byref(module), code), f"loading {kernel.name}")
+            architecture, module, function = f"sm_{major}{minor}", ctypes.c_void_p(), ctypes.c_void_p()
+            if self._driver.cuModuleLoadData(ctypes.byref(module), compile_kernel(kernel, architecture)):
+                code = compile_kernel(kernel, architecture, fresh=True)  # the cached file may be torn
+                self._check(self._driver.cuModuleLoadData(ctypes.byref(module), code), f"loading {kernel.name}")
             found = self._driver.cuModuleGetFunction(ctypes.byref(function), module, kernel.name.encode())
             self._check(found, f"finding {kernel.name}")
             if shared > 48 * 1024:  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES

@@ -125,7 +125,7 @@ def usable(u: Tensor, states: int) -> bool:
 
 @cache
 def _can_compile(index: int) -> bool:
-    return nvrtc.available() and torch.cuda.get_device_capability(index) >= (8, 0)
+    return nvrtc.available() and torch.cuda.get_device_capability(index) >= (8, 0) and nvrtc.supports(index)
 
 
 def _launcher(u: Tensor) -> Launcher:
