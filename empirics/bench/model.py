@@ -181,8 +181,23 @@ def stock(name: str, setting: Setting) -> tuple[nn.Module, list[nn.Parameter]]:
     return model, [p for p in model.parameters() if p.requires_grad]
 
 
+def kernel_seconds(step: Callable[[], None], cuda: bool) -> float | None:
+    """Seconds that the GPU's kernels take in one step, gaps between them left out; ``None`` on a CPU.
+
+    Where this is far below the step's time, the step waits for the CPU that launches the kernels.
+    """
+    if not cuda:
+        return None
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+        torch.cuda.synchronize()
+    total: float = sum(event.device_time_total for event in profile.key_averages())
+    return total * 1e-6
+
+
 def measure_one(name: str, setting: Setting) -> dict[str, Any]:
-    """Median seconds of a step, peak bytes, bytes left between the passes, trained numbers, and seconds of the selection.
+    """Median seconds of a step, its kernels' own, peak bytes, bytes left between the passes, trained numbers, the selection's
+    seconds.
 
     Bytes are ``None`` on a CPU. Peaks include weights, gradients and optimiser state.
     """
@@ -214,7 +229,8 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
         step()
         times.append(_clock(tokens) - began)
     return {
-        "step_s": statistics.median(times), "least_s": min(times), "most_s": max(times), "kept_bytes": left,
+        "step_s": statistics.median(times), "least_s": min(times), "most_s": max(times), "kernels_s": kernel_seconds(step, cuda),
+        "kept_bytes": left,
         "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None, "trained": sum(p.numel() for p in trained),
         "selection_s": seconds,
     }  # fmt: skip
@@ -242,6 +258,8 @@ def line(name: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]
     if "missing" in row:
         return f"{name:28} {row['missing']}"
     parts = [f"{name:28} step {row['step_s'] * 1e3:9.1f} ms"]
+    if row.get("kernels_s") is not None:
+        parts[0] += f" (kernels {row['kernels_s'] * 1e3:.1f})"
     if row["peak_bytes"] is not None:
         parts.append(f"peak {row['peak_bytes'] / 2**30:6.2f} GiB, kept {row['kept_bytes'] / 2**30:6.2f} GiB")
     if row["selection_s"] is not None:

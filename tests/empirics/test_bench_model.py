@@ -26,7 +26,8 @@ TINY = bench.Setting(
 @pytest.mark.parametrize("method", bench.METHODS)
 def test_every_method_has_a_row(method):
     row = bench.measure_one(f"{method}/chunked", TINY)
-    assert 0 < row["least_s"] <= row["step_s"] <= row["most_s"] and row["trained"] > 0 and row["peak_bytes"] is None
+    assert 0 < row["least_s"] <= row["step_s"] <= row["most_s"] and row["trained"] > 0
+    assert row["peak_bytes"] is None and row["kernels_s"] is None
     assert (row["selection_s"] is not None) == method.startswith("sdt")
 
 
@@ -102,4 +103,4 @@ def test_peers_on_a_gpu():
     pytest.importorskip("mamba_ssm")
     setting = bench.Setting(TINY.model, 2, 32, "cuda", torch.float32, 2)
     rows = bench.measure_model([*bench.PEERS, "lora/fused/recompute", "lora/mamba_ssm"], setting)
-    assert all(row["peak_bytes"] > 0 for row in rows.values()), rows
+    assert all(row["peak_bytes"] > 0 and 0 < row["kernels_s"] for row in rows.values()), rows
