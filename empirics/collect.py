@@ -31,7 +31,7 @@ class Archive(Runner):
     _known: dict[str, dict[tuple[str, int], Result]] = field(default_factory=dict, repr=False)
 
     def one(self, file: ExperimentFile, seed: int) -> Result:
-        """The finished result of one run.
+        """The result of one run: finished, or failed where it is not.
 
         Raises
         ------
@@ -51,15 +51,25 @@ class Archive(Runner):
     def _read(self, name: str) -> dict[tuple[str, int], Result]:
         found: dict[tuple[str, int], Result] = {}
         for path in sorted((self.out / "runs" / name).glob("*.json")):
-            if path.name.endswith(".failed.json"):
-                continue
             result = read_result(path)
             key = (config_hash(result.config), result.seed)
-            if key not in found or found[key].device == "cpu":
+            other = found.get(key)
+            if other is not None and other.status == result.status and other.device == result.device:
+                self._require_same(path, result, other)
+            if other is None or (other.status == "failed", other.device == "cpu") > (
+                result.status == "failed",
+                result.device == "cpu",
+            ):
                 found[key] = result
         if not found:
             raise InvalidInput(f"{self.out / 'runs' / name} holds no finished run; run the experiment, or give its --out")
         return found
+
+    @staticmethod
+    def _require_same(path: Path, result: Result, other: Result) -> None:
+        """Two results of one run on one device differ where another scan made them, and a file does not say which."""
+        if (result.held_out, result.metrics.get("least_train")) != (other.held_out, other.metrics.get("least_train")):
+            raise InvalidInput(f"{path} and another file hold different results of one run, by different scans; keep one of them")
 
     def _place(self, results: Sequence[Result]) -> dict[str, Any]:
         """All devices, with how many runs of each where there are several, and the versions of the device that ran most."""
@@ -73,6 +83,11 @@ class Archive(Runner):
             "versions": dict(versions),
             "device": most if one else ", ".join(f"{name} ({count} runs)" for name, count in devices.most_common()),
         }
+
+
+def _worth(result: Result) -> tuple[bool, bool]:
+    """Order in which results of one run count, the least first: finished before failed, a GPU's before the CPU's."""
+    return result.status == "failed", result.device == "cpu"
 
 
 def collect(name: str | Path, out: Path, quick: bool = False) -> dict[str, Any]:

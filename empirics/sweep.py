@@ -37,10 +37,10 @@ def combinations(options: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def _geometric_mean(values: list[float]) -> float:
-    """Of losses, which are not negative; of one value, that value itself."""
-    if len(values) == 1:
-        return values[0]
-    return math.exp(sum(math.log(max(value, 1e-300)) for value in values) / len(values))
+    """Of positive losses; of one value that value itself, and the plain mean where one is not positive."""
+    if len(values) == 1 or min(values) <= 0:
+        return sum(values) / len(values)
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def restrict(sweep: Sweep, chosen: Iterable[str]) -> Sweep:

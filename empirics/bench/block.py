@@ -93,6 +93,7 @@ def kept_bytes(block: nn.Module, hidden: Tensor) -> int:
         out = block(hidden)
     total = sum(size for size, _ in found.values())
     del out
+    found.clear()  # else the hook, what it found and the graph would hold each other for ever
     return total
 
 

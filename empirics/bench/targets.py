@@ -105,7 +105,12 @@ def graphed(run: Pass) -> Pass:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
-    return graph.replay
+
+    def replay() -> object:
+        graph.replay()
+        return run  # which holds the tensors that the graph reads
+
+    return replay
 
 
 def _recorded(passes: Mapping[str, Pass], device: str) -> Mapping[str, Pass]:
@@ -187,7 +192,9 @@ def kept(scan: str, values: Arguments) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
         out = selective_scan(**leaves, dt_softplus=True, scan=scan)
     del out
-    return sum(size for size, _ in found.values())
+    total = sum(size for size, _ in found.values())
+    found.clear()  # else the hook, what it found and the graph would hold each other for ever
+    return total
 
 
 def errors(scan: str, values: Arguments, wanted: Sequence[Tensor] | None = None) -> dict[str, float]:

@@ -121,8 +121,8 @@ def compile_kernel(kernel: Kernel, architecture: str, fresh: bool = False) -> by
     flags = [f"--gpu-architecture={architecture}", "--std=c++17", "--ftz=true", "--diag-suppress=128,177"]
     flags += [f"-D{name}={value}" for name, value in kernel.options]
     key = hashlib.sha256("\0".join([f"{major.value}.{minor.value}", kernel.source, *flags]).encode()).hexdigest()
-    path = _cache_folder() / f"{key[:40]}.cubin"
-    if not fresh and path.is_file() and (known := path.read_bytes()):
+    path = _cached_file(key)
+    if not fresh and (known := _read(path)):
         return known
     program = ctypes.c_void_p()
     if nvrtc.nvrtcCreateProgram(ctypes.byref(program), kernel.source.encode(), b"ssmproof.cu", 0, None, None):
@@ -148,15 +148,37 @@ def compile_kernel(kernel: Kernel, architecture: str, fresh: bool = False) -> by
     return code.raw
 
 
-def _keep(path: Path, code: bytes) -> None:
-    """Write the file in one piece; a cache that cannot be written is none."""
+def _cached_file(key: str) -> Path | None:
+    """Where the machine code of that key is kept; ``None`` for a user without a home."""
+    try:
+        return _cache_folder() / f"{key[:40]}.cubin"
+    except RuntimeError:
+        return None
+
+
+def _read(path: Path | None) -> bytes:
+    """The file's contents, nothing where it is not there or not to be read."""
+    try:
+        return b"" if path is None else path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _keep(path: Path | None, code: bytes) -> None:
+    """Write the file in one piece, for all to read; a cache that cannot be written is none."""
+    if path is None:
+        return
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            temporary = file.name
             file.write(code)
-        os.replace(file.name, path)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
     except OSError:
-        return
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
 
 
 _WRONG_CONTEXT = (201, 400)
@@ -239,7 +261,9 @@ class Device:
 
         def run(arguments: ctypes.Structure) -> None:
             given = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
-            code = launch(function, blocks, 1, 1, threads, 1, 1, shared, current(index).cuda_stream, given, None)
+            code = _WRONG_CONTEXT[0]
+            if torch.cuda.current_device() == index:
+                code = launch(function, blocks, 1, 1, threads, 1, 1, shared, current(index).cuda_stream, given, None)
             if code in _WRONG_CONTEXT:
                 with torch.cuda.device(index):
                     self._enter()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
+import weakref
 
 import pytest
 import torch
@@ -29,6 +31,15 @@ def test_recomputing_keeps_less_and_less_and_changes_no_gradient():
         found.append(bench.passes(module, trained, hidden, torch.ones_like(hidden))())
     assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
     assert found[0][0].abs().max() > 0
+
+
+def test_what_was_kept_is_let_go():
+    module, trained = bench.ours("ours", TINY, "cpu", torch.float32, "chunked")
+    alive = [weakref.ref(p) for p in module.parameters()]
+    assert bench.kept_bytes(module, torch.randn(1, 5, 16, requires_grad=True)) > 0
+    del module, trained
+    gc.collect()
+    assert not any(p() is not None for p in alive)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mamba_ssm") is not None, reason="mamba-ssm is here")

@@ -58,6 +58,32 @@ def test_a_gpus_result_counts_and_every_device_is_named(tmp_path, toy):
     assert collect(tmp_path / "toy.toml", tmp_path / "out")["device"] == "cpu (3 runs), GPU (1 runs)"
 
 
+def test_a_failed_candidate_is_out_as_in_the_sweep(tmp_path, toy):
+    toy.broken_rate, right = 1, toy.run
+
+    def run(config, ctx):
+        if config.rate == toy.broken_rate:
+            raise InvalidInput("broken")
+        return right(config, ctx)
+
+    toy.run = run
+    whole = sweep(tmp_path).run()
+    again = collect(tmp_path / "toy.toml", tmp_path / "out")
+    assert whole["complete"] and whole["tuned"] == again["tuned"] and again["complete"] and again["measured"] == whole["measured"]
+
+
+def test_results_of_two_scans_are_not_mixed(tmp_path, toy):
+    sweep(tmp_path).run()
+    runs = tmp_path / "out" / "runs" / "vision_like"
+    path = change(runs, "method=a_rate=10_seed=0_*.json")
+    other = json.loads(path.read_text())
+    (runs / "again.json").write_text(json.dumps(other))
+    assert collect(tmp_path / "toy.toml", tmp_path / "out")["complete"]  # the same numbers
+    (runs / "again.json").write_text(json.dumps(other | {"held_out": {"loss": 7.0}}))
+    with pytest.raises(InvalidInput, match="different results of one run"):
+        collect(tmp_path / "toy.toml", tmp_path / "out")
+
+
 def test_mistakes(tmp_path, toy, capsys):
     (tmp_path / "toy.toml").write_text(TEXT, encoding="utf-8")
     with pytest.raises(InvalidInput, match="holds no finished run"):

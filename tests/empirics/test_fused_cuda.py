@@ -78,7 +78,7 @@ def test_every_number_of_states(states, emulated, layout):
     assert emulated.launched
     emulated.launched.clear()
     wide = cpu(3, 17, batch=1)  # beyond them, Triton's kernels serve
-    assert not fused_cuda.usable(wide["u"], 17)
+    assert not fused_cuda.usable(17, wide["u"])
 
 
 @pytest.mark.parametrize("width", [1, 8, 31, 32, 65])
@@ -245,6 +245,69 @@ def test_recomputing_repeats_no_scan(tiny, emulated):
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+def test_addresses_that_16_bytes_may_not_be_read_from(monkeypatch):
+    """Views into flat buffers: the kernels get copies."""
+    values = cpu(9, 16, batch=1, width=5)
+    expected = run(fused.selective_scan, values)
+    seen, right = [], fused_cuda.Plan.run
+
+    def noted(self, name, arguments, *rest, **flags):
+        seen.append((arguments.A, arguments.start, arguments.end))
+        right(self, name, arguments, *rest, **flags)
+
+    monkeypatch.setattr(fused_cuda.Plan, "run", noted)
+    shifted = dict(values)
+    for name in ("A", "h0"):
+        flat = torch.cat([torch.zeros(1), values[name].detach().flatten()])
+        shifted[name] = flat[1:].view_as(values[name]).requires_grad_()
+        assert shifted[name].data_ptr() % 16 == 4 and shifted[name].is_contiguous()
+    assert same_bits(run(fused.selective_scan, shifted), expected)
+    assert seen and all((address or 0) % 16 == 0 for call in seen for address in call)
+
+
+def test_tensors_that_stand_for_others_take_the_operator():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode() as mode:
+        values = {k: mode.from_tensor(v.detach()) for k, v in cpu(9, 16).items()}
+        out, last = fused.selective_scan(**values, dt_softplus=True, return_last_state=True)
+    assert tuple(out.shape) == (2, 3, 9) and tuple(last.shape) == (2, 3, 16)
+
+
+def test_double_precision_beside_single_goes_to_tritons_kernels(emulated):
+    values = cpu(5, 3)
+    values["dt"] = values["dt"].detach().double().requires_grad_()
+    got = run(fused.selective_scan, values)
+    assert got["d_dt"].dtype == torch.float64 and not emulated.launched
+    assert_close(got, judged(values))
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_no_sequence_has_no_gradient(batch):
+    values = cpu(5, 3, batch=batch)
+    got = run(fused.selective_scan, values)
+    assert got["out"].shape == (batch, 3, 5) and all(v.isfinite().all() for v in got.values())
+    assert got["d_A"].any() == (batch > 0)
+
+
+def test_a_segment_longer_than_any_sequence():
+    values = cpu(70, 3, batch=1)
+    assert same_bits(run(fused.selective_scan, values, segment=2**40), run(fused.selective_scan, values))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_state_that_forgets_at_once(dtype):
+    """A = -inf: no NaN from steps of size 0 that fill the last tile."""
+    values = cpu(7, 3, batch=1, dtype=dtype)
+    values["A"] = torch.full_like(values["A"], -float("inf")).detach()
+    out, last = fused.selective_scan(**values, dt_softplus=True, return_last_state=True, segment=64)
+    from empirics import oracle
+
+    exact = oracle.selective_scan(**{k: v.detach().double() for k, v in values.items()}, dt_softplus=True)
+    assert last.isfinite().all()
+    assert float((out.double() - exact).abs().max() / exact.abs().max()) < (1e-5 if dtype == torch.float32 else 1e-2)
+
+
 def test_segment_length():
     for total, blocks, backward in itertools.product((1, 31, 300, 2064, 65536), (1, 48, 700, 100000), (False, True)):
         steps = fused_cuda.segment_length(total, blocks, 132, backward)
@@ -278,12 +341,12 @@ def test_bytes_of_shared_memory_and_layout_of_the_arguments():
 
 def test_choice_of_kernels(monkeypatch):
     u = torch.zeros(1, 1, 1)
-    assert fused_cuda.usable(u, 16) and not fused_cuda.usable(u, 17) and not fused_cuda.usable(u.double(), 16)
+    assert fused_cuda.usable(16, u, None) and not fused_cuda.usable(17, u) and not fused_cuda.usable(16, u, u.double())
     monkeypatch.setenv("SSMPROOF_FUSED", "triton")
-    assert not fused_cuda.usable(u, 16)
+    assert not fused_cuda.usable(16, u)
     monkeypatch.delenv("SSMPROOF_FUSED")
     monkeypatch.setattr(fused_cuda, "emulator", None)
-    assert not fused_cuda.usable(u, 16)
+    assert not fused_cuda.usable(16, u)
 
 
 def test_bad_arguments_are_refused():

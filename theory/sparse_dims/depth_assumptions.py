@@ -220,7 +220,7 @@ ASSUMPTIONS = (
     ),
     Assumption(
         "generic frozen weights",
-        "no number of the obstruction vanishes: cycle of W_1, columns of W_2, residues, modes (D = 3, G = 2, rank 1)",
+        "no number of the obstruction vanishes: cycle of W_1, columns of W_2 and W*, residues, modes (D = 3, G = 2, rank 1)",
         predicate=generic_three,
         having=best_known,
         lacking=specials,

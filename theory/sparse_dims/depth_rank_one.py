@@ -1,8 +1,8 @@
 r"""D = 3, G = 2, other channels frozen and nonzero, one state per channel: rank 1 is not enough.
 
-Disjoint tuned sets S_1 ∪ S_2 = {1, 2, 3}. For generic frozen and target numbers no rank-1 updates, u, tuned modes and
-residues make T_2 T_1 equal T*, so the rank D − 1 = 2 of the cancelling construction is least. The case analysis is in the
-README, its identities in :mod:`.depth_proofs`; here are the numbers that must not vanish, for one instance.
+Disjoint tuned sets S_1 ∪ S_2 = {1, 2, 3}, neither empty. For generic frozen and target numbers no rank-1 updates, u, tuned
+modes and residues make T_2 T_1 equal T*, so the rank D − 1 = 2 of the cancelling construction is least. The case analysis is
+in the README, its identities in :mod:`.depth_proofs`; here are the numbers that must not vanish, for one instance.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def rank_one_obstruction(frozen: Sequence[S4Layer], target: S4Layer, tuned: Sequ
         "modes": _product(differences),
         "frozen residues": _product([r for _, r in kept]),
         "cycle": W1[0, 1] * W1[1, 2] * W1[2, 0] - W1[1, 0] * W1[2, 1] * W1[0, 2],
-        "target columns": _product([sum((W[i, d] ** 2 for i in range(3) if i != d), Fraction(0)) for d in s1]),
+        # 0 iff a column of W* is zero, so that the target has no pole there, or for d in S_1 a multiple of e_d.
+        "target columns": _product([sum((W[i, d] ** 2 for i in range(3) if i != d or d in s2), Fraction(0)) for d in (*s1, *s2)]),
     }
     if len(s1) == 2:
         gram = np.array([[sum(W2[:, i] * W2[:, j], Fraction(0)) for j in s1] for i in s1], dtype=object)

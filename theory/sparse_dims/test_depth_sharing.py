@@ -18,7 +18,7 @@ from . import depth_assumptions as assumptions
 from . import depth_counts as counts
 from . import depth_proofs as proofs
 from . import depth_properties as props
-from .cancellation import cancelling_witness, even_placement, singular_scaling
+from .cancellation import cancelling_witness, even_placement, singular_scaling, summarise
 from .depth_identity import deeper_witness, identity_layer
 from .depth_rank_one import rank_one_obstruction, special_stack
 from .depth_sharing import CLAIM
@@ -143,6 +143,41 @@ def test_generic_stacks_are_excluded() -> None:
     props.check_rank_one((layers[1:], layers[0]))
     cycle = rank_one_obstruction(layers[1:], layers[0], ((0, 1), (2,)))["cycle"]
     assert cycle == 1 * 1 * 1 - 5 * 7 * 2
+
+
+def test_twin_a_zero_column_of_the_target() -> None:
+    """Generic frozen numbers, W*_3 = 0: the target has two poles, tuned channel 3 is silent, and rank 1 suffices."""
+
+    def layer(modes: list[F], residues: list[F], weights: list[list[F]], u: list[F]) -> S4Layer:
+        return S4Layer([single(a, r) for a, r in zip(modes, residues, strict=True)], weights, None, u, "linear")
+
+    def numbers(*values: object) -> list[F]:
+        return [F(str(v)) for v in values]
+
+    ones = numbers(1, 1, 1)
+    W1, W2 = [numbers(4, 5, 7), numbers(8, 1, 2), numbers(7, 8, 2)], [numbers(3, 7, 4), numbers(3, 7, 3), numbers(4, 6, 5)]
+    first, second = numbers("1/19", "1/23", "1/7"), numbers("1/11", "1/13", "1/29")
+    frozen = [layer(first, ones, W1, ones), layer(second, ones, W2, ones)]
+    columns = [numbers(1, 1, 0), numbers(7, 7, 0), numbers(7, 3, 0)]
+    target = layer(numbers("1/2", "1/3", "1/5"), ones, columns, numbers(2, 3, 5))
+    tuned = [
+        layer(
+            numbers("1/2", "1/3", "1/7"), numbers("-9/88", "106/117", 1),
+            [numbers(-24, 0, 0), numbers(0, "-3/7", 0), numbers(-1, "46/7", 0)], numbers("6/11", "-53/455", "2694085/422994"),
+        ),
+        layer(
+            second, numbers(1, 1, 0),
+            [
+                numbers("-8/3", "-105/53", 4), numbers("7/3", "315/53", 3), numbers("14913833/6465804", "94698125/28557301", 5),
+            ],
+            numbers("11/3", "-1365/53", "422994/538817"),
+        ),
+    ]  # fmt: skip
+    assert same_transfer(tuned, target) and summarise(frozen, tuned).ranks == (1, 1)
+    found = rank_one_obstruction(frozen, target, ((0, 1), (2,)))
+    assert [name for name, value in found.items() if value == 0] == ["target columns"]
+    columns[0][2] = F(1)  # no longer zero: excluded
+    assert all(rank_one_obstruction(frozen, layer(numbers("1/2", "1/3", "1/5"), ones, columns, ones), ((0, 1), (2,))).values())
 
 
 def test_twin_crossed_poles_vanish_where_one_s_meets_both_ratios() -> None:

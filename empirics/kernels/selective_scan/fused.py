@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...errors import InvalidInput
+from ...oracle.selective_scan import selective_scan as oracle_scan
 from ..arguments import check_selective
 from ..interpreter import require_triton
 from . import fused_cuda
@@ -174,7 +175,7 @@ def scan_forward(
 
     ``segment``: steps that run in one piece; chosen for the device where it is ``None``.
     """
-    if fused_cuda.usable(u, A.shape[1]):
+    if fused_cuda.usable(A.shape[1], u, dt, B, C, z):
         return fused_cuda.forward(u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus, keep, segment)
     require_triton()
     from .fused_forward import carry_kernel, forward_kernel, local_state_kernel
@@ -221,7 +222,7 @@ def _(
     dt_softplus: bool, keep: bool, segment: int | None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     out, last, kept = (u.new_empty(shape, dtype=dtype) for shape, dtype in _forward_shapes(u, A.shape[1], keep))
-    if fused_cuda.usable(u, A.shape[1]):
+    if fused_cuda.usable(A.shape[1], u, dt, B, C, z):
         out = fused_cuda.empty_like_rows(u, fused_cuda.by_channel(u), u.dtype)
     return out, last, kept
 
@@ -250,7 +251,7 @@ def scan_backward(
     segment: int | None,
 ) -> list[Tensor]:
     """Gradients of those of (u, dt, A, B, C, D, z, dt_bias, h0) that ``need`` names, in this order and in their dtypes."""
-    if fused_cuda.usable(u, A.shape[1]):
+    if fused_cuda.usable(A.shape[1], u, dt, B, C, z):
         return fused_cuda.backward(d_out, d_last, u, dt, A, B, C, D, z, dt_bias, h0, kept, dt_softplus, need, segment)
     require_triton()
     from .fused_backward import backward_kernel, local_adjoint_kernel
@@ -324,7 +325,7 @@ def _(
     kept: Tensor, dt_softplus: bool, need: Sequence[bool], segment: int | None,
 ) -> list[Tensor]:  # fmt: skip
     inputs = {"u": u, "dt": dt, "A": A, "B": B, "C": C, "D": D, "z": z, "dt_bias": dt_bias, "h0": h0}
-    native = fused_cuda.usable(u, A.shape[1])
+    native = fused_cuda.usable(A.shape[1], u, dt, B, C, z)
 
     def like(name: str, value: Tensor) -> Tensor:
         if native and name in ("u", "dt", "z"):
@@ -392,6 +393,13 @@ class _Native(torch.autograd.Function):
         return (*(next(gradients) if asked else None for asked in need), None, None, None)
 
 
+def _directly(tensors: Sequence[Tensor | None]) -> bool:
+    """May kernels be called on these as they are? Not while tracing, nor on tensors that stand for others."""
+    if torch.compiler.is_compiling() or getattr(_as_operator, "on", False) or torch._C._len_torch_dispatch_stack():
+        return False
+    return all(v is None or type(v) in (Tensor, torch.nn.Parameter) for v in tensors)
+
+
 def selective_scan(
     u: Tensor,
     dt: Tensor,
@@ -449,9 +457,13 @@ def checked_scan(
     """:func:`selective_scan` of arguments that :func:`check_selective` has seen and brought into shape."""
     # Without a gradient that reads the states, the backward pass needs none of them.
     keep = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in (dt, A, C, z, dt_bias))
-    inputs = (u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus, keep, segment)
-    if torch.compiler.is_compiling() or not fused_cuda.usable(u, A.shape[1]) or getattr(_as_operator, "on", False):
-        out, last, _ = scan_forward(*inputs)
-    else:
+    tensors = (u, dt, A, B, C, D, z, dt_bias, h0)
+    inputs = (*tensors, dt_softplus, keep, segment)
+    if 0 in u.shape:  # no kernel has anything to do
+        result = oracle_scan(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0, return_last_state=True)
+        out, last = result[0], result[1].float()
+    elif _directly(tensors) and fused_cuda.usable(A.shape[1], u, dt, B, C, z):
         out, last = _Native.apply(*inputs)
+    else:
+        out, last, _ = scan_forward(*inputs)
     return (out, last) if return_last_state else out

@@ -386,9 +386,9 @@ __device__ __forceinline__ Rates load_rates(const float* row, const Place& p) {
 #pragma unroll
     for (int j = 0; j < 4; j++) {
         const float A = r.A2.v[j];
-        r.A2.v[j] = A * LOG2E;
+        r.A2.v[j] = fmaxf(A * LOG2E, -1e30f);  // -inf times a step of size 0 would be NaN
 #if PRECISE
-        r.rest.v[j] = LN2 * (fmaf(A, LOG2E, -r.A2.v[j]) + A * 1.925963033500e-8f);
+        r.rest.v[j] = A < -1e29f ? 0.f : LN2 * (fmaf(A, LOG2E, -r.A2.v[j]) + A * 1.925963033500e-8f);
 #endif
     }
     return r;
@@ -575,6 +575,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
             }
 #if WRITE
             sum_states(y, w.lane);
+            __syncwarp();
 #pragma unroll
             for (int k = 0; k < 4 / P; k++) rows_x[here + k * P + own.quad] = y[k];
 #endif
@@ -616,7 +617,7 @@ extern "C" __global__ void scan_carry(const Args p) {
     const i64 id = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (id >= p.chains) return;
     const i64 plane = (i64)p.width * N, b = id / plane, state = id % plane;
-    const float A2 = ((const float*)p.A)[state] * LOG2E;  // total is a sum of many: its own rounding outweighs this one's
+    const float A2 = fmaxf(((const float*)p.A)[state] * LOG2E, -1e30f);  // total is a sum of many: its own rounding outweighs this one's
     float entering = HAS_START ? ((const float*)p.start)[id] : 0.f;
     float* local = (float*)p.local;
     for (int i = 0; i < p.segments; i++) {

@@ -114,9 +114,11 @@ def _source() -> str:
     return SOURCE.read_text(encoding="utf-8")
 
 
-def usable(u: Tensor, states: int) -> bool:
-    """Do these kernels serve such an input here? ``SSMPROOF_FUSED=triton`` says no."""
-    if states > MOST_STATES or u.dtype not in _TYPES or os.environ.get("SSMPROOF_FUSED") == "triton":
+def usable(states: int, u: Tensor, *others: Tensor | None) -> bool:
+    """Do these kernels serve u and the others (dt, B, C, z) here? ``SSMPROOF_FUSED=triton`` says no."""
+    if any(v is not None and v.dtype not in _TYPES for v in (u, *others)):
+        return False
+    if states > MOST_STATES or os.environ.get("SSMPROOF_FUSED") == "triton":
         return False
     if not u.is_cuda:
         return emulator is not None
@@ -165,10 +167,14 @@ def _vector(shape: Sequence[int], stride: Sequence[int], size: int, offset: int,
     return int(aligned and stride[1 if channels else 2] == 1)
 
 
-def _single(value: Tensor | None) -> Tensor | None:
-    if value is None or (value.dtype == torch.float32 and value.is_contiguous()):
-        return value
-    return value.to(torch.float32).contiguous()
+def _single(value: Tensor) -> Tensor:
+    """``value`` in float32, contiguous, and at an address that 16 bytes may be read from at once."""
+    value = value.to(torch.float32).contiguous()
+    return value if value.data_ptr() % 16 == 0 else value.clone()
+
+
+def _single_or_none(value: Tensor | None) -> Tensor | None:
+    return None if value is None else _single(value)
 
 
 def _row_strides(shape: Sequence[int], channels: bool) -> tuple[int, int, int]:
@@ -235,7 +241,7 @@ class Plan:
         segment = request.segment
         if segment is None:
             segment = segment_length(self.length, self.batch * self.blocks, launcher.processors, request.backward)
-        segment = -(-segment // KEEP_EVERY) * KEEP_EVERY
+        segment = -(-min(segment, self.length) // KEEP_EVERY) * KEEP_EVERY
         self.segments = -(-self.length // segment)
         self.slots = self.batch * self.segments
         self.size = nvrtc.Size(self.slots * self.blocks, 32 * self.p)
@@ -327,11 +333,12 @@ _MOST_PLANS = 4096
 def _plan(request: Request, u: Tensor, channels: bool) -> Plan:
     launcher = _launcher(u)
     key = (launcher, LAYOUT.keep, request)
-    if key not in _PLANS:
+    plan = _PLANS.get(key)
+    if plan is None:
         if len(_PLANS) >= _MOST_PLANS:
             _PLANS.clear()
-        _PLANS[key] = Plan(request, launcher, channels)
-    return _PLANS[key]
+        plan = _PLANS[key] = Plan(request, launcher, channels)
+    return plan
 
 
 _NOTHING = (False,) * 9
@@ -344,8 +351,8 @@ def forward(
     """out, the last state (batch, D, N) and, with ``keep``, the states before every 64th step, else nothing."""
     channels = by_channel(u)
     rows = [_fitted(v, channels) for v in (u, dt, z) if v is not None]
-    A, start = A if A.dtype == torch.float32 and A.is_contiguous() else A.float().contiguous(), _single(h0)
-    D, dt_bias = _single(D), _single(dt_bias)
+    A, start = _single(A), _single_or_none(h0)
+    D, dt_bias = _single_or_none(D), _single_or_none(dt_bias)
     signatures = tuple(map(Signature.of, rows))
     request = Request(
         False, signatures, (Signature.of(B), Signature.of(C)), A.shape[1], z is not None, False, D is not None,
@@ -382,8 +389,7 @@ def backward(
     """Gradients of those of (u, dt, A, B, C, D, z, dt_bias, h0) that ``need`` names, in this order and in their dtypes."""
     channels = by_channel(u)
     rows = [_fitted(v, channels) for v in (u, dt, z, d_out) if v is not None]
-    single_A, single_D, single_bias, end = _single(A), _single(D), _single(dt_bias), _single(d_last)
-    assert single_A is not None
+    single_A, single_D, single_bias, end = _single(A), _single_or_none(D), _single_or_none(dt_bias), _single_or_none(d_last)
     need = tuple(need)
     request = Request(
         True, tuple(map(Signature.of, rows)), (Signature.of(B), Signature.of(C)), A.shape[1], z is not None, d_out is not None,
