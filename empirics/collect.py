@@ -56,10 +56,7 @@ class Archive(Runner):
             other = found.get(key)
             if other is not None and other.status == result.status and other.device == result.device:
                 self._require_same(path, result, other)
-            if other is None or (other.status == "failed", other.device == "cpu") > (
-                result.status == "failed",
-                result.device == "cpu",
-            ):
+            if other is None or _worth(result) < _worth(other):
                 found[key] = result
         if not found:
             raise InvalidInput(f"{self.out / 'runs' / name} holds no finished run; run the experiment, or give its --out")
@@ -68,7 +65,7 @@ class Archive(Runner):
     @staticmethod
     def _require_same(path: Path, result: Result, other: Result) -> None:
         """Two results of one run on one device differ where another scan made them, and a file does not say which."""
-        if (result.held_out, result.metrics.get("least_train")) != (other.held_out, other.metrics.get("least_train")):
+        if result.held_out != other.held_out:
             raise InvalidInput(f"{path} and another file hold different results of one run, by different scans; keep one of them")
 
     def _place(self, results: Sequence[Result]) -> dict[str, Any]:

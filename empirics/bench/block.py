@@ -29,7 +29,7 @@ from ..models.config import Mamba1Config
 from ..results import write_json
 from .model import PROJECTIONS, RANK, RECOMPUTE
 from .scan import machine
-from .targets import graphed, ratio, seconds
+from .targets import graphed, kept_by_autograd, ratio, seconds
 
 CONTENDERS = ("ours", "ours/recompute", "ours/recompute_all", "slow_lora", "stock")
 REFERENCE = "slow_lora"
@@ -80,21 +80,7 @@ def passes(block: nn.Module, trained: Sequence[nn.Parameter], hidden: Tensor, we
 
 def kept_bytes(block: nn.Module, hidden: Tensor) -> int:
     """Bytes that autograd keeps between the passes beyond parameters and input, each storage once."""
-    own = {hidden.untyped_storage().data_ptr(), *(p.untyped_storage().data_ptr() for p in block.parameters())}
-    found: dict[int, tuple[int, Tensor]] = {}
-
-    def pack(value: Tensor) -> Tensor:
-        storage = value.untyped_storage()
-        if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = (storage.nbytes(), value)
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        out = block(hidden)
-    total = sum(size for size, _ in found.values())
-    del out
-    found.clear()  # else the hook, what it found and the graph would hold each other for ever
-    return total
+    return kept_by_autograd(lambda: block(hidden), [hidden, *block.parameters()])
 
 
 def measure_block(

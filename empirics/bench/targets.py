@@ -177,24 +177,29 @@ def peak(run: Pass, device: str) -> int | None:
     return torch.cuda.max_memory_allocated() - before
 
 
-def kept(scan: str, values: Arguments) -> int:
-    """Bytes that autograd keeps between the passes beyond the arguments themselves."""
-    leaves: dict[str, Any] = {k: v.detach().clone().requires_grad_() for k, v in values.items()}
-    own = {v.untyped_storage().data_ptr() for v in leaves.values()}
+def kept_by_autograd(run: Pass, own: Iterable[Tensor]) -> int:
+    """Bytes that autograd keeps between the passes of ``run``, a forward pass, beyond the tensors ``own``; each storage once."""
+    known = {value.untyped_storage().data_ptr() for value in own}
     found: dict[int, tuple[int, Tensor]] = {}
 
     def pack(value: Tensor) -> Tensor:
         storage = value.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in known:
             found[storage.data_ptr()] = (storage.nbytes(), value)
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        out = selective_scan(**leaves, dt_softplus=True, scan=scan)
-    del out
+        out = run()
     total = sum(size for size, _ in found.values())
+    del out
     found.clear()  # else the hook, what it found and the graph would hold each other for ever
     return total
+
+
+def kept(scan: str, values: Arguments) -> int:
+    """Bytes that autograd keeps between the passes beyond the arguments themselves."""
+    leaves: dict[str, Any] = {k: v.detach().clone().requires_grad_() for k, v in values.items()}
+    return kept_by_autograd(lambda: selective_scan(**leaves, dt_softplus=True, scan=scan), leaves.values())
 
 
 def errors(scan: str, values: Arguments, wanted: Sequence[Tensor] | None = None) -> dict[str, float]:
