@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..errors import EmpiricsError, InvalidInput, UnsupportedScan
 from ..oracle import selective_scan as oracle_scan
-from ..results import read_json, write_json
+from ..results import git_commit, read_json, versions, write_json
 from .peers import ORDER, Arguments, Contender, contender, make_arguments, missing, version
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -183,6 +183,8 @@ def machine(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "versions": versions(),
+        "git": git_commit(),
     }
 
 
