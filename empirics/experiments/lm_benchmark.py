@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,6 +34,21 @@ from .text_metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
 from .text_tokens import Tokens, tokens_for
 
 
+MATMUL = ("highest", "high")
+"""Precisions of float32 matrix products."""
+
+
+@contextmanager
+def matmul_precision(name: str) -> Iterator[None]:
+    """PyTorch's precision of float32 matrix products is ``name`` inside, and what it was before afterwards."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 class Config(Strict):
     """Options.
 
@@ -46,6 +62,8 @@ class Config(Strict):
         ``bytes``, a folder or a hub name, where the model's own tokenizer is not wanted.
     dtype:
         Of the frozen weights: ``float32`` or ``bfloat16``.
+    matmul:
+        Precision of float32 matrix products on a GPU: ``highest``, or ``high`` for TF32 (10 bits of mantissa).
     data:
         Where the rows are (:func:`..data.tasks.read_rows`); the environment variable's folder where left out.
     rank:
@@ -70,6 +88,7 @@ class Config(Strict):
     model: str = BUNDLED
     tokenizer: str | None = None
     dtype: str = "float32"
+    matmul: str = "highest"
     data: str | None = Field(default_factory=default_source)
     rank: int = Field(default=8, ge=1)
     most_tokens: int = Field(default=64, ge=1)
@@ -105,6 +124,13 @@ class Config(Strict):
     def _known_dtype(cls, name: str) -> str:
         if name not in DTYPES:
             raise UnknownName("dtype", name, DTYPES)
+        return name
+
+    @field_validator("matmul")
+    @classmethod
+    def _known_precision(cls, name: str) -> str:
+        if name not in MATMUL:
+            raise UnknownName("precision of matrix products", name, MATMUL)
         return name
 
     @field_validator("data")
@@ -147,6 +173,11 @@ def measure_texts(config: Config, model: MambaLM, data: TaskData, tokens: Tokens
 
 def run(config: Config, ctx: Context) -> Metrics:
     """Load the model, adapt it, and measure validation and test rows."""
+    with matmul_precision(config.matmul):
+        return _run(config, ctx)
+
+
+def _run(config: Config, ctx: Context) -> Metrics:
     data = load_task(config.task, config.data)
     model = base_model(config.model, ctx.scan, ctx.device, config.dtype)
     vocabulary = model.config.vocab_size

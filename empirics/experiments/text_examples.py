@@ -163,16 +163,19 @@ def predictions(model: MambaLM, data: Encoded, size: int, device: str) -> tuple[
 def generate(model: MambaLM, prompts: Sequence[Sequence[int]], end: int, most: int, size: int, device: str) -> list[list[int]]:
     """The likeliest token after each prompt, again and again, to the end token (left out) or ``most`` tokens.
 
-    All rows of a batch step together: a row that is still in its prompt reads that, the others read what they wrote. No row
-    is ever padded before its end.
+    The tokens that every row of a batch has before its prompt ends go through the parallel scan. From there all rows step
+    together: a row that is still in its prompt reads that, the others read what they wrote. No row is ever padded before its end.
     """
     texts: list[list[int]] = [[] for _ in prompts]
     with evaluating(model):
         for rows in by_length([len(p) for p in prompts], size):
             states = model.new_states(len(rows))
-            reading = torch.tensor([prompts[i][0] for i in rows], device=device)
+            shared = min(len(prompts[i]) for i in rows) - 1
+            if shared:
+                states = model(padded([prompts[i][:shared] for i in rows], device), states=states, return_states=True)[1]
+            reading = torch.tensor([prompts[i][shared] for i in rows], device=device)
             done = [False] * len(rows)
-            for position in range(1, max(len(prompts[i]) for i in rows) + most):
+            for position in range(shared + 1, max(len(prompts[i]) for i in rows) + most):
                 logits, states = model.step(reading, states)
                 best = logits.argmax(-1).tolist()
                 following = []

@@ -394,6 +394,7 @@ def test_generation_is_greedy_whatever_else_is_in_the_batch(model):
 
     free = [by_whole_passes(p, -1, 9) for p in prompts]
     assert generate(model, prompts, -1, 9, 3, "cpu") == generate(model, prompts, -1, 9, 1, "cpu") == free
+    assert generate(model, prompts[:2], -1, 9, 2, "cpu") == free[:2]  # the first tokens of both go through the parallel scan
     end = free[1][4]
     expected = [by_whole_passes(p, end, 9) for p in prompts]
     assert generate(model, prompts, end, 9, 3, "cpu") == expected != free
