@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
 
-BENCHMARKS = ("scan", "model", "block")
+BENCHMARKS = ("scan", "model", "block", "selection")
 
 
 def _experiment_options(parser: argparse.ArgumentParser) -> None:
@@ -181,8 +181,10 @@ def _bench(argv: Sequence[str]) -> int:
     from .bench.block import main_bench_block
     from .bench.model import main_bench_model
     from .bench.scan import main_bench_scan
+    from .bench.selection import main_bench_selection
 
-    return {"scan": main_bench_scan, "model": main_bench_model, "block": main_bench_block}[argv[0]](argv[1:])
+    commands = {"scan": main_bench_scan, "model": main_bench_model, "block": main_bench_block, "selection": main_bench_selection}
+    return commands[argv[0]](argv[1:])
 
 
 def _pretrain(argv: Sequence[str]) -> int:

@@ -33,7 +33,6 @@ from .text_examples import Encoded, batch_loss, encode, generate, held_out_loss,
 from .text_metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
 from .text_tokens import Tokens, tokens_for
 
-
 MATMUL = ("highest", "high")
 """Precisions of float32 matrix products."""
 

@@ -20,7 +20,8 @@ On Mamba-2, a head has one decay for all of its states: scores of its states are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +30,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
+from ..models.norm import widen
 from ..models.s4 import S4Mixer
 from .base import Handle, apply, evaluating
 from .geometry import Geometry, find_mixers, geometry
 from .in_place import Full
 from .selection import Scores, Selection, how_many
+from .targets import named_tensors, select_tensors
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """loss(model, batch) -> scalar."""
+
+HALF = (torch.bfloat16, torch.float16)
 
 SCORES = ("change", "change_log_A", "released", "magnitude", "gradient", "ablation", "random", "oracle")
 
@@ -48,7 +53,7 @@ class Moved:
     Attributes
     ----------
     before, after:
-        A_log, (D, N) or (H,); for S4 the complex modes A, (D, N).
+        A_log, (D, N) or (H,), at least float32; for S4 the complex modes A, (D, N).
     dt:
         softplus of the step-size bias, (D,) or (H,).
     states:
@@ -90,6 +95,35 @@ def warm_up(
     if not learning_rate > 0:
         raise InvalidInput(f"learning_rate is {learning_rate!r}, expected a positive number")
     before = {name: (_decay(mixer), _step(mixer), sizes) for name, mixer, sizes in _selective(model)}
+    with _in_float32(model, targets):
+        after = _trained(model, loss, batches, learning_rate, weight_decay, targets, before)
+    return {name: Moved(old, after[name], dt, s.d_state) for name, (old, dt, s) in before.items()}
+
+
+@contextmanager
+def _in_float32(model: nn.Module, targets: Iterable[str]) -> Iterator[None]:
+    """The targets hold float32 inside: steps of a warm-up are smaller than what half precision can add to a decay."""
+    narrow = [t.parameter for t in select_tensors(list(named_tensors(model)), targets) if t.parameter.dtype in HALF]
+    kept = [parameter.data for parameter in narrow]
+    for parameter in narrow:
+        parameter.data = parameter.data.float()
+    try:
+        yield
+    finally:
+        for parameter, values in zip(narrow, kept, strict=True):
+            parameter.data = values
+
+
+def _trained(
+    model: nn.Module,
+    loss: Loss,
+    batches: Iterable[Any],
+    learning_rate: float,
+    weight_decay: float,
+    targets: tuple[str, ...],
+    mixers: Iterable[str],
+) -> dict[str, Tensor]:
+    """The mixers' decays after the warm-up; the model is as before."""
     handle = apply(model, Full(targets=targets))
     try:
         optimiser = torch.optim.AdamW(handle.trainable().values(), lr=learning_rate, weight_decay=weight_decay)
@@ -101,7 +135,7 @@ def warm_up(
             steps += 1
         if not steps:
             raise InvalidInput("the warm-up got no batch; give at least one")
-        return {name: Moved(old, _decay(model.get_submodule(name)), dt, s.d_state) for name, (old, dt, s) in before.items()}
+        return {name: _decay(model.get_submodule(name)) for name in mixers}
     finally:
         handle.remove()
 
@@ -210,6 +244,13 @@ def _ablation(
         raise InvalidInput(
             "score 'ablation' needs A_log, which S4 has not; use change, change_log_A, magnitude, random or oracle"
         )
+    with _in_float32(model, ("A_log",)):
+        return _ablated(model, moved, total, channels)
+
+
+def _ablated(
+    model: nn.Module, moved: Mapping[str, Moved], total: Callable[[Handle], float], channels: float | int
+) -> dict[str, Scores]:
     handle = apply(model, Full(targets=("A_log",)))
     try:
         handle.set_values({f"{name}.A_log": m.after for name, m in moved.items()})
@@ -253,7 +294,7 @@ def _decay(mixer: nn.Module) -> Tensor:
     A_log = mixer.A_log
     if not isinstance(A_log, Tensor):
         raise InvalidInput(f"{type(mixer).__name__} has no A_log")
-    return A_log.detach().clone()
+    return widen(A_log.detach()).clone()
 
 
 def _step(mixer: nn.Module) -> Tensor:
@@ -264,7 +305,7 @@ def _step(mixer: nn.Module) -> Tensor:
         bias = mixer.get_submodule("dt_proj").bias
     if not isinstance(bias, Tensor):
         raise InvalidInput(f"{type(mixer).__name__} has no step-size bias")
-    return F.softplus(bias.detach())
+    return F.softplus(widen(bias.detach()))
 
 
 def _finite(value: Tensor) -> Tensor:

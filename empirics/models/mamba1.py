@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import InvalidInput
 from ..kernels.capability import Op
 from ..kernels.dispatch import selective_scan
+from ..kernels.selective_scan.state_terms import gated_offset
 from ..oracle.selective_scan import SOFTPLUS_LINEAR_ABOVE
 from .config import Mamba1Config, MixerConfig
 from .conv import causal_conv, causal_conv_step
@@ -128,8 +129,7 @@ class Mamba1(Mixer):
         # What hooks add to y enters after the gate as r·silu(z), so that r = 0 leaves every bit as it is.
         offset = self._offset()
         if offset is not None:
-            response = offset.to(widen(C).dtype) @ widen(C)
-            y = y + (response * F.silu(widen(z))).to(y.dtype)
+            y = y + gated_offset(offset, C, z)
         extra, extra_state = self._extra(), None
         if extra is not None:
             B_x, C_x = (F.linear(u_rows, w.to(u.dtype)).transpose(1, 2) for w in (extra.W_B, extra.W_C))

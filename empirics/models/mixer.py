@@ -14,7 +14,7 @@ from ..errors import InvalidInput
 from ..kernels.capability import Op, require_built
 from .hooks import ExtraStates, MixerHook
 from .norm import widen
-from .recompute import recomputed
+from .recompute import draws, recomputed
 from .state import MixerState
 
 Inner = Callable[[Tensor], tuple[Tensor, MixerState]]
@@ -138,9 +138,9 @@ class Mixer(nn.Module, ABC):
         in_proj = self.get_submodule("in_proj")
         assert isinstance(in_proj, nn.Linear)
         if self.recompute == "all":
-            return recomputed(lambda h: inner(linear(h, in_proj)), hidden)
+            return recomputed(lambda h: inner(linear(h, in_proj)), hidden, draws(self))
         projected = linear(hidden, in_proj)
-        return recomputed(inner, projected) if self.recompute else inner(projected)
+        return recomputed(inner, projected, draws(self)) if self.recompute else inner(projected)
 
     @abstractmethod
     def _extra_shape(self, extra: ExtraStates) -> tuple[int, ...]:

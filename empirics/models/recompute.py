@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from ..kernels.selective_scan import fused  # registers the operator; needs no Triton
@@ -20,10 +20,21 @@ from ..kernels.selective_scan import fused  # registers the operator; needs no T
 T = TypeVar("T")
 
 
-def recomputed(function: Callable[[Tensor], T], value: Tensor) -> T:
+def draws(module: nn.Module) -> bool:
+    """Whether a forward pass of the module draws random numbers: it trains and a part of it drops out."""
+    return any(part.training and float(getattr(part, "dropout", 0.0)) > 0 for part in module.modules())
+
+
+def recomputed(function: Callable[[Tensor], T], value: Tensor, random: bool) -> T:
     """``function(value)``, of whose intermediate results the backward pass keeps the fused scan's only.
 
-    ``function`` must do the same each time: it may read parameters and draw random numbers, and must not change anything.
+    ``function`` must do the same each time: it may read parameters, and must not change anything.
+
+    Parameters
+    ----------
+    random:
+        Whether it draws random numbers, which are then drawn again. Their generator's state has to be read off the GPU for
+        that: a CUDA graph cannot be recorded.
     """
     if not torch.is_grad_enabled():
         return function(value)
@@ -33,5 +44,5 @@ def recomputed(function: Callable[[Tensor], T], value: Tensor) -> T:
             return function(given)
 
     contexts = partial(create_selective_checkpoint_contexts, [torch.ops.ssmproof.selective_scan.default])
-    result: T = checkpoint(run, value, use_reentrant=False, context_fn=contexts)
+    result: T = checkpoint(run, value, use_reentrant=False, preserve_rng_state=random, context_fn=contexts)
     return result

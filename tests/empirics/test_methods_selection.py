@@ -138,6 +138,26 @@ def test_warm_up_and_scores_leave_the_model_alone(model: Any) -> None:
     assert precision_recall(select(scores["oracle"], channels=2, states=1), SUPPORT) == (3 / 4, 1)
 
 
+@pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
+def test_a_warm_up_in_half_precision_moves_what_it_would_round_away(tiny: Any, layer: str) -> None:
+    model = tiny(layer, torch.bfloat16)
+    with torch.no_grad():
+        for mixer in model.mixers:
+            mixer.A_log.fill_(3.0)  # whose neighbours in bfloat16 are 1/64 away
+    ids = torch.randint(0, 19, (2, 11), generator=torch.Generator().manual_seed(0))
+
+    def loss(m: nn.Module, batch: Any) -> torch.Tensor:
+        return m(batch).float().square().mean()
+
+    moved = warm_up(model, loss, [ids] * 3, learning_rate=1e-3)
+    for mixer, m in zip(model.mixers, moved.values(), strict=True):
+        assert 0 < (m.after - m.before).abs().max() < 1 / 128 and m.dt.dtype == torch.float32
+        assert mixer.A_log.dtype == torch.bfloat16 and (mixer.A_log == 3).all() and mixer.A_log.grad is None
+    assert all((s.states > 0).any() for s in score("change", model, moved=moved).values())
+    ablated = score("ablation", model, moved=moved, loss=loss, batches=[ids], channels=1)
+    assert all(torch.isfinite(s.states).all() for s in ablated.values())
+
+
 def test_gradient_is_that_of_the_loss(model: Any) -> None:
     loss = teacher_loss(model)
     scores = score("gradient", model, loss=loss, batches=[X, X])["0"].states

@@ -385,6 +385,24 @@ def test_state_terms(length):
     assert_close(run(completed, values, softplus=False), run(oracle.selective_scan, values, softplus=False))
 
 
+def test_gated_offset():
+    """Value and gradients of the written-out function against autograd's of the formula; half precision is widened once."""
+    generator = torch.Generator().manual_seed(8)
+    offset, C, z = (
+        torch.randn(*shape, dtype=torch.float64, generator=generator, requires_grad=True)
+        for shape in ((3, 4), (2, 4, 9), (2, 3, 9))
+    )
+    assert torch.autograd.gradcheck(state_terms.gated_offset, (offset, C, z))
+    assert torch.allclose(state_terms.gated_offset(offset, C, z), (offset @ C) * F.silu(z), rtol=1e-12)
+    frozen = state_terms.gated_offset(offset, C.detach(), z.detach())
+    assert len(torch.autograd.grad(frozen.sum(), [offset])) == 1
+    half = [v.detach().bfloat16().requires_grad_() for v in (C, z)]
+    out = state_terms.gated_offset(offset.float(), *half)
+    assert out.dtype == torch.bfloat16 and all(g.dtype == torch.bfloat16 for g in torch.autograd.grad(out.sum(), half))
+    close = (offset @ half[0].double()) * F.silu(half[1].double())
+    assert torch.allclose(out.double(), close, rtol=2**-8, atol=1e-6)
+
+
 # --- bad input ---
 
 

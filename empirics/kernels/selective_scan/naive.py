@@ -5,7 +5,7 @@ This is the yardstick of rounding: a kernel's error against the float64 oracle i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,9 +15,12 @@ from ... import oracle
 _HALVES = (torch.bfloat16, torch.float16)
 
 
-def widen(value: Tensor | None) -> Tensor | None:
-    """bfloat16 and float16 become float32; float32 and float64 stay."""
-    return value.float() if value is not None and value.dtype in _HALVES else value
+MaybeTensor = TypeVar("MaybeTensor", bound=Tensor | None)
+
+
+def widen(value: MaybeTensor) -> MaybeTensor:
+    """bfloat16 and float16 become float32; float32, float64 and ``None`` stay."""
+    return value.float() if value is not None and value.dtype in _HALVES else value  # type: ignore[return-value]
 
 
 def selective_scan(

@@ -7,7 +7,11 @@ need only prefix sums of dt, because the decay over a span is exp(A Σ dt):
     final state  h_L[:, n] = Σ_t exp(A[:, n] T_t) w_t B_t[n],           T_t = dt_{t+1} + ... + dt_L,  w_t = dt_t u_t
 
 Each goes over the N states one after the other and recomputes in the backward pass, so memory is a few (batch, D, L)
-tensors, not N of them.
+tensors, not N of them. A constant offset h' of the readout adds
+
+    offset       (h' C_t) · silu(z_t)
+
+which keeps its inputs only and computes the rest again, too.
 """
 
 from __future__ import annotations
@@ -15,9 +19,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from .naive import widen
 
 
 class _Response(Function):
@@ -66,6 +73,38 @@ class _FinalState(Function):
             dT += e * A[:, n, None]
             dA[:, n] = (e * T).sum((0, 2))
         return dT, dA, dw, dB
+
+
+class _GatedOffset(Function):
+    @staticmethod
+    def forward(ctx: Any, offset: Tensor, C: Tensor, z: Tensor) -> Tensor:
+        ctx.save_for_backward(offset, C, z)
+        return (offset @ widen(C)).mul_(F.silu(widen(z))).to(z.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        offset, C, z = ctx.saved_tensors
+        wide_C, wide_z, dy = widen(C), widen(z), widen(dy)
+        gate = torch.sigmoid(wide_z)
+        dz = None
+        if ctx.needs_input_grad[2]:  # silu'(z) = σ(z) (1 + z (1 - σ(z)))
+            dz = (offset @ wide_C).mul_(dy).mul_(torch.addcmul(gate, wide_z * gate, 1 - gate)).to(z.dtype)
+        dr = gate.mul_(wide_z).mul_(dy)
+        d_offset = torch.einsum("bdl,bnl->dn", dr, wide_C) if ctx.needs_input_grad[0] else None
+        dC = (offset.T @ dr).to(C.dtype) if ctx.needs_input_grad[1] else None
+        return d_offset, dC, dz
+
+
+def gated_offset(offset: Tensor, C: Tensor, z: Tensor) -> Tensor:
+    """(h' C_t) · silu(z_t), what a readout offset adds to the gated output, (batch, D, L) in z's dtype.
+
+    Parameters
+    ----------
+    offset, C, z:
+        h' (D, N), at least float32; (batch, N, L); (batch, D, L). Sums are in float32 at least.
+    """
+    return _GatedOffset.apply(offset.to(widen(C).dtype), C, z)
 
 
 def initial_state_response(dt: Tensor, A: Tensor, C: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
