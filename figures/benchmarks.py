@@ -140,7 +140,7 @@ def _scan_gpu(found: dict[str, Any]) -> Said:
 
 def _model(found: dict[str, Any]) -> Said:
     rows = [row for size, table in found["sizes"].items() for row in _contenders(size, table)]
-    said = [f"{found['batch']} × {found['length']} tokens, on {found['machine']['gpu'] or 'cpu'}."]
+    said = [f"{overhead.tokens(found)}, on {found['machine']['gpu'] or 'cpu'}."]
     said += [_in_short(size, table) for size, table in found["sizes"].items()]
     columns = (
         "size",
@@ -155,7 +155,8 @@ def _model(found: dict[str, Any]) -> Said:
 
 
 def _model_again(found: dict[str, Any]) -> str:
-    sizes = f"--sizes {' '.join(found['sizes'])} --batch {found['batch']} --length {found['length']}"
+    batches = " ".join(str(found["batch"][size]) for size in found["sizes"])
+    sizes = f"--sizes {' '.join(found['sizes'])} --batch {batches} --length {found['length']}"
     return f"python -m empirics bench model {sizes} --out {overhead.PATH}"
 
 

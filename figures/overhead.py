@@ -42,10 +42,18 @@ def data() -> dict[str, Any]:
             size: next((r["selection_s"] for r in table.values() if r.get("selection_s") is not None), None)
             for size, table in sizes.items()
         }
-        about = {key: found[key] for key in ("batch", "length")} | {"gpu": found["machine"]["gpu"]}
+        about = {"tokens": tokens(found), "gpu": found["machine"]["gpu"]}
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"{PATH} is no result of the model benchmark ({error!r}); run {COMMAND}") from error
     return {"rows": rows, "sizes": list(sizes), "ran": ran, "selection_s": selection, **about}
+
+
+def tokens(found: dict[str, Any]) -> str:
+    """Sequences and length of a step, by size where sizes have different numbers of sequences."""
+    batches, length = found["batch"], found["length"]
+    each = {n: [size for size in batches if batches[size] == n] for n in batches.values()}
+    where = {n: f" at {', '.join(sizes)}" if len(each) > 1 else "" for n, sizes in each.items()}
+    return ", ".join(f"{n} × {length} tokens{at}" for n, at in where.items())
 
 
 def _label(name: str) -> str:
@@ -92,7 +100,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     waits = [f"{size} {s:.1f} s" for size, s in data["selection_s"].items() if s is not None]
     selection = f"\nchoosing SDT's dimensions: {', '.join(waits)}" if waits else ""
     note = (
-        f"{data['gpu'] or 'cpu'}, {data['batch']} × {data['length']} tokens; bars: all steps\n"
+        f"{data['gpu'] or 'cpu'}, {data['tokens']}; bars: all steps\n"
         f"fused scan unless another is named; hollow: did not run{selection}"
     )
     figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")

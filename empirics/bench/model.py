@@ -64,7 +64,7 @@ RECOMPUTE: dict[str, Recompute] = {"recompute": True, "recompute_all": "all"}
 PEERS = ("stock", "stock_slow_lora")
 DEFAULT = (
     "stock", "stock_slow_lora", "full/mamba_ssm", *(f"{m}/fused" for m in METHODS), "lora/mamba_ssm", "initial_state/mamba_ssm",
-    "lora/fused/recompute", "full/fused/recompute",
+    "lora/fused/recompute", "lora/fused/recompute_all", "full/fused/recompute",
 )  # fmt: skip
 
 
@@ -82,6 +82,8 @@ class Setting:
         Where, and the dtype of all weights.
     repeats:
         Timed steps, after 3 that are not.
+    shown_kernels:
+        How many of the longest kernels each row lists.
     """
 
     model: MambaConfig
@@ -90,6 +92,7 @@ class Setting:
     device: str
     dtype: torch.dtype
     repeats: int
+    shown_kernels: int = 0
 
     def tokens(self) -> Tensor:
         """(batch, length) random tokens."""
@@ -181,25 +184,25 @@ def stock(name: str, setting: Setting) -> tuple[nn.Module, list[nn.Parameter]]:
     return model, [p for p in model.parameters() if p.requires_grad]
 
 
-def kernel_seconds(step: Callable[[], None], cuda: bool) -> float | None:
-    """Seconds that the GPU's kernels take in one step, gaps between them left out; ``None`` on a CPU.
+def kernel_times(step: Callable[[], None]) -> list[dict[str, Any]]:
+    """Name, calls and seconds of the GPU's kernels in one step, gaps between them left out, the longest first.
 
-    Where this is far below the step's time, the step waits for the CPU that launches the kernels.
+    Where their sum is far below the step's time, the step waits for the CPU that launches the kernels.
     """
-    if not cuda:
-        return None
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
         torch.cuda.synchronize()
-    total: float = sum(event.device_time_total for event in profile.key_averages())
-    return total * 1e-6
+    found = [
+        {"name": event.key, "calls": event.count, "seconds": event.device_time_total * 1e-6} for event in profile.key_averages()
+    ]
+    return sorted((row for row in found if row["seconds"]), key=lambda row: -row["seconds"])
 
 
 def measure_one(name: str, setting: Setting) -> dict[str, Any]:
     """Median seconds of a step, its kernels' own, peak bytes, bytes left between the passes, trained numbers, the selection's
-    seconds.
+    seconds, and the longest kernels where the setting asks for them.
 
-    Bytes are ``None`` on a CPU. Peaks include weights, gradients and optimiser state.
+    Bytes and kernels are ``None`` on a CPU. Peaks include weights, gradients and optimiser state.
     """
     tokens, cuda = setting.tokens(), setting.device == "cuda"
     seconds: float | None = None
@@ -228,12 +231,14 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
         began = _clock(tokens)
         step()
         times.append(_clock(tokens) - began)
-    return {
-        "step_s": statistics.median(times), "least_s": min(times), "most_s": max(times), "kernels_s": kernel_seconds(step, cuda),
-        "kept_bytes": left,
-        "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None, "trained": sum(p.numel() for p in trained),
-        "selection_s": seconds,
+    peak = torch.cuda.max_memory_allocated() if cuda else None
+    kernels = kernel_times(step) if cuda else None
+    row = {
+        "step_s": statistics.median(times), "least_s": min(times), "most_s": max(times),
+        "kernels_s": None if kernels is None else sum(k["seconds"] for k in kernels),
+        "kept_bytes": left, "peak_bytes": peak, "trained": sum(p.numel() for p in trained), "selection_s": seconds,
     }  # fmt: skip
+    return row | ({"kernels": kernels[: setting.shown_kernels]} if kernels and setting.shown_kernels else {})
 
 
 def measure_model(names: Sequence[str], setting: Setting, say: Callable[[str], None] = print) -> dict[str, dict[str, Any]]:
@@ -274,29 +279,35 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m empirics bench model", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["130m"], metavar="SIZE", help="published sizes: 130m, 370m, 1.4b, ...")
     parser.add_argument("--layers", type=int, help="so many blocks instead of the size's own (for a small machine)")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, nargs="+", default=[8], metavar="B", help="sequences: one number, or one a size")
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--kernels", type=int, default=0, metavar="N", help="list the N longest kernels of each step")
     parser.add_argument("--contenders", nargs="+", default=list(DEFAULT), metavar="NAME")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     return parser
 
 
 def _settings(options: argparse.Namespace) -> Iterable[tuple[str, Setting]]:
-    for name in ("batch", "length", "repeats", "layers"):
+    for name, least in (("length", 2), ("repeats", 1), ("layers", 1), ("kernels", 0)):
         value = getattr(options, name)
-        if value is not None and value < (2 if name == "length" else 1):
+        if value is not None and value < least:
             raise InvalidInput(f"--{name} {value} is too small")
+    if len(options.batch) not in (1, len(options.sizes)):
+        raise InvalidInput(f"--batch has {len(options.batch)} numbers, expected one, or one for each of {len(options.sizes)} sizes")
+    if min(options.batch) < 1:
+        raise InvalidInput(f"--batch {min(options.batch)} is too small")
     dtype = torch.bfloat16 if options.device == "cuda" else torch.float32
-    for size in options.sizes:
+    batches = options.batch * len(options.sizes) if len(options.batch) == 1 else options.batch
+    for size, batch in zip(options.sizes, batches, strict=True):
         config = size_config(size)
         if options.layers is not None:
             config = MambaConfig(
                 config.d_model, options.layers, config.vocab_size, config.ssm_cfg,
                 pad_vocab_size_multiple=config.pad_vocab_size_multiple,
             )  # fmt: skip
-        yield size, Setting(config, options.batch, options.length, options.device, dtype, options.repeats)
+        yield size, Setting(config, batch, options.length, options.device, dtype, options.repeats, options.kernels)
 
 
 def main_bench_model(argv: Sequence[str]) -> int:
@@ -306,11 +317,12 @@ def main_bench_model(argv: Sequence[str]) -> int:
         if options.device == "cuda" and not torch.cuda.is_available():
             raise InvalidInput("no CUDA device here; use --device cpu")
         result: dict[str, Any] = {
-            "benchmark": "model", "device": options.device, "batch": options.batch, "length": options.length,
+            "benchmark": "model", "device": options.device, "batch": {}, "length": options.length,
             "machine": machine(options.device), "sizes": {},
         }  # fmt: skip
         for size, setting in _settings(options):
-            print(f"mamba-{size}, {setting.model.n_layer} blocks, {options.batch} x {options.length} tokens, {setting.dtype}")
+            print(f"mamba-{size}, {setting.model.n_layer} blocks, {setting.batch} x {options.length} tokens, {setting.dtype}")
+            result["batch"][size] = setting.batch
             result["sizes"][size] = measure_model(options.contenders, setting)
             if options.out is not None:
                 write_json(options.out, result)  # after every size, so that a run that is cut off keeps what it has
