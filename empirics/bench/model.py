@@ -295,7 +295,7 @@ def _settings(options: argparse.Namespace) -> Iterable[tuple[str, Setting]]:
         if value is not None and value < least:
             raise InvalidInput(f"--{name} {value} is too small")
     if len(options.batch) not in (1, len(options.sizes)):
-        raise InvalidInput(f"--batch has {len(options.batch)} numbers, expected one, or one for each of {len(options.sizes)} sizes")
+        raise InvalidInput(f"--batch has {len(options.batch)} numbers, expected 1, or 1 for each of {len(options.sizes)} sizes")
     if min(options.batch) < 1:
         raise InvalidInput(f"--batch {min(options.batch)} is too small")
     dtype = torch.bfloat16 if options.device == "cuda" else torch.float32
