@@ -1,6 +1,6 @@
-"""Several processes on one sweep, as ``torchrun`` starts them: each takes its share of the cells, one GPU each.
+"""Several processes on one sweep, as ``torchrun`` starts them: each takes the next run that nobody has begun, one GPU each.
 
-A sweep's cells do not depend on each other, so nothing but "I am done" is ever sent between the processes; the results meet
+A sweep's runs do not depend on each other, so nothing but a counter and "I am done" goes between the processes; the results meet
 in the output folder. ``torchrun --nproc-per-node 4 -m empirics sweep NAME --device cuda`` uses four GPUs, or, where there are
 fewer, shares them out: small models leave most of a GPU idle, and several processes at a time, with CUDA's MPS daemon running,
 finish sooner than one after the other.
@@ -8,19 +8,21 @@ finish sooner than one after the other.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from .collect import Archive
 from .config import ExperimentFile, override
 from .errors import InvalidInput
-from .runner import OutOfTime, Runner
+from .runner import Missing, OutOfTime, Runner
 from .sweep import SweepRunner
 
 PATIENCE = datetime.timedelta(days=7)
@@ -69,25 +71,60 @@ class Workers:
         gpus = torch.cuda.device_count() if gpus is None else gpus
         return f"cuda:{self.local_rank % max(1, gpus)}"
 
-    def share(self, items: list[Any]) -> list[Any]:
-        """Every ``world``-th item from the ``rank``-th on: the shares are disjoint and together everything."""
-        return items[self.rank :: self.world]
+
+def claimed(store: dist.Store, name: str, items: Sequence[Any]) -> Iterator[Any]:
+    """The items that this process gets: each goes to the first process that is free, by a counter that all share."""
+    while (place := store.add(name, 1) - 1) < len(items):
+        yield items[place]
 
 
 def run_share(workers: Workers, runner: Runner, file: ExperimentFile, quick: bool = False) -> dict[str, Any] | None:
-    """Tune and run this process's cells, wait for the others, and (rank 0 only) collect everything into the summary."""
+    """Run what this process claims of a sweep; when all are done, rank 0 makes the summary of what is finished.
+
+    First the tuning runs of all cells, then the seeds at what was chosen. A run is claimed at a time, so that processes end
+    together, however different the runs are.
+    """
     runner = dataclasses.replace(runner, device=workers.device(runner.device))
     sweep = SweepRunner(runner, file)
-    dist.init_process_group("gloo", rank=workers.rank, world_size=workers.world, timeout=PATIENCE)
+    store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=PATIENCE)
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        try:
-            for cell, candidates in workers.share(list(sweep.tuning())):
-                best = sweep.tune(cell, candidates)
-                if best is not None:
-                    runner.seeds(override(file, **cell, **best))
-        except OutOfTime:
-            runner.say(f"{file.id}: time is up for process {workers.rank} of {workers.world}")
-        dist.barrier()
-        return sweep.run(quick) if workers.rank == 0 else None
+        cells = list(sweep.tuning())
+        tuning = [
+            ({**cell, **candidate}, seed)
+            for cell, candidates in cells
+            for candidate in (candidates if len(candidates) > 1 else ())
+            for seed in sweep.sweep.tuning_seeds
+        ]
+        for name, runs in (("tuning", lambda: tuning), ("seeds", lambda: _chosen(runner, file, cells))):
+            try:
+                for options, seed in claimed(store, f"ssmproof/{start}/{name}", runs()):
+                    runner.one(override(file, **options), seed)
+            except OutOfTime:
+                runner.say(f"{file.id}: time is up for process {workers.rank} of {workers.world}")
+            dist.barrier()
+        return _summary(runner, file, quick) if workers.rank == 0 else None
     finally:
         dist.destroy_process_group()
+
+
+def _chosen(
+    runner: Runner, file: ExperimentFile, cells: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]]
+) -> list[tuple[dict[str, Any], int]]:
+    """(options, seed) of the runs that count, seeds outermost: a sweep that is cut off has every cell at fewer seeds.
+
+    Cells whose tuning is not finished, or failed altogether, are left out.
+    """
+    archive = SweepRunner(Archive(runner.out), file)
+    best = []
+    for cell, candidates in cells:
+        with contextlib.suppress(Missing):
+            if (chosen := archive.tune(cell, candidates)) is not None:
+                best.append({**cell, **chosen})
+    return [(options, seed) for seed in file.seeds for options in best]
+
+
+def _summary(runner: Runner, file: ExperimentFile, quick: bool) -> dict[str, Any]:
+    """Of the finished and the failed runs; none is tried again."""
+    return SweepRunner(Archive(runner.out), file).run(quick)

@@ -31,6 +31,10 @@ CURVE = 200
 """Points of the loss curve in the record."""
 
 
+OPTIMISERS = {"adamw": "AdamW", "muon": "Muon on the projections and AdamW"}
+"""In words, by the recipe's ``matrices``."""
+
+
 def bundled_model(
     *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32, scan: str = "chunked"
 ) -> MambaLM:
@@ -156,7 +160,8 @@ with `empirics.load_model(folder)`, or the bundled one with `empirics.bundled_mo
 ## Training
 
 Recipe `{recipe["name"]}`: {record["steps"]:,} steps of {recipe["batch"]} windows of {recipe["sequence"]} bytes \
-({record["trained_bytes"]:,} bytes seen), AdamW at {recipe["learning_rate"]:g} with warm-up and cosine decay, \
+({record["trained_bytes"]:,} bytes seen), {OPTIMISERS[recipe["matrices"]]} at {recipe["learning_rate"]:g} with warm-up and \
+cosine decay, \
 {record["seconds"]:,.0f} s on {record["device"]} ({processes} {"process" if processes == 1 else "processes"}, \
 scan {scans}). \
 Loss curve, versions and commit: `{RECORD}`.

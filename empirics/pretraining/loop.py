@@ -1,7 +1,7 @@
 """The training loop: killed and resumed it takes the same steps, bit for bit on a CPU.
 
-The windows of a step are drawn from (seed, step) alone, so parameters, AdamW's moments and the step's number are all that the
-next step depends on, and all are in one file that is replaced atomically.
+The windows of a step are drawn from (seed, step) alone, so parameters, the optimisers' moments and the step's number are all
+that the next step depends on, and all are in one file that is replaced atomically.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import checkpoint
 from ..data.corpus import Corpus
@@ -25,6 +25,7 @@ from ..models.lm import MambaLM
 from ..progress import Tick
 from ..training import OutOfTime
 from .heldout import bits_per_byte
+from .optimiser import Optimisers
 from .parallel import Team
 from .recipe import Recipe
 
@@ -68,11 +69,6 @@ def fresh_model(recipe: Recipe, scan: str = "chunked") -> MambaLM:
         return MambaLM(recipe.architecture(), scan=scan)
 
 
-def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Does weight decay act on it? On the projections' matrices; not on embedding, convolution, norms, biases, A_log and D."""
-    return parameter.ndim == 2 and name.endswith("_proj.weight")
-
-
 def pretrain(
     recipe: Recipe,
     corpus: Corpus,
@@ -87,7 +83,8 @@ def pretrain(
 ) -> tuple[MambaLM, Journal]:
     """Train a model, or go on with it, until the recipe's last step.
 
-    AdamW on the mean cross-entropy of the next byte; the gradient's norm is clipped over all parameters.
+    Steps of :class:`.optimiser.Optimisers` on the mean cross-entropy of the next byte; the gradient's norm is clipped over all
+    parameters.
 
     Parameters
     ----------
@@ -130,17 +127,10 @@ def pretrain(
     model = fresh_model(recipe, scan).to(device=team.device, dtype=dtype)
     named = dict(model.named_parameters())
     cuda = torch.device(team.device).type == "cuda"
-    adamw = torch.optim.AdamW(
-        [
-            {"params": [p for n, p in named.items() if decays(n, p) == decayed], "weight_decay": decayed * recipe.weight_decay}
-            for decayed in (True, False)
-        ],
-        betas=(recipe.beta1, recipe.beta2),
-        fused=cuda or None,
-    )
+    optimisers = Optimisers(recipe, named, cuda)
     owner = {"recipe": recipe.identity, "corpus": corpus.sha256}
     path = folder / CHECKPOINT
-    journal = _restore(path, named, adamw, owner) if path.exists() else Journal()
+    journal = _restore(path, optimisers, owner) if path.exists() else Journal()
     start, before = len(journal.losses), journal.seconds
     if start > recipe.steps:
         raise CheckpointError(f"{path} is at step {start} of {recipe.steps}; delete it to start that run again")
@@ -170,7 +160,7 @@ def pretrain(
         nonlocal saved_at
         journal.seconds = before + time.monotonic() - began
         if team.leads:
-            _save(path, named, adamw, owner, journal)
+            checkpoint.save(path, optimisers.tensors(), {**owner, "journal": vars(journal)})
         saved_at = step
 
     for step in range(start, recipe.steps):
@@ -179,10 +169,7 @@ def pretrain(
             if step > saved_at:
                 save(step)
             raise OutOfTime
-        rate = recipe.rate(step)
-        for group in adamw.param_groups:
-            group["lr"] = rate
-        adamw.zero_grad(set_to_none=True)
+        optimisers.zero_grad()
         batch = windows(data, recipe, step, rows)
         with torch.autocast(torch.device(team.device).type, torch.bfloat16, enabled=cuda if autocast is None else autocast):
             logits = model(batch[:, :-1])
@@ -191,7 +178,7 @@ def pretrain(
         value = loss.detach()
         team.average([*(p.grad for p in named.values() if p.grad is not None), value])
         norm = torch.nn.utils.clip_grad_norm_(named.values(), recipe.clip)
-        adamw.step()
+        optimisers.step(recipe.rate(step))
         pending.append(torch.stack([value, norm]))
         if tick is not None:
             tick("steps", step + 1, recipe.steps)
@@ -205,18 +192,7 @@ def pretrain(
     return model.eval(), journal
 
 
-def _save(
-    path: Path, named: Mapping[str, nn.Parameter], adamw: torch.optim.AdamW, owner: Mapping[str, str], journal: Journal
-) -> None:
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in named.items():
-        tensors[f"value.{name}"] = parameter
-        for key, value in adamw.state[parameter].items():
-            tensors[f"{key}.{name}"] = torch.as_tensor(value)
-    checkpoint.save(path, tensors, {**owner, "journal": vars(journal)})
-
-
-def _restore(path: Path, named: Mapping[str, nn.Parameter], adamw: torch.optim.AdamW, owner: Mapping[str, str]) -> Journal:
+def _restore(path: Path, optimisers: Optimisers, owner: Mapping[str, str]) -> Journal:
     tensors, values = checkpoint.load(path)
     try:
         found = {key: values[key] for key in owner}
@@ -228,17 +204,8 @@ def _restore(path: Path, named: Mapping[str, nn.Parameter], adamw: torch.optim.A
     for key, value in owner.items():
         if found[key] != value:
             raise CheckpointError(f"{path} belongs to another {key}; delete it to start again, or give another --out")
-    with torch.no_grad():
-        for name, parameter in named.items():
-            try:
-                parts = {key: tensors[f"{key}.{name}"] for key in ("value", "step", "exp_avg", "exp_avg_sq")}
-                parameter.copy_(parts.pop("value"))
-            except (KeyError, RuntimeError) as error:
-                raise CheckpointError(f"{path} does not fit tensor {name}; delete it to start again") from error
-            # AdamW keeps the step on the CPU, unless it is the fused one.
-            step = parts.pop("step")
-            fused = adamw.defaults["fused"]
-            adamw.state[parameter] = {"step": step.to(parameter.device) if fused else step} | {
-                key: value.to(parameter.device) for key, value in parts.items()
-            }
+    try:
+        optimisers.restore(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} cannot be used: {error}; delete it to start again") from error
     return journal

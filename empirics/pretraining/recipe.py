@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,8 @@ class Recipe(Strict):
         Bytes per window, windows per step (over all processes), number of steps.
     learning_rate, warm_up, final_rate:
         Peak of the learning rate; steps of its linear rise; where its cosine ends, as a part of the peak.
+    matrices, momentum:
+        What takes the steps of the projections' matrices: ``adamw``, or ``muon`` with this momentum.
     weight_decay, beta1, beta2, clip:
         Of AdamW, decay on the projections' matrices only; largest norm of the gradient.
     seed:
@@ -62,6 +64,8 @@ class Recipe(Strict):
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     warm_up: int = Field(default=0, ge=0)
     final_rate: float = Field(default=0.1, ge=0, le=1)
+    matrices: Literal["adamw", "muon"] = "adamw"
+    momentum: float = Field(default=0.95, ge=0, lt=1)
     weight_decay: float = Field(default=0.1, ge=0, allow_inf_nan=False)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)

@@ -24,13 +24,14 @@ import empirics
 from empirics import checkpoint
 from empirics.__main__ import main
 from empirics.data.corpus import read_corpus
-from empirics.errors import CheckpointError, InvalidInput, UnknownName
+from empirics.errors import CheckpointError, InvalidInput, MissingPackage, UnknownName
 from empirics.pretraining import bundle, loop
 from empirics.pretraining.baselines import xz_bits_per_byte
 from empirics.pretraining.generate import decoded, generate
 from empirics.pretraining.heldout import bits_per_byte
-from empirics.pretraining.loop import CHECKPOINT, decays, fresh_model, pretrain, windows
+from empirics.pretraining.loop import CHECKPOINT, fresh_model, pretrain, windows
 from empirics.pretraining.ngram import ByteNgram
+from empirics.pretraining.optimiser import decays
 from empirics.pretraining.parallel import Team
 from empirics.pretraining.recipe import Recipe, load_recipe, recipe_names
 from empirics.pretraining.scans import choose_scan
@@ -203,8 +204,29 @@ def test_a_step_is_adamw_on_the_windows_of_that_step(corpus, tmp_path):
         assert not torch.allclose(after, parameter, atol=2e-6), name
 
 
+def test_muon_moves_all_directions_of_a_matrix_alike(corpus, tmp_path):
+    recipe = Recipe(**TINY | {"steps": 1, "warm_up": 0, "weight_decay": 0.5, "matrices": "muon"})
+    trained, _ = pretrain(recipe, corpus, tmp_path / "out")
+    plain, _ = pretrain(recipe.model_copy(update={"matrices": "adamw"}), corpus, tmp_path / "adamw")
+    others = dict(plain.named_parameters())
+    for (name, before), (_, after) in zip(fresh_model(recipe).named_parameters(), trained.named_parameters(), strict=True):
+        if not decays(name, before):
+            assert torch.equal(after, others[name]), name
+            continue
+        moved = (before * (1 - 1e-2 * 0.5) - after).detach() / (1e-2 * 0.2 * math.sqrt(max(before.shape)))
+        sizes = torch.linalg.svdvals(moved.double())
+        assert 0.5 < sizes[sizes > 0.1].min() and sizes.max() < 1.3 and (sizes > 0.1).sum() >= min(before.shape) // 2, name
+
+
+def test_a_recipe_that_this_torch_cannot_follow(corpus, tmp_path, monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(MissingPackage, match=r"torch>=2\.9"):
+        pretrain(Recipe(**TINY | {"matrices": "muon"}), corpus, tmp_path / "out")
+
+
+@pytest.mark.parametrize("matrices", ["adamw", "muon"])
 @pytest.mark.parametrize("dies", [1, 5, 8, 11])
-def test_resumed_training_is_bit_identical(corpus, tmp_path, monkeypatch, dies):
+def test_resumed_training_is_bit_identical(corpus, tmp_path, monkeypatch, dies, matrices):
     class Killed(BaseException):
         pass
 
@@ -213,7 +235,7 @@ def test_resumed_training_is_bit_identical(corpus, tmp_path, monkeypatch, dies):
             raise Killed
         return windows(data, recipe, step, rows)
 
-    recipe = Recipe(**TINY)
+    recipe = Recipe(**TINY | {"matrices": matrices})
     whole, journal = pretrain(recipe, corpus, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(loop, "windows", fatal)
@@ -224,7 +246,7 @@ def test_resumed_training_is_bit_identical(corpus, tmp_path, monkeypatch, dies):
     assert same(values(whole), values(resumed))
     assert again.losses == journal.losses and again.validation == journal.validation
     assert again.calls[-1]["from_step"] == dies // 5 * 5
-    other, _ = pretrain(Recipe(**TINY | {"seed": 1}), corpus, tmp_path / "other")
+    other, _ = pretrain(recipe.model_copy(update={"seed": 1}), corpus, tmp_path / "other")
     assert not same(values(whole), values(other))
     finished, _ = pretrain(recipe, corpus, tmp_path / "cut")  # nothing left to do
     assert same(values(whole), values(finished))

@@ -8,18 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from empirics.errors import InvalidInput
-from empirics.workers import Workers
+from empirics.workers import Workers, claimed
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("world", [2, 3, 7])
-def test_shares_are_disjoint_and_complete(world):
-    items = list(range(5))
-    shares = [Workers(rank, world, rank).share(items) for rank in range(world)]
-    assert sorted(item for share in shares for item in share) == items
+def test_every_item_is_claimed_once_and_nobody_waits_for_a_slow_one():
+    store, items = dist.HashStore(), list("abcde")
+    slow, fast = claimed(store, "x", items), claimed(store, "x", items)
+    assert next(slow) == "a"
+    assert list(fast) == ["b", "c", "d", "e"]
+    assert list(slow) == [] == list(claimed(store, "x", items))
+    assert list(claimed(store, "y", items)) == items
 
 
 def test_environment():
