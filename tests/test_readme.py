@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from figures import scan_cpu, scan_speed
+from figures import scan_cpu, scan_speed, selection_cost
 from figures.__main__ import main
-from figures.benchmarks import benchmarks, digits, times
+from figures.benchmarks import BLOCK, benchmarks, digits, times
 from figures.comparisons import NOT, REPRODUCED, UNDECIDED, comparisons, side
 from figures.readme import MARKS, README, block, readme_status, updated, write_readme
 from figures.sources import RESULTS
@@ -122,7 +122,7 @@ def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
     paths = sorted((copy / "empirics/experiments").glob("*.toml"))
     for path in paths:
         assert f"- `{path.stem}`: **not yet run**; `python -m empirics " in text
-    assert text.count("not yet run") == len(paths) + 2, "experiments, and the two benchmarks that need a GPU"
+    assert text.count("not yet run") == len(paths) + 4, "experiments, and the four benchmarks that need a GPU"
 
 
 def test_results_appear_with_device_and_size(copy: Path):
@@ -210,17 +210,45 @@ def test_the_model_benchmark_in_short(copy: Path):
         },
         "1.4b": {"stock": {"missing": "out of memory"}, "lora/fused": row(1.0, 500)},
     }
-    change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes, batch=8, length=2048, machine={"gpu": "a GPU"})
+    change(
+        copy / "empirics/bench/results/model_gpu.json",
+        sizes=sizes,
+        batch={"130m": 8, "1.4b": 4},
+        length=2048,
+        machine={"gpu": "a GPU"},
+    )
     text = block(copy)
     assert "mamba-130m, fused scan, times as fast as stock: lora 2.00, sdt 1.25; slow path: lora 6.00." in text
     assert "mamba-1.4b, fused scan, times as fast as stock: did not run; slow path: did not run." in text
     (found,) = (b for b in benchmarks(copy) if b.figure == "overhead")
-    assert "--sizes 130m 1.4b --batch 8 --length 2048 " in found.command
+    assert "--sizes 130m 1.4b --batch 8 4 --length 2048 " in found.command
+    assert "8 × 2048 tokens at 130m, 4 × 2048 tokens at 1.4b, on a GPU." in text
     assert ("130m", "lora/fused", "100.0", "2.00", "6.00", "0.50", "0.12") in found.rows
     assert ("1.4b", "stock", "out of memory", "", "", "", "") in found.rows
     sizes["130m"]["sdt/fused"] |= {"least_s": 0.15, "most_s": 0.2}
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)
     assert "| sdt/fused | 160.0 [150.0, 200.0] |" in block(copy)
+
+
+def test_the_block_and_the_selection_in_short(copy: Path):
+    rows = {
+        "ours": {"seconds": 2e-3, "kept_bytes": 2**20, "times_as_fast": 1.75, "share_of_kept": 0.25},
+        "slow_lora": {"missing": "peft is not importable"},
+    }
+    change(copy / BLOCK, sizes={"130m": rows}, batch=8, length=2048, machine={"gpu": "a GPU"})
+    row = {
+        "length": 256, "warm_up_s": 1.0, "select_s": 0.5, "gradient_s": 0.25, "evaluation_s": 0.01, "ablation_evaluations": 1000,
+        "step_s": 0.125,
+    }  # fmt: skip
+    lengths = [row, {"length": 512, "missing": "out of memory"}]
+    change(copy / selection_cost.PATH, sizes={"130m": lengths}, machine={"gpu": "a GPU"})
+    text = block(copy)
+    assert "| 130m | ours | 2.00 | 1 | 1.75 | 0.25 |" in text and "| 130m | slow_lora | peft is not importable |" in text
+    assert "| 130m | 256 | 1.50 s = 12 steps | 0.75 s = 6 steps | 11.00 s = 88 steps | 125.0 |" in text
+    assert "| 130m | 512 | out of memory |" in text
+    change(copy / selection_cost.PATH, sizes={"130m": [{"length": 256}]})
+    with pytest.raises(InvalidInput, match=r"selection_gpu\.json is not what its benchmark writes"):
+        block(copy)
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from empirics.bench import model as bench_model
+from empirics.bench import selection as bench_selection
 from empirics.bench import targets
 from empirics.bench.scan import machine
 from empirics.config import find_experiment, load_experiment, validate
@@ -33,7 +34,7 @@ from empirics.experiments.lm_verdicts import together
 from empirics.models import MambaConfig
 from empirics.results import Result, config_hash, plain, write_json, write_result
 from empirics.runner import Runner
-from figures import dots, lm_benchmark, lora_targets, overhead, s4_regression, scan_speed, sources, style, vision
+from figures import dots, lm_benchmark, lora_targets, overhead, s4_regression, scan_speed, selection_cost, sources, style, vision
 from figures.build import canonical, render
 from figures.comparisons import comparisons
 from figures.registry import Picture, pictures
@@ -72,7 +73,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty checkout that the figures read."""
     for module in (vision, lm_benchmark, s4_regression):
         monkeypatch.setattr(module, "experiment", partial(sources.experiment, root=tmp_path))
-    for module in (overhead, scan_speed):
+    for module in (overhead, scan_speed, selection_cost):
         monkeypatch.setattr(module, "committed", partial(sources.committed, root=tmp_path))
     return tmp_path
 
@@ -322,6 +323,32 @@ def test_scan_speed_says_what_is_left_when_python_launches(root: Path, draw: Dra
     off = [row["launched_ratio"] for row in speed if not row["on_grid"]]
     assert rows["off grid"] == {"median": statistics.median(off), "least": min(off)} and rows["on grid"] != rows["off grid"]
     assert any(f"off grid {statistics.median(off):.2f}, {min(off):.2f}" in text for text in words(draw(scan_speed.FIGURE)))
+
+
+def test_selection_cost_reads_what_its_benchmark_writes(root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(MissingData, match="bench selection"):
+        selection_cost.FIGURE.data()
+    model = MambaConfig(16, 1, 31, {"layer": "Mamba1", "d_state": 4, "dt_rank": 8}, pad_vocab_size_multiple=1)
+    monkeypatch.setattr(bench_selection, "size_config", lambda name: model)
+    path = root / selection_cost.PATH
+    arguments = ["--device", "cpu", "--sizes", "tiny", "small", "--lengths", "4", "8", "--repeats", "1", "--out", str(path)]
+    assert bench_selection.main_bench_selection(arguments) == 0
+    written = json.loads(path.read_text())
+    written["sizes"]["small"][1] = {"length": 8, "batch": 1, "missing": "out of memory"}
+    write_json(path, written)
+    data = selection_cost.data()
+    curves = {(c["size"], c["score"]): c["points"] for c in data["curves"]}
+    row = written["sizes"]["tiny"][0]
+    assert curves["tiny", "change"][0]["seconds"] == row["warm_up_s"] + row["select_s"]
+    assert curves["tiny", "ablation"][0]["seconds"] == row["warm_up_s"] + row["evaluation_s"] * (1 + 32 + 3 * 4)
+    assert curves["tiny", "gradient"][0]["steps"] == (row["gradient_s"] + row["select_s"]) / row["step_s"]
+    assert [p["length"] for p in curves["small", "change"]] == [4]
+    figure = draw(selection_cost.FIGURE)
+    assert {"mamba-tiny", "ablation (estimate)", "Training steps"} <= words(figure)
+    assert sum(len(axes.lines) for axes in figure.axes) == 2 * len(curves)
+    write_json(path, {**written, "sizes": {"tiny": [{"length": 4}]}})
+    with pytest.raises(InvalidInput, match="no result of the selection benchmark"):
+        selection_cost.data()
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------------
