@@ -1,8 +1,9 @@
 """One Mamba-1 block under LoRA on all four projections, against mamba-ssm's with peft:  python -m empirics bench block.
 
 The block alone, without embedding, norm and head: forward and backward to its input and to the adapters. Kernels are recorded as
-a CUDA graph and replayed, contenders in turn, so neither the CPU nor the rest of a model is measured. Kept bytes are what
-autograd holds between the passes beyond the parameters and the input.
+a CUDA graph and replayed, contenders in turn, so neither the CPU nor the rest of a model is measured; only stock's fused path
+cannot be recorded (its backward pass waits for the default stream) and is launched from Python. Kept bytes are what autograd
+holds between the passes beyond the parameters and the input.
 
 ours             this project's block with the fused scan; ours/recompute and ours/recompute_all keep less (models/mixer.py)
 slow_lora        mamba-ssm's block with ``use_fast_path=False`` and peft's LoRA, whose wrapping reaches x_proj and out_proj only
@@ -111,7 +112,7 @@ def measure_block(
         run = passes(block, trained, hidden, weight)
         run()  # compiles what is compiled at the first call
         rows[name] = {"kept_bytes": kept_bytes(block, hidden), "trained": sum(p.numel() for p in trained)}
-        runs[name] = run if device == "cpu" else graphed(run)
+        runs[name] = run if device == "cpu" or name == "stock" else graphed(run)
     times = seconds(runs, repeats, device)
     for name in runs:
         rows[name]["seconds"] = statistics.median(times[name])

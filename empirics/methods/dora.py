@@ -19,12 +19,14 @@ class MagnitudeAndDirection(LowRankUpdate):
     The norm is a constant for the gradient, as in the source and in Hugging Face peft.
     """
 
+    factored: ClassVar[bool] = False
+
     def __init__(self, base: Tensor, rank: int, scale: float, dropout: float, generator: Generator):
         super().__init__(base, rank, scale, dropout, generator)
         self.lora_magnitude_vector = nn.Parameter(row_norms(base.detach().to(self.lora_A.dtype)))
 
     def forward(self, weight: Tensor) -> Tensor:
-        moved = weight.to(self.lora_A.dtype) + self.update()
+        moved = self.adapted(weight.to(self.lora_A.dtype), *self.factors())
         # A zero row has no direction: the smallest positive norm keeps it zero instead of NaN.
         norms = row_norms(moved.detach()).clamp_min(torch.finfo(moved.dtype).tiny)
         return (moved * (self.lora_magnitude_vector / norms)[:, None]).to(weight.dtype)

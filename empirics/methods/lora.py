@@ -19,8 +19,11 @@ class LowRankUpdate(nn.Module):
 
     Names, shapes and starting values (Kaiming uniform with a = √5) are those of Hugging Face peft. Dropout draws one mask of
     input features for each reading of the tensor, shared by all tokens: a weight cannot tell tokens apart. A complex W gets
-    complex factors, of which lora_A starts real.
+    complex factors, of which lora_A starts real. ``factored`` says that W only has s·lora_B lora_A added to it
+    (:mod:`empirics.models.low_rank`).
     """
+
+    factored: ClassVar[bool] = True
 
     def __init__(self, base: Tensor, rank: int, scale: float, dropout: float, generator: Generator):
         super().__init__()
@@ -31,15 +34,20 @@ class LowRankUpdate(nn.Module):
         self.lora_A = nn.Parameter(start.to(adapter_dtype(base)))
         self.lora_B = nn.Parameter(self.lora_A.new_zeros(rows, rank))
 
-    def update(self) -> Tensor:
-        """s·lora_B lora_A, (rows, columns)."""
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """lora_B, and lora_A without the input features that are dropped in this reading."""
         right: Tensor = self.lora_A
         if self.training and self.dropout > 0:
             right = right * F.dropout(right.real.new_ones(right.shape[1]), self.dropout)
-        return self.scale * (self.lora_B @ right)
+        return self.lora_B, right
+
+    def adapted(self, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """W + s·left right in W's dtype."""
+        product = left @ right
+        return weight + (product if self.scale == 1 else self.scale * product).to(weight.dtype)
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.update().to(weight.dtype)
+        return self.adapted(weight, *self.factors())
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Mamba1(Mixer):
         """(dt before bias and softplus, B, C) of u (..., D), each (..., width)."""
         low, B, C = linear(u, self.x_proj).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         # The bias belongs to the scan, where it is added in float32.
-        return F.linear(low, self.dt_proj.weight.to(low.dtype)), B, C
+        return linear(low, self.dt_proj, with_bias=False), B, C
 
     def _decay_rates(self) -> Tensor:
         return -torch.exp(widen(self.A_log))

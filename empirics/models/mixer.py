@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import InvalidInput
 from ..kernels.capability import Op, require_built
 from .hooks import ExtraStates, MixerHook
+from .low_rank import factored_update, low_rank_linear
 from .norm import widen
 from .recompute import draws, recomputed
 from .state import MixerState
@@ -23,10 +24,14 @@ Inner = Callable[[Tensor], tuple[Tensor, MixerState]]
 Recompute = Literal[False, True, "all"]
 
 
-def linear(x: Tensor, module: nn.Linear) -> Tensor:
-    """The linear layer in x's dtype. Reads ``module.weight``, so a parametrisation of it always takes effect."""
-    bias = module.bias
-    return F.linear(x, module.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+def linear(x: Tensor, module: nn.Linear, with_bias: bool = True) -> Tensor:
+    """The linear layer in x's dtype. Reads ``module.weight``, so a parametrisation of it always takes effect; a low-rank one's
+    gradients are computed without that of the whole matrix (:mod:`.low_rank`)."""
+    bias = None if module.bias is None or not with_bias else module.bias.to(x.dtype)
+    update = factored_update(module)
+    if update is not None and torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type):
+        return low_rank_linear(x, module, update, bias)
+    return F.linear(x, module.weight.to(x.dtype), bias)
 
 
 class Mixer(nn.Module, ABC):

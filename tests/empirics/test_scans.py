@@ -400,7 +400,13 @@ def test_gated_offset():
     out = state_terms.gated_offset(offset.float(), *half)
     assert out.dtype == torch.bfloat16 and all(g.dtype == torch.bfloat16 for g in torch.autograd.grad(out.sum(), half))
     close = (offset @ half[0].double()) * F.silu(half[1].double())
-    assert torch.allclose(out.double(), close, rtol=2**-8, atol=1e-6)
+    assert (out.double() - close).norm() < 2**-7 * close.norm()
+    mixed = state_terms.gated_offset(offset.float(), half[0].float(), half[1])
+    assert mixed.dtype == torch.bfloat16 and torch.allclose(mixed.double(), close, rtol=2**-8, atol=1e-6)
+    fine = torch.full((3, 4), 1 + 2**-12)  # an offset that bfloat16 rounds to 1
+    ones = torch.ones(2, 4, 9, dtype=torch.bfloat16)
+    assert (state_terms._offset_rows(fine, ones) == 4).all() and len(state_terms._parts(fine, torch.bfloat16)) == 2
+    assert torch.equal(sum(p.float() for p in state_terms._parts(fine, torch.bfloat16)), fine)
 
 
 # --- bad input ---

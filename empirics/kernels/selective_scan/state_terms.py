@@ -79,21 +79,34 @@ class _GatedOffset(Function):
     @staticmethod
     def forward(ctx: Any, offset: Tensor, C: Tensor, z: Tensor) -> Tensor:
         ctx.save_for_backward(offset, C, z)
-        return (offset @ widen(C)).mul_(F.silu(widen(z))).to(z.dtype)
+        return _offset_rows(offset, C).transpose(1, 2).mul_(F.silu(z))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         offset, C, z = ctx.saved_tensors
-        wide_C, wide_z, dy = widen(C), widen(z), widen(dy)
-        gate = torch.sigmoid(wide_z)
-        dz = None
-        if ctx.needs_input_grad[2]:  # silu'(z) = σ(z) (1 + z (1 - σ(z)))
-            dz = (offset @ wide_C).mul_(dy).mul_(torch.addcmul(gate, wide_z * gate, 1 - gate)).to(z.dtype)
-        dr = gate.mul_(wide_z).mul_(dy)
-        d_offset = torch.einsum("bdl,bnl->dn", dr, wide_C) if ctx.needs_input_grad[0] else None
-        dC = (offset.T @ dr).to(C.dtype) if ctx.needs_input_grad[1] else None
+        d_offset = dC = dz = None
+        if ctx.needs_input_grad[2]:
+            dz = torch.ops.aten.silu_backward(_offset_rows(offset, C).transpose(1, 2).mul_(dy), z)
+        rows = (dy * F.silu(z)).transpose(1, 2).flatten(0, 1)
+        if ctx.needs_input_grad[0]:
+            d_offset = (rows.T @ C.transpose(1, 2).flatten(0, 1)).to(offset.dtype)
+        if ctx.needs_input_grad[1]:
+            parts = torch.stack([rows @ part for part in _parts(offset, C.dtype)])
+            dC = parts.sum(0).unflatten(0, (C.shape[0], -1)).transpose(1, 2)
         return d_offset, dC, dz
+
+
+def _parts(offset: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """The offset in this dtype, in two parts where it has fewer bits: what it rounds to and the rest."""
+    first = offset.to(dtype)
+    return [first] if dtype == offset.dtype else [first, (offset - first.to(offset.dtype)).to(dtype)]
+
+
+def _offset_rows(offset: Tensor, C: Tensor) -> Tensor:
+    """h' C_t, (batch, L, D) in C's dtype: one product, over the parts of h' side by side."""
+    parts = _parts(offset, C.dtype)
+    return F.linear(torch.cat([C.transpose(1, 2)] * len(parts), dim=-1), torch.cat(parts, dim=-1))
 
 
 def gated_offset(offset: Tensor, C: Tensor, z: Tensor) -> Tensor:
@@ -102,8 +115,11 @@ def gated_offset(offset: Tensor, C: Tensor, z: Tensor) -> Tensor:
     Parameters
     ----------
     offset, C, z:
-        h' (D, N), at least float32; (batch, N, L); (batch, D, L). Sums are in float32 at least.
+        h' (D, N), at least float32; (batch, N, L); (batch, D, L). In half precision the product and each factor are rounded to
+        it, sums are in float32, and h' counts with twice the bits.
     """
+    if C.dtype != z.dtype:
+        return gated_offset(offset, widen(C), widen(z)).to(z.dtype)
     return _GatedOffset.apply(offset.to(widen(C).dtype), C, z)
 
 

@@ -1,0 +1,83 @@
+"""Linear layers under a low-rank update of a frozen matrix: the adapted tensor is read, its own gradient is never formed.
+
+With W' = W + s·L R for x (T, K), y = x W'ᵀ, only L (M, r) and R (r, K) are trained:
+
+    dL = s·dyᵀ (x Rᵀ),      dR = s·(dy L)ᵀ x,      dx = dy W'
+
+instead of dW' = dyᵀ x, an (M, K) product over all T tokens that is then multiplied by the small factors. That is a third of the
+matrix products of a training step. The output has the bits of the plain layer on the adapted tensor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+
+class FactoredUpdate(Protocol):
+    """A parametrisation W ↦ W + s·L R.
+
+    Attributes
+    ----------
+    scale:
+        s.
+    """
+
+    scale: float
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """L (M, r) and R (r, K) of this reading of the tensor."""
+
+    def adapted(self, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """W + s·L R in W's dtype."""
+
+
+def factored_update(module: nn.Module) -> FactoredUpdate | None:
+    """The update of ``module.weight`` where that is all that is done to it, and the matrix itself is frozen and real."""
+    chains = getattr(module, "parametrizations", None)
+    if chains is None or "weight" not in chains:
+        return None
+    chain = chains["weight"]
+    original: Tensor = chain.original
+    if len(chain) != 1 or not getattr(chain[0], "factored", False) or original.requires_grad or original.is_complex():
+        return None
+    return cast(FactoredUpdate, chain[0])
+
+
+def low_rank_linear(x: Tensor, module: nn.Module, update: FactoredUpdate, bias: Tensor | None) -> Tensor:
+    """The linear layer on its adapted tensor, in x's dtype."""
+    left, right = update.factors()
+    with torch.no_grad():
+        original = cast(Any, module).parametrizations["weight"].original
+        weight = update.adapted(original, left, right).to(x.dtype)
+    out: Tensor = _LowRankLinear.apply(x, weight, left, right, update.scale, bias)
+    return out
+
+
+class _LowRankLinear(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, left: Tensor, right: Tensor, scale: float, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight, left, right)
+        ctx.scale = scale
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, left, right = ctx.saved_tensors
+        rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+        dx = dleft = dright = dbias = None
+        if ctx.needs_input_grad[0]:
+            dx = dy @ weight
+        if ctx.needs_input_grad[2]:
+            dleft = ctx.scale * (drows.T @ (rows @ right.T.to(x.dtype))).to(left.dtype)
+        if ctx.needs_input_grad[3]:
+            dright = ctx.scale * ((drows @ left.to(x.dtype)).T @ rows).to(right.dtype)
+        if ctx.needs_input_grad[5]:
+            dbias = drows.sum(0)
+        return dx, None, dleft, dright, None, dbias
