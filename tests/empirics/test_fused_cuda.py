@@ -33,16 +33,6 @@ def emulated(monkeypatch):
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.fixture(params=sorted(fused_cuda.LAYOUTS))
-def layout(request, monkeypatch):
-    """Every layout of a block."""
-    chosen = fused_cuda.LAYOUTS[request.param]
-    monkeypatch.setattr(fused_cuda, "LAYOUT", chosen)
-    monkeypatch.setattr(fused_cuda, "KEEP_EVERY", chosen.keep)
-    monkeypatch.setattr(fused, "KEEP_EVERY", chosen.keep)
-    return chosen
-
-
 def cpu(*args, **options):
     return make(*args, **options, device="cpu")
 
@@ -58,7 +48,7 @@ def channels_last(values, names=("u", "dt", "z", "B", "C")):
 
 @pytest.mark.parametrize(("length", "segment"), [(1, None), (7, None), (70, None), (200, 64)])
 @pytest.mark.parametrize("by_channel", [False, True])
-def test_lengths_and_layouts(length, segment, by_channel, emulated, layout):
+def test_lengths_and_layouts(length, segment, by_channel, emulated):
     values = cpu(length, 16, width=40)
     values = channels_last(values) if by_channel else values
     got = run(fused.selective_scan, values, segment=segment)
@@ -72,7 +62,7 @@ def test_lengths_and_layouts(length, segment, by_channel, emulated, layout):
 
 
 @pytest.mark.parametrize("states", [1, 3, 4, 7, 8, 13, 16])
-def test_every_number_of_states(states, emulated, layout):
+def test_every_number_of_states(states, emulated):
     values = cpu(67, states, batch=1, width=33)
     assert_close(run(fused.selective_scan, values, segment=64), judged(values))
     assert emulated.launched
@@ -82,7 +72,7 @@ def test_every_number_of_states(states, emulated, layout):
 
 
 @pytest.mark.parametrize("width", [1, 8, 31, 32, 65])
-def test_every_width(width, layout):
+def test_every_width(width):
     values = cpu(9, 4, batch=1, width=width, seed=1)
     assert_close(run(fused.selective_scan, values), judged(values))
     values = channels_last(values)
@@ -155,7 +145,7 @@ def test_layouts_of_single_arguments():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("by_channel", [False, True])
-def test_no_more_rounding_than_the_plain_loop(dtype, by_channel, layout):
+def test_no_more_rounding_than_the_plain_loop(dtype, by_channel):
     values = cpu(72, 16, batch=1, width=32, dtype=dtype)
     values = channels_last(values) if by_channel else values
     exact = judged(values)
@@ -200,7 +190,7 @@ def test_nan_stays_in_its_sequence():
     assert out[0].isnan().all() and not out[1].isnan().any()
 
 
-def test_the_same_bits_in_any_order_of_threads(emulated, layout):
+def test_the_same_bits_in_any_order_of_threads(emulated):
     """What a barrier is missing for would differ."""
     values = cpu(130, 16, batch=1)
     first = run(fused.selective_scan, values, segment=64)
@@ -321,13 +311,15 @@ def test_segment_length():
 def test_bytes_of_shared_memory_and_layout_of_the_arguments():
     """What Python computes is what the source says."""
     source = fused_cuda._source()
-    assert "#define CHANNELS 32" in source and {fused_cuda.KEEP_EVERY, fused.KEEP_EVERY} == {fused_cuda.LAYOUT.keep}
+    defined = {name: int(value) for name, value in re.findall(r"#define (CHANNELS|KEEP|PAD) (\d+)", source)}
+    assert defined == {"CHANNELS": fused_cuda.CHANNELS, "KEEP": fused_cuda.KEEP_EVERY, "PAD": fused_cuda.PAD}
+    assert fused.KEEP_EVERY == fused_cuda.KEEP_EVERY
     formula = re.search(r"#define BACKWARD_SHARED \((.*)\)$", source, re.MULTILINE)[1]
-    for chosen, p in itertools.product(fused_cuda.LAYOUTS.values(), (1, 2, 4)):
-        names = {"CHANNELS": 32, "KEEP": chosen.keep, "P": p, "ROW": chosen.keep + chosen.pad}
-        assert chosen.shared(p) == eval(formula.replace("/", "//"), names)
-        fitting = 228 * 1024 // (chosen.shared(p) + 1024)  # of an H100's multiprocessor, which takes 1 KiB for each block itself
-        assert chosen.blocks[p] <= fitting
+    for p in (1, 2, 4):
+        shared = fused_cuda.shared_bytes(p)
+        assert shared == eval(formula.replace("/", "//"), {**defined, "P": p, "ROW": fused_cuda.KEEP_EVERY + fused_cuda.PAD})
+        fitting = 228 * 1024 // (shared + 1024)  # of an H100's multiprocessor, which takes 1 KiB for each block itself
+        assert fused_cuda.BLOCKS[p] <= fitting
     body = re.search(r"struct Args \{(.*?)\};", source, re.DOTALL)[1]
     lines = [re.sub(r"//.*", "", line).strip() for line in body.splitlines()]
     fields = [
@@ -376,13 +368,13 @@ class TestOnAGpu:
     @pytest.mark.parametrize("length", [1, 63, 300, 528, 2064])
     @pytest.mark.parametrize("states", [1, 8, 13, 16])
     @pytest.mark.parametrize("by_channel", [False, True])
-    def test_values_and_gradients(self, length, states, by_channel, layout):
+    def test_values_and_gradients(self, length, states, by_channel):
         values = make(length, states, batch=2, width=72, device="cuda")
         values = channels_last(values) if by_channel else values
         assert_close(run(fused.selective_scan, values), judged(values), 1e-5)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-    def test_rounding(self, dtype, layout):
+    def test_rounding(self, dtype):
         values = make(257, 16, batch=2, width=64, dtype=dtype, device="cuda")
         exact = judged(values)
         got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)

@@ -9,10 +9,12 @@
 //
 // Options: N states, P lanes per channel (4 P >= N), ROWS 0 where neighbours in time are neighbours in memory and 1 where
 // channels are; *_TYPE 0 float, 1 bfloat16, 2 float16; VECTOR_* 1 where a group of neighbours may be loaded as a whole.
-// KEEP steps between kept states, TILE steps of a tile of the passes that keep nothing, GROUP neighbours to a load, PAD floats
-// behind every row in shared memory: (64, 32, 8, 4) or (48, 48, 4, 0).
 
 #define CHANNELS 32
+#define KEEP 64  // steps between kept states
+#define TILE 32  // steps of a tile of the passes that keep nothing
+#define GROUP 8  // neighbours in memory that a thread moves together
+#define PAD 4    // floats behind every row in shared memory
 #define THREADS (32 * P)
 #define ALL 0xffffffffu
 #define LOG2E 1.4426950408889634f
@@ -82,16 +84,10 @@ struct Args {
 
 // --- shared memory: rows of one channel's steps ---
 
-// Position of step t of channel c in an array of rows. Four steps in a row stay together; groups of them are permuted so that
-// neither eight channels of one step nor, nearly so, the steps and channels that a warp lays out at once meet in a bank.
+// Position of step t of channel c in an array of rows of SPAN + PAD floats. Four steps in a row stay together; groups of them are
+// permuted so that neither eight channels of one step nor eight steps of every eighth channel meet in a bank.
 template <int SPAN> __device__ __forceinline__ int at(int c, int t) {
-#if PAD == 4
-    return c * (SPAN + 4) + ((((t >> 2) ^ ((c >> 2) & 6)) << 2) | (t & 3));
-#else
-    int g = (t >> 2) + (c >> 2) + (c & 2);
-    g = g >= SPAN / 4 ? g - SPAN / 4 : g;
-    return c * SPAN + ((g << 2) | (t & 3));
-#endif
+    return c * (SPAN + PAD) + ((((t >> 2) ^ ((c >> 2) & 6)) << 2) | (t & 3));
 }
 
 __device__ __forceinline__ Four load4(const float* p) { return *(const Four*)p; }
@@ -104,12 +100,10 @@ __device__ __forceinline__ void store4(float* p, const Four& v) { *(Four*)p = v;
 // A thread's k-th group of a tile of SPAN steps: its channel and step, within the block's channels and the tile.
 template <int SPAN> __device__ __forceinline__ void place(int tid, int k, int& c, int& t) {
     const int id = tid + k * THREADS;
-#if ROWS == 1
+#if ROWS == 0
+    c = id / (SPAN / GROUP); t = id % (SPAN / GROUP) * GROUP;
+#else
     c = id % (CHANNELS / GROUP) * GROUP; t = id / (CHANNELS / GROUP);
-#elif GROUP == 8
-    c = id / (SPAN / 8); t = id % (SPAN / 8) * 8;
-#else  // a thread has one channel
-    c = tid / P; t = (tid % P + P * k) * GROUP;
 #endif
 }
 
@@ -119,8 +113,7 @@ template <int SPAN> __device__ __forceinline__ void put(float* rows, int c, int 
 #pragma unroll
     for (int i = 0; i < GROUP; i++) {
         if (ROWS == 0) { if (i % 4 == 0) store4(p + i, *(const Four*)(v + i)); }
-        else if (PAD == 4) p[i * (SPAN + 4)] = v[i];  // the same permutation for all of them
-        else rows[at<SPAN>(c + i, t)] = v[i];
+        else p[i * (SPAN + PAD)] = v[i];  // the same permutation for all of them
     }
 }
 template <int SPAN> __device__ __forceinline__ void get(const float* rows, int c, int t, float* v) {
@@ -128,8 +121,7 @@ template <int SPAN> __device__ __forceinline__ void get(const float* rows, int c
 #pragma unroll
     for (int i = 0; i < GROUP; i++) {
         if (ROWS == 0) { if (i % 4 == 0) *(Four*)(v + i) = load4(p + i); }
-        else if (PAD == 4) v[i] = p[i * (SPAN + 4)];
-        else v[i] = rows[at<SPAN>(c + i, t)];
+        else v[i] = p[i * (SPAN + PAD)];
     }
 }
 __device__ __forceinline__ void of_channels(const float* of, int c, float* v) {
@@ -153,22 +145,18 @@ __device__ __forceinline__ int inside(int c, i64 t, int width, i64 stop) {
     return n < 0 ? 0 : n > GROUP ? GROUP : (int)n;
 }
 
-// A group as it lies in memory, and the pieces in which it is moved.
-template <int BYTES> struct Piece { typedef Raw type; };
-template <> struct Piece<8> { struct alignas(8) type { unsigned v[2]; }; };
-template <typename T> struct alignas(sizeof(T) * GROUP < 16 ? 8 : 16) Group {
-    typedef typename Piece<(sizeof(T) * GROUP < 16 ? 8 : 16)>::type piece;
-    static const int PIECES = sizeof(T) * GROUP / sizeof(piece);
+// A group as it lies in memory; it is moved in pieces of 16 bytes.
+template <typename T> struct alignas(16) Group {
+    static const int PIECES = sizeof(T) * GROUP / sizeof(Raw);
     T v[GROUP];
 };
 
 template <bool VECTOR, typename T>
 __device__ __forceinline__ void fetch_group(Group<T>& group, const T* base, i64 channel, i64 time, int c, i64 t, int count) {
-    typedef typename Group<T>::piece piece;
     const T* p = base + c * channel + t * time;
     if (VECTOR && count == GROUP) {
 #pragma unroll
-        for (int i = 0; i < Group<T>::PIECES; i++) ((piece*)group.v)[i] = ((const piece*)p)[i];
+        for (int i = 0; i < Group<T>::PIECES; i++) ((Raw*)group.v)[i] = ((const Raw*)p)[i];
         return;
     }
     const i64 step = ROWS == 0 ? time : channel;
@@ -189,14 +177,13 @@ __device__ __forceinline__ void load_group(float* v, const T* base, i64 channel,
 
 template <bool VECTOR, typename T>
 __device__ __forceinline__ void store_group(T* base, const float* v, i64 channel, i64 time, int c, i64 t, int count) {
-    typedef typename Group<T>::piece piece;
     T* p = base + c * channel + t * time;
     if (VECTOR && count == GROUP) {
         Group<T> group;
 #pragma unroll
         for (int i = 0; i < GROUP; i++) narrow(group.v[i], v[i]);
 #pragma unroll
-        for (int i = 0; i < Group<T>::PIECES; i++) ((piece*)p)[i] = ((const piece*)group.v)[i];
+        for (int i = 0; i < Group<T>::PIECES; i++) ((Raw*)p)[i] = ((const Raw*)group.v)[i];
         return;
     }
     const i64 step = ROWS == 0 ? time : channel;
@@ -397,29 +384,25 @@ __device__ __forceinline__ Rates load_rates(const float* row, const Place& p) {
 // A thread's share of B or C of SPAN steps, laid out as rows of 4 P floats; 0 beyond the end and in added states. NEIGHBOURS: its
 // steps are neighbours in memory.
 template <int SPAN, bool NEIGHBOURS> struct Selector {
-    static const bool ALONG_TIME = NEIGHBOURS && (THREADS % SPAN == 0 || SPAN == 48);
+    static const bool ALONG_TIME = NEIGHBOURS && THREADS >= SPAN;
     static const int COUNT = SPAN * 4 * P / THREADS;
-    // Steps that lie beside each other among threads, and how often a thread goes on along time before it takes other states.
-    static const int BESIDE = !ALONG_TIME ? 0 : SPAN == 48 ? 16 : SPAN, TIMES = ALONG_TIME ? SPAN / BESIDE : 1;
     int n, t;
-    i64 first, time, step, back;  // addresses from one k to the next: along time, or to other states; and back in time
+    i64 first, time, step;
     __device__ __forceinline__ Selector(int tid, i64 state, i64 time) : time(time) {
-        n = ALONG_TIME ? tid / (BESIDE ? BESIDE : 1) : tid % (4 * P);
-        t = ALONG_TIME ? tid % (BESIDE ? BESIDE : 1) : tid / (4 * P);
+        n = ALONG_TIME ? tid / SPAN : tid % (4 * P);
+        t = ALONG_TIME ? tid % SPAN : tid / (4 * P);
         first = n * state + t * time;
-        step = ALONG_TIME && TIMES == 1 ? states_on(TIMES) * state : steps_on(1) * time;
-        back = TIMES == 1 ? 0 : states_on(TIMES) * state - steps_on(TIMES - 1) * time;
+        step = ALONG_TIME ? states_on(1) * state : steps_on(1) * time;
     }
-    static __device__ __forceinline__ int states_on(int k) { return ALONG_TIME ? k / TIMES * (THREADS / (BESIDE ? BESIDE : 1)) : 0; }
-    static __device__ __forceinline__ int steps_on(int k) { return ALONG_TIME ? k % TIMES * BESIDE : k * (THREADS / (4 * P)); }
+    // How many states, and how many steps, the k-th value lies behind the first.
+    static __device__ __forceinline__ int states_on(int k) { return ALONG_TIME ? k * (THREADS / SPAN) : 0; }
+    static __device__ __forceinline__ int steps_on(int k) { return ALONG_TIME ? 0 : k * (THREADS / (4 * P)); }
     template <typename T> __device__ __forceinline__ void fetch(T* values, const T* base, i64 t0, i64 stop) const {
         const T* from = base + first + t0 * time;
         const T zero = {0};
 #pragma unroll
-        for (int k = 0; k < COUNT; k++) {
+        for (int k = 0; k < COUNT; k++, from += step)
             values[k] = n + states_on(k) < N && t0 + t + steps_on(k) < stop ? *from : zero;
-            from += TIMES > 1 && k % TIMES == TIMES - 1 ? back : step;
-        }
     }
     template <typename T> __device__ __forceinline__ void store(float* to, const T* values) const {
 #pragma unroll
@@ -959,8 +942,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
     store_states((float*)p.dA + w.slot * plane + state, own, dA);
 #endif
 #if NEED_D || NEED_BIAS
-#if ROWS == 0 && GROUP == 8
-    const int SHARERS = KEEP / 8;
+#if ROWS == 0
+    const int SHARERS = KEEP / GROUP;
 #pragma unroll
     for (int k = 0; k < GROUPS; k++) {
         float sum_D = part_D[k], sum_bias = part_bias[k];
@@ -968,11 +951,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 #else
     {
         const int SHARERS = P, c = w.tid / P;
-#if ROWS == 0
-        float sum_D = 0.f, sum_bias = 0.f;
-#pragma unroll
-        for (int k = 0; k < GROUPS; k++) { sum_D += part_D[k]; sum_bias += part_bias[k]; }
-#endif
 #endif
 #pragma unroll
         for (int mask = 1; mask < SHARERS; mask *= 2) { sum_D += swap(sum_D, mask); sum_bias += swap(sum_bias, mask); }

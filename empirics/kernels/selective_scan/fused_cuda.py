@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -26,45 +25,14 @@ CHANNELS = 32
 
 MOST_STATES = 16
 
+KEEP_EVERY = 64
+"""Steps between kept states (KEEP in the source)."""
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a block goes through time and lays out what it shares; the source says what fits together.
+PAD = 4
+"""Floats behind every row in shared memory (PAD in the source)."""
 
-    Attributes
-    ----------
-    keep, tile:
-        Steps between kept states, and of a tile of the passes that keep nothing.
-    group, pad:
-        Neighbours in memory to a load, and floats behind each row in shared memory.
-    blocks:
-        Blocks that a multiprocessor is to hold in the backward pass, for P = 1, 2 and 4 lanes a channel; it bounds registers.
-    """
-
-    keep: int
-    tile: int
-    group: int
-    pad: int
-    blocks: dict[int, int]
-
-    def shared(self, p: int) -> int:
-        """Bytes of shared memory of a block in the backward pass: dt, x, dy, y by channel and step; B and C by step; 128 floats
-        for every four steps of each warp; bias and D."""
-        rows, selectors, scratch = 4 * CHANNELS * (self.keep + self.pad), 2 * self.keep * 4 * p, p * self.keep // 4 * 128
-        return 4 * (rows + selectors + scratch + 2 * CHANNELS)
-
-
-LAYOUTS = {
-    "64": Layout(keep=64, tile=32, group=8, pad=4, blocks={1: 5, 2: 4, 4: 3}),
-    "48": Layout(keep=48, tile=48, group=4, pad=0, blocks={1: 6, 2: 5, 4: 4}),
-}
-"""By steps between kept states. ``48`` lets a fourth block into a multiprocessor; it has not been measured yet."""
-
-LAYOUT = LAYOUTS[os.environ.get("SSMPROOF_SCAN_LAYOUT", "64")]
-"""In use; measurements may choose another with ``SSMPROOF_SCAN_LAYOUT``."""
-
-KEEP_EVERY = LAYOUT.keep
-"""Steps between kept states."""
+BLOCKS = {1: 5, 2: 4, 4: 3}
+"""Blocks that a multiprocessor is to hold in the backward pass, for P = 1, 2 and 4 lanes a channel; it bounds registers."""
 
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _POINTERS = (
@@ -161,9 +129,9 @@ def _fitted(value: Tensor, channels: bool) -> Tensor:
 
 
 def _vector(shape: Sequence[int], stride: Sequence[int], size: int, offset: int, channels: bool) -> int:
-    """May a group of neighbours be read at once, in pieces of 16 bytes, or of 8 where it has no more?"""
-    axes, piece = (0, 2) if channels else (0, 1), min(16, LAYOUT.group * size)
-    aligned = offset % piece == 0 and all(shape[i] == 1 or stride[i] * size % piece == 0 for i in axes)
+    """May a group of neighbours be read at once, in pieces of 16 bytes?"""
+    axes = (0, 2) if channels else (0, 1)
+    aligned = offset % 16 == 0 and all(shape[i] == 1 or stride[i] * size % 16 == 0 for i in axes)
     return int(aligned and stride[1 if channels else 2] == 1)
 
 
@@ -185,6 +153,13 @@ def _row_strides(shape: Sequence[int], channels: bool) -> tuple[int, int, int]:
 def lanes(states: int) -> int:
     """P, the lanes that share a channel: each holds four states."""
     return 1 if states <= 4 else 2 if states <= 8 else 4
+
+
+def shared_bytes(p: int) -> int:
+    """Bytes of shared memory of a block in the backward pass: dt, x, dy, y by channel and step; B and C by step; 128 floats
+    for every four steps of each warp; bias and D."""
+    rows, selectors, scratch = 4 * CHANNELS * (KEEP_EVERY + PAD), 2 * KEEP_EVERY * 4 * p, p * KEEP_EVERY // 4 * 128
+    return 4 * (rows + selectors + scratch + 2 * CHANNELS)
 
 
 def segment_length(length: int, blocks: int, processors: int, backward: bool) -> int:
@@ -265,9 +240,7 @@ class Plan:
             "N": self.states, "P": self.p, "ROWS": int(self.channels), "SOFTPLUS": int(request.softplus),
             "HAS_BIAS": int(request.has_bias), "HAS_D": int(request.has_D), "HAS_Z": int(request.has_z),
             "HAS_D_OUT": int(request.has_d_out), "PRECISE": int(not narrow),
-            "HAS_START": 0, "HAS_END": 0, "WRITE": 1, "KEEP_STATES": 0,
-            "KEEP": LAYOUT.keep, "TILE": LAYOUT.tile, "GROUP": LAYOUT.group, "PAD": LAYOUT.pad,
-            "BLOCKS_PER_SM": LAYOUT.blocks[self.p] if narrow or self.p < 4 else 3,
+            "HAS_START": 0, "HAS_END": 0, "WRITE": 1, "KEEP_STATES": 0, "BLOCKS_PER_SM": BLOCKS[self.p],
         }  # fmt: skip
         for name, value in self._rows().items():
             options[f"{name}_TYPE"] = _TYPES[value.dtype]
@@ -332,7 +305,7 @@ _MOST_PLANS = 4096
 
 def _plan(request: Request, u: Tensor, channels: bool) -> Plan:
     launcher = _launcher(u)
-    key = (launcher, LAYOUT.keep, request)
+    key = (launcher, request)
     plan = _PLANS.get(key)
     if plan is None:
         if len(_PLANS) >= _MOST_PLANS:
@@ -440,7 +413,7 @@ def backward(
         a.dA = parts.data_ptr()
         a.dD = a.dA + 4 * plan.slots * sizes[0]
         a.dbias = a.dD + 4 * plan.slots * sizes[1]
-    size = nvrtc.Size(plan.size.blocks, plan.size.threads, LAYOUT.shared(p))
+    size = nvrtc.Size(plan.size.blocks, plan.size.threads, shared_bytes(p))
     plan.run("backward", a, size, HAS_END=int(end is not None))
     if several:
         a.local, a.out, a.last = a.dA, a.dD, a.dbias
