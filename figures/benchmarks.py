@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from theory.core.errors import InvalidInput
 
 from . import overhead, pretraining, scan_cpu, scan_speed, selection_cost
-from .sources import ROOT, MissingData, committed
+from .sources import RESULTS, ROOT, MissingData, committed
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def benchmarks(root: Path = ROOT) -> list[Benchmark]:
         _read(root, "One block under LoRA on a GPU", "block", BLOCK, f"python -m empirics bench block --out {BLOCK}", _block),
         _read(root, "Training step of a whole model", "overhead", overhead.PATH, overhead.COMMAND, _model, _model_again),
         _read(root, "Choosing SDT's dimensions", "selection_cost", selection_cost.PATH, selection_cost.COMMAND, _selection),
+        _fused(root),
     ]
 
 
@@ -77,6 +79,57 @@ def _read(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInput(f"{path} is not what its benchmark writes ({error!r}); run {command}") from error
     return Benchmark(name, figure, tuple(sentences), columns, tuple(rows), command)
+
+
+AGAIN = {"vision": (("method",), "test_accuracy"), "selection": (("kind", "score"), "gain")}
+"""The experiments that scan a Mamba-1 and were run again with the fused scan: what names a row, and its value."""
+
+FUSED = "empirics/results/fused"
+"""Where these summaries are."""
+
+
+def _fused(root: Path) -> Benchmark:
+    """The same experiments with the fused scan, beside what they found with the scan of their own."""
+    name, command = "Experiments again with the fused scan", "python -m empirics gpu-suite --scan fused"
+    command = f"{command} --only {' '.join(AGAIN)} --out {FUSED} --budget 3600"
+    said = []
+    for experiment, (keys, value) in AGAIN.items():
+        path = f"{FUSED}/{experiment}.json"
+        try:
+            again, first = committed(path, command, root), committed(f"{RESULTS}/{experiment}.json", command, root)
+        except MissingData:
+            continue
+        try:
+            said.append(f"{experiment}: {_compared(first, again, keys, value)}")
+        except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
+            raise InvalidInput(f"{path} is not what its experiment writes ({error!r}); run {command}") from error
+    return Benchmark(name, "fused", tuple(said), (), (), command)
+
+
+def _compared(first: dict[str, Any], again: dict[str, Any], keys: tuple[str, ...], value: str) -> str:
+    """Verdicts, and the rows' largest difference as a share of the two 95 % half-widths' root sum of squares."""
+
+    def rows(found: dict[str, Any]) -> dict[tuple[Any, ...], tuple[float, float]]:
+        table = [row for row in found["table"] if value in row]
+        return {tuple(row[key] for key in keys): (float(row[value]), float(row["half_width"])) for row in table}
+
+    one, other = rows(first), rows(again)
+    if one.keys() != other.keys():
+        raise ValueError("other rows")
+    noise = {key: math.hypot(one[key][1], other[key][1]) for key in one}
+    shares = {key: abs(one[key][0] - other[key][0]) / noise[key] for key in one if noise[key]}
+    fixed = [key for key in one if not noise[key] and one[key][0] != other[key][0]]
+    worst = max(shares, key=lambda key: shares[key])
+    outside = sum(share > 1 for share in shares.values()) + len(fixed)
+    verdict = (
+        f"{again['verdict']}, as before"
+        if first["verdict"] == again["verdict"]
+        else f"{again['verdict']}, was {first['verdict']}"
+    )
+    return (
+        f"{verdict}; of {len(one)} rows {outside} differ by more than the two 95 % half-widths together, most of all "
+        f"{' '.join(map(str, worst))} ({100 * (other[worst][0] - one[worst][0]):+.1f} points, {shares[worst]:.2f} of them)."
+    )
 
 
 def _bundled(record: dict[str, Any]) -> Said:

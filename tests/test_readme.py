@@ -14,7 +14,7 @@ import pytest
 
 from figures import scan_cpu, scan_speed, selection_cost
 from figures.__main__ import main
-from figures.benchmarks import BLOCK, benchmarks, digits, times
+from figures.benchmarks import BLOCK, FUSED, benchmarks, digits, times
 from figures.comparisons import NOT, REPRODUCED, UNDECIDED, comparisons, side
 from figures.readme import MARKS, README, block, readme_status, updated, write_readme
 from figures.sources import RESULTS
@@ -122,7 +122,7 @@ def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
     paths = sorted((copy / "empirics/experiments").glob("*.toml"))
     for path in paths:
         assert f"- `{path.stem}`: **not yet run**; `python -m empirics " in text
-    assert text.count("not yet run") == len(paths) + 4, "experiments, and the four benchmarks that need a GPU"
+    assert text.count("not yet run") == len(paths) + 5, "experiments, and the five benchmarks that need a GPU"
 
 
 def test_results_appear_with_device_and_size(copy: Path):
@@ -248,6 +248,23 @@ def test_the_block_and_the_selection_in_short(copy: Path):
     assert "| 130m | 512 | out of memory |" in text
     change(copy / selection_cost.PATH, sizes={"130m": [{"length": 256}]})
     with pytest.raises(InvalidInput, match=r"selection_gpu\.json is not what its benchmark writes"):
+        block(copy)
+
+
+def test_experiments_again_with_the_fused_scan(copy: Path):
+    def table(shift: float) -> list[dict[str, Any]]:
+        rows = [{"method": m, "test_accuracy": v + shift, "half_width": 0.03} for m, v in (("full", 0.5), ("frozen", 0.1))]
+        return [*rows, {"comparison": "a - b", "difference": 0.0, "half_width": 0.1, "verdict": "undecided"}]
+
+    change(copy / RESULTS / "vision.json", **summary(table(0.0)))
+    assert "- Experiments again with the fused scan: **not yet run**; `python -m empirics gpu-suite --scan fused" in block(copy)
+    change(copy / FUSED / "vision.json", **summary(table(0.02)))
+    expected = "vision: undecided, as before; of 2 rows 0 differ by more than the two 95 % half-widths together, most of all"
+    assert f"{expected} full (+2.0 points, 0.47 of them)." in block(copy)
+    change(copy / FUSED / "vision.json", **summary(table(0.1), verdict="reproduced"))
+    assert "vision: reproduced, was undecided; of 2 rows 2 differ" in block(copy)
+    change(copy / FUSED / "vision.json", table=table(0.0)[:1])
+    with pytest.raises(InvalidInput, match=r"fused/vision\.json is not what its experiment writes"):
         block(copy)
 
 

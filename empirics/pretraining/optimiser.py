@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, MissingPackage
+from ..errors import CheckpointError
 from .recipe import Recipe
 
 
@@ -31,11 +31,6 @@ class Optimisers:
         The parameters by name.
     cuda:
         Whether they are on a GPU, where AdamW is one kernel.
-
-    Raises
-    ------
-    MissingPackage
-        The recipe wants Muon and this torch has none.
     """
 
     def __init__(self, recipe: Recipe, named: Mapping[str, nn.Parameter], cuda: bool):
@@ -45,8 +40,6 @@ class Optimisers:
         groups = [{"params": rest, "weight_decay": 0.0}]
         self.parts: list[torch.optim.Optimizer] = []
         if recipe.matrices == "muon":
-            if not hasattr(torch.optim, "Muon"):
-                raise MissingPackage("torch>=2.9", "empirics", "recipes with matrices = 'muon' need torch.optim.Muon")
             self.parts.append(
                 torch.optim.Muon(
                     matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, momentum=recipe.momentum,

@@ -24,7 +24,7 @@ import empirics
 from empirics import checkpoint
 from empirics.__main__ import main
 from empirics.data.corpus import read_corpus
-from empirics.errors import CheckpointError, InvalidInput, MissingPackage, UnknownName
+from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.pretraining import bundle, loop
 from empirics.pretraining.baselines import xz_bits_per_byte
 from empirics.pretraining.generate import decoded, generate
@@ -141,7 +141,7 @@ def test_committed_recipes():
         sizes = [sum(p.numel() for p in fresh_model(r).parameters()) for r in (full, small)]
     assert 7.5e6 < sizes[0] and 2 * sizes[0] < 16 * 2**20 and 0.5e6 < sizes[1] < 1.5e6
     assert load_recipe("full", steps=600).steps == 600 and load_recipe("full", steps=600).identity != full.identity
-    assert load_recipe("full", steps=7).warm_up == 7 and load_recipe("full", steps=600).warm_up == full.warm_up == 500
+    assert load_recipe("full", steps=7).warm_up == 7 and load_recipe("full", steps=600).warm_up == full.warm_up == 300
 
 
 def test_learning_rate():
@@ -216,12 +216,6 @@ def test_muon_moves_all_directions_of_a_matrix_alike(corpus, tmp_path):
         moved = (before * (1 - 1e-2 * 0.5) - after).detach() / (1e-2 * 0.2 * math.sqrt(max(before.shape)))
         sizes = torch.linalg.svdvals(moved.double())
         assert 0.5 < sizes[sizes > 0.1].min() and sizes.max() < 1.3 and (sizes > 0.1).sum() >= min(before.shape) // 2, name
-
-
-def test_a_recipe_that_this_torch_cannot_follow(corpus, tmp_path, monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon")
-    with pytest.raises(MissingPackage, match=r"torch>=2\.9"):
-        pretrain(Recipe(**TINY | {"matrices": "muon"}), corpus, tmp_path / "out")
 
 
 @pytest.mark.parametrize("matrices", ["adamw", "muon"])
