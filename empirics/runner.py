@@ -60,6 +60,8 @@ class Context:
         Value of ``time.monotonic()`` at which a training stops, to be resumed by a later call.
     tick:
         Receives (what, done, of how many) for display.
+    tuning:
+        Whether the run only serves to choose options: nothing has to be measured on test data then.
     """
 
     seed: int
@@ -69,6 +71,7 @@ class Context:
     every: int = 100
     deadline: float = float("inf")
     tick: Tick | None = None
+    tuning: bool = False
     _trained: set[str] = field(default_factory=set, repr=False)
 
     def train(
@@ -194,7 +197,8 @@ class Runner:
         before = _seconds_before(work)
         try:
             with bar(label, self.bars) as tick:
-                ctx = Context(seed, self.device, self.scan, work, deadline=self.deadline, tick=tick)
+                tuning = file.sweep is not None and seed in file.sweep.tuning_seeds
+                ctx = Context(seed, self.device, self.scan, work, deadline=self.deadline, tick=tick, tuning=tuning)
                 measured = module.run(config, ctx)
             assert isinstance(measured, Metrics)
             seconds = before + time.perf_counter() - began

@@ -1,8 +1,8 @@
 """Every fine-tuning method on real text: CoLA, RTE, sentence polarity and DART, at one budget of trained numbers.
 
 A pretrained language model reads a prompt and answers with its next tokens. A class is predicted where its token is the likeliest
-of the whole vocabulary; anything else is wrong. Learning rates are chosen on the validation rows, with a seed of their own; the
-number of steps is fixed; the test rows are measured once, after the last step.
+of the whole vocabulary; anything else is wrong. Learning rates are chosen on the validation rows, with a seed of their own, which
+never sees the test rows; the number of steps is fixed; the test rows are measured once, after the last step.
 """
 
 from __future__ import annotations
@@ -217,16 +217,21 @@ def _run(config: Config, ctx: Context) -> Metrics:
     metrics |= {"matched": planned.matched(trainable)}
     if (chosen := selected(method)) is not None:
         metrics["selected"] = len(chosen)
-    if data.task.free_text:
-        measured = {"loss": held_out_loss(model, encoded["validation"], config.eval_batch, ctx.device)}
-        found = {"loss": held_out_loss(model, encoded["test"], config.eval_batch, ctx.device)}
-        found |= measure_texts(config, model, data, tokens, ctx.device)
-    else:
-        measured = measure_classes(data.task, model, encoded["validation"], config.eval_batch, ctx.device)
-        found = measure_classes(data.task, model, encoded["test"], config.eval_batch, ctx.device)
-        guess = majority(train.labels, len(encoded["test"].labels))
-        found["majority"] = score_of(data.task, encoded["test"].labels, guess)
-    measured |= {f"test_{name}": value for name, value in found.items()}
+
+    def losses(part: Encoded) -> dict[str, float]:
+        if data.task.free_text:
+            return {"loss": held_out_loss(model, part, config.eval_batch, ctx.device)}
+        return measure_classes(data.task, model, part, config.eval_batch, ctx.device)
+
+    measured = losses(encoded["validation"])
+    if not ctx.tuning:
+        found = losses(encoded["test"])
+        if data.task.free_text:
+            found |= measure_texts(config, model, data, tokens, ctx.device)
+        else:
+            guess = majority(train.labels, len(encoded["test"].labels))
+            found["majority"] = score_of(data.task, encoded["test"].labels, guess)
+        measured |= {f"test_{name}": value for name, value in found.items()}
     for name, value in measured.items():
         if not math.isfinite(value):
             raise InvalidInput(f"{name} is {value} after training: the run diverged; lower learning_rate")
