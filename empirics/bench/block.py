@@ -2,8 +2,8 @@
 
 The block alone, without embedding, norm and head: forward and backward to its input and to the adapters. Kernels are recorded as
 a CUDA graph and replayed, contenders in turn, so neither the CPU nor the rest of a model is measured; only stock's fused path
-cannot be recorded (its backward pass waits for the default stream) and is launched from Python. Kept bytes are what autograd
-holds between the passes beyond the parameters and the input.
+cannot be recorded (its backward pass waits for the default stream) and is launched from Python. Kept bytes are what stays
+allocated between the passes beyond parameters, input and output.
 
 ours             this project's block with the fused scan; ours/recompute and ours/recompute_all keep less (models/mixer.py)
 slow_lora        mamba-ssm's block with ``use_fast_path=False`` and peft's LoRA, whose wrapping reaches x_proj and out_proj only
@@ -13,6 +13,7 @@ stock            mamba-ssm's fused path without adapters, every weight trained
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import statistics
 import sys
@@ -80,8 +81,14 @@ def passes(block: nn.Module, trained: Sequence[nn.Parameter], hidden: Tensor, we
 
 
 def kept_bytes(block: nn.Module, hidden: Tensor) -> int:
-    """Bytes that autograd keeps between the passes beyond parameters and input, each storage once."""
-    return kept_by_autograd(lambda: block(hidden), [hidden, *block.parameters()])
+    """Bytes that stay between the passes beyond parameters, input and output: on a GPU what is allocated, which counts results
+    that are kept beside autograd; on a CPU what autograd keeps, each storage once."""
+    if not hidden.is_cuda:
+        return kept_by_autograd(lambda: block(hidden), [hidden, *block.parameters()])
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    out = block(hidden)
+    return torch.cuda.memory_allocated() - before - out.untyped_storage().nbytes()
 
 
 def measure_block(

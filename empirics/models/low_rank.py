@@ -4,8 +4,9 @@ With W' = W + s·L R for x (T, K), y = x W'ᵀ, only L (M, r) and R (r, K) are t
 
     dL = s·dyᵀ (x Rᵀ),      dR = s·(dy L)ᵀ x,      dx = dy W'
 
-instead of dW' = dyᵀ x, an (M, K) product over all T tokens that is then multiplied by the small factors. That is a third of the
-matrix products of a training step. The output has the bits of the plain layer on the adapted tensor.
+instead of dW' = dyᵀ x, an (M, K) product over all T tokens that is then multiplied by the small factors. Of a large layer that
+is a third of the matrix products of a training step; of a small one it is less than starting more of them. The output has the
+bits of the plain layer on the adapted tensor.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+LEAST = 2**20
+"""Entries of a matrix from which on its gradient is avoided: mamba-130m's in_proj and out_proj, not its x_proj and dt_proj."""
 
 
 class FactoredUpdate(Protocol):
@@ -38,13 +42,14 @@ class FactoredUpdate(Protocol):
 
 
 def factored_update(module: nn.Module) -> FactoredUpdate | None:
-    """The update of ``module.weight`` where that is all that is done to it, and the matrix itself is frozen and real."""
+    """The update of ``module.weight`` where that is all that is done to it, and the matrix itself is large, frozen and real."""
     chains = getattr(module, "parametrizations", None)
     if chains is None or "weight" not in chains:
         return None
     chain = chains["weight"]
     original: Tensor = chain.original
-    if len(chain) != 1 or not getattr(chain[0], "factored", False) or original.requires_grad or original.is_complex():
+    unfit = original.numel() < LEAST or original.requires_grad or original.is_complex()
+    if unfit or len(chain) != 1 or not getattr(chain[0], "factored", False):
         return None
     return cast(FactoredUpdate, chain[0])
 
@@ -75,9 +80,13 @@ class _LowRankLinear(Function):
         if ctx.needs_input_grad[0]:
             dx = dy @ weight
         if ctx.needs_input_grad[2]:
-            dleft = ctx.scale * (drows.T @ (rows @ right.T.to(x.dtype))).to(left.dtype)
+            dleft = _times(ctx.scale, (drows.T @ (rows @ right.T.to(x.dtype))).to(left.dtype))
         if ctx.needs_input_grad[3]:
-            dright = ctx.scale * ((drows @ left.to(x.dtype)).T @ rows).to(right.dtype)
+            dright = _times(ctx.scale, ((drows @ left.to(x.dtype)).T @ rows).to(right.dtype))
         if ctx.needs_input_grad[5]:
             dbias = drows.sum(0)
         return dx, None, dleft, dright, None, dbias
+
+
+def _times(scale: float, value: Tensor) -> Tensor:
+    return value if scale == 1 else scale * value

@@ -1,8 +1,8 @@
 """Keeping less for the backward pass: everything between in_proj and out_proj is computed again, except the fused scan.
 
-Convolution, selectors and step sizes are cheap to compute and large to keep; the scan is neither. Selective activation
-checkpointing (``torch.utils.checkpoint``) keeps the fused scan's outputs and repeats the rest, reading the same, possibly
-adapted, tensors with the same random numbers. Scans that are not one operator of PyTorch are repeated as well.
+Convolution, selectors and step sizes are cheap to compute and large to keep; the scan is neither. Activation checkpointing
+(``torch.utils.checkpoint``) repeats everything but the fused scan, whose results are kept, reading the same, possibly adapted,
+tensors with the same random numbers. Other scans are repeated as well.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ def recomputed(function: Callable[[Tensor], T], value: Tensor, random: bool) -> 
     """
     if not torch.is_grad_enabled():
         return function(value)
-
-    def run(given: Tensor) -> T:
-        with fused.operators():
-            return function(given)
-
-    contexts = partial(create_selective_checkpoint_contexts, [torch.ops.ssmproof.selective_scan.default])
-    result: T = checkpoint(run, value, use_reentrant=False, preserve_rng_state=random, context_fn=contexts)
+    again = partial(checkpoint, function, value, use_reentrant=False, preserve_rng_state=random)
+    if torch.compiler.is_compiling():  # the compiler knows this way of keeping results only
+        kept = [torch.ops.ssmproof.selective_scan.default]
+        result: T = again(context_fn=partial(create_selective_checkpoint_contexts, kept))
+        return result
+    # Selective checkpointing sends every operation through Python: three times the time of a step on a slow CPU.
+    results = fused.Results()
+    result = again(context_fn=lambda: (results.keeping(), results.giving_back()))
     return result

@@ -8,11 +8,16 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ..data.corpus import Corpus
+    from .parallel import Team
+    from .recipe import Recipe
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,7 +49,9 @@ def main_pretrain(argv: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--scan", metavar="NAME", help="default: fused, mamba_ssm or chunked, the first that works")
     parser.add_argument("--budget", type=float, default=math.inf, metavar="SECONDS", help="stop training with a checkpoint")
-    parser.add_argument("--steps", type=int, metavar="N", help="instead of the recipe's")
+    steps = parser.add_mutually_exclusive_group()
+    steps.add_argument("--steps", type=int, metavar="N", help="instead of the recipe's")
+    steps.add_argument("--within", type=float, metavar="SECONDS", help="as many steps as end within that time, all else included")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default 1)")
     parser.add_argument("--about", default="", metavar="TEXT", help="what the corpus is and its licence, for the model card")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the command itself")
@@ -60,8 +67,9 @@ def main_pretrain(argv: Sequence[str]) -> int:
     from .recipe import load_recipe
     from .scans import choose_scan
 
-    if not args.budget > 0:
-        raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
+    for name, value in (("budget", args.budget), ("within", args.within)):
+        if value is not None and not value > 0:
+            raise InvalidInput(f"--{name} {value} must be a positive number of seconds")
     check_device(args.device)
     changes: dict[str, Any] = {}
     if args.steps is not None:
@@ -83,10 +91,12 @@ def main_pretrain(argv: Sequence[str]) -> int:
                 print(line, file=sys.stderr, flush=True)
 
         say(f"{recipe.name}: {len(corpus.train):,} bytes to train on, scan {scan}, {members.world} × {members.device}")
+        if args.within is not None:
+            recipe = _fitted(recipe, corpus, args.out, scan, members, args.within + began, say)
         try:
             with bar(recipe.name, members.leads and sys.stderr.isatty()) as tick:
                 model, journal = pretrain(
-                    recipe, corpus, args.out, scan=scan, deadline=began + args.budget, team=members, tick=tick
+                    recipe, corpus, args.out, scan=scan, deadline=began + args.budget, team=members, tick=tick, say=say
                 )
         except OutOfTime:
             if members.leads:
@@ -97,6 +107,28 @@ def main_pretrain(argv: Sequence[str]) -> int:
                 record = write_bundle(args.out / "bundle", model, recipe, corpus, journal, args.about, tick, say)
             _print_rows(record["parameters"], record["held_out"]["bits_per_byte"], record["baselines"])
     return 0
+
+
+def _fitted(
+    recipe: Recipe, corpus: Corpus, out: Path, scan: str, members: Team, end: float, say: Callable[[str], None]
+) -> Recipe:
+    """The recipe with as many steps as end before ``end``; a training that was begun keeps the number it began with."""
+    from ..results import read_json, write_json
+    from .pace import seconds_per_step, steps_within
+
+    chosen = out / "steps.json"
+    if chosen.is_file():
+        steps = read_json(chosen)
+        if not isinstance(steps, int) or steps < 1:
+            raise InvalidInput(f"{chosen} holds no number of steps; delete it, or give --steps")
+    else:
+        pace = seconds_per_step(recipe, corpus, scan, members)
+        steps = steps_within(recipe, end - time.monotonic(), pace)
+        say(f"{1e3 * pace:.1f} ms a step: {steps} steps")
+        members.wait()  # until all have looked for the file
+        if members.leads:
+            write_json(chosen, steps)
+    return recipe.model_copy(update={"steps": steps})
 
 
 def _use_threads(threads: int) -> None:

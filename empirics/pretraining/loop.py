@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ def pretrain(
     deadline: float = math.inf,
     team: Team | None = None,
     tick: Tick | None = None,
+    say: Callable[[str], None] = lambda line: None,
     dtype: torch.dtype = torch.float32,
     autocast: bool | None = None,
 ) -> tuple[MambaLM, Journal]:
@@ -99,6 +100,8 @@ def pretrain(
         The processes that train together, on the CPU alone where left out.
     tick:
         Progress, see :mod:`empirics.progress`.
+    say:
+        Receives a line at each validation.
     dtype:
         Of the parameters.
     autocast:
@@ -186,7 +189,9 @@ def pretrain(
             settle(step + 1)
             if team.leads:
                 model.eval()
-                journal.validation.append((step + 1, bits_per_byte(model, validation)))
+                bits, taken = bits_per_byte(model, validation), time.monotonic() - began
+                journal.validation.append((step + 1, bits))
+                say(f"step {step + 1} of {recipe.steps}: {bits:.4f} bits per byte, {taken:.0f} s")
                 model.train()
             save(step + 1)
     return model.eval(), journal

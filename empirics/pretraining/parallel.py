@@ -59,6 +59,11 @@ class Team:
         for value, mean in zip(values, flat.split([v.numel() for v in values]), strict=True):
             value.copy_(mean.view_as(value))
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            dist.barrier()
+
     def any(self, flag: bool) -> bool:
         """Is it true in one of the processes? All get the same answer."""
         if self.world == 1:

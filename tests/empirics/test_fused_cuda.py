@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import itertools
 import os
 import re
+import weakref
 
 import pytest
 
@@ -18,6 +20,7 @@ from test_fused import assert_close, errors, judged, make, run, same_bits  # noq
 from empirics.errors import InvalidInput, MissingPackage  # noqa: E402
 from empirics.kernels import nvrtc  # noqa: E402
 from empirics.kernels.selective_scan import fused, fused_cuda, naive  # noqa: E402
+from empirics.models.recompute import recomputed  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not emulator.available(), reason="needs g++ to run CUDA C++ on a CPU")
 
@@ -220,7 +223,7 @@ def test_custom_operators_agree_with_their_fakes():
 
 
 def test_recomputing_repeats_no_scan(tiny, emulated):
-    """Selective checkpointing keeps what the operator returns: one forward pass of each scan, the same gradients."""
+    """Checkpointing keeps what the scan returns: one forward pass of each scan, the same gradients, also of a second pass."""
     model = tiny("Mamba1", torch.float32, d_state=16)
     model.set_scan("fused")
     ids = torch.randint(0, 19, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -229,10 +232,31 @@ def test_recomputing_repeats_no_scan(tiny, emulated):
         model.set_recompute(recompute)
         model.zero_grad()
         emulated.launched.clear()
-        model(ids).square().mean().backward()
-        assert [k.name for k in emulated.launched].count("scan_forward") == 2  # blocks
+        loss = model(ids).square().mean()
+        loss.backward(retain_graph=True)
         found.append([p.grad.clone() for p in model.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        model.zero_grad()
+        loss.backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+        assert [k.name for k in emulated.launched].count("scan_forward") == 2  # blocks
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
+def test_kept_results_are_let_go(emulated, monkeypatch):
+    values = cpu(9, 16, batch=1, width=5)
+    kept, right = [], fused_cuda.forward
+
+    def noted(*arguments):
+        results = right(*arguments)
+        kept.append(weakref.ref(results[2].untyped_storage()))
+        return results
+
+    monkeypatch.setattr(fused_cuda, "forward", noted)
+    out = recomputed(lambda u: fused.selective_scan(**{**values, "u": u}, dt_softplus=True).sin(), values["u"], False)
+    out.sum().backward()
+    del out
+    gc.collect()
+    assert len(kept) == 1 and kept[0]() is None
 
 
 def test_addresses_that_16_bytes_may_not_be_read_from(monkeypatch):

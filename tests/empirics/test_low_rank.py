@@ -15,6 +15,11 @@ from empirics.models.mixer import linear
 TOKENS, WIDTH, OUT = 11, 12, 8
 
 
+@pytest.fixture(autouse=True)
+def small_is_large(monkeypatch):
+    monkeypatch.setattr(low_rank, "LEAST", OUT * WIDTH)
+
+
 class Products(TorchDispatchMode):
     """Shapes of all matrix products."""
 
@@ -94,6 +99,13 @@ def test_what_is_more_than_a_frozen_matrix_and_factors_goes_the_general_way():
     assert low_rank.factored_update(nn.Linear(3, 2)) is None
 
 
+def test_small_matrices_go_the_general_way(monkeypatch):
+    module, _ = layer(LoRA(targets=("in_proj.weight",), rank=2))
+    assert low_rank.factored_update(module) is not None
+    monkeypatch.setattr(low_rank, "LEAST", OUT * WIDTH + 1)
+    assert low_rank.factored_update(module) is None
+
+
 def test_autocast_and_inference_read_the_tensor(monkeypatch):
     module, _ = layer(LoRA(targets=("in_proj.weight",), rank=2), torch.float32)
     x, _ = inputs(torch.float32)
@@ -104,3 +116,19 @@ def test_autocast_and_inference_read_the_tensor(monkeypatch):
         assert torch.equal(linear(x, module), plain(x, module))
     with pytest.raises(pytest.fail.Exception):
         linear(x, module)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("name", ["Mamba1", "Mamba2"])
+def test_whole_models(tiny, monkeypatch, name, recompute):
+    model = tiny(name)
+    model.set_recompute(recompute)
+    handle = apply(model, LoRA(targets=("in_proj", "out_proj"), rank=2), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    handle.set_values({n: v + 0.1 * torch.randn(v.shape, generator=generator).to(v) for n, v in handle.values().items()})
+    ids = torch.randint(0, 19, (2, 7), generator=generator)
+    found = []
+    for least in (0, 10**9):
+        monkeypatch.setattr(low_rank, "LEAST", least)
+        found.append(torch.autograd.grad(model(ids).square().mean(), list(handle.trainable().values())))
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-14) for a, b in zip(*found, strict=True))

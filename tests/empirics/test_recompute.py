@@ -94,3 +94,17 @@ def test_the_fused_scan_runs_once(tiny):
     assert counts["recomputed"]["aten.convolution."] > counts["plain"]["aten.convolution."]
     for a, b in zip(plain.parameters(), model.parameters(), strict=True):
         assert torch.equal(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("scan", ["chunked", "fused"])
+def test_compiled(tiny, scan):
+    if scan == "fused" and not (torch.cuda.is_available() or interpreting()):
+        pytest.skip("needs a CUDA device or TRITON_INTERPRET=1")
+    device = "cuda" if scan == "fused" and torch.cuda.is_available() else "cpu"
+    model = tiny("Mamba1", dtype=torch.float32).to(device)
+    model.set_scan(scan)
+    model.set_recompute(True)
+    trained = list(apply(model, LoRA(targets=("in_proj", "out_proj"), rank=2)).trainable().values())
+    ids = IDS[:, :6].to(device)
+    found = [torch.autograd.grad(run(ids).square().mean(), trained) for run in (model, torch.compile(model, backend="aot_eager"))]
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(*found, strict=True))

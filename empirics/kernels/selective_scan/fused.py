@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -356,28 +356,58 @@ def _differentiate(ctx: Any, d_out: Tensor | None, d_last: Tensor | None, _: Any
 scan_forward.register_autograd(_differentiate, setup_context=_setup)
 
 
-_as_operator = threading.local()
+class Results:
+    """Results of scans that are kept while what is around them is computed again (activation checkpointing).
+
+    ``with results.keeping():`` a scan adds what it returns and what its backward pass needs. ``with results.giving_back():`` the
+    scans of the same computation, in the same order, return that instead of running. In each thread by itself.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Tensor, ...]] = []
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """The first run."""
+        return _Turn(self._kept, None)
+
+    def giving_back(self) -> AbstractContextManager[None]:
+        """Any later run; may be entered several times."""
+        return _Turn(None, self._kept)
 
 
-@contextmanager
-def operators() -> Iterator[None]:
-    """Inside, a scan is one operator of ``torch.library`` also where calling the kernels directly would be quicker: what decides
-    by operator, such as selective checkpointing, sees it."""
-    before = getattr(_as_operator, "on", False)
-    _as_operator.on = True
-    try:
-        yield
-    finally:
-        _as_operator.on = before
+_active = threading.local()
 
 
-class _Native(torch.autograd.Function):
-    """The CUDA C++ kernels without the detour through an operator, whose Python costs more than a short scan."""
+class _Turn(AbstractContextManager[None]):
+    def __init__(self, to: list[tuple[Tensor, ...]] | None, source: list[tuple[Tensor, ...]] | None):
+        self.to, self.source = to, source
+        self.following: Iterator[tuple[Tensor, ...]] = iter(())
+
+    def __enter__(self) -> None:
+        self.before = getattr(_active, "turn", None)
+        self.following = iter(self.source or ())
+        _active.turn = self
+
+    def __exit__(self, *_: object) -> None:
+        _active.turn = self.before
+
+
+class _Scan(torch.autograd.Function):
+    """The two passes: without the detour through an operator of ``torch.library``, whose Python costs more than a short scan,
+    where the kernels take the tensors as they are; and with results that are kept (:class:`Results`)."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
         *tensors, ctx.dt_softplus, _, ctx.segment = inputs
-        out, last, kept = fused_cuda.forward(*inputs)
+        turn: _Turn | None = getattr(_active, "turn", None)
+        if turn is not None and turn.source is not None:
+            # Other objects than those kept: autograd writes on what is returned here.
+            out, last, kept = (v.detach() for v in next(turn.following))
+        else:
+            run = fused_cuda.forward if _natively(tensors) else scan_forward
+            out, last, kept = run(*inputs)
+            if turn is not None and turn.to is not None:
+                turn.to.append((out.detach(), last.detach(), kept.detach()))
         ctx.save_for_backward(*tensors, kept)
         ctx.set_materialize_grads(False)
         return out, last
@@ -388,14 +418,22 @@ class _Native(torch.autograd.Function):
         need = ctx.needs_input_grad[:9]
         if d_out is None and d_last is None:
             return (None,) * 12
-        arguments: tuple[Any, ...] = (d_out, d_last, *ctx.saved_tensors, ctx.dt_softplus, need, ctx.segment)
-        gradients = iter(fused_cuda.backward(*arguments))
+        saved = ctx.saved_tensors
+        run: Any = fused_cuda.backward if _natively([*saved[:-1], d_out, d_last]) else scan_backward
+        gradients = iter(run(d_out, d_last, *saved, ctx.dt_softplus, need, ctx.segment))
         return (*(next(gradients) if asked else None for asked in need), None, None, None)
+
+
+def _natively(tensors: Sequence[Tensor | None]) -> bool:
+    """Do the CUDA C++ kernels serve (u, dt, A, B, C, D, z, ...), as they are?"""
+    u, dt, A, B, C, _, z, *_ = tensors
+    assert u is not None and dt is not None and A is not None and B is not None and C is not None
+    return _directly(tensors) and fused_cuda.usable(A.shape[1], u, dt, B, C, z)
 
 
 def _directly(tensors: Sequence[Tensor | None]) -> bool:
     """May kernels be called on these as they are? Not while tracing, nor on tensors that stand for others."""
-    if torch.compiler.is_compiling() or getattr(_as_operator, "on", False) or torch._C._len_torch_dispatch_stack():
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
         return False
     return all(v is None or type(v) in (Tensor, torch.nn.Parameter) for v in tensors)
 
@@ -462,8 +500,8 @@ def checked_scan(
     if 0 in u.shape:  # no kernel has anything to do
         result = oracle_scan(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0, return_last_state=True)
         out, last = result[0], result[1].float()
-    elif _directly(tensors) and fused_cuda.usable(A.shape[1], u, dt, B, C, z):
-        out, last = _Native.apply(*inputs)
+    elif getattr(_active, "turn", None) is not None or _natively(tensors):
+        out, last = _Scan.apply(*inputs)
     else:
         out, last, _ = scan_forward(*inputs)
     return (out, last) if return_last_state else out
