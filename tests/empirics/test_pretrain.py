@@ -25,7 +25,7 @@ from empirics import checkpoint
 from empirics.__main__ import main
 from empirics.data.corpus import read_corpus
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
-from empirics.pretraining import bundle, loop
+from empirics.pretraining import bundle, loop, pace
 from empirics.pretraining.baselines import xz_bits_per_byte
 from empirics.pretraining.generate import decoded, generate
 from empirics.pretraining.heldout import bits_per_byte
@@ -683,3 +683,43 @@ def test_training_on_a_gpu_resumes(text, corpus, tmp_path):
     _, expected = pretrain(recipe, corpus, tmp_path / "cpu")
     assert journal.losses[0] == pytest.approx(expected.losses[0], rel=0.01) and journal.losses[-1] < 5.5
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+# -- as many steps as fit into a time -----------------------------------------------------------------------------------------
+
+
+def test_steps_within_a_time():
+    recipe = Recipe(**TINY | {"warm_up": 300, "steps": 400, "every": 1000})
+    steps = pace.steps_within(recipe, 530, 0.04)
+    assert steps % 100 == 0 and steps * 0.04 * pace.SLACK <= 530 - pace.AFTER < (steps + 500) * 0.04 * pace.SLACK
+    assert pace.steps_within(recipe.model_copy(update={"every": 20}), 530, 0.04) < 0.6 * steps
+    for seconds in (31, 5):
+        with pytest.raises(InvalidInput, match="fewer than the warm-up's 300; give more time"):
+            pace.steps_within(recipe, seconds, 0.04)
+
+
+def test_the_pace_is_that_of_the_steps_that_count(corpus, monkeypatch):
+    clock = [0.0]
+
+    def slow_at_first(data, recipe, step, rows):
+        clock[0] += 100.0 if step < 3 else 0.25
+        return windows(data, recipe, step, rows)
+
+    monkeypatch.setattr(loop, "windows", slow_at_first)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    assert pace.seconds_per_step(Recipe(**TINY), corpus, "chunked", Team()) == pytest.approx(0.25)
+
+
+def test_a_training_keeps_the_number_of_steps_it_began_with(text, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    command = ["pretrain", "small", "--quick", "--corpus", str(text), "--out", str(out), "--within", "200"]
+    paces = iter([0.3, 0.001])
+    monkeypatch.setattr(pace, "seconds_per_step", lambda *_: next(paces))
+    assert main(command) == 0 and json.loads((out / "steps.json").read_text()) == 100
+    assert "300.0 ms a step: 100 steps" in capsys.readouterr().err
+    assert json.loads((out / "bundle/record.json").read_text())["steps"] == 100
+    assert main(command) == 0  # at another pace; nothing is left to do
+    assert json.loads((out / "bundle/record.json").read_text())["steps"] == 100
+    (out / "steps.json").write_text('"many"')
+    assert main(command) == 2 and "holds no number of steps" in capsys.readouterr().err
+    assert main([*command[:-1], "0"]) == 2 and "--within 0.0 must be" in capsys.readouterr().err
