@@ -234,13 +234,18 @@ def _selection(found: dict[str, Any]) -> Said:
 def _model(found: dict[str, Any]) -> Said:
     rows = [row for size, table in found["sizes"].items() for row in _contenders(size, table)]
     said = [f"{overhead.tokens(found)}, on {found['machine']['gpu'] or 'cpu'}."]
+    if any(row.get("kernels_s") for table in found["sizes"].values() for row in table.values()):
+        said.append(
+            "Kernels: the time of the GPU's kernels alone; where it is far below the step's, Python's launches are the limit."
+        )
     said += [_in_short(size, table) for size, table in found["sizes"].items()]
     columns = (
         "size",
         "contender",
         "step in ms: median [least, most]",
-        "times as fast as stock",
-        "as the slow path",
+        "kernels in ms",
+        "times as fast as stock (kernels)",
+        "as the slow path (kernels)",
         "peak memory / stock",
         "/ slow path",
     )
@@ -253,31 +258,39 @@ def _model_again(found: dict[str, Any]) -> str:
     return f"python -m empirics bench model {sizes} --out {overhead.PATH}"
 
 
+def _faster(own: dict[str, Any], other: dict[str, Any]) -> str:
+    """Times as fast, and by kernels alone where both were measured."""
+    step = times(other["step_s"] / own["step_s"])
+    mine, theirs = own.get("kernels_s"), other.get("kernels_s")
+    return f"{step} ({times(theirs / mine)})" if mine and theirs else step
+
+
 def _in_short(size: str, table: dict[str, Any]) -> str:
     """Times as fast as stock, and LoRA's as the slow path, of the methods on the fused scan."""
     fused = {name.removesuffix("/fused"): row for name, row in table.items() if name.endswith("/fused")}
-    ours = {name: row["step_s"] for name, row in fused.items() if "step_s" in row}
+    ours = {name: row for name, row in fused.items() if "step_s" in row}
     parts = []
     for peer, label in overhead.PEERS.items():
         if "step_s" not in table.get(peer, {}):
             parts.append(f"{label}: did not run")
             continue
-        chosen = ours if peer == "stock" else {name: s for name, s in ours.items() if name == "lora"}
-        slow = table[peer]["step_s"]
-        parts.append(f"{label}: {', '.join(f'{name} {times(slow / own)}' for name, own in chosen.items())}")
-    return f"mamba-{size}, fused scan, times as fast as {'; '.join(parts)}."
+        chosen = ours if peer == "stock" else {name: row for name, row in ours.items() if name == "lora"}
+        parts.append(f"{label}: {', '.join(f'{name} {_faster(own, table[peer])}' for name, own in chosen.items())}")
+    kernels = " (kernels alone)" if any(row.get("kernels_s") for row in ours.values()) else ""
+    return f"mamba-{size}, fused scan, times as fast{kernels} as {'; '.join(parts)}."
 
 
 def _contenders(size: str, table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, row in table.items():
         if "step_s" not in row:
-            yield size, name, row["missing"], "", "", "", ""
+            yield size, name, row["missing"], "", "", "", "", ""
             continue
-        cells = []
-        for key, above in (("step_s", True), ("peak_bytes", False)):
-            for peer in overhead.PEERS:
-                own, other = row[key], table.get(peer, {}).get(key)
-                known = own is not None and other
-                cells.append(times(other / own if above else own / other) if known else "")
+        peers = [table.get(peer, {}) for peer in overhead.PEERS]
+        faster = [_faster(row, peer) if "step_s" in peer else "" for peer in peers]
+        memory = [
+            times(row["peak_bytes"] / peer["peak_bytes"]) if row["peak_bytes"] and peer.get("peak_bytes") else ""
+            for peer in peers
+        ]
         spread = f" [{1e3 * row['least_s']:.1f}, {1e3 * row['most_s']:.1f}]" if "least_s" in row else ""
-        yield (size, name, f"{1e3 * row['step_s']:.1f}{spread}", *cells)
+        kernels = f"{1e3 * row['kernels_s']:.1f}" if row.get("kernels_s") else ""
+        yield (size, name, f"{1e3 * row['step_s']:.1f}{spread}", kernels, *faster, *memory)

@@ -223,8 +223,13 @@ def test_the_model_benchmark_in_short(copy: Path):
     (found,) = (b for b in benchmarks(copy) if b.figure == "overhead")
     assert "--sizes 130m 1.4b --batch 8 4 --length 2048 " in found.command
     assert "8 × 2048 tokens at 130m, 4 × 2048 tokens at 1.4b, on a GPU." in text
-    assert ("130m", "lora/fused", "100.0", "2.00", "6.00", "0.50", "0.12") in found.rows
-    assert ("1.4b", "stock", "out of memory", "", "", "", "") in found.rows
+    assert ("130m", "lora/fused", "100.0", "", "2.00", "6.00", "0.50", "0.12") in found.rows
+    assert ("1.4b", "stock", "out of memory", "", "", "", "", "") in found.rows
+    for name, kernels in (("stock", 0.15), ("lora/fused", 0.05)):
+        sizes["130m"][name]["kernels_s"] = kernels
+    change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)
+    assert "times as fast (kernels alone) as stock: lora 2.00 (3.00), sdt 1.25; slow path: lora 6.00." in block(copy)
+    assert "| lora/fused | 100.0 | 50.0 | 2.00 (3.00) | 6.00 | 0.50 | 0.12 |" in block(copy)
     sizes["130m"]["sdt/fused"] |= {"least_s": 0.15, "most_s": 0.2}
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)
     assert "| sdt/fused | 160.0 [150.0, 200.0] |" in block(copy)
