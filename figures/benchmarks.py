@@ -149,7 +149,8 @@ def _bundled(record: dict[str, Any]) -> Said:
 
 def _pretrain(record: dict[str, Any]) -> str:
     device = "" if record["device"] == "cpu" else " --device cuda"
-    return f"python -m empirics pretrain {record['recipe']['name']}{device} --corpus FILES --held-out FILES --out runs/pretrain"
+    recipe = f"{record['recipe']['name']} --steps {record['steps']}{device}"
+    return f"python -m empirics pretrain {recipe} --corpus FILES --held-out FILES --out runs/pretrain"
 
 
 def times(ratio: float) -> str:

@@ -128,6 +128,7 @@ def write_bundle(
 def card(record: dict[str, Any]) -> str:
     """The model card of a record, in Markdown."""
     recipe, corpus, held_out = record["recipe"], record["corpus"], record["held_out"]
+    device = "" if record["device"] == "cpu" else " --device cuda"
     files = "".join(
         f"| `{f['name']}` | {f['bytes']:,} | `{f['sha256']}` | "
         + "; ".join(f"{split} {start:,}–{stop:,}" for split, (start, stop) in f["blocks"].items())
@@ -178,7 +179,7 @@ is not meant for readers.
 
 ## Again
 
-    python -m empirics pretrain {recipe["name"]} --corpus FILES --held-out FILES --out DIR
+    python -m empirics pretrain {recipe["name"]} --steps {record["steps"]}{device} --corpus FILES --held-out FILES --out DIR
 
 Killed or out of budget, the same command goes on from its checkpoint. The folder's `bundle/` is this one. Corpus and full recipe:
 `empirics/pretraining/README.md`.
