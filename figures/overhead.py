@@ -1,7 +1,8 @@
 """A training step of a whole model: time and peak of memory of each method, as ratios to stock mamba-ssm and to peft's slow path.
 
 Stock trains every weight on mamba-ssm's fused path. The slow path is mamba-ssm without it (so that adapters are seen) and peft's
-LoRA. Left of 1 is faster, or smaller. A hollow marker at the edge is a contender that did not fit or could not run.
+LoRA. Left of 1 is faster, or smaller. Upright strokes are the GPU's kernels alone, without what launching them from Python costs.
+A hollow marker at the edge is a contender that did not fit or could not run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ PEERS = {"stock": "stock", "stock_slow_lora": "slow path"}
 MEASURES = {"step_s": "Step time", "peak_bytes": "Peak memory"}
 MEASURED = {"step_s": ("step_s", "least_s", "most_s"), "peak_bytes": ("peak_bytes",)}
 """What is drawn of each measure: the median, and where it varies its least and its most."""
+KERNELS = "kernels_s"
+"""Drawn beside the step's time, as a ratio to the peer's kernels."""
 SIZES = ((style.BLUE, "o"), (style.VERMILION, "s"), (style.GREEN, "^"), (style.PURPLE, "D"))
 """Colour and marker of each model size, in the order of the file."""
 
@@ -36,7 +39,10 @@ def data() -> dict[str, Any]:
     try:
         sizes = found["sizes"]
         names = list(dict.fromkeys(name for rows in sizes.values() for name in rows))
-        rows = [{"name": name, "label": _label(name), "ratios": _ratios(sizes, name)} for name in names]
+        rows = [
+            {"name": name, "label": _label(name), "ratios": _ratios(sizes, name), "kernels": _kernels(sizes, name)}
+            for name in names
+        ]
         ran = {size: [name for name, row in table.items() if "step_s" in row] for size, table in sizes.items()}
         selection = {
             size: next((r["selection_s"] for r in table.values() if r.get("selection_s") is not None), None)
@@ -76,6 +82,11 @@ def _ratios(sizes: dict[str, Any], name: str) -> dict[str, Any]:
     }
 
 
+def _kernels(sizes: dict[str, Any], name: str) -> dict[str, dict[str, float | None]]:
+    """Kernels alone, by peer and size."""
+    return {peer: {size: _ratio(table, name, KERNELS, peer, KERNELS) for size, table in sizes.items()} for peer in PEERS}
+
+
 def _ratio(table: dict[str, Any], name: str, key: str, peer: str, measure: str) -> float | None:
     own, other = table.get(name, {}).get(key), table.get(peer, {}).get(measure)
     return None if own is None or not other else own / other
@@ -83,7 +94,7 @@ def _ratio(table: dict[str, Any], name: str, key: str, peer: str, measure: str) 
 
 def height(data: dict[str, Any]) -> float:
     """By the number of contenders."""
-    return 1.25 + len(PEERS) * (0.3 + dots.ROW * len(data["rows"]))
+    return 1.4 + len(PEERS) * (0.3 + dots.ROW * len(data["rows"]))
 
 
 def draw(figure: Figure, data: dict[str, Any]) -> None:
@@ -100,8 +111,8 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     waits = [f"{size} {s:.1f} s" for size, s in data["selection_s"].items() if s is not None]
     selection = f"\nchoosing SDT's dimensions: {', '.join(waits)}" if waits else ""
     note = (
-        f"{data['gpu'] or 'cpu'}, {data['tokens']}; bars: all steps\n"
-        f"fused scan unless another is named; hollow: did not run{selection}"
+        f"{data['gpu'] or 'cpu'}\n{data['tokens']}\n"
+        f"bars: all steps; upright: kernels alone; hollow: did not run\nfused scan unless another is named{selection}"
     )
     figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
 
@@ -118,6 +129,9 @@ def _panel(axes: Axes, data: dict[str, Any], peer: str, measure: str) -> None:
                 axes.plot(ratio, at, marker, color=colour, markersize=2.6)
                 if None not in spread:
                     axes.plot(spread, [at] * len(spread), "-", color=colour, linewidth=0.7)
+                kernels = row["kernels"][peer][size]
+                if measure == "step_s" and kernels is not None:
+                    axes.plot(kernels, at, "|", color=colour, markersize=4.5, mew=1.1)
             elif row["name"] not in data["ran"][size]:
                 lost.append((at, colour, marker))
     for at, colour, marker in lost:
@@ -132,7 +146,7 @@ def _panel(axes: Axes, data: dict[str, Any], peer: str, measure: str) -> None:
     ticks = [t for t in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if low <= t <= high]
     fine = len(ticks) < 3
     if fine:  # all within a factor of four
-        ticks = [t / 5 for t in range(1, 20) if low <= t / 5 <= high]
+        ticks = [t for t in (0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8) if low <= t <= high]
     axes.set_xticks(ticks)
     axes.set_xticklabels([f"{t:g}" if fine or t >= 1 else f"1/{round(1 / t)}" for t in ticks])
     axes.minorticks_off()
