@@ -70,7 +70,8 @@ def test_layers_are_those_of_theorys_table(radius):
     for row, wanted in zip(ours["layers"], expected["layers"], strict=True):
         assert {key: row[key] for key in wanted} == wanted
     assert ours["assumes"] == expected["assumes"] and ours["settings"] == expected["settings"]
-    assert ours["model"]["stored_dtype"] == "bfloat16" and ours["model"]["layers"] == 6
+    layers = json.loads((BUNDLED_FOLDER / "config.json").read_text())["n_layer"]
+    assert ours["model"]["stored_dtype"] == "bfloat16" and ours["model"]["layers"] == layers
     other = diagnose(read_checkpoint(file), "bundled", channels=5, radius=radius + 1)
     assert ours["layers"][0]["dt_over_inputs"] != other["layers"][0]["dt_over_inputs"]
 
@@ -554,7 +555,7 @@ def test_steps_that_underflow_are_named(tiny, tmp_path, capsys):
         (["--seed", "-1"], "--seed -1"),
         (["--rank", "0"], "rank = 0"),
         (["--sdt", "0", "0.5"], "channels is 0"),
-        (["--sdt", "999", "1"], "there are only 256"),
+        (["--sdt", "999", "1"], "there are only 768"),
         (["--sdt", "4", "1.5"], "states is 1.5"),
         (["--sdt", "few", "1"], "--sdt CHANNELS is 'few'"),
         (["--verdicts", "none.json"], "none.json is no report of theory"),
