@@ -93,7 +93,7 @@ def _sweep(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m empirics sweep",
         description="Run an experiment's grid: tune each cell on a seed of its own, then all seeds. Under torchrun "
-        "(torchrun --nproc-per-node 4 -m empirics sweep ...) each process takes its share of the cells, on its own GPU.",
+        "(torchrun --nproc-per-node 4 -m empirics sweep ...) each process takes the next run that no other has begun.",
     )
     _experiment_options(parser)
     parser.add_argument("--only", action="append", default=[], metavar="NAME=VALUE,...", help="cut a grid option down to values")

@@ -30,7 +30,7 @@ class Archive(Runner):
 
     _known: dict[str, dict[tuple[str, int], Result]] = field(default_factory=dict, repr=False)
 
-    def one(self, file: ExperimentFile, seed: int) -> Result:
+    def one(self, file: ExperimentFile, seed: int, tuning: bool = False) -> Result:
         """The result of one run: finished, or failed where it is not.
 
         Raises

@@ -42,6 +42,10 @@ class Missing(OutOfTime):
     """A run that is only looked for is not there."""
 
 
+TUNING = "tuning"
+"""Metric of a run that only served to choose options."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a run may use besides its options.
@@ -154,11 +158,17 @@ class Runner:
     def _hash(self, config: Mapping[str, Any]) -> str:
         return config_hash({**config, "device": self.device.partition(":")[0], "scan": self.scan})
 
-    def one(self, file: ExperimentFile, seed: int) -> Result:
+    def one(self, file: ExperimentFile, seed: int, tuning: bool = False) -> Result:
         """The result of one run, from its file or by running it now. A failure is a result that says why.
 
         A failed run is written to ``<name>.failed.json``, beside where its result would be, and is tried again by the next
         call. A run that was stopped or killed goes on from its checkpoints.
+
+        Parameters
+        ----------
+        tuning:
+            Whether the run only serves to choose options (:attr:`Context.tuning`). One that was measured so is measured again
+            when it comes to count.
 
         Raises
         ------
@@ -178,7 +188,8 @@ class Runner:
             known = read_result(path)
             if known.status != "finished":
                 raise CheckpointError(f"{path} holds a {known.status} run; delete it to repeat that run")
-            return known
+            if tuning or not known.metrics.get(TUNING):
+                return known
         why = path.with_name(f"{path.stem}.failed.json")
         if time.monotonic() > self.deadline:
             raise OutOfTime
@@ -197,10 +208,11 @@ class Runner:
         before = _seconds_before(work)
         try:
             with bar(label, self.bars) as tick:
-                tuning = file.sweep is not None and seed in file.sweep.tuning_seeds
                 ctx = Context(seed, self.device, self.scan, work, deadline=self.deadline, tick=tick, tuning=tuning)
                 measured = module.run(config, ctx)
             assert isinstance(measured, Metrics)
+            if tuning:
+                measured.metrics[TUNING] = True
             seconds = before + time.perf_counter() - began
             result = Result(status="finished", seconds=seconds, **common, **plain(measured.model_dump()))
         except (KeyboardInterrupt, OutOfTime):  # the checkpoint stays, the run goes on from it
@@ -260,6 +272,23 @@ class Runner:
         }  # fmt: skip
         write_json(self.out / f"{file.id}{'_quick' if quick else ''}.json", summary)
         return summary
+
+    def known(self, file: ExperimentFile, seed: int) -> Result:
+        """The result of one run from its file, finished or, where it is not, failed; nothing is run.
+
+        Raises
+        ------
+        Missing
+            There is none.
+        CheckpointError
+            The file is corrupt.
+        """
+        options = validate(experiment_module(file).Config, file.config, f"{file.id} [config]")
+        path = self.path(file, plain(options.model_dump()), seed)
+        for place in (path, path.with_name(f"{path.stem}.failed.json")):
+            if place.exists():
+                return read_result(place)
+        raise Missing
 
     def _place(self, results: Sequence[Result]) -> dict[str, Any]:
         """Where the results come from: ``versions`` and ``device``."""

@@ -92,8 +92,8 @@ class SweepRunner:
         for cell in combinations(self.sweep.grid):
             yield cell, candidates
 
-    def _one(self, options: Mapping[str, Any], seed: int) -> Result:
-        return self.runner.one(override(self.file, **options), seed)
+    def _one(self, options: Mapping[str, Any], seed: int, tuning: bool = False) -> Result:
+        return self.runner.one(override(self.file, **options), seed, tuning)
 
     def tune(self, cell: Mapping[str, Any], candidates: list[dict[str, Any]]) -> dict[str, Any] | None:
         """The candidate with the least held-out metric, a geometric mean over tuning seeds; ``None`` where every one failed.
@@ -114,7 +114,7 @@ class SweepRunner:
 
     def _value(self, options: Mapping[str, Any], seed: int) -> float | None:
         """The metric that is minimised, ``None`` where the run failed or did not end with a finite number."""
-        result = self._one(options, seed)
+        result = self._one(options, seed, tuning=True)
         if result.status == "failed":
             return None
         if self.sweep.minimise not in result.held_out:
@@ -122,11 +122,15 @@ class SweepRunner:
         value: float | None = result.held_out[self.sweep.minimise]
         return value if value is not None and math.isfinite(value) else None
 
-    def run(self, quick: bool = False) -> dict[str, Any]:
-        """Tune every cell, run the seeds at what was chosen, judge, and write the summary."""
+    def require_other_seeds(self) -> None:
+        """Raise InvalidInput where a seed that tunes also counts."""
         for seed in self.sweep.tuning_seeds:
             if seed in self.file.seeds:
                 raise InvalidInput(f"tuning_seed {seed} is one of the seeds that count; choose another")
+
+    def run(self, quick: bool = False) -> dict[str, Any]:
+        """Tune every cell, run the seeds at what was chosen, judge, and write the summary."""
+        self.require_other_seeds()
         chosen: list[tuple[dict[str, Any], dict[str, Any]]] = []
         results: list[Result] = []
         failed: list[dict[str, Any]] = []

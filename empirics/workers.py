@@ -19,10 +19,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .collect import Archive
 from .config import ExperimentFile, override
 from .errors import InvalidInput
-from .runner import Missing, OutOfTime, Runner
+from .results import Result
+from .runner import TUNING, Missing, OutOfTime, Runner
 from .sweep import SweepRunner
 
 PATIENCE = datetime.timedelta(days=7)
@@ -86,6 +86,7 @@ def run_share(workers: Workers, runner: Runner, file: ExperimentFile, quick: boo
     """
     runner = dataclasses.replace(runner, device=workers.device(runner.device))
     sweep = SweepRunner(runner, file)
+    sweep.require_other_seeds()
     store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=PATIENCE)
     start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -100,7 +101,7 @@ def run_share(workers: Workers, runner: Runner, file: ExperimentFile, quick: boo
         for name, runs in (("tuning", lambda: tuning), ("seeds", lambda: _chosen(runner, file, cells))):
             try:
                 for options, seed in claimed(store, f"ssmproof/{start}/{name}", runs()):
-                    runner.one(override(file, **options), seed)
+                    runner.one(override(file, **options), seed, tuning=name == "tuning")
             except OutOfTime:
                 runner.say(f"{file.id}: time is up for process {workers.rank} of {workers.world}")
             dist.barrier()
@@ -116,15 +117,25 @@ def _chosen(
 
     Cells whose tuning is not finished, or failed altogether, are left out.
     """
-    archive = SweepRunner(Archive(runner.out), file)
+    finished = SweepRunner(_Finished(**vars(runner)), file)
     best = []
     for cell, candidates in cells:
         with contextlib.suppress(Missing):
-            if (chosen := archive.tune(cell, candidates)) is not None:
+            if (chosen := finished.tune(cell, candidates)) is not None:
                 best.append({**cell, **chosen})
     return [(options, seed) for seed in file.seeds for options in best]
 
 
 def _summary(runner: Runner, file: ExperimentFile, quick: bool) -> dict[str, Any]:
     """Of the finished and the failed runs; none is tried again."""
-    return SweepRunner(Archive(runner.out), file).run(quick)
+    return SweepRunner(_Finished(**vars(runner)), file).run(quick)
+
+
+class _Finished(Runner):
+    """This runner's runs, as far as there are results: it runs nothing."""
+
+    def one(self, file: ExperimentFile, seed: int, tuning: bool = False) -> Result:
+        result = self.known(file, seed)
+        if result.metrics.get(TUNING) and not tuning:
+            raise Missing
+        return result

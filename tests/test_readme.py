@@ -271,7 +271,10 @@ def test_experiments_again_with_the_fused_scan(copy: Path):
     assert f"{expected} full (+2.0 points, 0.47 of them)." in block(copy)
     change(copy / FUSED / "vision.json", **summary(table(0.1), verdict="reproduced"))
     assert "vision: reproduced, was undecided; of 2 rows 2 differ" in block(copy)
-    change(copy / FUSED / "vision.json", table=table(0.0)[:1])
+    cut_off = [{"method": "full", "test_accuracy": 0.5, "half_width": None}]
+    change(copy / FUSED / "vision.json", **summary(cut_off, complete=False))
+    assert "vision: undecided, as before (not complete); no rows to compare." in block(copy)
+    change(copy / FUSED / "vision.json", table=[{"method": "full", "test_accuracy": 0.5}])
     with pytest.raises(InvalidInput, match=r"fused/vision\.json is not what its experiment writes"):
         block(copy)
 

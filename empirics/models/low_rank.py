@@ -6,7 +6,7 @@ With W' = W + s·L R for x (T, K), y = x W'ᵀ, only L (M, r) and R (r, K) are t
 
 instead of dW' = dyᵀ x, an (M, K) product over all T tokens that is then multiplied by the small factors. Of a large layer that
 is a third of the matrix products of a training step; of a small one it is less than starting more of them. The output has the
-bits of the plain layer on the adapted tensor.
+bits of the plain layer on the adapted tensor and on contiguous rows.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ def factored_update(module: nn.Module) -> FactoredUpdate | None:
     if chains is None or "weight" not in chains:
         return None
     chain = chains["weight"]
+    if len(chain) != 1 or not getattr(chain[0], "factored", False):
+        return None
     original: Tensor = chain.original
-    unfit = original.numel() < LEAST or original.requires_grad or original.is_complex()
-    if unfit or len(chain) != 1 or not getattr(chain[0], "factored", False):
+    if original.numel() < LEAST or original.requires_grad or original.is_complex():
         return None
     return cast(FactoredUpdate, chain[0])
 
@@ -67,22 +68,23 @@ def low_rank_linear(x: Tensor, module: nn.Module, update: FactoredUpdate, bias: 
 class _LowRankLinear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, left: Tensor, right: Tensor, scale: float, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight, left, right)
-        ctx.scale = scale
-        return F.linear(x, weight, bias)
+        rows = x.reshape(-1, x.shape[-1])  # one product over all rows, as the plain layer's: in batches its bits may differ
+        ctx.save_for_backward(rows, weight, left, right)
+        ctx.scale, ctx.shape = scale, x.shape
+        return F.linear(rows, weight, bias).view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, left, right = ctx.saved_tensors
-        rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+        rows, weight, left, right = ctx.saved_tensors
+        drows = dy.reshape(-1, dy.shape[-1])
         dx = dleft = dright = dbias = None
         if ctx.needs_input_grad[0]:
-            dx = dy @ weight
+            dx = (drows @ weight).view(ctx.shape)
         if ctx.needs_input_grad[2]:
-            dleft = _times(ctx.scale, (drows.T @ (rows @ right.T.to(x.dtype))).to(left.dtype))
+            dleft = _times(ctx.scale, (drows.T @ (rows @ right.T.to(rows.dtype))).to(left.dtype))
         if ctx.needs_input_grad[3]:
-            dright = _times(ctx.scale, ((drows @ left.to(x.dtype)).T @ rows).to(right.dtype))
+            dright = _times(ctx.scale, ((drows @ left.to(rows.dtype)).T @ rows).to(right.dtype))
         if ctx.needs_input_grad[5]:
             dbias = drows.sum(0)
         return dx, None, dleft, dright, None, dbias

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from ..kernels.selective_scan import fused  # registers the operator; needs no Triton
@@ -20,15 +21,37 @@ from ..kernels.selective_scan import fused  # registers the operator; needs no T
 T = TypeVar("T")
 
 
+_STEADY = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.LayerNorm,
+    nn.Identity,
+    nn.ModuleList,
+    nn.ModuleDict,
+    nn.Sequential,
+    parametrize.ParametrizationList,
+)
+"""Modules of PyTorch that draw nothing."""
+
+
 def draws(module: nn.Module) -> bool:
-    """Whether a forward pass of the module draws random numbers: it trains and a part of it drops out."""
-    return any(part.training and float(getattr(part, "dropout", 0.0)) > 0 for part in module.modules())
+    """Whether a forward pass of the module may draw random numbers: one of its parts drops out, or is not known here."""
+    return any(_may_draw(part) for part in module.modules())
+
+
+def _may_draw(part: nn.Module) -> bool:
+    # A module of which a tensor is parametrised has a class of PyTorch's making, on top of its own.
+    own = type(part).__mro__[1 if parametrize.is_parametrized(part) else 0]
+    if own.__module__.partition(".")[0] == __package__.partition(".")[0]:  # this project's: ``dropout`` says it
+        return part.training and float(getattr(part, "dropout", 0.0)) > 0
+    return not isinstance(part, _STEADY)
 
 
 def recomputed(function: Callable[[Tensor], T], value: Tensor, random: bool) -> T:
     """``function(value)``, of whose intermediate results the backward pass keeps the fused scan's only.
 
-    ``function`` must do the same each time: it may read parameters, and must not change anything.
+    ``function`` must do the same each time: it may read parameters, and must not change anything. Where it raises, nothing is
+    kept on.
 
     Parameters
     ----------
@@ -45,5 +68,9 @@ def recomputed(function: Callable[[Tensor], T], value: Tensor, random: bool) -> 
         return result
     # Selective checkpointing sends every operation through Python: three times the time of a step on a slow CPU.
     results = fused.Results()
-    result = again(context_fn=lambda: (results.keeping(), results.giving_back()))
+    try:
+        result = again(context_fn=lambda: (results.keeping(), results.giving_back()))
+    except BaseException:
+        results.stop()  # checkpoint() may leave its contexts open until the traceback is freed
+        raise
     return result

@@ -114,20 +114,22 @@ def _fitted(
 ) -> Recipe:
     """The recipe with as many steps as end before ``end``; a training that was begun keeps the number it began with."""
     from ..results import read_json, write_json
+    from .loop import CHECKPOINT
     from .pace import seconds_per_step, steps_within
 
-    chosen = out / "steps.json"
-    if chosen.is_file():
-        steps = read_json(chosen)
-        if not isinstance(steps, int) or steps < 1:
-            raise InvalidInput(f"{chosen} holds no number of steps; delete it, or give --steps")
-    else:
-        pace = seconds_per_step(recipe, corpus, scan, members)
-        steps = steps_within(recipe, end - time.monotonic(), pace)
-        say(f"{1e3 * pace:.1f} ms a step: {steps} steps")
-        members.wait()  # until all have looked for the file
-        if members.leads:
-            write_json(chosen, steps)
+    chosen, owner = out / "steps.json", {"recipe": recipe.identity, "corpus": corpus.sha256}
+    kept = read_json(chosen) if chosen.is_file() and (out / CHECKPOINT).is_file() else None
+    if isinstance(kept, dict) and {key: kept.get(key) for key in owner} == owner and isinstance(kept.get("steps"), int):
+        say(f"{kept['steps']} steps, as begun")
+        return recipe.model_copy(update={"steps": kept["steps"]})
+    pace = seconds_per_step(recipe, corpus, scan, members, end)
+    # The same in all processes, which began at different times.
+    left, pace = members.means([end - time.monotonic(), pace])
+    steps = steps_within(recipe, left, pace)
+    say(f"{1e3 * pace:.1f} ms a step: {steps} steps")
+    members.wait()  # until all have looked for the file
+    if members.leads:
+        write_json(chosen, {"steps": steps, **owner})
     return recipe.model_copy(update={"steps": steps})
 
 

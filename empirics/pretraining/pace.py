@@ -7,10 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-
 from ..data.corpus import Corpus
 from ..errors import InvalidInput
+from ..training import OutOfTime
 from .loop import pretrain
 from .parallel import Team
 from .recipe import Recipe
@@ -25,15 +24,28 @@ AFTER = 30.0
 """Seconds for held-out bits per byte, baselines and files, of the full recipe on a GPU."""
 
 
-def seconds_per_step(recipe: Recipe, corpus: Corpus, scan: str, team: Team) -> float:
-    """Seconds of a step of the recipe on this machine, the mean over the processes."""
+def seconds_per_step(recipe: Recipe, corpus: Corpus, scan: str, team: Team, end: float = math.inf) -> float:
+    """Seconds of a step of the recipe in this process.
+
+    Raises
+    ------
+    InvalidInput
+        The few steps are not done at ``end``, a value of ``time.monotonic()``.
+    """
     trial = recipe.model_copy(update={"steps": FIRST + MEASURED, "warm_up": 0, "every": FIRST + MEASURED, "validation_bytes": 2})
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        pretrain(trial, corpus, Path(folder), scan=scan, team=team, tick=lambda what, done, of: ends.append(time.monotonic()))
-    pace = torch.tensor((ends[-1] - ends[FIRST - 1]) / MEASURED, dtype=torch.float64, device=team.device)
-    team.average([pace])
-    return float(pace)
+        try:
+            pretrain(
+                trial, corpus, Path(folder), scan=scan, team=team, deadline=end,
+                tick=lambda what, done, of: ends.append(time.monotonic()),
+            )  # fmt: skip
+        except OutOfTime as error:
+            raise InvalidInput(
+                f"the time was up before {FIRST + MEASURED} steps had shown how long one takes ({len(ends)} were done); "
+                "give more time, or --steps"
+            ) from error
+    return (ends[-1] - ends[FIRST - 1]) / MEASURED
 
 
 def steps_within(recipe: Recipe, seconds: float, pace: float) -> int:
@@ -46,9 +58,11 @@ def steps_within(recipe: Recipe, seconds: float, pace: float) -> int:
     """
     each = SLACK * pace * (1 + 20 / recipe.every)  # a checkpoint and its validation take some twenty steps
     steps = math.floor(max(0.0, seconds - AFTER) / each / 100) * 100
-    if steps < max(100, recipe.warm_up):
+    least = max(100, recipe.warm_up)
+    if steps < least:
+        what = "the warm-up's " if recipe.warm_up > 100 else ""
         raise InvalidInput(
-            f"{seconds:.0f} s are enough for {steps} steps of {pace:.3g} s, fewer than the warm-up's {recipe.warm_up}; "
+            f"{max(0, seconds):.0f} s are enough for {steps} steps of {pace:.3g} s, fewer than {what}{least}; "
             "give more time, or --steps"
         )
     return steps

@@ -59,6 +59,13 @@ class Team:
         for value, mean in zip(values, flat.split([v.numel() for v in values]), strict=True):
             value.copy_(mean.view_as(value))
 
+    def means(self, values: Sequence[float]) -> list[float]:
+        """The mean of each value over the processes; all get the same."""
+        own = torch.tensor(values, dtype=torch.float64, device=self.device)
+        self.average([own])
+        found: list[float] = own.tolist()
+        return found
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.world > 1:

@@ -39,7 +39,7 @@ class Recipe(Strict):
     matrices, momentum:
         What takes the steps of the projections' matrices: ``adamw``, or ``muon`` with this momentum.
     weight_decay, beta1, beta2, clip:
-        Of AdamW, decay on the projections' matrices only; largest norm of the gradient.
+        Decay of the projections' matrices, whoever takes their steps; AdamW's moments; largest norm of the gradient.
     seed:
         Of the initial values and of the windows.
     every:

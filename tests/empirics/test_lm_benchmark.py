@@ -509,6 +509,34 @@ def test_every_task_runs(tmp_path):
         assert {f"test_{name}" for name in scores} <= found.held_out.keys() and found.metrics["selected"] > 0
 
 
+def test_tuning_never_reads_the_test_rows(tmp_path, monkeypatch):
+    texts = [{"tripleset": [[f"s{i}", "r", "o"]], "references": [f"s{i} r o."]} for i in range(50)]
+    write(tmp_path / "dart", train=texts[:40], test=texts[40:])
+    measured = []
+    for name in ("predictions", "held_out_loss"):
+        right = getattr(lm_benchmark, name)
+        monkeypatch.setattr(lm_benchmark, name, lambda m, data, *rest, f=right: (measured.append(data), f(m, data, *rest))[1])
+    for options in ({}, {"task": "dart", "data": str(tmp_path)}):
+        config = small(method="frozen", **options)
+        counts = lm_benchmark.run(config, Context(0))
+        with monkeypatch.context() as patch:
+            patch.setattr(lm_benchmark, "generate", lambda *_: pytest.fail("generated"))
+            tuning = lm_benchmark.run(config, Context(0, tuning=True))
+        assert len(measured) == 3 and measured[2].prompts == measured[0].prompts != measured[1].prompts
+        assert tuning.held_out == {k: v for k, v in counts.held_out.items() if not k.startswith("test_")}
+        measured.clear()
+
+
+def test_the_precision_of_products_is_asked_for_and_put_back(monkeypatch):
+    seen = []
+    monkeypatch.setattr(lm_benchmark, "_run", lambda config, ctx: seen.append(torch.get_float32_matmul_precision()))
+    for name in ("high", "highest"):
+        lm_benchmark.run(small(matmul=name), Context(0))
+    assert seen == ["high", "highest"] and torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(InvalidInput, match="did you mean 'high'"):
+        small(matmul="hig")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("scan", [None, "chunked"])
 def test_every_method_runs_on_a_gpu(tmp_path, scan):

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from empirics.methods import DoRA, LoRA, apply
@@ -53,18 +54,21 @@ def plain(x, module):
     return F.linear(x, module.weight, module.bias)
 
 
+@pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("alpha", [2.0, 5.0])
-def test_bits_and_gradients_are_those_of_the_adapted_tensor(dtype, alpha, bias):
+def test_bits_and_gradients_are_those_of_the_adapted_tensor(dtype, alpha, bias, turned):
     module, trained = layer(LoRA(targets=("in_proj.weight",), rank=2, alpha=alpha), dtype, bias)
     x, weight = inputs(dtype)
+    if turned:  # as out_proj's input lies in memory
+        x = x.detach().transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()
     with Products() as seen:
         found = linear(x, module)
         got = torch.autograd.grad(found, [x, *trained], weight)
     assert seen.shapes.count((OUT, WIDTH)) == 1, "the adapted tensor, and no gradient of it"
     with Products() as seen:
-        expected = plain(x, module)
+        expected = plain(x.contiguous(), module)
         wanted = torch.autograd.grad(expected, [x, *trained], weight)
     assert seen.shapes.count((OUT, WIDTH)) == 2
     assert torch.equal(found, expected) and torch.equal(got[0], wanted[0])
@@ -97,6 +101,14 @@ def test_what_is_more_than_a_frozen_matrix_and_factors_goes_the_general_way():
     assert low_rank.factored_update(module) is None
     assert torch.autograd.grad(linear(x, module), [original, *trained], weight)[0].shape == (OUT, WIDTH)
     assert low_rank.factored_update(nn.Linear(3, 2)) is None
+
+
+def test_what_is_not_ours_is_left_to_pytorch():
+    x, _ = inputs()
+    for foreign in (parametrizations.weight_norm, parametrizations.spectral_norm):
+        torch.manual_seed(0)
+        module = foreign(nn.Linear(WIDTH, OUT, dtype=torch.float64)).eval()
+        assert torch.equal(linear(x, module), plain(x, module))
 
 
 def test_small_matrices_go_the_general_way(monkeypatch):

@@ -27,6 +27,7 @@ from empirics.data.corpus import read_corpus
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.pretraining import bundle, loop, pace
 from empirics.pretraining.baselines import xz_bits_per_byte
+from empirics.pretraining.command import _fitted
 from empirics.pretraining.generate import decoded, generate
 from empirics.pretraining.heldout import bits_per_byte
 from empirics.pretraining.loop import CHECKPOINT, fresh_model, pretrain, windows
@@ -693,9 +694,11 @@ def test_steps_within_a_time():
     steps = pace.steps_within(recipe, 530, 0.04)
     assert steps % 100 == 0 and steps * 0.04 * pace.SLACK <= 530 - pace.AFTER < (steps + 500) * 0.04 * pace.SLACK
     assert pace.steps_within(recipe.model_copy(update={"every": 20}), 530, 0.04) < 0.6 * steps
-    for seconds in (31, 5):
+    for seconds in (31, 5, -5):
         with pytest.raises(InvalidInput, match="fewer than the warm-up's 300; give more time"):
             pace.steps_within(recipe, seconds, 0.04)
+    with pytest.raises(InvalidInput, match=r"enough for 0 steps of 0\.04 s, fewer than 100; give"):
+        pace.steps_within(recipe.model_copy(update={"warm_up": 0}), 33, 0.04)
 
 
 def test_the_pace_is_that_of_the_steps_that_count(corpus, monkeypatch):
@@ -708,18 +711,40 @@ def test_the_pace_is_that_of_the_steps_that_count(corpus, monkeypatch):
     monkeypatch.setattr(loop, "windows", slow_at_first)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     assert pace.seconds_per_step(Recipe(**TINY), corpus, "chunked", Team()) == pytest.approx(0.25)
+    with pytest.raises(InvalidInput, match=r"the time was up before 120 steps .* \(2 were done\)"):
+        pace.seconds_per_step(Recipe(**TINY), corpus, "chunked", Team(), clock[0] + 150)
 
 
 def test_a_training_keeps_the_number_of_steps_it_began_with(text, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     command = ["pretrain", "small", "--quick", "--corpus", str(text), "--out", str(out), "--within", "200"]
-    paces = iter([0.3, 0.001])
+    paces = iter([0.3, 0.1, 0.3])
     monkeypatch.setattr(pace, "seconds_per_step", lambda *_: next(paces))
-    assert main(command) == 0 and json.loads((out / "steps.json").read_text()) == 100
+    assert main(command) == 0 and json.loads((out / "steps.json").read_text())["steps"] == 100
     assert "300.0 ms a step: 100 steps" in capsys.readouterr().err
     assert json.loads((out / "bundle/record.json").read_text())["steps"] == 100
     assert main(command) == 0  # at another pace; nothing is left to do
     assert json.loads((out / "bundle/record.json").read_text())["steps"] == 100
-    (out / "steps.json").write_text('"many"')
-    assert main(command) == 2 and "holds no number of steps" in capsys.readouterr().err
+    assert "100 steps, as begun" in capsys.readouterr().err
+    (out / CHECKPOINT).unlink()  # begun anew: the file belongs to what is gone
+    assert main(command) == 0 and "100.0 ms a step: 500 steps" in capsys.readouterr().err
+    (out / "steps.json").write_text('{"steps": 300, "recipe": "another"}')
+    assert main(command) == 2 and "belongs to another recipe" in capsys.readouterr().err
     assert main([*command[:-1], "0"]) == 2 and "--within 0.0 must be" in capsys.readouterr().err
+
+
+def test_processes_that_began_at_different_times_take_the_same_number_of_steps(corpus, tmp_path, monkeypatch):
+    class Two(Team):
+        """Two processes, of which the other one has half a minute more and a faster GPU."""
+
+        def average(self, values):
+            for value in values:
+                value.add_(torch.tensor([30.0, -0.02])).div_(1) if value.numel() == 2 else None
+
+        def wait(self):
+            """Nobody else is here."""
+
+    monkeypatch.setattr(pace, "seconds_per_step", lambda *_: 0.06)
+    recipe = Recipe(**TINY | {"warm_up": 0, "every": 1000})
+    chosen = _fitted(recipe, corpus, tmp_path, "chunked", Two(), time.monotonic() + 400, lambda line: None)
+    assert chosen.steps == pace.steps_within(recipe, 430, 0.04) != pace.steps_within(recipe, 400, 0.06)

@@ -9,7 +9,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from empirics.kernels.interpreter import interpreting
-from empirics.methods import LoRA, apply
+from empirics.kernels.selective_scan import fused
+from empirics.methods import SDT, LoRA, Selection, apply, method_config, method_names
+from empirics.models.hooks import MixerHook
+from empirics.models.recompute import draws, recomputed
 
 IDS = torch.randint(0, 19, (2, 21), generator=torch.Generator().manual_seed(0))
 
@@ -34,6 +37,66 @@ def test_dropout_draws_the_same_mask_again(tiny, layer):
     model.set_recompute(True)
     assert all(torch.equal(a, b) for a, b in zip(gradients(3), plain, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(gradients(4), plain, strict=True))
+
+
+class NoisyHook(MixerHook):
+    """Somebody's hook that draws: h' is dropped out at every reading."""
+
+    def __init__(self, mixer):
+        super().__init__()
+        self.offset = torch.nn.Parameter(torch.ones(mixer.state_shapes()[1], dtype=torch.float64))
+        self.dropout = torch.nn.Dropout(0.5)
+
+    def readout_offset(self):
+        return self.dropout(self.offset)
+
+
+@pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
+def test_what_is_not_known_may_draw(tiny, layer):
+    model = tiny(layer).train()
+    for mixer in model.mixers:
+        mixer.hook = NoisyHook(mixer)
+    found = []
+    for recompute in (False, True, "all"):
+        model.set_recompute(recompute)
+        torch.manual_seed(3)
+        model.zero_grad()
+        model(IDS).square().mean().backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_no_method_draws_unless_it_drops_out(tiny, name):
+    """Else a recomputed layer could not be recorded as a CUDA graph."""
+    selection = Selection.of({"backbone.layers.0.mixer": [(0, 0)]})
+    options = {
+        "sdt": {"selection": selection},
+        "sdt_lora": {"sdt": SDT(selection=selection), "lora": LoRA(rank=2)},
+        "combined": {"parts": (LoRA(targets=("in_proj",), rank=2), LoRA(targets=("out_proj",), rank=2))},
+        "lora": {"rank": 2}, "dora": {"rank": 2},
+    }  # fmt: skip
+    model = tiny("Mamba1").train()
+    apply(model, method_config(name, **options.get(name, {})))
+    assert not any(draws(mixer) for mixer in model.mixers)
+
+
+def test_dropout_draws_while_training(tiny):
+    model = tiny("Mamba1").train()
+    apply(model, LoRA(rank=2, dropout=0.1))
+    assert all(draws(mixer) for mixer in model.mixers)
+    assert not any(draws(mixer) for mixer in model.eval().mixers)
+    model.mixers[0].hook = NoisyHook(model.mixers[0])
+    assert draws(model.mixers[0]), "what it is like in evaluation is not known"
+
+
+def test_an_error_inside_ends_the_turn():
+    def fail(value):
+        raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside") as caught:
+        recomputed(fail, torch.ones(2, requires_grad=True), False)
+    assert getattr(fused._active, "turn", None) is None and caught.tb is not None
 
 
 def kept_bytes(model, ids):

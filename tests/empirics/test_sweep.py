@@ -11,7 +11,7 @@ from empirics import runner as runner_module
 from empirics.config import Strict, load_experiment
 from empirics.errors import InvalidInput, MissingPackage, UnknownName
 from empirics.results import Judgement, Metrics
-from empirics.runner import Runner
+from empirics.runner import Missing, Runner
 from empirics.sweep import SweepRunner, combinations, restrict, slurm_parameters, submit
 
 TEXT = """
@@ -94,14 +94,32 @@ def test_each_cell_gets_its_own_rate_then_the_seeds(tmp_path, toy):
     assert len(toy.calls) == 10  # everything was there
 
 
+def test_a_run_that_only_tuned_is_measured_again_when_it_comes_to_count(tmp_path, toy):
+    seen, run = [], toy.run
+    toy.run = lambda config, ctx: (seen.append((ctx.seed, ctx.tuning)), run(config, ctx))[1]
+    made = sweep(tmp_path)
+    made.run()
+    assert set(seen) == {(9, True), (0, False), (1, False)}
+    file = made.file.model_copy(update={"config": {"method": "a", "rate": 10}, "seeds": [9]})
+    assert made.runner.known(file, 9).metrics == {"tuning": True}
+    made.runner.one(file, 9, tuning=True)
+    assert len(seen) == 10  # it is there
+    assert made.runner.one(file, 9).metrics == {} and seen[10:] == [(9, False)]
+    made.runner.one(file, 9, tuning=True)
+    assert len(seen) == 11  # what counts tunes as well
+    file = made.file.model_copy(update={"config": {"method": "a", "rate": 10}, "seeds": [7]})
+    with pytest.raises(Missing):
+        made.runner.known(file, 7)
+
+
 def test_a_sweep_that_was_cut_off_goes_on(tmp_path, toy):
     cut = sweep(tmp_path)
     original, count = cut.runner.one, 7
 
-    def one(file, seed):
+    def one(file, seed, tuning):
         if len(toy.calls) >= count:
             cut.runner.deadline = -1.0
-        return original(file, seed)
+        return original(file, seed, tuning)
 
     cut.runner.one = one  # type: ignore[method-assign]
     first = cut.run()

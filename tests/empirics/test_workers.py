@@ -59,3 +59,22 @@ def test_two_processes_find_what_one_finds(tmp_path):
         runs = {p.name: json.loads(p.read_text())["held_out"]["mse"] for p in (out / "runs" / "s4_regression").glob("*.json")}
         found[name] = (summary["tuned"], runs)
     assert found["one"] == found["two"] and len(found["one"][1]) > 6
+
+
+@pytest.mark.slow
+def test_time_that_is_up_at_once_is_no_error_and_scans_stay_apart(tmp_path):
+    """Runs of another scan in the same folder are other runs: they neither tune for these nor are summed up with them."""
+    text = (ROOT / "empirics/experiments/vision.toml").read_text(encoding="utf-8")
+    small = tmp_path / "vision.toml"
+    small.write_text(text.replace("pretrain_steps = 20", "pretrain_steps = 2").replace("steps = 10", "steps = 1"))
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "empirics", "sweep", str(small), "--quick",
+        "--out", str(out), "--only", "method=frozen,full",
+    ]  # fmt: skip
+    for more, complete in ((["--budget", "0.01"], False), (["--scan", "chunked"], True), (["--scan", "naive"], True)):
+        run = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+        summary = json.loads((out / "vision_quick.json").read_text())
+        assert summary["complete"] is complete and ("call again to go on" in run.stdout) is not complete
+    assert len(list((out / "runs" / "vision").glob("*.json"))) == 2 * 2  # two methods at one rate, twice

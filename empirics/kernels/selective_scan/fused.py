@@ -374,6 +374,12 @@ class Results:
         """Any later run; may be entered several times."""
         return _Turn(None, self._kept)
 
+    def stop(self) -> None:
+        """End a turn of these results that was left open in this thread."""
+        turn: _Turn | None = getattr(_active, "turn", None)
+        if turn is not None and any(kept is self._kept for kept in (turn.to, turn.source)):
+            turn.__exit__()
+
 
 _active = threading.local()
 
