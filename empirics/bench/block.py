@@ -29,6 +29,7 @@ from ..methods import LoRA, apply
 from ..models import Mamba1, MambaConfig, size_config
 from ..models.config import Mamba1Config
 from ..results import write_json
+from ..runner import check_device
 from .model import PROJECTIONS, RANK, RECOMPUTE
 from .scan import machine
 from .targets import graphed, kept_by_autograd, ratio, seconds
@@ -152,8 +153,7 @@ def main_bench_block(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args(argv)
     try:
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise InvalidInput("no CUDA device here; use --device cpu")
+        check_device(options.device)
         for name in ("batch", "length", "repeats"):
             if getattr(options, name) < 1:
                 raise InvalidInput(f"--{name} {getattr(options, name)} must be at least 1")

@@ -49,6 +49,7 @@ from ..methods.scores import score, warm_up
 from ..models import MambaConfig, MambaLM, size_config
 from ..models.mixer import Recompute
 from ..results import write_json
+from ..runner import check_device
 from .scan import machine
 
 PROJECTIONS = ("in_proj", "x_proj", "dt_proj", "out_proj")
@@ -314,8 +315,7 @@ def main_bench_model(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
     options = _parser().parse_args(argv)
     try:
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise InvalidInput("no CUDA device here; use --device cpu")
+        check_device(options.device)
         result: dict[str, Any] = {
             "benchmark": "model", "device": options.device, "batch": {}, "length": options.length,
             "machine": machine(options.device), "sizes": {},

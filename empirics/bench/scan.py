@@ -27,6 +27,7 @@ from torch import Tensor
 from ..errors import EmpiricsError, InvalidInput, UnsupportedScan
 from ..oracle import selective_scan as oracle_scan
 from ..results import git_commit, read_json, versions, write_json
+from ..runner import check_device
 from .peers import ORDER, Arguments, Contender, contender, make_arguments, missing, version
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -272,8 +273,7 @@ def main_bench_scan(argv: Sequence[str]) -> int:
         if options.peak_memory_of:
             print(_own_peak(options.peak_memory_of, shape, dtype))
             return 0
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise InvalidInput("no CUDA device here; use --device cpu")
+        check_device(options.device)
         if options.install_peers:
             _install(names)
         if options.targets:

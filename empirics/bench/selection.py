@@ -27,6 +27,7 @@ from ..methods.scores import score, warm_up
 from ..methods.selection import how_many
 from ..models import MambaConfig, MambaLM, size_config
 from ..results import write_json
+from ..runner import check_device
 from .model import RANK, SHARE, loss_of
 from .scan import machine
 
@@ -120,8 +121,7 @@ def main_bench_selection(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args(argv)
     try:
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise InvalidInput("no CUDA device here; use --device cpu")
+        check_device(options.device)
         for name, least in (("batch", 1), ("repeats", 1)):
             if getattr(options, name) < least:
                 raise InvalidInput(f"--{name} {getattr(options, name)} must be at least {least}")
