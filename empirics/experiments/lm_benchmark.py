@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from ..config import Strict
@@ -35,6 +35,14 @@ from .text_tokens import Tokens, tokens_for
 
 MATMUL = ("highest", "high")
 """Precisions of float32 matrix products."""
+
+
+NAMES = {
+    "method": ("method of the experiment", METHODS),
+    "dtype": ("dtype", DTYPES),
+    "matmul": ("precision of matrix products", MATMUL),
+}
+"""What an option's value is called, and which there are."""
 
 
 @contextmanager
@@ -105,31 +113,18 @@ class Config(Strict):
     select_steps: int = Field(default=20, ge=1)
     select_learning_rate: float = Field(default=1e-2, gt=0)
 
-    @field_validator("method")
+    @field_validator("method", "dtype", "matmul")
     @classmethod
-    def _known_method(cls, name: str) -> str:
-        if name not in METHODS:
-            raise UnknownName("method of the experiment", name, METHODS)
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        what, names = NAMES[str(info.field_name)]
+        if name not in names:
+            raise UnknownName(what, name, names)
         return name
 
     @field_validator("task")
     @classmethod
     def _known_task(cls, name: str) -> str:
         find_task(name)
-        return name
-
-    @field_validator("dtype")
-    @classmethod
-    def _known_dtype(cls, name: str) -> str:
-        if name not in DTYPES:
-            raise UnknownName("dtype", name, DTYPES)
-        return name
-
-    @field_validator("matmul")
-    @classmethod
-    def _known_precision(cls, name: str) -> str:
-        if name not in MATMUL:
-            raise UnknownName("precision of matrix products", name, MATMUL)
         return name
 
     @field_validator("data")
