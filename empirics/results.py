@@ -92,6 +92,15 @@ class Result(Strict):
     versions: dict[str, str]
     device: str
 
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether it failed for want of memory, which says something about the machine and nothing about the options."""
+        return self.status == "failed" and (self.reason or "").startswith(OUT_OF_MEMORY)
+
+
+OUT_OF_MEMORY = "out of memory"
+"""How the reason of such a failure begins."""
+
 
 def plain(value: Any) -> Any:
     """JSON values only: tuples become lists, and numbers that are not finite become ``null``."""

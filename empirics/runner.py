@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ from .config import ExperimentFile, experiment_module, validate
 from .errors import CheckpointError, EmpiricsError, InvalidInput
 from .progress import Tick, bar
 from .results import (
+    OUT_OF_MEMORY,
     Judgement,
     Metrics,
     Result,
@@ -220,10 +222,10 @@ class Runner:
                 write_json(work / SPENT, before + time.perf_counter() - began)
             raise
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = "" if isinstance(error, EmpiricsError) else f" ({Path(last.filename).name}:{last.lineno})"
-            reason = f"{type(error).__name__}: {error}{where}"
-            result = Result(status="failed", reason=reason, seconds=time.perf_counter() - began, **common)
+            result = Result(status="failed", reason=_reason(error), seconds=time.perf_counter() - began, **common)
+        if self.device.startswith("cuda"):  # the allocator keeps what the largest step needed; other processes may want it
+            gc.collect()
+            torch.cuda.empty_cache()
         write_result(why if result.status == "failed" else path, result)
         if result.status == "finished":
             why.unlink(missing_ok=True)
@@ -314,6 +316,16 @@ def judge(file: ExperimentFile, results: Sequence[Result]) -> Judgement:
         ) from error
     assert isinstance(judgement, Judgement)
     return judgement
+
+
+def _reason(error: Exception) -> str:
+    """Why a run failed, in a line, with the place in the code where that is of use."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        first = str(error).partition(". GPU")[0]
+        return f"{OUT_OF_MEMORY}: {first}; run fewer processes at a time, smaller batches, or call again when memory is free"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = "" if isinstance(error, EmpiricsError) else f" ({Path(last.filename).name}:{last.lineno})"
+    return f"{type(error).__name__}: {error}{where}"
 
 
 SPENT = "seconds.json"

@@ -99,6 +99,11 @@ class SweepRunner:
         """The candidate with the least held-out metric, a geometric mean over tuning seeds; ``None`` where every one failed.
 
         A candidate that fails or diverges on one of the seeds is out: a rate that one seed survives by luck is no choice.
+
+        Raises
+        ------
+        Missing
+            A candidate's run is not there, or ran out of memory: nothing is chosen from the others.
         """
         if len(candidates) == 1:
             return candidates[0]
@@ -113,8 +118,16 @@ class SweepRunner:
         return None if best is None else best[1]
 
     def _value(self, options: Mapping[str, Any], seed: int) -> float | None:
-        """The metric that is minimised, ``None`` where the run failed or did not end with a finite number."""
+        """The metric that is minimised, ``None`` where the run failed or did not end with a finite number.
+
+        Raises
+        ------
+        Missing
+            The machine had not enough memory for the run, so nothing is known about it yet.
+        """
         result = self._one(options, seed, tuning=True)
+        if result.out_of_memory:
+            raise Missing(f"{self.file.id}: {options} with seed {seed} needs another call: {result.reason}")
         if result.status == "failed":
             return None
         if self.sweep.minimise not in result.held_out:

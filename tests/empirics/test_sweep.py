@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from empirics import runner as runner_module
 from empirics.config import Strict, load_experiment
 from empirics.errors import InvalidInput, MissingPackage, UnknownName
-from empirics.results import Judgement, Metrics
+from empirics.results import Judgement, Metrics, read_result
 from empirics.runner import Missing, Runner
 from empirics.sweep import SweepRunner, combinations, restrict, slurm_parameters, submit
 
@@ -137,6 +138,27 @@ def test_a_cell_whose_every_run_fails_is_reported(tmp_path, toy):
     summary = sweep(tmp_path).run()
     assert summary["untuned"] == [{"method": "a", "reason": "every tuning run failed"}]
     assert [row["method"] for row in summary["tuned"]] == ["b"]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("Tried to allocate 48.00 MiB. GPU 1 has 80 GiB"), MemoryError()])
+def test_a_candidate_that_found_no_memory_is_not_out(tmp_path, toy, error):
+    """Nothing is chosen from the others, the cell waits for another call, and that call tries again."""
+    run, full = toy.run, [True]
+
+    def crowded(config, ctx):
+        if full[0] and (config.method, config.rate) == ("a", 10):
+            raise error
+        return run(config, ctx)
+
+    toy.run = crowded
+    first = sweep(tmp_path).run()
+    assert [row["method"] for row in first["tuned"]] == ["b"] and not first["untuned"]
+    assert not first["complete"] and first["verdict"] == "undecided"
+    (why,) = (tmp_path / "out" / "runs" / "vision_like").glob("*.failed.json")
+    assert read_result(why).out_of_memory and "fewer processes at a time" in read_result(why).reason
+    full[0] = False
+    again = sweep(tmp_path).run()
+    assert again["tuned"][0] == {"method": "a", "rate": 10} and again["complete"] and not why.exists()
 
 
 def test_errors(tmp_path, toy):
