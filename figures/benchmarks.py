@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,11 @@ def _read(
     return Benchmark(name, figure, tuple(sentences), columns, tuple(rows), command)
 
 
-AGAIN = {"vision": (("method",), "test_accuracy"), "selection": (("kind", "score"), "gain")}
-"""The experiments that scan a Mamba-1 and were run again with the fused scan: what names a row, and its value."""
+AGAIN: dict[str, tuple[tuple[str, ...], str]] = {
+    "vision": (("method",), "test_accuracy"), "selection": (("kind", "score"), "gain"),
+    "prefix_compiles": ((), ""), "state_floor": ((), ""), "state_to_prefix": ((), ""),
+}  # fmt: skip
+"""The experiments that were run again with the fused scan: what names a row, and its value, where rows are scores with noise."""
 
 FUSED = "empirics/results/fused"
 """Where these summaries are."""
@@ -109,7 +112,8 @@ def _fused(root: Path) -> Benchmark:
         except MissingData:
             continue
         try:
-            said.append(f"{experiment}: {_compared(first, again, keys, value)}")
+            compared = _compared(first, again, keys, value) if keys else f"{_verdicts(first, again)}; {again['measured']}."
+            said.append(f"{experiment}: {compared}")
         except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
             raise InvalidInput(f"{path} is not what its experiment writes ({error!r}); run {command}") from error
     return Benchmark(name, "fused", tuple(said), (), (), command)
@@ -134,10 +138,7 @@ def _compared(first: dict[str, Any], again: dict[str, Any], keys: tuple[str, ...
     noise = {key: math.hypot(one[key][1], other[key][1]) for key in shared}
     shares = {key: abs(one[key][0] - other[key][0]) / noise[key] for key in shared if noise[key]}
     fixed = [key for key in shared if not noise[key] and one[key][0] != other[key][0]]
-    same = first["verdict"] == again["verdict"]
-    verdict = f"{again['verdict']}, {'as before' if same else 'was ' + first['verdict']}"
-    if not again["complete"]:
-        verdict += " (not complete)"
+    verdict = _verdicts(first, again)
     if not shares:
         return f"{verdict}; no rows to compare."
     worst = max(shares, key=lambda key: shares[key])
@@ -146,6 +147,13 @@ def _compared(first: dict[str, Any], again: dict[str, Any], keys: tuple[str, ...
         f"{verdict}; of {len(shared)} rows {outside} differ by more than the two 95 % half-widths together, most of all "
         f"{' '.join(map(str, worst))} ({100 * (other[worst][0] - one[worst][0]):+.1f} points, {shares[worst]:.2f} of them)."
     )
+
+
+def _verdicts(first: dict[str, Any], again: dict[str, Any]) -> str:
+    """The later verdict, and whether it is that of before."""
+    same = first["verdict"] == again["verdict"]
+    partly = "" if again["complete"] else " (not complete)"
+    return f"{again['verdict']}, {'as before' if same else 'was ' + first['verdict']}{partly}"
 
 
 def _bundled(record: dict[str, Any]) -> Said:
@@ -231,22 +239,55 @@ def _block(found: dict[str, Any]) -> Said:
     return said, columns, rows
 
 
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, with two digits that say something."""
+    unit, size = next(((u, s) for u, s in (("h", 3600.0), ("min", 60.0)) if seconds >= 2 * s), ("s", 1.0))
+    return f"{float(f'{seconds / size:.2g}'):g} {unit}"
+
+
+def rounded(value: float) -> str:
+    """Two digits that say something, and zeros."""
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
+def _span(values: Sequence[float], text: Callable[[float], str]) -> str:
+    """Least to largest, or the one text that they share."""
+    least, most = text(min(values)), text(max(values))
+    return least if least == most else f"{least} to {most}"
+
+
 def _selection(found: dict[str, Any]) -> Said:
-    said = [
-        "Seconds of each score, also counted in training steps of SDT with LoRA at the same shape, on "
-        f"{found['machine']['gpu'] or 'cpu'}."
-    ]
     rows: list[tuple[str, ...]] = []
+    said = []
     for size, lengths in found["sizes"].items():
+        measured = [row for row in lengths if "missing" not in row]
         for row in lengths:
             if "missing" in row:
                 rows.append((size, str(row["length"]), row["missing"], "", "", ""))
                 continue
-            change, gradient, ablation = (selection_cost.cost(row, score) for score in selection_cost.SCORES)
             step = row["step_s"]
-            cells = (f"{seconds:,.2f} s = {seconds / step:,.0f} steps" for seconds in (change, gradient, ablation))
+            cells = []
+            for score in selection_cost.SCORES:
+                seconds = selection_cost.cost(row, score)
+                cells.append(f"{duration(seconds)} = {rounded(seconds / step)} steps")
             rows.append((size, str(row["length"]), *cells, f"{1e3 * step:.1f}"))
-    return said, ("size", "tokens", "change", "gradient", "ablation (estimate)", "step in ms"), rows
+        if not measured:
+            continue
+        parts = []
+        for score in selection_cost.SCORES:
+            costs = [selection_cost.cost(row, score) for row in measured]
+            steps = [cost / row["step_s"] for cost, row in zip(costs, measured, strict=True)]
+            kind = " (estimate)" if score == "ablation" else ""
+            parts.append(f"{score}{kind} {_span(costs, duration)}, or {_span(steps, rounded)} steps")
+        span = _span([row["length"] for row in measured], lambda n: f"{n:,.0f}")
+        said.append(f"mamba-{size}, {span} tokens: {'; '.join(parts)}.")
+    batches = [row["batch"] for lengths in found["sizes"].values() for row in lengths if "missing" not in row]
+    batch = f" batch {_span(batches, '{:.0f}'.format)}," if batches else ""
+    first = (
+        "Time of each score, also counted in training steps of SDT with LoRA at the same shape,"
+        f"{batch} on {found['machine']['gpu'] or 'cpu'}."
+    )
+    return [first, *said], ("size", "tokens", "change", "gradient", "ablation (estimate)", "step in ms"), rows
 
 
 PUBLISHED_STEPS = 2700

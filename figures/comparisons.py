@@ -67,9 +67,19 @@ def _claim(row: dict[str, Any]) -> Iterable[Line]:
 
 
 def _pair(part: dict[str, Any]) -> str:
-    interval = "no interval" if part["low"] is None else f"[{part['low']:+.1f}, {part['high']:+.1f}]"
     fair = "" if part["equal_budget"] else ", budgets differ"
-    return f"{part['better']} - {part['worse']} {part['points']:+.1f} points {interval} over {part['pairs']} pairs{fair}"
+    learned = part.get("learned")
+    where = (
+        ""
+        if learned is None
+        else f" (on the tasks that full fine-tuning learns, {', '.join(learned['tasks'])}: {_points(learned)})"
+    )
+    return f"{part['better']} - {part['worse']} {_points(part)}{fair}{where}"
+
+
+def _points(part: dict[str, Any]) -> str:
+    interval = "no interval" if part["low"] is None else f"[{part['low']:+.1f}, {part['high']:+.1f}]"
+    return f"{part['points']:+.1f} points {interval} over {part['pairs']} pairs"
 
 
 READERS: dict[str, Callable[[dict[str, Any]], Iterable[Line]]] = {

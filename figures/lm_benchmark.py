@@ -1,7 +1,8 @@
 """Language tasks: test score of each method with its 95 % interval, task by task, and the differences behind the paper's claims.
 
 Scores in points: Matthews' correlation and accuracy times 100, BLEU. Hollow markers train more or fewer numbers than the common
-budget (by over a tenth); the frozen model and the guess of the most frequent class are lines.
+budget (by over a tenth); the frozen model and the guess of the most frequent class are lines. Grey among the differences: only
+the tasks that full fine-tuning learns.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def data() -> dict[str, Any]:
         pairs = [
             {
                 "name": f"{row['claim']} ", "pair": [c["better"], c["worse"]], "fair": c["equal_budget"], "mean": c["points"],
-                "low": c["low"], "high": c["high"],
+                "low": c["low"], "high": c["high"], "learned": c["learned"],
             }
             for row in found.summary["table"]
             if "claim" in row
@@ -81,8 +82,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     panels = np.ravel(above.subplots(bands, min(ABREAST, len(data["scores"])), sharey=True, squeeze=False))
     for axes, (task, points) in zip(panels, data["scores"].items(), strict=False):
         dots.rows(axes, data["order"], points, hollow=lambda point: not point["matched"])
-        baselines(axes, data["lines"].get(task, {}))
-        name_panel(axes, task)
+        name_panel(axes, task, baselines(axes, data["lines"].get(task, {})))
     for axes in panels[len(data["scores"]) :]:
         axes.remove()
     above.supxlabel(f"95 % intervals over {data['seeds']} seeds", fontsize=style.SMALL)
@@ -95,22 +95,36 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     if data["pairs"]:
         axes = below.subplots()
         dots.differences(axes, data["pairs"])
-        axes.set_xlabel("difference in points, paired over\ntasks and seeds (paper: right of 0)")
+        said = "difference in points, paired over\ntasks and seeds (paper: right of 0)"
+        learned = [(place, row["learned"]) for place, row in enumerate(data["pairs"]) if row["learned"] is not None]
+        for place, only in learned:
+            if only["low"] is not None:
+                axes.plot([only["low"], only["high"]], [place + 0.3] * 2, color=style.GREY, linewidth=0.9)
+            axes.plot(only["points"], place + 0.3, "|", color=style.GREY, markersize=5)
+        if learned:
+            names = " and ".join(TASKS.get(task, (task,))[0] for task in learned[0][1]["tasks"])
+            said += f"\ngrey: on {names} alone, which\nfull fine-tuning learns"
+        axes.set_xlabel(said)
 
 
-def name_panel(axes: Axes, task: str) -> None:
-    """The task above a panel and its score below."""
+def name_panel(axes: Axes, task: str, remark: str = "") -> None:
+    """The task above a panel, its score and a remark below."""
     title, score = TASKS.get(task, (task, "points"))
     axes.set_title(title)
-    axes.set_xlabel(score)
+    axes.set_xlabel(score + remark)
 
 
-def baselines(axes: Axes, lines: dict[str, float]) -> None:
-    """The frozen model and the most frequent class as vertical lines."""
-    if "frozen" in lines:
-        axes.axvline(lines["frozen"], color=style.BLACK, linewidth=0.8, linestyle="--", zorder=1)
+def baselines(axes: Axes, lines: dict[str, float]) -> str:
+    """The frozen model and the most frequent class as vertical lines; a frozen model far to the left is a remark instead."""
     if "majority" in lines:
         axes.axvline(lines["majority"], color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)
+    if "frozen" not in lines:
+        return ""
+    left, right = axes.dataLim.x0, axes.dataLim.x1
+    if lines["frozen"] < left - (right - left):
+        return f"; frozen: {lines['frozen']:.0f}"
+    axes.axvline(lines["frozen"], color=style.BLACK, linewidth=0.8, linestyle="--", zorder=1)
+    return ""
 
 
 FIGURE = Picture(

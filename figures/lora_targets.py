@@ -47,10 +47,10 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     for axes, (task, points) in zip(panels, data["scores"].items(), strict=False):
         dots.rows(axes, TARGETS, points, hollow=lambda point: not point["matched"])
         lines = data["lines"][task]
-        lm_benchmark.baselines(axes, lines)
+        remark = lm_benchmark.baselines(axes, lines)
         if "full" in lines:
             axes.axvline(lines["full"], color=style.BLACK, linewidth=0.8, zorder=1)
-        lm_benchmark.name_panel(axes, task)
+        lm_benchmark.name_panel(axes, task, remark)
     for axes in panels[len(data["scores"]) :]:
         axes.remove()
     figure.supxlabel(f"95 % intervals over {data['seeds']} seeds; hollow: off the budget", fontsize=style.SMALL)

@@ -68,8 +68,9 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     labels = [f"mamba-{size}" for size in data["sizes"]] + [names[score] for score in SCORES]
     figure.legend(handles, labels, loc="outside upper left", ncols=3)
     note = (
-        f"{data['gpu'] or 'cpu'}, batch {data['batch']}, fused scan; {data['steps']} batches of warm-up or gradient;\n"
-        "ablation: one evaluation for each channel, and\nfor each state of 10 % of them"
+        f"{data['gpu'] or 'cpu'}, batch {data['batch']}, fused scan;\n"
+        f"{data['steps']} batches of warm-up or gradient; ablation: one evaluation\n"
+        "for each channel, and for each state of 10 % of them"
     )
     figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
 

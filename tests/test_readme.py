@@ -14,7 +14,7 @@ import pytest
 
 from figures import scan_cpu, scan_speed, selection_cost
 from figures.__main__ import main
-from figures.benchmarks import BLOCK, FUSED, benchmarks, digits, times
+from figures.benchmarks import BLOCK, FUSED, benchmarks, digits, duration, times
 from figures.comparisons import NOT, REPRODUCED, UNDECIDED, comparisons, side
 from figures.readme import MARKS, README, block, readme_status, updated, write_readme
 from figures.sources import RESULTS
@@ -245,18 +245,24 @@ def test_the_block_and_the_selection_in_short(copy: Path):
     }
     change(copy / BLOCK, sizes={"130m": rows}, batch=8, length=2048, machine={"gpu": "a GPU"})
     row = {
-        "length": 256, "warm_up_s": 1.0, "select_s": 0.5, "gradient_s": 0.25, "evaluation_s": 0.01, "ablation_evaluations": 1000,
-        "step_s": 0.125,
+        "batch": 1, "length": 256, "warm_up_s": 1.0, "select_s": 0.5, "gradient_s": 0.25, "evaluation_s": 0.01,
+        "ablation_evaluations": 1000, "step_s": 0.125,
     }  # fmt: skip
     lengths = [row, {"length": 512, "missing": "out of memory"}]
     change(copy / selection_cost.PATH, sizes={"130m": lengths}, machine={"gpu": "a GPU"})
     text = block(copy)
     assert "| 130m | ours | 2.00 | 1 | 1.75 | 0.25 |" in text and "| 130m | slow_lora | peft is not importable |" in text
-    assert "| 130m | 256 | 1.50 s = 12 steps | 0.75 s = 6 steps | 11.00 s = 88 steps | 125.0 |" in text
+    assert "| 130m | 256 | 1.5 s = 12 steps | 0.75 s = 6 steps | 11 s = 88 steps | 125.0 |" in text
+    assert "mamba-130m, 256 tokens: change 1.5 s, or 12 steps; gradient 0.75 s, or 6 steps; ablation (estimate) 11 s" in text
     assert "| 130m | 512 | out of memory |" in text
     change(copy / selection_cost.PATH, sizes={"130m": [{"length": 256}]})
     with pytest.raises(InvalidInput, match=r"selection_gpu\.json is not what its benchmark writes"):
         block(copy)
+
+
+def test_durations_have_two_digits():
+    said = [duration(seconds) for seconds in (0.7512, 11.49, 119.0, 121.0, 4642.0, 7199.0, 7201.0, 48139.0)]
+    assert said == ["0.75 s", "11 s", "120 s", "2 min", "77 min", "120 min", "2 h", "13 h"]
 
 
 def test_experiments_again_with_the_fused_scan(copy: Path):
@@ -274,6 +280,9 @@ def test_experiments_again_with_the_fused_scan(copy: Path):
     cut_off = [{"method": "full", "test_accuracy": 0.5, "half_width": None}]
     change(copy / FUSED / "vision.json", **summary(cut_off, complete=False))
     assert "vision: undecided, as before (not complete); no rows to compare." in block(copy)
+    for kind, root in (("now", FUSED), ("then", RESULTS)):
+        change(copy / root / "state_floor.json", **summary([], verdict="reproduced", measured=f"0.02 % {kind}"))
+    assert "state_floor: reproduced, as before; 0.02 % now." in block(copy)
     change(copy / FUSED / "vision.json", table=[{"method": "full", "test_accuracy": 0.5}])
     with pytest.raises(InvalidInput, match=r"fused/vision\.json is not what its experiment writes"):
         block(copy)

@@ -25,10 +25,13 @@ SHIPPED = Path(__file__).parent / "polarity_small"
 """Six hundred sentences of the sentence polarity data set; see the folder's README.md."""
 
 VARIABLE = "SSMPROOF_DATA"
-"""Environment variable with the folder of the data sets, used where none is given."""
+"""Environment variable with a folder of data sets."""
 
-HUB = "hub"
-"""As a source: every task from the hub, under its own name."""
+SMALL, LOCAL, HUB = "shipped", "local", "hub"
+"""As a source: what comes with the package; the folder that the variable names; every task from the hub, under its own name.
+
+Names, not paths: results that were made on one machine are found and judged on another.
+"""
 
 
 @dataclass(frozen=True)
@@ -176,15 +179,25 @@ def task_of_source(data: str) -> str | None:
 
 
 def require_source(data: str) -> None:
-    """Raise InvalidInput for a source that is neither a folder nor a data set of the hub that a task knows."""
+    """Raise InvalidInput for a source that is neither a name nor a folder nor a data set of the hub that a task knows."""
     short = sorted(name for task in TASKS.values() for name in task.short)
-    if data != HUB and data not in short and not Path(data).is_dir():
-        raise InvalidInput(f"{data} is no folder and no known data set of the hub; known are {', '.join(short)} and {HUB!r}")
+    if data not in (SMALL, LOCAL, HUB, *short) and not Path(data).is_dir():
+        raise InvalidInput(
+            f"{data} is no folder and no known data set of the hub; known are {', '.join(short)}, "
+            f"{SMALL!r}, {LOCAL!r} and {HUB!r}"
+        )
 
 
-def default_source() -> str | None:
-    """The folder that the environment variable names, if any."""
-    return os.environ.get(VARIABLE) or None
+def _local() -> Path:
+    """The folder that the environment variable names."""
+    named = os.environ.get(VARIABLE)
+    if not named:
+        raise InvalidInput(
+            f"data is {LOCAL!r}, the folder that {VARIABLE} names, but that is not set: set it or give --data FOLDER"
+        )
+    if not Path(named).is_dir():
+        raise InvalidInput(f"{VARIABLE} is {named}, which is no folder")
+    return Path(named)
 
 
 def read_rows(name: str, data: str | None) -> tuple[Rows, str]:
@@ -193,8 +206,9 @@ def read_rows(name: str, data: str | None) -> tuple[Rows, str]:
     Parameters
     ----------
     data:
-        A folder with the task's ``.jsonl`` files or with a folder of them for each task, a hub name, ``"hub"`` for the task's
-        own name there, or ``None`` for the shipped sentences (polarity only).
+        A folder with the task's ``.jsonl`` files or with a folder of them for each task, ``"local"`` for the one that the
+        environment variable names, a hub name, ``"hub"`` for the task's own name there, or ``"shipped"`` or ``None`` for the
+        shipped sentences (polarity only).
 
     Raises
     ------
@@ -205,9 +219,9 @@ def read_rows(name: str, data: str | None) -> tuple[Rows, str]:
         The folder does not hold the task, or a file in it is corrupt.
     """
     task = find_task(name)
-    if data is None:
+    if data is None or data == SMALL:
         if name != "polarity":
-            raise InvalidInput(f"no data for {name} is shipped: give --data FOLDER or set {VARIABLE}; polarity needs none")
+            raise InvalidInput(f"no data for {name} is shipped: give --data FOLDER, or set {VARIABLE} and --data {LOCAL}")
         return read_folder(SHIPPED, task.schema), "shipped"
     if data == HUB or data in task.short:
         return read_hub(*task.hub, task.schema), "/".join(part for part in task.hub if part)
@@ -215,13 +229,13 @@ def read_rows(name: str, data: str | None) -> tuple[Rows, str]:
     if other is not None and other != name:
         raise InvalidInput(f"{data} holds the task {other}, but {name} was asked for; give task={other} or other data")
     require_source(data)
-    folder = Path(data)
+    folder = _local() if data == LOCAL else Path(data)
     if (folder / "train.jsonl").is_file():
         return read_folder(folder, task.schema), folder.name
     for inside in task.folders:
         if (folder / inside / "train.jsonl").is_file():
             return read_folder(folder / inside, task.schema), inside
-    raise CheckpointError(f"{data} has no train.jsonl and no folder {' or '.join(task.folders)} that has one")
+    raise CheckpointError(f"{folder} has no train.jsonl and no folder {' or '.join(task.folders)} that has one")
 
 
 def load_task(name: str, data: str | None = None) -> TaskData:

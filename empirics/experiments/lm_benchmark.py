@@ -18,7 +18,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from ..config import Strict
-from ..data.tasks import Task, TaskData, default_source, find_task, load_task, require_source, subset
+from ..data.tasks import SMALL, Task, TaskData, find_task, load_task, require_source, subset
 from ..errors import CheckpointError, InvalidInput, UnknownName
 from ..methods import Scores, apply
 from ..methods.scores import score, warm_up
@@ -72,7 +72,7 @@ class Config(Strict):
     matmul:
         Precision of float32 matrix products on a GPU: ``highest``, or ``high`` for TF32 (10 bits of mantissa).
     data:
-        Where the rows are (:func:`..data.tasks.read_rows`); the environment variable's folder where left out.
+        Where the rows are (:func:`..data.tasks.read_rows`): a name or a folder.
     rank:
         Of the LoRA on both linear projections whose number of trained values is the budget of all methods.
     most_tokens, state_share, lora_share:
@@ -96,7 +96,7 @@ class Config(Strict):
     tokenizer: str | None = None
     dtype: str = "float32"
     matmul: str = "highest"
-    data: str | None = Field(default_factory=default_source)
+    data: str = SMALL
     rank: int = Field(default=8, ge=1)
     most_tokens: int = Field(default=64, ge=1)
     state_share: float = Field(default=0.25, gt=0, le=1)
@@ -129,9 +129,8 @@ class Config(Strict):
 
     @field_validator("data")
     @classmethod
-    def _known_source(cls, data: str | None) -> str | None:
-        if data is not None:
-            require_source(data)
+    def _known_source(cls, data: str) -> str:
+        require_source(data)
         return data
 
     @property

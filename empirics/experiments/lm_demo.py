@@ -101,7 +101,7 @@ def main_demo(argv: Sequence[str]) -> int:
         if getattr(args, name) < 1:
             raise InvalidInput(f"--{name} {getattr(args, name)} must be at least 1")
     torch.set_num_threads(1)
-    config = Config(steps=args.steps, batch=8, learning_rate=5e-3, rank=4, select_steps=4, model=args.model, data=None)
+    config = Config(steps=args.steps, batch=8, learning_rate=5e-3, rank=4, select_steps=4, model=args.model)
     began = time.perf_counter()
     model = base_model(args.model, None, "cpu")
     tokens = tokens_for(args.model, model.config.vocab_size)

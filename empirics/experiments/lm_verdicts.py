@@ -5,6 +5,9 @@ main scores is taken, in points (0..100). The effect is the mean difference d; i
 the standard deviation s of the pairs, which holds both the spread over seeds and that over tasks. It speaks of these tasks, not
 of others. Reproduced: the whole interval lies above the threshold. Not reproduced: it lies below. Else, and where all pairs are
 equal so that there is no interval, undecided.
+
+A task that nothing can learn within the budget says nothing about methods and widens the interval. Beside each comparison
+therefore stands the same one on the tasks that full fine-tuning learns, a method that no claim is about. It does not decide.
 """
 
 from __future__ import annotations
@@ -127,6 +130,21 @@ def differences(results: Sequence[Result], comparison: Comparison) -> dict[Key, 
     return {key: better[key] - worse[key] for key in sorted(better.keys() & worse.keys())}
 
 
+def learned_tasks(results: Sequence[Result], confidence: float) -> tuple[str, ...]:
+    """Tasks on which full fine-tuning's interval over seeds lies above the most frequent class and above the frozen model."""
+    full, frozen = scores(results, "full"), scores(results, "frozen")
+    found = []
+    for task in sorted({task for task, _ in full}):
+        low = interval([value for (t, _), value in full.items() if t == task], confidence).low
+        guesses = [
+            100 * r.held_out["test_majority"] for r in results if r.config["task"] == task and "test_majority" in r.held_out
+        ]
+        floor = max([*guesses, *(value for (t, _), value in frozen.items() if t == task)], default=None)
+        if low is not None and floor is not None and low > floor:
+            found.append(task)
+    return tuple(found)
+
+
 def same_budget(results: Sequence[Result], comparison: Comparison) -> bool:
     """Whether all runs of both methods are within a tenth of the budget."""
     both = (comparison.better, comparison.worse)
@@ -141,18 +159,33 @@ def decide(found: Interval, least: float) -> Verdict:
 
 
 def compare(results: Sequence[Result], comparison: Comparison, confidence: float, least: float) -> dict[str, Any] | None:
-    """One comparison as a row, ``None`` where no pair is finished."""
+    """One comparison as a row, ``None`` where no pair is finished.
+
+    ``by_task`` and ``learned`` are the same of each task, and of the :func:`learned_tasks` together (``None`` where there is
+    none, or no pair of them).
+    """
     pairs = differences(results, comparison)
     if not pairs:
         return None
     found = interval(list(pairs.values()), confidence)
     fair = same_budget(results, comparison)
-    by_task = {task: statistics.fmean(v for (t, _), v in pairs.items() if t == task) for task in sorted({t for t, _ in pairs})}
+    tasks = sorted({task for task, _ in pairs})
+    learned = [task for task in learned_tasks(results, confidence) if task in tasks]
     return {
-        "better": comparison.better, "worse": comparison.worse, "points": found.mean, "low": found.low, "high": found.high,
-        "effect": found.standardised, "pairs": found.count, "by_task": by_task, "equal_budget": fair,
+        "better": comparison.better, "worse": comparison.worse, **_bounds(found),
+        "effect": found.standardised, "equal_budget": fair,
+        "by_task": {task: _on(pairs, (task,), confidence) for task in tasks},
+        "learned": {"tasks": learned, **_on(pairs, learned, confidence)} if learned else None,
         "verdict": decide(found, least) if fair or not comparison.equal_budget else "undecided",
     }  # fmt: skip
+
+
+def _on(pairs: Mapping[Key, float], tasks: Iterable[str], confidence: float) -> dict[str, Any]:
+    return _bounds(interval([value for (task, _), value in pairs.items() if task in tasks], confidence))
+
+
+def _bounds(found: Interval) -> dict[str, Any]:
+    return {"points": found.mean, "low": found.low, "high": found.high, "pairs": found.count}
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
@@ -180,7 +213,12 @@ def verdict_rows(results: Sequence[Result], confidence: float, least: float) -> 
 
 def in_words(row: Mapping[str, Any]) -> str:
     """A row of :func:`compare` in one phrase."""
+    note = "" if row["equal_budget"] else ", budgets differ"
+    learned = "" if row["learned"] is None else f"; on {' and '.join(row['learned']['tasks'])} {_numbers(row['learned'])}"
+    return f"{row['better']} - {row['worse']} {_numbers(row, note)}{learned}"
+
+
+def _numbers(row: Mapping[str, Any], note: str = "") -> str:
     count = f"{row['pairs']} pair{'s' if row['pairs'] > 1 else ''}"
     bounds = count if row["low"] is None else f"[{row['low']:+.1f}, {row['high']:+.1f}], {count}"
-    note = "" if row["equal_budget"] else ", budgets differ"
-    return f"{row['better']} - {row['worse']} {row['points']:+.1f} ({bounds}{note})"
+    return f"{row['points']:+.1f} ({bounds}{note})"

@@ -315,6 +315,16 @@ def test_s4_regression_runs_a_method():
         s4_regression.run(validate(s4_regression.Config, small | {"method": "sdt_randm"}, "test"), Context(0))
 
 
+def test_s4_regression_is_the_same_whatever_scan_is_asked_for():
+    """S4 has no selective scan: --scan names one for Mamba layers, and this study has none."""
+    file = load_experiment("s4_regression", quick=True)
+    config = validate(
+        s4_regression.Config, file.config | {"width": 6, "length": 10, "batch": 8, "steps": 5, "method": "sdt"}, "test"
+    )
+    runs = [s4_regression.run(config, Context(0, scan=scan)) for scan in (None, "fused", "mamba_ssm")]
+    assert runs[0].held_out == runs[1].held_out == runs[2].held_out
+
+
 def test_published_points():
     points = published("s4_regression")
     assert points.uncertainty == 0.03 and "2410.09016" in points.source

@@ -33,7 +33,7 @@ from empirics.experiments.lm_methods import (
     selected,
 )
 from empirics.experiments.lm_model import base_model, weights_hash
-from empirics.experiments.lm_verdicts import CLAIMS, interval, together, verdict_rows
+from empirics.experiments.lm_verdicts import CLAIMS, in_words, interval, learned_tasks, together, verdict_rows
 from empirics.experiments.text_examples import (
     answer_losses,
     batch_loss,
@@ -470,7 +470,7 @@ def test_models_by_name():
 
 def small(**options):
     given = {
-        "model": "untrained", "data": None, "steps": 4, "batch": 2, "rank": 1, "most_tokens": 2, "select_steps": 2,
+        "model": "untrained", "steps": 4, "batch": 2, "rank": 1, "most_tokens": 2, "select_steps": 2,
         "test_rows": 10, "train_rows": 20, "validation_rows": 6, "eval_batch": 8, "most_generated": 5, "generate_rows": 2,
     }  # fmt: skip
     return validate(lm_benchmark.Config, given | options, "test")
@@ -553,12 +553,20 @@ def test_every_method_runs_on_a_gpu(tmp_path, scan):
     assert np.isfinite(lm_benchmark.run(generated, Context(0, device="cuda", scan=scan)).held_out["test_chrf"])
 
 
-def test_the_environment_names_the_data(tmp_path, monkeypatch):
+def test_the_environment_names_the_local_data(tmp_path, monkeypatch):
+    """Options say "local" and not which folder that is, so that results mean the same on another machine."""
     write(tmp_path / "polarity", train=sentences(40), validation=sentences(8, start=50))
     monkeypatch.setenv("SSMPROOF_DATA", str(tmp_path))
-    assert lm_benchmark.Config().data == str(tmp_path)
+    there = load_task("polarity", "local")
+    assert there.source == "polarity" and len(there.test) == 8
+    assert load_task("polarity", "shipped").sha256 == load_task("polarity").sha256 != there.sha256
+    monkeypatch.setenv("SSMPROOF_DATA", str(tmp_path / "gone"))
+    with pytest.raises(InvalidInput, match=r"SSMPROOF_DATA is .*gone, which is no folder"):
+        load_task("polarity", "local")
     monkeypatch.delenv("SSMPROOF_DATA")
-    assert lm_benchmark.Config().data is None
+    assert lm_benchmark.Config(data="local").data == "local"  # what was measured elsewhere can be judged here
+    with pytest.raises(InvalidInput, match="SSMPROOF_DATA names, but that is not set: set it or give --data FOLDER"):
+        load_task("polarity", "local")
 
 
 def test_a_killed_run_resumes_bit_identically(tmp_path, monkeypatch):
@@ -657,8 +665,35 @@ def test_rows_hold_effect_interval_and_control():
     low, high = stats.t.interval(0.95, 5, np.mean(pairs), stats.sem(pairs))
     assert (made["points"], made["low"], made["high"]) == pytest.approx((np.mean(pairs), low, high))
     assert made["effect"] == pytest.approx(np.mean(pairs) / np.std(pairs, ddof=1)) and made["pairs"] == 6
-    assert set(made["by_task"]) == {"cola", "rte"} and control["worse"] == "sdt_lora_random"
+    cola = [by["sdt_lora", "cola", s] - by["lora_linear", "cola", s] for s in range(3)]
+    assert made["by_task"]["cola"]["points"] == pytest.approx(np.mean(cola)) and set(made["by_task"]) == {"cola", "rte"}
+    assert made["by_task"]["cola"]["high"] == pytest.approx(stats.t.interval(0.95, 2, np.mean(cola), stats.sem(cola))[1])
+    assert made["learned"] is None and control["worse"] == "sdt_lora_random"
     assert verdict_rows(values, 0.95, 50.0)[3]["verdict"] == "not reproduced"  # 10 points do not reach a threshold of 50
+
+
+def test_the_tasks_that_full_fine_tuning_learns_stand_beside():
+    """One task is learned; on the other everything is at chance, and so is its share of every difference."""
+    at_chance = dict.fromkeys(AS_CLAIMED, 50)
+    rows = [r for r in results(AS_CLAIMED | {"full": 90, "frozen": 40}) if r.config["task"] == "rte"]
+    rows += [r for r in results(at_chance | {"full": 50, "frozen": 40}) if r.config["task"] == "cola"]
+    for row in rows:
+        row.held_out["test_majority"] = 0.51
+    assert learned_tasks(rows, 0.95) == ("rte",)
+    (second,) = [row for row in verdict_rows(rows, 0.95, 0.0) if row["claim"] == "(ii)"]
+    (made,) = second["comparisons"]
+    assert made["learned"]["tasks"] == ["rte"] and made["learned"]["pairs"] == 3 and made["pairs"] == 6
+    assert {k: made["learned"][k] for k in ("points", "low", "high")} == {
+        k: made["by_task"]["rte"][k] for k in ("points", "low", "high")
+    }
+    assert made["learned"]["points"] > 8 > made["points"] and "; on rte +" in in_words(made)
+    assert learned_tasks([r for r in rows if r.config["method"] != "full"], 0.95) == ()
+    for row in rows:
+        row.held_out["test_majority"] = 0.95
+    assert learned_tasks(rows, 0.95) == ()
+    for row in rows:  # a task without classes is measured against the frozen model
+        del row.held_out["test_majority"]
+    assert learned_tasks(rows, 0.95) == ("cola", "rte")
 
 
 def test_equal_or_single_differences_have_no_interval():

@@ -145,7 +145,7 @@ def language(root: Path, tasks: tuple[str, ...], **score: float) -> None:
         root, "lm_benchmark", lm_experiment,
         [
             {
-                "options": {"method": method, "task": task, "data": None}, "seed": seed,
+                "options": {"method": method, "task": task, "data": "local"}, "seed": seed,
                 "trainable": 0 if method == "frozen" else 1000, "data_hash": task,
                 "metrics": {"matched": method not in ("frozen", "full", "bitfit"), "weights": "same"},
                 "held_out": {
@@ -175,6 +175,17 @@ def test_lm_benchmark_has_a_panel_for_each_task(tasks: tuple[str, ...], root: Pa
     figure = draw(lm_benchmark.FIGURE)
     assert len(figure.axes) == len(tasks) + 1
     assert {lm_benchmark.TASKS[task][0] for task in tasks} | {"(i) LoRA linear\n− prefix"} <= words(figure)
+
+
+def test_differences_on_learned_tasks_and_a_frozen_model_far_below(root: Path, draw: Draw):
+    language(root, ("rte", "polarity"), full=0.75, frozen=0.0)
+    assert lm_benchmark.data()["pairs"][0]["learned"]["tasks"] == ["polarity", "rte"]
+    figure = draw(lm_benchmark.FIGURE)
+    assert any("(%); frozen: " in text for text in words(figure)) and figure.axes[0].get_xlim()[0] > 30
+    assert any("grey: on Polarity and RTE alone" in text for text in words(figure))
+    language(root, ("rte", "polarity"), full=0.5)
+    assert lm_benchmark.data()["pairs"][0]["learned"] is None
+    assert not any("grey" in text for text in words(draw(lm_benchmark.FIGURE)))
 
 
 def test_the_lines_of_a_task_are_where_the_baselines_are(root: Path, draw: Draw):
