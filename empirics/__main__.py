@@ -26,7 +26,7 @@ def _experiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS", help="start no further run after that")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores, 1 with --quick)")
     parser.add_argument("--model", metavar="PATH", help="adapt this model: a folder in the hub's format, or a hub name")
-    parser.add_argument("--data", metavar="PATH", help="read data from this folder, or a hub name such as glue/cola")
+    parser.add_argument("--data", metavar="PATH", help="data: a folder, a hub name such as glue/cola, local, shipped")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="fix an option, e.g. method=lora_linear")
 
 

@@ -217,6 +217,9 @@ def with_options(file: ExperimentFile, **options: Any) -> ExperimentFile:
 def experiment_module(file: ExperimentFile) -> Any:
     """The Python module that runs an experiment: ``empirics.experiments.<id>`` with ``Config``, ``run`` and ``judge``.
 
+    It may have a ``check(config)``, which raises InvalidInput for options that cannot run on this machine; it is called before a
+    run, and not where results are only judged.
+
     Raises
     ------
     UnknownName

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -195,6 +196,8 @@ class Runner:
         why = path.with_name(f"{path.stem}.failed.json")
         if time.monotonic() > self.deadline:
             raise OutOfTime
+        if hasattr(module, "check"):
+            module.check(config)
         began = time.perf_counter()
         common: dict[str, Any] = {
             "experiment": file.id,
@@ -223,13 +226,14 @@ class Runner:
             raise
         except Exception as error:
             result = Result(status="failed", reason=_reason(error), seconds=time.perf_counter() - began, **common)
-        if self.device.startswith("cuda"):  # the allocator keeps what the largest step needed; other processes may want it
-            gc.collect()
-            torch.cuda.empty_cache()
         write_result(why if result.status == "failed" else path, result)
         if result.status == "finished":
             why.unlink(missing_ok=True)
             shutil.rmtree(work, ignore_errors=True)
+        if self.device.startswith("cuda"):  # the allocator keeps what the largest step needed; other processes may want it
+            gc.collect()
+            with contextlib.suppress(RuntimeError):  # a GPU that is out of order says so at every call
+                torch.cuda.empty_cache()
         tail = f"failed: {result.reason}" if result.status == "failed" else f"{result.seconds:.1f} s"
         self.say(f"{label} {tail}")
         return result
@@ -320,12 +324,17 @@ def judge(file: ExperimentFile, results: Sequence[Result]) -> Judgement:
 
 def _reason(error: Exception) -> str:
     """Why a run failed, in a line, with the place in the code where that is of use."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        first = str(error).partition(". GPU")[0]
-        return f"{OUT_OF_MEMORY}: {first}; run fewer processes at a time, smaller batches, or call again when memory is free"
+    said = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in said for part in NO_MEMORY):
+        first = ": " + " ".join(said.partition(". GPU")[0].split()) if said else ""
+        return f"{OUT_OF_MEMORY}{first}; run fewer processes at a time, smaller batches, or call again when memory is free"
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = "" if isinstance(error, EmpiricsError) else f" ({Path(last.filename).name}:{last.lineno})"
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {said}{where}"
+
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
+"""What CUDA, PyTorch on a CPU, and the CUDA libraries say for want of memory, in exceptions of other kinds."""
 
 
 SPENT = "seconds.json"

@@ -169,7 +169,7 @@ class SweepRunner:
         except OutOfTime:
             self.runner.say(f"{self.file.id}: time is up; call again to go on")
         if missing:
-            self.runner.say(f"{self.file.id}: {missing} runs or tunings are not there")
+            self.runner.say(f"{self.file.id}: {missing} runs or tunings are not there, or found no memory")
         expected = (len(cells) - len(failed)) * len(self.file.seeds)
         return self.runner.summarise(
             self.file, results, expected, quick,

@@ -112,7 +112,7 @@ def _fused(root: Path) -> Benchmark:
         except MissingData:
             continue
         try:
-            compared = _compared(first, again, keys, value) if keys else f"{_verdicts(first, again)}; {again['measured']}."
+            compared = _compared(first, again, keys, value) if keys else _same(first, again)
             said.append(f"{experiment}: {compared}")
         except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
             raise InvalidInput(f"{path} is not what its experiment writes ({error!r}); run {command}") from error
@@ -147,6 +147,13 @@ def _compared(first: dict[str, Any], again: dict[str, Any], keys: tuple[str, ...
         f"{verdict}; of {len(shared)} rows {outside} differ by more than the two 95 % half-widths together, most of all "
         f"{' '.join(map(str, worst))} ({100 * (other[worst][0] - one[worst][0]):+.1f} points, {shares[worst]:.2f} of them)."
     )
+
+
+def _same(first: dict[str, Any], again: dict[str, Any]) -> str:
+    """Verdicts and what was measured, or that it is the same to the last bit: without a Mamba in it a scan changes nothing."""
+    if first["table"] == again["table"]:
+        return f"{_verdicts(first, again)}; every number the same, for no Mamba is scanned there."
+    return f"{_verdicts(first, again)}; {again['measured']}."
 
 
 def _verdicts(first: dict[str, Any], again: dict[str, Any]) -> str:
@@ -277,10 +284,10 @@ def _selection(found: dict[str, Any]) -> Said:
         for score in selection_cost.SCORES:
             costs = [selection_cost.cost(row, score) for row in measured]
             steps = [cost / row["step_s"] for cost, row in zip(costs, measured, strict=True)]
-            kind = " (estimate)" if score == "ablation" else ""
-            parts.append(f"{score}{kind} {_span(costs, duration)}, or {_span(steps, rounded)} steps")
+            kind = " (one evaluation times their number)" if score == "ablation" else ""
+            parts.append(f"{score}{kind} {_span(costs, duration)}, {_span(steps, rounded)} steps")
         span = _span([row["length"] for row in measured], lambda n: f"{n:,.0f}")
-        said.append(f"mamba-{size}, {span} tokens: {'; '.join(parts)}.")
+        said.append(f"mamba-{size}, least to most over lengths of {span} tokens: {'; '.join(parts)}.")
     batches = [row["batch"] for lengths in found["sizes"].values() for row in lengths if "missing" not in row]
     batch = f" batch {_span(batches, '{:.0f}'.format)}," if batches else ""
     first = (

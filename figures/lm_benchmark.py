@@ -7,6 +7,7 @@ the tasks that full fine-tuning learns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,17 @@ def data() -> dict[str, Any]:
         raise InvalidInput(f"the results of {NAME} lack {error}; run {COMMAND}") from error
     order = [m for m in dots.METHODS if any(m in points for points in scores.values())]
     order += sorted({m for points in scores.values() for m in points} - set(order))
+    counts = [row["seeds"] for row in found.summary["table"] if "task" in row]
     return {
         "scores": {task: scores[task] for task in sorted(scores, key=[*TASKS, *scores].index)}, "lines": lines, "order": order,
-        "pairs": pairs, "seeds": len(found.summary["seeds"]), "model": found.summary["config"]["model"],
+        "pairs": pairs, "seeds": seeds_in_words(counts), "model": found.summary["config"]["model"],
     }  # fmt: skip
+
+
+def seeds_in_words(counts: Sequence[int]) -> str:
+    """3 seeds; 1 to 3 seeds where runs are missing."""
+    least, most = min(counts), max(counts)
+    return f"{most if least == most else f'{least} to {most}'} seed{'s' if most > 1 else ''}"
 
 
 def _bands(data: dict[str, Any]) -> int:
@@ -85,7 +93,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
         name_panel(axes, task, baselines(axes, data["lines"].get(task, {})))
     for axes in panels[len(data["scores"]) :]:
         axes.remove()
-    above.supxlabel(f"95 % intervals over {data['seeds']} seeds", fontsize=style.SMALL)
+    above.supxlabel(f"95 % intervals over {data['seeds']}", fontsize=style.SMALL)
     handles = [
         Line2D([], [], color=style.BLACK, linewidth=0.8, linestyle="--"),
         Line2D([], [], color=style.GREY, linewidth=0.8, linestyle=":"),
@@ -102,7 +110,8 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
                 axes.plot([only["low"], only["high"]], [place + 0.3] * 2, color=style.GREY, linewidth=0.9)
             axes.plot(only["points"], place + 0.3, "|", color=style.GREY, markersize=5)
         if learned:
-            names = " and ".join(TASKS.get(task, (task,))[0] for task in learned[0][1]["tasks"])
+            tasks = {task for _, only in learned for task in only["tasks"]}
+            names = " and ".join(TASKS.get(task, (task,))[0] for task in sorted(tasks, key=[*TASKS, *sorted(tasks)].index))
             said += f"\ngrey: on {names} alone, which\nfull fine-tuning learns"
         axes.set_xlabel(said)
 

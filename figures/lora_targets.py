@@ -24,9 +24,11 @@ def data() -> dict[str, Any]:
     """The part of :mod:`.lm_benchmark`'s data that is about LoRA, with the score of training everything."""
     found = lm_benchmark.data()
     scores = {task: {m: p for m, p in points.items() if m in TARGETS} for task, points in found["scores"].items()}
+    scores = {task: points for task, points in scores.items() if points}
     lines = {
         task: {**found["lines"].get(task, {}), **({"full": points["full"]["mean"]} if "full" in points else {})}
         for task, points in found["scores"].items()
+        if task in scores
     }
     return {"scores": scores, "lines": lines, "seeds": found["seeds"]}
 
@@ -53,7 +55,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
         lm_benchmark.name_panel(axes, task, remark)
     for axes in panels[len(data["scores"]) :]:
         axes.remove()
-    figure.supxlabel(f"95 % intervals over {data['seeds']} seeds; hollow: off the budget", fontsize=style.SMALL)
+    figure.supxlabel(f"95 % intervals over {data['seeds']}; hollow: off the budget", fontsize=style.SMALL)
     handles = [
         Line2D([], [], color=style.BLACK, linewidth=0.8),
         Line2D([], [], color=style.BLACK, linewidth=0.8, linestyle="--"),

@@ -188,8 +188,8 @@ def require_source(data: str) -> None:
         )
 
 
-def _local() -> Path:
-    """The folder that the environment variable names."""
+def local_folder() -> Path:
+    """The folder that the environment variable names; InvalidInput where it names none."""
     named = os.environ.get(VARIABLE)
     if not named:
         raise InvalidInput(
@@ -223,13 +223,15 @@ def read_rows(name: str, data: str | None) -> tuple[Rows, str]:
         if name != "polarity":
             raise InvalidInput(f"no data for {name} is shipped: give --data FOLDER, or set {VARIABLE} and --data {LOCAL}")
         return read_folder(SHIPPED, task.schema), "shipped"
+    if data == LOCAL:
+        data = str(local_folder())
     if data == HUB or data in task.short:
         return read_hub(*task.hub, task.schema), "/".join(part for part in task.hub if part)
     other = task_of_source(data)
     if other is not None and other != name:
         raise InvalidInput(f"{data} holds the task {other}, but {name} was asked for; give task={other} or other data")
     require_source(data)
-    folder = _local() if data == LOCAL else Path(data)
+    folder = Path(data)
     if (folder / "train.jsonl").is_file():
         return read_folder(folder, task.schema), folder.name
     for inside in task.folders:

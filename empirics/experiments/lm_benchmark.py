@@ -18,7 +18,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from ..config import Strict
-from ..data.tasks import SMALL, Task, TaskData, find_task, load_task, require_source, subset
+from ..data.tasks import LOCAL, SMALL, Task, TaskData, find_task, load_task, local_folder, require_source, subset
 from ..errors import CheckpointError, InvalidInput, UnknownName
 from ..methods import Scores, apply
 from ..methods.scores import score, warm_up
@@ -137,6 +137,12 @@ class Config(Strict):
     def sizing(self) -> Sizing:
         """How sizes are chosen."""
         return Sizing(self.rank, self.most_tokens, self.state_share, self.lora_share)
+
+
+def check(config: Config) -> None:
+    """Raise InvalidInput where the rows are said to be local and this machine does not say where."""
+    if config.data == LOCAL:
+        local_folder()
 
 
 def score_of(task: Task, labels: Sequence[int], predicted: Sequence[int]) -> float:

@@ -131,16 +131,21 @@ def differences(results: Sequence[Result], comparison: Comparison) -> dict[Key, 
 
 
 def learned_tasks(results: Sequence[Result], confidence: float) -> tuple[str, ...]:
-    """Tasks on which full fine-tuning's interval over seeds lies above the most frequent class and above the frozen model."""
+    """Tasks on which full fine-tuning's interval over seeds lies above the most frequent class and above the frozen model.
+
+    Known once both have all of the results' seeds, and at least two; a task of which it is not known yet is not among them.
+    """
     full, frozen = scores(results, "full"), scores(results, "frozen")
+    seeds = {r.seed for r in results}
     found = []
     for task in sorted({task for task, _ in full}):
-        low = interval([value for (t, _), value in full.items() if t == task], confidence).low
-        guesses = [
-            100 * r.held_out["test_majority"] for r in results if r.config["task"] == task and "test_majority" in r.held_out
-        ]
-        floor = max([*guesses, *(value for (t, _), value in frozen.items() if t == task)], default=None)
-        if low is not None and floor is not None and low > floor:
+        if len(seeds) < 2 or any((task, seed) not in runs for seed in seeds for runs in (full, frozen)):
+            continue
+        reached = interval([full[task, seed] for seed in seeds], confidence)
+        held_out = [r.held_out for r in results if r.config["task"] == task]
+        guesses = [100 * part["test_majority"] for part in held_out if "test_majority" in part]
+        floor = max([*guesses, *(frozen[task, seed] for seed in seeds)])
+        if (reached.mean if reached.low is None else reached.low) > floor:  # equal on all seeds: no interval, and no doubt
             found.append(task)
     return tuple(found)
 
@@ -214,7 +219,8 @@ def verdict_rows(results: Sequence[Result], confidence: float, least: float) -> 
 def in_words(row: Mapping[str, Any]) -> str:
     """A row of :func:`compare` in one phrase."""
     note = "" if row["equal_budget"] else ", budgets differ"
-    learned = "" if row["learned"] is None else f"; on {' and '.join(row['learned']['tasks'])} {_numbers(row['learned'])}"
+    only = row["learned"]
+    learned = "" if only is None else f", learned tasks ({', '.join(only['tasks'])}) alone {_numbers(only)}"
     return f"{row['better']} - {row['worse']} {_numbers(row, note)}{learned}"
 
 

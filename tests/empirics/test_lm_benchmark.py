@@ -560,6 +560,10 @@ def test_the_environment_names_the_local_data(tmp_path, monkeypatch):
     there = load_task("polarity", "local")
     assert there.source == "polarity" and len(there.test) == 8
     assert load_task("polarity", "shipped").sha256 == load_task("polarity").sha256 != there.sha256
+    monkeypatch.setenv("SSMPROOF_DATA", str(tmp_path / "polarity"))
+    assert load_task("polarity", "local").sha256 == there.sha256
+    with pytest.raises(InvalidInput, match="holds the task polarity, but cola was asked for"):
+        load_task("cola", "local")
     monkeypatch.setenv("SSMPROOF_DATA", str(tmp_path / "gone"))
     with pytest.raises(InvalidInput, match=r"SSMPROOF_DATA is .*gone, which is no folder"):
         load_task("polarity", "local")
@@ -567,6 +571,14 @@ def test_the_environment_names_the_local_data(tmp_path, monkeypatch):
     assert lm_benchmark.Config(data="local").data == "local"  # what was measured elsewhere can be judged here
     with pytest.raises(InvalidInput, match="SSMPROOF_DATA names, but that is not set: set it or give --data FOLDER"):
         load_task("polarity", "local")
+
+
+def test_local_data_that_is_nowhere_stops_a_sweep_before_its_first_run(tmp_path, monkeypatch, capsys):
+    """One line, and no failed run for each cell."""
+    monkeypatch.delenv("SSMPROOF_DATA", raising=False)
+    assert run_main("sweep", "lm_benchmark", "--out", str(tmp_path)) == 2
+    assert "error: data is 'local', the folder that SSMPROOF_DATA names" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_killed_run_resumes_bit_identically(tmp_path, monkeypatch):
@@ -686,8 +698,13 @@ def test_the_tasks_that_full_fine_tuning_learns_stand_beside():
     assert {k: made["learned"][k] for k in ("points", "low", "high")} == {
         k: made["by_task"]["rte"][k] for k in ("points", "low", "high")
     }
-    assert made["learned"]["points"] > 8 > made["points"] and "; on rte +" in in_words(made)
+    assert made["learned"]["points"] > 8 > made["points"] and ", learned tasks (rte) alone +" in in_words(made)
     assert learned_tasks([r for r in rows if r.config["method"] != "full"], 0.95) == ()
+    late = [r for r in rows if not (r.config["method"] == "frozen" and r.seed == 2)]
+    assert learned_tasks(late, 0.95) == ()  # not known yet
+    equal = [r for r in rows if r.config["method"] != "full"]
+    equal += [result("full", seed, 90, task) for task in ("cola", "rte") for seed in range(3)]
+    assert learned_tasks(equal, 0.95) == ("cola", "rte")
     for row in rows:
         row.held_out["test_majority"] = 0.95
     assert learned_tasks(rows, 0.95) == ()

@@ -177,12 +177,16 @@ def test_lm_benchmark_has_a_panel_for_each_task(tasks: tuple[str, ...], root: Pa
     assert {lm_benchmark.TASKS[task][0] for task in tasks} | {"(i) LoRA linear\n− prefix"} <= words(figure)
 
 
+def test_seeds_in_words():
+    assert [lm_benchmark.seeds_in_words(c) for c in ([3, 3], [3, 1, 2], [1])] == ["3 seeds", "1 to 3 seeds", "1 seed"]
+
+
 def test_differences_on_learned_tasks_and_a_frozen_model_far_below(root: Path, draw: Draw):
     language(root, ("rte", "polarity"), full=0.75, frozen=0.0)
     assert lm_benchmark.data()["pairs"][0]["learned"]["tasks"] == ["polarity", "rte"]
     figure = draw(lm_benchmark.FIGURE)
     assert any("(%); frozen: " in text for text in words(figure)) and figure.axes[0].get_xlim()[0] > 30
-    assert any("grey: on Polarity and RTE alone" in text for text in words(figure))
+    assert any("grey: on RTE and Polarity alone" in text for text in words(figure))
     language(root, ("rte", "polarity"), full=0.5)
     assert lm_benchmark.data()["pairs"][0]["learned"] is None
     assert not any("grey" in text for text in words(draw(lm_benchmark.FIGURE)))

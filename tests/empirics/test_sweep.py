@@ -10,7 +10,7 @@ import torch
 
 from empirics import runner as runner_module
 from empirics.config import Strict, load_experiment
-from empirics.errors import InvalidInput, MissingPackage, UnknownName
+from empirics.errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
 from empirics.results import Judgement, Metrics, read_result
 from empirics.runner import Missing, Runner
 from empirics.sweep import SweepRunner, combinations, restrict, slurm_parameters, submit
@@ -140,7 +140,14 @@ def test_a_cell_whose_every_run_fails_is_reported(tmp_path, toy):
     assert [row["method"] for row in summary["tuned"]] == ["b"]
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("Tried to allocate 48.00 MiB. GPU 1 has 80 GiB"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("Tried to allocate 48.00 MiB. GPU 1 has 80 GiB"), MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), EmpiricsError("out of memory (CUDA error 2)"),
+    ],
+)  # fmt: skip
 def test_a_candidate_that_found_no_memory_is_not_out(tmp_path, toy, error):
     """Nothing is chosen from the others, the cell waits for another call, and that call tries again."""
     run, full = toy.run, [True]
