@@ -168,7 +168,7 @@ def _bundled(record: dict[str, Any]) -> Said:
     kind = ", a placeholder that was trained briefly" if recipe["placeholder"] else ""
     return (
         [
-            f"{record['held_out']['bits_per_byte']:.2f} bits per byte on {record['held_out']['bytes']:,} held-out bytes, beside "
+            f"{record['held_out']['bits_per_byte']:.3f} bits per byte on {record['held_out']['bytes']:,} held-out bytes, beside "
             f"{' and '.join(others)}.",
             f"{record['parameters']:,} parameters, recipe {recipe['name']}{kind}; {record['trained_bytes']:,} bytes read in "
             f"{record['seconds']:,.0f} s on {record['device']}.",

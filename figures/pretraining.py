@@ -49,7 +49,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     axes.plot(*zip(*data["curve"], strict=True), color=style.LIGHT, linewidth=1.4, label="training text")
     axes.plot(*zip(*data["validation"], strict=True), "-", color=style.BLUE, label="validation text")
     end = data["curve"][-1][0]
-    axes.plot(end, data["held_out"], "*", color=style.BLACK, markersize=7, label=f"held-out books {data['held_out']:.2f}")
+    axes.plot(end, data["held_out"], "*", color=style.BLACK, markersize=7, label=f"held-out books {data['held_out']:.3f}")
     axes.set_xscale("log")
     axes.set_ylim(top=min(4.5, max(bits for _, bits in data["curve"])))
     axes.set_xlabel("bytes read")

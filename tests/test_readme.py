@@ -160,12 +160,12 @@ def test_a_finding_types_no_number(path: Path):
 def test_benchmarks_say_what_their_files_say(copy: Path):
     record = json.loads((copy / RECORD).read_text())
     text = block(copy)
-    assert f"{record['held_out']['bits_per_byte']:.2f} bits per byte on {record['held_out']['bytes']:,}" in text
+    assert f"{record['held_out']['bits_per_byte']:.3f} bits per byte on {record['held_out']['bytes']:,}" in text
     assert all(f"{row['name']} {row['bits_per_byte']:.2f}" in text for row in record["baselines"])
     ratios = json.loads((copy / scan_cpu.PATH).read_text())["ratios"]
     assert all(f" takes {times(ratio)} times as long" in text for ratio in ratios.values())
     change(copy / RECORD, held_out={**record["held_out"], "bits_per_byte": 1.2345})
-    assert "1.23 bits per byte" in block(copy) and "1.23 bits per byte" not in text
+    assert "1.234 bits per byte" in block(copy) and "1.234 bits per byte" not in text
 
 
 def test_the_targets_of_the_gpu_scan_are_a_table(copy: Path):
@@ -323,7 +323,7 @@ def test_a_changed_file_makes_the_readme_stale(copy: Path):
     change(copy / RECORD, held_out={**record["held_out"], "bits_per_byte": 7.0})
     assert readme_status(copy).startswith("stale")
     write_readme(copy)
-    assert readme_status(copy) == "current" and "7.00 bits per byte" in (copy / README).read_text(encoding="utf-8")
+    assert readme_status(copy) == "current" and "7.000 bits per byte" in (copy / README).read_text(encoding="utf-8")
 
 
 def test_a_typed_number_makes_the_readme_stale(copy: Path):
