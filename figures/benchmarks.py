@@ -92,9 +92,12 @@ def _read(
 
 AGAIN: dict[str, tuple[tuple[str, ...], str]] = {
     "vision": (("method",), "test_accuracy"), "selection": (("kind", "score"), "gain"),
-    "prefix_compiles": ((), ""), "state_floor": ((), ""), "state_to_prefix": ((), ""),
+    "prefix_compiles": ((), ""),
 }  # fmt: skip
 """The experiments that were run again with the fused scan: what names a row, and its value, where rows are scores with noise."""
+
+NO_MAMBA = ("s4_regression", "state_floor", "state_to_prefix")
+"""The experiments without a Mamba, of which a scan's name changes no bit (a test holds that)."""
 
 FUSED = "empirics/results/fused"
 """Where these summaries are."""
@@ -112,10 +115,12 @@ def _fused(root: Path) -> Benchmark:
         except MissingData:
             continue
         try:
-            compared = _compared(first, again, keys, value) if keys else _same(first, again)
+            compared = _compared(first, again, keys, value) if keys else f"{_verdicts(first, again)}; {again['measured']}."
             said.append(f"{experiment}: {compared}")
         except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
             raise InvalidInput(f"{path} is not what its experiment writes ({error!r}); run {command}") from error
+    if said:
+        said.append(f"{', '.join(NO_MAMBA)}: no Mamba is scanned there, and naming a scan changes no bit.")
     return Benchmark(name, "fused", tuple(said), (), (), command)
 
 
@@ -147,13 +152,6 @@ def _compared(first: dict[str, Any], again: dict[str, Any], keys: tuple[str, ...
         f"{verdict}; of {len(shared)} rows {outside} differ by more than the two 95 % half-widths together, most of all "
         f"{' '.join(map(str, worst))} ({100 * (other[worst][0] - one[worst][0]):+.1f} points, {shares[worst]:.2f} of them)."
     )
-
-
-def _same(first: dict[str, Any], again: dict[str, Any]) -> str:
-    """Verdicts and what was measured, or that it is the same to the last bit: without a Mamba in it a scan changes nothing."""
-    if first["table"] == again["table"]:
-        return f"{_verdicts(first, again)}; every number the same, for no Mamba is scanned there."
-    return f"{_verdicts(first, again)}; {again['measured']}."
 
 
 def _verdicts(first: dict[str, Any], again: dict[str, Any]) -> str:

@@ -281,11 +281,9 @@ def test_experiments_again_with_the_fused_scan(copy: Path):
     cut_off = [{"method": "full", "test_accuracy": 0.5, "half_width": None}]
     change(copy / FUSED / "vision.json", **summary(cut_off, complete=False))
     assert "vision: undecided, as before (not complete); no rows to compare." in block(copy)
-    for risk, root in ((0.2, FUSED), (0.1, RESULTS)):
-        change(copy / root / "state_floor.json", **summary([{"risk": risk}], verdict="reproduced", measured=f"{risk} %"))
-    assert "state_floor: reproduced, as before; 0.2 %." in block(copy)
-    change(copy / RESULTS / "state_floor.json", **summary([{"risk": 0.2}], verdict="reproduced", measured="0.2 %"))
-    assert "state_floor: reproduced, as before; every number the same, for no Mamba is scanned there." in block(copy)
+    for kind, root in (("now", FUSED), ("then", RESULTS)):
+        change(copy / root / "prefix_compiles.json", **summary([], verdict="reproduced", measured=f"1e-6 {kind}"))
+    assert "prefix_compiles: reproduced, as before; 1e-6 now." in block(copy)
     change(copy / FUSED / "vision.json", table=[{"method": "full", "test_accuracy": 0.5}])
     with pytest.raises(InvalidInput, match=r"fused/vision\.json is not what its experiment writes"):
         block(copy)

@@ -7,7 +7,8 @@ of others. Reproduced: the whole interval lies above the threshold. Not reproduc
 equal so that there is no interval, undecided.
 
 A task that nothing can learn within the budget says nothing about methods and widens the interval. Beside each comparison
-therefore stands the same one on the tasks that full fine-tuning learns, a method that no claim is about. It does not decide.
+therefore stands the same one on the tasks that full fine-tuning learns, a method that no claim is about. It does not decide, and
+was added when the first three tasks had been seen.
 """
 
 from __future__ import annotations

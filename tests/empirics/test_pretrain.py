@@ -748,3 +748,14 @@ def test_processes_that_began_at_different_times_take_the_same_number_of_steps(c
     recipe = Recipe(**TINY | {"warm_up": 0, "every": 1000})
     chosen = _fitted(recipe, corpus, tmp_path, "chunked", Two(), time.monotonic() + 400, lambda line: None)
     assert chosen.steps == pace.steps_within(recipe, 430, 0.04) != pace.steps_within(recipe, 400, 0.06)
+
+
+def test_the_longer_training_overfits_as_the_readme_says():
+    folder = Path(empirics.__file__).parent
+    longer, bundled = (json.loads((folder / p).read_text()) for p in ("pretraining/longer.json", "data/bundled/record.json"))
+    assert longer["corpus"] == bundled["corpus"] and longer["parameters"] == bundled["parameters"]
+    assert longer["trained_bytes"] > 1.9 * bundled["trained_bytes"]
+    assert longer["held_out"]["bits_per_byte"] > bundled["held_out"]["bits_per_byte"]
+    assert longer["curve"][-1]["bits_per_byte"] < bundled["curve"][-1]["bits_per_byte"]
+    validation = [point["bits_per_byte"] for point in longer["validation"]]
+    assert min(validation) < validation[-1]

@@ -25,7 +25,7 @@ from empirics.bench import model as bench_model
 from empirics.bench import selection as bench_selection
 from empirics.bench import targets
 from empirics.bench.scan import machine
-from empirics.config import find_experiment, load_experiment, validate
+from empirics.config import experiment_names, find_experiment, load_experiment, validate
 from empirics.experiments import lm_benchmark as lm_experiment
 from empirics.experiments import s4_regression as s4_experiment
 from empirics.experiments import vision as vision_experiment
@@ -35,6 +35,7 @@ from empirics.models import MambaConfig
 from empirics.results import Result, config_hash, plain, write_json, write_result
 from empirics.runner import Runner
 from figures import dots, lm_benchmark, lora_targets, overhead, s4_regression, scan_speed, selection_cost, sources, style, vision
+from figures.benchmarks import AGAIN, NO_MAMBA
 from figures.build import canonical, render
 from figures.comparisons import comparisons
 from figures.registry import Picture, pictures
@@ -389,3 +390,7 @@ def test_other_results_give_another_picture(root: Path):
     digits(root, lora_linear=0.61)
     again = render("vision", picture, canonical(picture.data()))
     assert all(again[file] != first[file] for file in first)
+
+
+def test_the_readme_counts_every_experiment_with_or_without_a_mamba():
+    assert {*AGAIN, *NO_MAMBA} == set(experiment_names()) - {"lm_benchmark"}
