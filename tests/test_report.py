@@ -175,6 +175,24 @@ def test_experiments_say_what_was_reproduced_and_what_was_not(copy: Path):
     assert "What was reproduced" not in found.texts["experiment-state_floor"]
 
 
+def test_comparisons_within_a_claim_have_a_row_each(copy: Path):
+    """Tasks are columns, an interval is one cell, and what is true or false is not a number."""
+    cut = {"points": 7.0, "low": -1.0, "high": 15.0, "pairs": 4}
+    pair = {"better": "a", "worse": "b", **cut, "equal_budget": True, "by_task": {"rte": {**cut, "pairs": 2}}}
+    pair["learned"] = {"tasks": ["polarity"], **cut, "low": None, "high": None}
+    row = {"claim": "(i)", "statement": "a is above b", "verdict": "undecided", "comparisons": [pair], "controls": [pair]}
+    bare = {"claim": "(ii)", "statement": "nothing ran", "verdict": "undecided", "comparisons": [], "controls": []}
+    summary = {"table": [row, bare], "verdict": "undecided", "measured": "", "config": {}, "seeds": [0], "complete": True}
+    (copy / "empirics/results").mkdir()
+    (copy / "empirics/results/lm_benchmark.json").write_text(json.dumps({**summary, "device": "a GPU"}))
+    found = Page(render(gather(copy)))
+    told = found.texts["experiment-lm_benchmark"]
+    table = told.partition("Results of lm_benchmark, by claim")[2]
+    assert table.count("7 [-1, 15], 2 pairs") == 2 and table.count("7, 4 pairs (polarity)") == 2 and table.count("yes") == 2
+    assert "rte" in table and "nothing ran" in table and "{" not in table and "points: 7" not in table and "True" not in table
+    assert not found.unbalanced
+
+
 def test_every_benchmark_has_its_numbers_figure_and_command():
     told = page().texts["main"]
     for found in contents().benchmarks:
