@@ -282,7 +282,7 @@ def _selection(found: dict[str, Any]) -> Said:
         for score in selection_cost.SCORES:
             costs = [selection_cost.cost(row, score) for row in measured]
             steps = [cost / row["step_s"] for cost, row in zip(costs, measured, strict=True)]
-            kind = " (one evaluation times their number)" if score == "ablation" else ""
+            kind = " (a median evaluation times their number)" if score == "ablation" else ""
             parts.append(f"{score}{kind} {_span(costs, duration)}, {_span(steps, rounded)} steps")
         span = _span([row["length"] for row in measured], lambda n: f"{n:,.0f}")
         said.append(f"mamba-{size}, least to most over lengths of {span} tokens: {'; '.join(parts)}.")
@@ -315,13 +315,14 @@ def _published(found: dict[str, Any], root: Path) -> list[str]:
 
 
 def _model(found: dict[str, Any], root: Path) -> Said:
-    rows = [row for size, table in found["sizes"].items() for row in _contenders(size, table)]
+    sizes = overhead.smallest_first(found["sizes"])
+    rows = [row for size, table in sizes.items() for row in _contenders(size, table)]
     said = [f"{overhead.tokens(found)}, on {found['machine']['gpu'] or 'cpu'}."]
     if any(row.get("kernels_s") for table in found["sizes"].values() for row in table.values()):
         said.append(
             "Kernels: the time of the GPU's kernels alone; where it is far below the step's, Python's launches are the limit."
         )
-    said += [_in_short(size, table) for size, table in found["sizes"].items()]
+    said += [_in_short(size, table) for size, table in sizes.items()]
     said += _published(found, root)
     columns = (
         "size",
@@ -339,7 +340,8 @@ def _model(found: dict[str, Any], root: Path) -> Said:
 def _model_again(found: dict[str, Any]) -> str:
     batches = " ".join(str(found["batch"][size]) for size in found["sizes"])
     sizes = f"--sizes {' '.join(found['sizes'])} --batch {batches} --length {found['length']}"
-    return f"python -m empirics bench model {sizes} --out {overhead.PATH}"
+    contenders = " ".join(dict.fromkeys(name for table in found["sizes"].values() for name in table))
+    return f"python -m empirics bench model {sizes} --contenders {contenders} --out {overhead.PATH}"
 
 
 def _faster(own: dict[str, Any], other: dict[str, Any]) -> str:

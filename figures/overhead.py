@@ -7,6 +7,7 @@ A hollow marker at the edge is a contender that did not fit or could not run.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def data() -> dict[str, Any]:
     """Ratios by contender, measure, peer and size, ``None`` where one of the two is missing; the range of a contender's steps."""
     found = committed(PATH, COMMAND)
     try:
-        sizes = found["sizes"]
+        sizes = smallest_first(found["sizes"])
         names = list(dict.fromkeys(name for rows in sizes.values() for name in rows))
         rows = [
             {"name": name, "label": _label(name), "ratios": _ratios(sizes, name), "kernels": _kernels(sizes, name)}
@@ -54,9 +55,19 @@ def data() -> dict[str, Any]:
     return {"rows": rows, "sizes": list(sizes), "ran": ran, "selection_s": selection, **about}
 
 
+def smallest_first(sizes: dict[str, Any]) -> dict[str, Any]:
+    """Model sizes such as 130m and 1.4b in order, whatever the order they were measured in; other names keep theirs, in front."""
+
+    def parameters(name: str) -> float:
+        found = re.search(r"([\d.]+)([mb])$", name)
+        return float(found[1]) * {"m": 1e6, "b": 1e9}[found[2]] if found else 0.0
+
+    return {name: sizes[name] for name in sorted(sizes, key=parameters)}
+
+
 def tokens(found: dict[str, Any]) -> str:
     """Sequences and length of a step, by size where sizes have different numbers of sequences."""
-    batches, length = found["batch"], found["length"]
+    batches, length = smallest_first(found["batch"]), found["length"]
     each = {n: [size for size in batches if batches[size] == n] for n in batches.values()}
     where = {n: f" at {', '.join(sizes)}" if len(each) > 1 else "" for n, sizes in each.items()}
     return ", ".join(f"{n} × {length} tokens{at}" for n, at in where.items())

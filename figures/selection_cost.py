@@ -2,7 +2,7 @@
 
 The change scores need a short warm-up, the gradient score as many backward passes. The ablation score needs one evaluation of the
 loss for every channel of every block and for the states inside those it keeps: its number is known, its time is that number times
-the measured evaluation, and drawn as an estimate.
+the median of measured evaluations, and drawn as an estimate.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     figure.legend(handles, labels, loc="outside upper left", ncols=3)
     note = (
         f"{data['gpu'] or 'cpu'}, batch {data['batch']}, fused scan;\n"
-        f"{data['steps']} batches of warm-up or gradient; ablation: one evaluation\n"
+        f"{data['steps']} batches of warm-up or gradient; ablation: a median evaluation\n"
         "for each channel, and for each state of 10 % of them"
     )
     figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")

@@ -817,3 +817,38 @@ def test_demo_compiles_a_prefix_and_adapts(capsys, monkeypatch):
     monkeypatch.setattr(lm_demo, "compile_prefix", lambda handle: (handle.remove(), SimpleNamespace(remove=lambda: None))[1])
     assert run_main(*arguments) == 1  # a prefix that is dropped instead of compiled is seen
     assert "is not what the prefix leaves" in capsys.readouterr().out
+
+
+def test_what_the_finding_says_of_the_seeds_that_are_not_counted():
+    """With seeds 3 and 4, as far as they ran, every claim has the verdict of the first three; on polarity SDT with LoRA is above LoRA."""
+    from empirics.results import read_result
+    from figures.sources import RESULTS, ROOT
+
+    file = load_experiment("lm_benchmark")
+    paths = sorted((ROOT / RESULTS / "runs" / "lm_benchmark").glob("*.json"))
+    if not paths:
+        pytest.skip("no runs at full size are committed")
+    tested = [r for r in map(read_result, paths) if r.seed != file.sweep.tuning_seed and r.status == "finished"]
+    assert {r.seed for r in tested} == {0, 1, 2, 3, 4} and file.seeds == [0, 1, 2]
+
+    def rows(results):
+        return verdict_rows(results, 0.95, 0.0)
+
+    def cells(seeds):
+        return {(r.config["task"], r.config["method"], r.seed) for r in tested if r.seed in seeds}
+
+    assert len(cells((0, 1, 2))) == 3 * 88 and 88 < len(cells((3, 4))) < 2 * 88, "counted: complete; the others are not"
+    first, all_five = rows([r for r in tested if r.seed < 3]), rows(tested)
+    assert [row["verdict"] for row in first] == [row["verdict"] for row in all_five]
+    assert [row["verdict"] for row in first] == ["reproduced", "reproduced", "undecided", "undecided"]
+
+    def above_lora(method, seeds):
+        by = {m: {r.seed: 100 * r.held_out["test_score"] for r in polarity(m)} for m in (method, "lora_linear")}
+        return interval([by[method][seed] - by["lora_linear"][seed] for seed in seeds], 0.95).low > 0
+
+    def polarity(method):
+        return [r for r in tested if r.config["task"] == "polarity" and r.config["method"] == method]
+
+    for method in ("sdt_lora", "sdt_lora_random"):
+        assert above_lora(method, range(5)), method
+    assert not above_lora("sdt_lora", range(3)), "three seeds do not tell"
