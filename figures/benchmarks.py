@@ -288,11 +288,15 @@ def _selection(found: dict[str, Any]) -> Said:
         said.append(f"mamba-{size}, least to most over lengths of {span} tokens: {'; '.join(parts)}.")
     batches = [row["batch"] for lengths in found["sizes"].values() for row in lengths if "missing" not in row]
     batch = f" batch {_span(batches, '{:.0f}'.format)}," if batches else ""
-    first = (
-        "Time of each score, also counted in training steps of SDT with LoRA at the same shape,"
-        f"{batch} on {found['machine']['gpu'] or 'cpu'}."
-    )
+    first = f"Time of each score, also counted in training steps of SDT with LoRA at the same shape,{batch} on {_machine(found)}."
     return [first, *said], ("size", "tokens", "change", "gradient", "ablation (estimate)", "step in ms"), rows
+
+
+def _machine(found: dict[str, Any]) -> str:
+    """The GPU, and how busy the CPUs were before the first measurement, which tell in what Python launches."""
+    machine = found["machine"]
+    busy = f" (load average {machine['load_average']:.1f} on {machine['cores']} cores)" if "load_average" in machine else ""
+    return f"{machine['gpu'] or 'cpu'}{busy}"
 
 
 PUBLISHED_STEPS = 2700
@@ -317,7 +321,7 @@ def _published(found: dict[str, Any], root: Path) -> list[str]:
 def _model(found: dict[str, Any], root: Path) -> Said:
     sizes = overhead.smallest_first(found["sizes"])
     rows = [row for size, table in sizes.items() for row in _contenders(size, table)]
-    said = [f"{overhead.tokens(found)}, on {found['machine']['gpu'] or 'cpu'}."]
+    said = [f"{overhead.tokens(found)}, on {_machine(found)}."]
     if any(row.get("kernels_s") for table in found["sizes"].values() for row in table.values()):
         said.append(
             "Kernels: the time of the GPU's kernels alone; where it is far below the step's, Python's launches are the limit."
@@ -341,7 +345,9 @@ def _model_again(found: dict[str, Any]) -> str:
     batches = " ".join(str(found["batch"][size]) for size in found["sizes"])
     sizes = f"--sizes {' '.join(found['sizes'])} --batch {batches} --length {found['length']}"
     contenders = " ".join(dict.fromkeys(name for table in found["sizes"].values() for name in table))
-    return f"python -m empirics bench model {sizes} --contenders {contenders} --out {overhead.PATH}"
+    shown = max((len(row.get("kernels") or ()) for table in found["sizes"].values() for row in table.values()), default=0)
+    kernels = f"--kernels {shown} " if shown else ""
+    return f"python -m empirics bench model {sizes} {kernels}--contenders {contenders} --out {overhead.PATH}"
 
 
 def _faster(own: dict[str, Any], other: dict[str, Any]) -> str:

@@ -348,3 +348,9 @@ def test_figures_load_no_torch():
         "import sys; from figures.registry import pictures; pictures(); sys.exit(bool({'torch', 'empirics'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_model_sizes_stand_smallest_first():
+    from figures.overhead import smallest_first
+
+    assert list(smallest_first({"1.4b": 1, "130m": 2, "mamba2-370m": 3, "tiny": 4})) == ["tiny", "130m", "mamba2-370m", "1.4b"]
