@@ -20,6 +20,10 @@ def test_a_scan_against_itself_and_the_whole_report(capsys):
     assert len(found["speed"]) == 1 * 2 * 5 and all(r["ratio"] > 0 for r in found["speed"])
     assert found["same_bits"] and found["table"][5]["met"]
     assert not found["table"][2]["met"]  # memory is not measured on a CPU
+    assert [(row["L"], row["dtype"]) for row in found["accuracy"]] == [(n, "float32") for n in (8, 7, 17, 40)]
+    both = targets.measure_targets("chunked", "naive", SMALL, torch.bfloat16, "cpu")
+    assert [row["dtype"] for row in both["accuracy"]] == ["bfloat16"] * 4 + ["float32"] * 4
+    assert both["table"][6]["what"] == "largest error / stock's: bfloat16, float32" and len(both["table"][6]["measured"]) == 2
     targets.print_targets(found["table"])
     printed = capsys.readouterr().out
     assert "not measured" in printed and printed.count("\n") == 7
@@ -65,6 +69,31 @@ def test_errors_see_rounding_and_nothing_else(monkeypatch):
     right = targets.selective_scan
     monkeypatch.setattr(targets, "selective_scan", lambda **v: right(**{**v, "D": 1.001 * v["D"]}))
     assert targets.errors("naive", values)["out"] > 1e-5
+
+
+@pytest.mark.parametrize("scan", ["naive", "chunked"])
+def test_what_comes_from_above_is_rounded_for_the_oracle_too(scan, monkeypatch):
+    """In bfloat16, gradients in float32 show their own error, the rest that of rounding an exact result."""
+    values = make_arguments((1, 8, 40, 4), torch.bfloat16, "cpu")
+    wide = ("A", "D", "dt_bias")
+    wanted = targets.oracle_results(values)
+    found, least = targets.errors(scan, values, wanted), targets.floors(values, wanted)
+    assert all(found[name] < 2e-6 for name in wide) and all(1e-3 < found[k] < 3e-3 for k in found if k not in wide)
+    assert all(found[name] >= (1 - 1e-6) * least[name] for name in found)
+    assert all(targets.ratio_of_errors(found[k], found[k] / (1 + 1e-9), least[k]) <= 1 for k in found if k not in wide)
+    right = targets._weight
+    monkeypatch.setattr(targets, "_weight", lambda out, dtype: right(out, torch.float64 if out.dtype == torch.float64 else dtype))
+    loose = targets.errors(scan, values)
+    assert all(loose[name] > 1e-4 for name in wide), "as it was: the oracle reads another gradient"
+
+
+def test_an_error_that_no_scan_can_be_below_is_no_ones():
+    assert targets.ratio_of_errors(1e-3 * (1 + 1e-8), 1e-3, 1e-3) == 1.0
+    assert targets.ratio_of_errors(1.1e-3, 1e-3, 1e-3) == pytest.approx(1.1)
+    assert targets.ratio_of_errors(1e-7, 2e-7, 3e-8) == pytest.approx(0.5)
+    assert targets.ratio_of_errors(1e-3, 2e-3, 1e-3) == pytest.approx(0.5)
+    assert targets.ratio_of_errors(2e-7, 1e-7, 3e-8) == pytest.approx(2.0)
+    assert targets.ratio_of_errors(1e-7, 0.0, 3e-8) > 1e20
 
 
 def test_kept_bytes_grow_with_what_is_kept():
