@@ -221,7 +221,7 @@ def _scan_gpu(found: dict[str, Any]) -> Said:
         measured = "; ".join(f"{'not measured' if v is None else digits(v, asked)} ({asked})" for v, asked in values)
         rows.append((str(row["target"]), row["what"], measured, "met" if row["met"] else "missed"))
     met = sum(row["met"] for row in found["table"])
-    said = f"{met} of {len(rows)} targets met against mamba-ssm, {found['dtype']}, on {found['machine']['gpu']}."
+    said = f"{met} of {len(rows)} targets met against mamba-ssm, {found['dtype']}, on {_machine(found)}."
     return [said], ("target", "what", "measured (asked)", "outcome"), rows
 
 
@@ -235,7 +235,7 @@ def _block(found: dict[str, Any]) -> Said:
             beside = (times(row["times_as_fast"]), f"{row['share_of_kept']:.2f}") if "times_as_fast" in row else ("", "")
             rows.append((size, name, f"{1e3 * row['seconds']:.2f}", f"{row['kept_bytes'] / 2**20:.0f}", *beside))
     said = [
-        f"{found['batch']} × {found['length']} tokens, forward and backward, on {found['machine']['gpu'] or 'cpu'}. Ours has "
+        f"{found['batch']} × {found['length']} tokens, forward and backward, on {_machine(found)}. Ours has "
         "LoRA on all four projections; slow_lora is mamba-ssm's slow path with peft's LoRA, which reaches two of them; kernels "
         "replayed as CUDA graphs. stock has no adapters, trains every weight and is launched from Python, for it cannot be "
         "recorded. Asked for beside slow_lora: at least 1.7 times as fast, at most 0.35 of the bytes kept."

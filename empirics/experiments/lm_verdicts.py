@@ -6,7 +6,7 @@ the standard deviation s of the pairs, which holds both the spread over seeds an
 of others. Reproduced: the whole interval lies above the threshold. Not reproduced: it lies below. Else, and where all pairs are
 equal so that there is no interval, undecided.
 
-A task that nothing can learn within the budget says nothing about methods and widens the interval. Beside each comparison
+A task that nothing can learn within the budget says little about methods and draws differences towards 0. Beside each comparison
 therefore stands the same one on the tasks that full fine-tuning learns, a method that no claim is about. It does not decide, and
 was added when the first three tasks had been seen.
 """
