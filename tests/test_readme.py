@@ -177,6 +177,9 @@ def test_the_targets_of_the_gpu_scan_are_a_table(copy: Path):
     text = block(copy)
     assert "1 of 2 targets met against mamba-ssm, bfloat16, on a GPU." in text
     assert "  | 1 | times faster | 2.35 (>= 2); not measured (>= 1.5) | missed |\n  | 8 | same bits | 1 (>= 1) | met |" in text
+    for errors, old in (({"rounding": {}}, False), ({}, True)):
+        change(copy / scan_speed.PATH, accuracy=[{"L": 300, **errors}])
+        assert ("Target 9 decides nothing yet" in block(copy)) is old
     change(copy / scan_speed.PATH, table=[{"target": 1}])
     with pytest.raises(InvalidInput, match=r"scan_targets\.json is not what its benchmark writes"):
         block(copy)
