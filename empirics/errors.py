@@ -45,6 +45,10 @@ class UnsupportedScan(EmpiricsError):
     """A scan exists but cannot do what was asked of it (device, dtype, initial state, length, or not built yet)."""
 
 
+class UnrecordableLoss(InvalidInput):
+    """A loss that no CUDA graph can repeat: it reads a value off the GPU, for instance."""
+
+
 class MissingPackage(EmpiricsError, ImportError):
     """An optional package is not installed; the message names the extra that installs it."""
 

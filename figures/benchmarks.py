@@ -374,7 +374,13 @@ def _in_short(size: str, table: dict[str, Any]) -> str:
         chosen = ours if peer == "stock" else {name: row for name, row in ours.items() if name == "lora"}
         parts.append(f"{label}: {', '.join(f'{name} {_faster(own, table[peer])}' for name, own in chosen.items())}")
     kernels = " (kernels alone)" if any(row.get("kernels_s") for row in ours.values()) else ""
-    return f"mamba-{size}, fused scan, times as fast{kernels} as {'; '.join(parts)}."
+    said = f"mamba-{size}, fused scan, times as fast{kernels} as {'; '.join(parts)}."
+    again = [(name, row) for name, row in table.items() if name.endswith("/fused/graph") and "step_s" in row]
+    for peer, words in (("stock", "stock"), ("stock/graph", "stock replayed")):
+        if again and "step_s" in table.get(peer, {}):
+            each = [f"{name.partition('/')[0]} {times(table[peer]['step_s'] / row['step_s'])}" for name, row in again]
+            said += f" Replayed as CUDA graphs, times as fast as {words}: {', '.join(each)}."
+    return said
 
 
 def _contenders(size: str, table: dict[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -74,9 +74,11 @@ def tokens(found: dict[str, Any]) -> str:
 
 
 def _label(name: str) -> str:
-    """``lora/fused/recompute`` in words."""
-    if name in PEERS:
-        return {"stock": "stock mamba-ssm", "stock_slow_lora": "slow path, peft's LoRA"}[name]
+    """``lora/fused/recompute`` in words; ``graph`` behind a name: its passes are replayed as a CUDA graph."""
+    peer, _, way = name.partition("/")
+    if peer in PEERS:
+        own = {"stock": "stock mamba-ssm", "stock_slow_lora": "slow path, peft's LoRA"}[peer]
+        return f"{own}, {way}" if way else own
     method, scan, *more = name.split("/")
     words = [LABELS.get(method, method), *([] if scan == "fused" else [scan]), *more]
     return ", ".join(words)

@@ -237,6 +237,12 @@ def test_the_model_benchmark_in_short(copy: Path):
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes, machine=busy)
     (found,) = (b for b in benchmarks(copy) if b.figure == "overhead")
     assert " --kernels 3 --contenders stock " in found.command and "on a GPU (load average 0.2 on 16 cores)." in block(copy)
+    assert "Replayed" not in block(copy)
+    sizes["130m"] |= {"lora/fused/graph": row(0.05, 60), "stock/graph": row(0.15, 110)}
+    change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)
+    replayed = "Replayed as CUDA graphs, times as fast as stock: lora 4.00."
+    assert f"{replayed} {replayed.replace('as stock', 'as stock replayed').replace('4', '3')}" in block(copy)
+    del sizes["130m"]["lora/fused/graph"], sizes["130m"]["stock/graph"]
     for name, kernels in (("stock", 0.15), ("lora/fused", 0.05)):
         sizes["130m"][name]["kernels_s"] = kernels
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)

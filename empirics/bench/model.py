@@ -8,7 +8,9 @@ stock            mamba-ssm's own model, every weight trained, its fused path
 stock_slow_lora  the same with ``use_fast_path=False`` and peft's LoRA on in_proj, x_proj, dt_proj and out_proj (of which peft's
                  wrapping reaches x_proj and out_proj only)
 
-Ours are named METHOD/SCAN, METHOD/SCAN/recompute or METHOD/SCAN/recompute_all, for instance ``lora/fused/recompute``.
+Ours are named METHOD/SCAN, METHOD/SCAN/recompute or METHOD/SCAN/recompute_all, for instance ``lora/fused/recompute``. Any of
+them, peers included, with ``/graph`` behind is the same step with its two passes replayed as a CUDA graph
+(:class:`empirics.graphed.GraphedLoss`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
+from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnrecordableLoss
+from ..graphed import GraphedLoss
 from ..methods import (
     SDT,
     AdditionalScan,
@@ -63,6 +66,8 @@ RECOMPUTE: dict[str, Recompute] = {"recompute": True, "recompute_all": "all"}
 """How much is computed again for the backward pass, by the last part of a contender's name."""
 
 PEERS = ("stock", "stock_slow_lora")
+GRAPH = "/graph"
+"""Behind a contender's name: its passes are replayed."""
 DEFAULT = (
     "stock", "stock_slow_lora", "full/mamba_ssm", *(f"{m}/fused" for m in METHODS), "lora/mamba_ssm", "initial_state/mamba_ssm",
     "lora/fused/recompute", "lora/fused/recompute_all", "full/fused/recompute",
@@ -150,7 +155,7 @@ def ours(name: str, setting: Setting, tokens: Tensor) -> tuple[nn.Module, list[n
     method, *rest = name.split("/")
     if len(rest) not in (1, 2) or (rest[1:] and rest[1] not in RECOMPUTE):
         ways = ", ".join(f"METHOD/SCAN{way and '/' + way}" for way in ("", *RECOMPUTE))
-        raise InvalidInput(f"contender {name!r}: expected {ways}, or one of {', '.join(PEERS)}")
+        raise InvalidInput(f"contender {name!r}: expected {ways}, or one of {', '.join(PEERS)}, each with or without {GRAPH}")
     torch.manual_seed(0)
     model = MambaLM(setting.model, device=setting.device, dtype=setting.dtype).train()
     model.set_scan(rest[0])
@@ -207,14 +212,20 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
     """
     tokens, cuda = setting.tokens(), setting.device == "cuda"
     seconds: float | None = None
+    graph, name = name.endswith(GRAPH), name.removesuffix(GRAPH)
     if name in PEERS:
         model, trained = stock(name, setting)
     else:
         model, trained, seconds = ours(name, setting, tokens)
     optimiser = torch.optim.AdamW(trained, lr=1e-5)
     left: int | None = None
+    passes = GraphedLoss(lambda batch: loss_of(model, batch), trained)
 
-    def step() -> None:
+    def replayed() -> None:
+        passes(tokens)
+        optimiser.step()
+
+    def launched() -> None:
         nonlocal left
         optimiser.zero_grad(set_to_none=True)
         before = torch.cuda.memory_allocated() if cuda else 0
@@ -223,9 +234,12 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
         loss.backward()
         optimiser.step()
 
+    step = replayed if graph else launched
+    if cuda and graph:
+        torch.cuda.reset_peak_memory_stats()  # a replay allocates nothing: its peak is that of recording it
     for _ in range(3):
         step()
-    if cuda:
+    if cuda and not graph:
         torch.cuda.reset_peak_memory_stats()
     times = []
     for _ in range(setting.repeats):
@@ -252,6 +266,8 @@ def measure_model(names: Sequence[str], setting: Setting, say: Callable[[str], N
             rows[name] = {"missing": str(error)}
         except torch.OutOfMemoryError:
             rows[name] = {"missing": "out of memory"}
+        except UnrecordableLoss as error:
+            rows[name] = {"missing": str(error)}
         gc.collect()
         if setting.device == "cuda":
             torch.cuda.empty_cache()
@@ -267,7 +283,8 @@ def line(name: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]
     if row.get("kernels_s") is not None:
         parts[0] += f" (kernels {row['kernels_s'] * 1e3:.1f})"
     if row["peak_bytes"] is not None:
-        parts.append(f"peak {row['peak_bytes'] / 2**30:6.2f} GiB, kept {row['kept_bytes'] / 2**30:6.2f} GiB")
+        kept = "" if row["kept_bytes"] is None else f", kept {row['kept_bytes'] / 2**30:6.2f} GiB"
+        parts.append(f"peak {row['peak_bytes'] / 2**30:6.2f} GiB{kept}")
     if row["selection_s"] is not None:
         parts.append(f"selection {row['selection_s']:.2f} s")
     for peer in PEERS:

@@ -10,7 +10,7 @@ import torch
 
 from empirics.__main__ import main
 from empirics.bench import model as bench
-from empirics.errors import InvalidInput, UnknownName
+from empirics.errors import InvalidInput, UnknownName, UnrecordableLoss
 from empirics.models import MambaConfig
 
 TINY = bench.Setting(
@@ -29,6 +29,18 @@ def test_every_method_has_a_row(method):
     assert 0 < row["least_s"] <= row["step_s"] <= row["most_s"] and row["trained"] > 0
     assert row["peak_bytes"] is None and row["kernels_s"] is None
     assert (row["selection_s"] is not None) == method.startswith("sdt")
+
+
+def test_a_replayed_step_is_a_step_where_nothing_can_be_recorded(monkeypatch):
+    row = bench.measure_one("lora/chunked/recompute/graph", TINY)
+    assert row["step_s"] > 0 and row["trained"] == bench.measure_one("lora/chunked", TINY)["trained"]
+
+    def unrecordable(*arguments):
+        raise UnrecordableLoss("it reads a value")
+
+    monkeypatch.setattr(bench.GraphedLoss, "__call__", unrecordable)
+    rows = bench.measure_model(["lora/chunked", "lora/chunked/graph"], TINY, str)
+    assert rows["lora/chunked"]["step_s"] > 0 and rows["lora/chunked/graph"] == {"missing": "it reads a value"}
 
 
 def test_sdt_trains_one_percent_of_A():
@@ -102,5 +114,6 @@ def test_results_are_written(tmp_path, monkeypatch, capsys):
 def test_peers_on_a_gpu():
     pytest.importorskip("mamba_ssm")
     setting = bench.Setting(TINY.model, 2, 32, "cuda", torch.float32, 2)
-    rows = bench.measure_model([*bench.PEERS, "lora/fused/recompute", "lora/mamba_ssm"], setting)
+    graphs = [f"{name}/graph" for name in ("stock", "lora/fused", "lora/fused/recompute", "full/fused")]
+    rows = bench.measure_model([*bench.PEERS, "lora/fused/recompute", "lora/mamba_ssm", *graphs], setting)
     assert all(row["peak_bytes"] > 0 and 0 < row["kernels_s"] for row in rows.values()), rows

@@ -46,11 +46,15 @@ def make(length, states, batch=2, width=3, seed=0, dtype=torch.float32, without=
     return {k: v.to(device, dtype).requires_grad_() for k, v in values.items() if k not in without}
 
 
-def run(scan, values, softplus=True, wanted=("out", "last"), **options):
-    """Output, last state and the gradients of a fixed random functional of those that are wanted."""
+def run(scan, values, softplus=True, wanted=("out", "last"), above=None, **options):
+    """Output, last state and the gradients of a fixed random functional of those that are wanted.
+
+    ``above``: types of the gradients that come from above, which are rounded to them; left out, those of the results.
+    """
     results = dict(zip(("out", "last"), scan(**values, dt_softplus=softplus, return_last_state=True, **options), strict=True))
     g = torch.Generator().manual_seed(99)
-    weights = {k: torch.randn(v.shape, generator=g, dtype=torch.float64).to(v) for k, v in results.items()}
+    above = above or {k: v.dtype for k, v in results.items()}
+    weights = {k: torch.randn(v.shape, generator=g, dtype=torch.float64).to(above[k]).to(v) for k, v in results.items()}
     leaves = {k: v for k, v in values.items() if v.requires_grad}
     scalar = sum((results[k] * weights[k]).sum() for k in wanted)
     gradients = torch.autograd.grad(scalar, list(leaves.values()), allow_unused=True)
@@ -60,10 +64,18 @@ def run(scan, values, softplus=True, wanted=("out", "last"), **options):
 
 
 def judged(values, **options):
-    """The oracle's results in float64 for the same numbers."""
-    return run(
-        oracle.selective_scan, {k: v.detach().double().requires_grad_(v.requires_grad) for k, v in values.items()}, **options
-    )
+    """The oracle's results in float64 for the same numbers, the gradients from above included."""
+    last = torch.float64 if any(v.dtype == torch.float64 for v in values.values()) else torch.float32
+    exact = {k: v.detach().double().requires_grad_(v.requires_grad) for k, v in values.items()}
+    return run(oracle.selective_scan, exact, above={"out": values["u"].dtype, "last": last}, **options)
+
+
+WIDE = ("A", "D", "dt_bias", "h0")
+
+
+def as_trained(values):
+    """Parameters and states in float32, as a Mamba keeps them beside narrow activations."""
+    return {k: v.detach().float().requires_grad_(v.requires_grad) if k in WIDE else v for k, v in values.items()}
 
 
 def errors(got, exact):
@@ -182,9 +194,24 @@ def test_no_more_rounding_than_the_plain_loop(dtype):
     got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
     assert got["out"].dtype == dtype and got["last"].dtype == torch.float32
     assert all(got[f"d_{k}"].dtype == dtype for k in NAMES)
+    assert_no_more_rounding(got, plain, exact)
+
+
+def assert_no_more_rounding(got, plain, exact):
+    """The correctness gate: at most twice the error of the naive scan in the same types, per result, root mean square."""
     for name, value in exact.items():
         ours, allowed = ((r[name].detach().double() - value).norm() / value.norm() for r in (got, plain))
         assert ours <= 2 * allowed, f"{name}: {ours:.1e}, the plain loop {allowed:.1e}"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_float32_parameters_beside_narrow_activations(dtype):
+    """Their gradients are in float32, and as exact as the plain loop's: nothing of the narrow type's size."""
+    values = as_trained(make(21, 5, batch=1, width=32, dtype=dtype))
+    exact = judged(values)
+    got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
+    assert_no_more_rounding(got, plain, exact)
+    assert all(got[f"d_{k}"].dtype == torch.float32 and errors(got, exact)[f"d_{k}"] < 1e-5 for k in WIDE)
 
 
 def test_each_gradient_in_its_own_dtype(small):

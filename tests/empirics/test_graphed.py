@@ -1,0 +1,110 @@
+"""Recorded steps: on a CPU they are plain ones; on a GPU replays give what calls from Python give, and serve every shape."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from empirics.errors import InvalidInput, UnrecordableLoss  # noqa: E402
+from empirics.graphed import GraphedLoss  # noqa: E402
+from empirics.methods import SDT, InitialState, LoRA, apply  # noqa: E402
+from empirics.methods.scores import score  # noqa: E402
+from empirics.methods.selection import select  # noqa: E402
+
+
+def next_token(model):
+    def loss(tokens):
+        logits = model(tokens)
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
+
+    return loss
+
+
+def batches(device, lengths=(9, 9, 12, 9)):
+    g = torch.Generator().manual_seed(0)
+    return [torch.randint(0, 19, (2, n), generator=g).to(device) for n in lengths]
+
+
+def method(name, model):
+    if name == "sdt":
+        chosen = select(score("random", model), channels=0.5, states=0.5)
+        return SDT(selection=chosen)
+    return {"lora": LoRA(targets=("in_proj", "x_proj", "out_proj"), rank=2), "initial_state": InitialState()}[name]
+
+
+def train(model, name, device, graphed):
+    handle = apply(model, method(name, model))
+    trained = list(handle.trainable().values())
+    adamw = torch.optim.AdamW(trained, lr=1e-2)
+    loss = next_token(model)
+    step = GraphedLoss(loss, trained)
+    losses = []
+    for tokens in batches(device):
+        if graphed:
+            losses.append(step(tokens))
+        else:
+            adamw.zero_grad(set_to_none=True)
+            value = loss(tokens)
+            value.backward()
+            losses.append(value.detach())
+        adamw.step()
+    return torch.stack(losses), [p.detach().clone() for p in trained], step
+
+
+@pytest.mark.parametrize("name", ["lora", "sdt", "initial_state"])
+def test_without_a_gpu_a_step_is_a_step(tiny, name):
+    model = tiny("Mamba1", torch.float32)
+    losses, ours, step = train(copy.deepcopy(model), name, "cpu", True)
+    expected, theirs, _ = train(model, name, "cpu", False)
+    assert torch.equal(losses, expected) and all(map(torch.equal, ours, theirs)) and not step.recordings
+    assert losses.unique().numel() == 4
+
+
+def test_what_has_no_part_in_the_loss_has_no_gradient():
+    used, unused = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    unused.grad = torch.ones(2)
+    step = GraphedLoss(lambda x: (x * used).sum(), [used, unused])
+    for scale in (1.0, 2.0):  # the gradient of this call alone
+        assert float(step(torch.full((2,), scale))) == 2 * scale
+        assert used.grad.tolist() == [scale, scale] and unused.grad is None
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(InvalidInput, match="nothing to train"):
+        GraphedLoss(torch.sum, [])
+    with pytest.raises(InvalidInput, match="limit is 0"):
+        GraphedLoss(torch.sum, [torch.nn.Parameter(torch.ones(1))], limit=0)
+
+
+@pytest.mark.gpu
+class TestOnAGpu:
+    @pytest.mark.parametrize("recompute", [False, True, "all"])
+    @pytest.mark.parametrize("name", ["lora", "sdt", "initial_state"])
+    def test_replays_give_what_calls_give(self, tiny, name, recompute):
+        model = tiny("Mamba1", torch.float32, d_state=16).cuda()
+        model.set_scan("fused")
+        model.set_recompute(recompute)
+        losses, ours, step = train(copy.deepcopy(model), name, "cuda", True)
+        expected, theirs, _ = train(model, name, "cuda", False)
+        assert len(step.recordings) == 2, "two lengths"
+        assert torch.allclose(losses, expected, rtol=1e-5) and losses.unique().numel() == 4
+        for got, wanted in zip(ours, theirs, strict=True):
+            assert torch.allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+    def test_the_oldest_recording_makes_room(self):
+        weight = torch.nn.Parameter(torch.ones(1, device="cuda"))
+        step = GraphedLoss(lambda x: (x * weight).sum(), [weight], limit=2)
+        for n in (1, 2, 1, 3, 1, 2):
+            assert float(step(torch.full((n,), 2.0, device="cuda"))) == 2 * n
+            assert float(weight.grad) == 2 * n and len(step.recordings) <= 2
+
+    def test_a_loss_that_reads_a_value_is_refused_and_the_gpu_goes_on(self):
+        weight = torch.nn.Parameter(torch.ones(1, device="cuda"))
+        step = GraphedLoss(lambda x: weight.sum() * x.sum().item(), [weight])
+        with pytest.raises(UnrecordableLoss, match="cannot be recorded as a CUDA graph"):
+            step(torch.ones(2, device="cuda"))
+        torch.cuda.synchronize()
+        assert float((weight * 2).sum()) == 2.0
