@@ -429,6 +429,15 @@ class TestOnAGpu:
         got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
         assert_no_more_rounding(got, plain, exact)
 
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_no_decay_is_exact(self, dtype):
+        """What is added to the hardware's exponential leaves exp(0) = 1."""
+        values = as_trained(make(2048, 16, batch=1, width=64, dtype=dtype, device="cuda"))
+        values["A"] = torch.zeros_like(values["A"]).requires_grad_()
+        values["B"] = torch.zeros_like(values["B"]).requires_grad_()
+        _, last = fused.selective_scan(**values, dt_softplus=True, return_last_state=True)
+        assert torch.equal(last, values["h0"])
+
     def test_the_same_bits_again_and_cut(self):
         values = make(3000, 16, batch=1, width=96, device="cuda")
         first = run(fused.selective_scan, values)

@@ -89,6 +89,8 @@ def backward_kernel(
         start = first + (chunks - 1 - back) * K
         tiles = tl.cdiv(tl.minimum(K, stop - start), T)
         h = tl.zeros((BD, BN), tl.float32)
+        chunk_D = tl.zeros((BD,), tl.float32)  # by chunk first: a long sum would round at every tile
+        chunk_bias = tl.zeros((BD,), tl.float32)
         if READS_STATES:
             h = tl.load(kept_rows + (start // K).to(tl.int64) * plane, mask=in_state, other=0.0)
             # The chunk's states before each of its tiles, again from the one before the chunk.
@@ -172,7 +174,7 @@ def backward_kernel(
                     du += skip[:, None] * dy
                 store_tile(du_ptr + own, du, t0, steps, length, in_width, EVEN)
             if NEED_D:
-                dD += tl.sum(dy * u, axis=1)
+                chunk_D += tl.sum(dy * u, axis=1)
             if NEED_DT or NEED_DT_BIAS:
                 ddt = (ddt * 0.6931471805599453 + u * dx) * slope
                 if NEED_DT:
@@ -180,7 +182,9 @@ def backward_kernel(
                 if NEED_DT_BIAS:
                     if not EVEN:
                         ddt = tl.where((t0 + steps < length)[None, :], ddt, 0.0)
-                    dbias += tl.sum(ddt, axis=1)
+                    chunk_bias += tl.sum(ddt, axis=1)
+        dD += chunk_D
+        dbias += chunk_bias
         if READS_STATES and K > T:
             tl.debug_barrier()
 

@@ -44,6 +44,9 @@ __device__ __forceinline__ void product(float* d, const unsigned* a, const unsig
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 #if !PRECISE
+// On [-1, 0] the hardware's result is too small by 0.3 units of 2^-24 in the mean (H100): a state multiplied by it at every step
+// shows that. Added to the argument, which costs nothing in a fused product, this takes the mean out.
+#define EXP2_SHIFT 2.55e-8f
 __device__ __forceinline__ float exp2_(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 __device__ __forceinline__ float rcp_(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 #endif
@@ -135,6 +138,31 @@ __device__ __forceinline__ void of_channels(const float* of, int c, float* v) {
 #endif
 }
 
+// The group's sum, in pairs.
+__device__ __forceinline__ float sum_group(const float* v) {
+    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+}
+
+// A sum with what its roundings lose (Knuth's two-sum): over a long sequence these, not those of the terms, decide its error.
+struct Sum {
+    float high, low;
+    __device__ __forceinline__ void add(float x) {
+        const float s = high + x, b = s - high;
+        low += (high - (s - b)) + (x - b);
+        high = s;
+    }
+    // The sums of COUNT lanes, neighbours: to all of them.
+    template <int COUNT> __device__ __forceinline__ void add_sharers() {
+#pragma unroll
+        for (int mask = 1; mask < COUNT; mask *= 2) {
+            const float rest = __shfl_xor_sync(ALL, low, mask);
+            add(__shfl_xor_sync(ALL, high, mask));
+            low += rest;
+        }
+    }
+    __device__ __forceinline__ float value() const { return high + low; }
+};
+
 // How many of the group lie inside the array.
 __device__ __forceinline__ int inside(int c, i64 t, int width, i64 stop) {
 #if ROWS == 0
@@ -193,9 +221,16 @@ __device__ __forceinline__ void store_group(T* base, const float* v, i64 channel
 
 // --- scalar functions ---
 
+__device__ __forceinline__ float exp_(float x) {
+#if PRECISE
+    return exp2_(x * LOG2E);
+#else
+    return exp2_(fmaf(x, LOG2E, EXP2_SHIFT));
+#endif
+}
 // log(1 + exp(x)) to float32 accuracy, relative, for every x: with e = exp(-|x|), max(x, 0) + 2 artanh(e / (2 + e)).
 __device__ __forceinline__ float softplus_(float x) {
-    const float e = exp2_(-fabsf(x) * LOG2E);
+    const float e = exp_(-fabsf(x));
     const float s = e * rcp_(2.f + e), q = s * s;
 #if PRECISE
     float p = 1.f / 17.f + q * (1.f / 19.f);
@@ -206,7 +241,7 @@ __device__ __forceinline__ float softplus_(float x) {
     p = 1.f / 7.f + q * p; p = 1.f / 5.f + q * p; p = 1.f / 3.f + q * p;
     return (x > 0.f ? x : x != x ? x : 0.f) + 2.f * s * (1.f + q * p);
 }
-__device__ __forceinline__ float sigmoid_(float x) { return rcp_(1.f + exp2_(-x * LOG2E)); }
+__device__ __forceinline__ float sigmoid_(float x) { return rcp_(1.f + exp_(-x)); }
 __device__ __forceinline__ float step_size(float raw, float bias) {
 #if HAS_BIAS
     raw += bias;
@@ -221,7 +256,7 @@ __device__ __forceinline__ float step_slope(float raw, float bias) {  // derivat
     raw += bias;
 #endif
 #if SOFTPLUS
-    const float e = exp2_(-fabsf(raw) * LOG2E);
+    const float e = exp_(-fabsf(raw));
     return (raw >= 0.f ? 1.f : e) * rcp_(1.f + e);
 #else
     return 1.f;
@@ -231,6 +266,13 @@ __device__ __forceinline__ float step_slope(float raw, float bias) {  // derivat
 // --- sums across lanes ---
 
 __device__ __forceinline__ float swap(float x, int mask) { return __shfl_xor_sync(ALL, x, mask); }
+
+// The sum over COUNT lanes, neighbours, to all of them.
+template <int COUNT> __device__ __forceinline__ float sum_sharers(float x) {
+#pragma unroll
+    for (int mask = 1; mask < COUNT; mask *= 2) x += swap(x, mask);
+    return x;
+}
 
 // Lanes: the lowest two bits and those above 4 P count channels, those between the P groups of four states.
 __device__ __forceinline__ int lane_quad(int lane) { return lane / 4 % P; }
@@ -331,11 +373,11 @@ struct Rates {
 #endif
 };
 __device__ __forceinline__ float decay_(float d, const Rates& r, int j) {
-    const float x = d * r.A2.v[j], a = exp2_(x);
 #if PRECISE
+    const float x = d * r.A2.v[j], a = exp2_(x);
     return fmaf(a, fmaf(d, r.rest.v[j], LN2 * fmaf(d, r.A2.v[j], -x)), a);
 #else
-    return a;
+    return exp2_(fmaf(d, r.A2.v[j], EXP2_SHIFT));
 #endif
 }
 
@@ -685,8 +727,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_adjoint(const Args p)
 #define ROW (KEEP + PAD)
 #define SELECTOR_ROW (8 * P)
 
-// Bytes of dynamic shared memory: dt, x, dy, y by channel and step; B, C by step; per warp 128 floats for each 4 steps.
-#define BACKWARD_SHARED (4 * (4 * CHANNELS * ROW + 2 * KEEP * 4 * P + P * KEEP / 4 * 128 + 2 * CHANNELS))
+// Bytes of dynamic shared memory: dt, x, dy, y by channel and step; B, C by step; per warp 128 floats for each 4 steps; bias, D, dD.
+#define BACKWARD_SHARED (4 * (4 * CHANNELS * ROW + 2 * KEEP * 4 * P + P * KEEP / 4 * 128 + 4 * CHANNELS))
 
 // Gradients of one (sequence, segment of time, block of channels). kept_in: the forward pass's states before every KEEP-th step;
 // end (batch, segments, D, N): gradient of the state after each segment. To be added up outside: dA (batch, segments, D, N), dD and
@@ -702,6 +744,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
     float* const sh = sC + KEEP * 4 * P;          // states before each 4 steps; later these steps' sums over the warp's channels
     float* const sbias = sh + P * KEEP / 4 * 128;
     float* const sD = sbias + CHANNELS;
+    Sum* const sdD = (Sum*)(sD + CHANNELS);       // of the chunks so far
     const Where w = where(p);
     const int width = p.width - w.first;
     const Place own = own_place(w.lane, w.warp, w.first, p.width);
@@ -729,13 +772,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
         const bool in = w.tid < width;
         sbias[w.tid] = HAS_BIAS && in ? ((const float*)p.bias)[w.first + w.tid] : 0.f;
         sD[w.tid] = HAS_D && in ? ((const float*)p.D)[w.first + w.tid] : 0.f;
+        sdD[w.tid] = {0.f, 0.f};
     }
 #if ROWS == 0
-    float part_D[GROUPS], part_bias[GROUPS];  // of each group's channel, its share of the steps
+    const int SHARERS = KEEP / GROUP;  // threads, neighbours in a warp, that share a channel's steps where time is summed over
+    float part_bias[GROUPS];  // of each group's channel, its share of the steps
 #pragma unroll
-    for (int k = 0; k < GROUPS; k++) part_D[k] = part_bias[k] = 0.f;
+    for (int k = 0; k < GROUPS; k++) part_bias[k] = 0.f;
 #else
-    float sum_D = 0.f, sum_bias = 0.f;  // of channel tid / P, its share of the steps
+    const int SHARERS = P;
+    float part_bias = 0.f;  // of channel tid / P, its share of the steps
 #endif
     Selectors selectors;
     selectors.prepare(w.lane);
@@ -885,20 +931,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 #pragma unroll
                 for (int i = 0; i < GROUP; i++) v[i] = i < count ? (v[i] + ru[i] * dx[i]) * step_slope(rdt[i], skip[i]) : 0.f;
 #if ROWS == 0
-#pragma unroll
-                for (int i = 0; i < GROUP; i++) part_bias[k] += v[i];
+                part_bias[k] += sum_group(v);
 #else
                 if (NEED_BIAS) put<KEEP>(sdy, c, t, v);
 #endif
                 if (NEED_DT) store_group<VECTOR_DDT>((dt_t*)p.ddt + base, v, p.out_channel, p.out_time, c, t0 + t, count);
             }
             if (NEED_D) {
+#if ROWS == 0
+                Sum sum = {0.f, 0.f};
+#pragma unroll
+                for (int i = 0; i < GROUP; i++) sum.add(rg[i] * ru[i]);
+                sum.add_sharers<SHARERS>();
+                if (w.tid % SHARERS == 0) { sdD[c].add(sum.high); sdD[c].low += sum.low; }
+#else
 #pragma unroll
                 for (int i = 0; i < GROUP; i++) v[i] = rg[i] * ru[i];
-#if ROWS == 0
-#pragma unroll
-                for (int i = 0; i < GROUP; i++) part_D[k] += v[i];
-#else
                 put<KEEP>(sx, c, t, v);
 #endif
             }
@@ -931,36 +979,41 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 #endif
 #if (NEED_D || NEED_BIAS) && ROWS == 1
         __syncthreads();
+        Sum sum = {0.f, 0.f};
         for (int q = w.tid % P; q < groups; q += P) {
             const int here = at<KEEP>(w.tid / P, 4 * q);
-            if (NEED_D) { const Four v = load4(sx + here); sum_D += v.v[0] + v.v[1] + (v.v[2] + v.v[3]); }
-            if (NEED_BIAS) { const Four v = load4(sdy + here); sum_bias += v.v[0] + v.v[1] + (v.v[2] + v.v[3]); }
+            if (NEED_D) {
+                const Four v = load4(sx + here);
+#pragma unroll
+                for (int i = 0; i < 4; i++) sum.add(v.v[i]);
+            }
+            if (NEED_BIAS) { const Four v = load4(sdy + here); part_bias += v.v[0] + v.v[1] + (v.v[2] + v.v[3]); }
+        }
+        if (NEED_D) {
+            sum.add_sharers<SHARERS>();
+            if (w.tid % SHARERS == 0) { sdD[w.tid / P].add(sum.high); sdD[w.tid / P].low += sum.low; }
         }
 #endif
     }
 #if NEED_A
     store_states((float*)p.dA + w.slot * plane + state, own, dA);
 #endif
-#if NEED_D || NEED_BIAS
 #if ROWS == 0
-    const int SHARERS = KEEP / GROUP;
+    if (NEED_BIAS)
 #pragma unroll
     for (int k = 0; k < GROUPS; k++) {
-        float sum_D = part_D[k], sum_bias = part_bias[k];
+        const float sum = sum_sharers<SHARERS>(part_bias[k]);
         const int c = (w.tid + k * THREADS) / SHARERS;
-#else
-    {
-        const int SHARERS = P, c = w.tid / P;
-#endif
-#pragma unroll
-        for (int mask = 1; mask < SHARERS; mask *= 2) { sum_D += swap(sum_D, mask); sum_bias += swap(sum_bias, mask); }
-        if (w.tid % SHARERS == 0 && c < width) {
-            const i64 here = w.slot * p.width + w.first + c;
-            if (NEED_D) ((float*)p.dD)[here] = sum_D;
-            if (NEED_BIAS) ((float*)p.dbias)[here] = sum_bias;
-        }
+        if (w.tid % SHARERS == 0 && c < width) ((float*)p.dbias)[w.slot * p.width + w.first + c] = sum;
     }
+#else
+    const float sum = sum_sharers<SHARERS>(part_bias);
+    if (NEED_BIAS && w.tid % SHARERS == 0 && w.tid / P < width) ((float*)p.dbias)[w.slot * p.width + w.first + w.tid / P] = sum;
 #endif
+    if (NEED_D) {
+        __syncthreads();
+        if (w.tid < CHANNELS && w.tid < width) ((float*)p.dD)[w.slot * p.width + w.first + w.tid] = sdD[w.tid].value();
+    }
 #if NEED_H0
     if (w.part == 0) store_states((float*)p.dh0 + w.b * plane + state, own, g);
 #endif
@@ -1005,9 +1058,9 @@ extern "C" __global__ void scan_total(const Args p) {
     else if (id < plane + p.width) { if (NEED_D) { from = (const float*)p.out + id - plane; to = (float*)p.dD + id - plane; } }
     else if (id < plane + 2 * p.width && NEED_BIAS) { from = (const float*)p.last + id - plane - p.width; to = (float*)p.dbias + id - plane - p.width; }
     if (!from) return;
-    float s = 0.f;
+    double s = 0.;  // slots are few, and rounding at each of them would show
 #pragma unroll 4
     for (i64 i = 0; i < slots; i++) s += from[i * stride];
-    *to = s;
+    *to = (float)s;
 }
 #endif

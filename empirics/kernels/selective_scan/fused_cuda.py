@@ -157,9 +157,9 @@ def lanes(states: int) -> int:
 
 def shared_bytes(p: int) -> int:
     """Bytes of shared memory of a block in the backward pass: dt, x, dy, y by channel and step; B and C by step; 128 floats
-    for every four steps of each warp; bias and D."""
+    for every four steps of each warp; bias, D and, in two parts, dD."""
     rows, selectors, scratch = 4 * CHANNELS * (KEEP_EVERY + PAD), 2 * KEEP_EVERY * 4 * p, p * KEEP_EVERY // 4 * 128
-    return 4 * (rows + selectors + scratch + 2 * CHANNELS)
+    return 4 * (rows + selectors + scratch + 4 * CHANNELS)
 
 
 def segment_length(length: int, blocks: int, processors: int, backward: bool) -> int:
