@@ -298,10 +298,12 @@ def _selection(found: dict[str, Any]) -> Said:
 
 
 def _machine(found: dict[str, Any]) -> str:
-    """The GPU, and how busy the CPUs were before the first measurement, which tell in what Python launches."""
-    machine = found["machine"]
-    busy = f" (load average {machine['load_average']:.1f} on {machine['cores']} cores)" if "load_average" in machine else ""
-    return f"{machine['gpu'] or 'cpu'}{busy}"
+    """The GPU, and how busy the CPUs were before each size's or the whole measurement, which tell in what Python launches."""
+    machines = list(found.get("machines", {}).values()) or [found["machine"]]
+    loads = [machine["load_average"] for machine in machines if "load_average" in machine]
+    cores = _span([machine["cores"] for machine in machines], lambda n: f"{n}")
+    busy = f" (load average {_span(loads, '{:.1f}'.format)} on {cores} cores)" if loads else ""
+    return f"{machines[0]['gpu'] or 'cpu'}{busy}"
 
 
 PUBLISHED_STEPS = 2700

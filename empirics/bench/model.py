@@ -11,6 +11,8 @@ stock_slow_lora  the same with ``use_fast_path=False`` and peft's LoRA on in_pro
 Ours are named METHOD/SCAN, METHOD/SCAN/recompute or METHOD/SCAN/recompute_all, for instance ``lora/fused/recompute``. Any of
 them, peers included, with ``/graph`` behind is the same step with its two passes replayed as a CUDA graph
 (:class:`empirics.graphed.GraphedLoss`).
+
+With ``--out``, sizes that an interrupted run has finished are kept beside the file, and the same command goes on after them.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ from ..methods import (
 from ..methods.scores import score, warm_up
 from ..models import MambaConfig, MambaLM, size_config
 from ..models.mixer import Recompute
-from ..results import write_json
 from ..runner import check_device
+from .parts import complete, finished, saver
 from .scan import machine
 
 PROJECTIONS = ("in_proj", "x_proj", "dt_proj", "out_proj")
@@ -333,16 +335,24 @@ def main_bench_model(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     try:
         check_device(options.device)
-        result: dict[str, Any] = {
-            "benchmark": "model", "device": options.device, "batch": {}, "length": options.length,
-            "machine": machine(options.device), "sizes": {},
+        settings = dict(_settings(options))
+        about: dict[str, Any] = {
+            "benchmark": "model", "device": options.device, "length": options.length, "layers": options.layers,
+            "repeats": options.repeats, "contenders": options.contenders, "batch": {k: v.batch for k, v in settings.items()},
+            "machine": machine(options.device),
         }  # fmt: skip
-        for size, setting in _settings(options):
-            print(f"mamba-{size}, {setting.model.n_layer} blocks, {setting.batch} x {options.length} tokens, {setting.dtype}")
-            result["batch"][size] = setting.batch
-            result["sizes"][size] = measure_model(options.contenders, setting)
-            if options.out is not None:
-                write_json(options.out, result)  # after every size, so that a run that is cut off keeps what it has
+        # By size, since ratios need one machine: contenders of one size are never measured in two calls.
+        parts, save = finished(options.out, about), saver(options.out, about)
+        for size, setting in settings.items():
+            heading = f"mamba-{size}, {setting.model.n_layer} blocks, {setting.batch} x {options.length} tokens, {setting.dtype}"
+            print(heading + (": measured before" if size in parts else ""))
+            if size not in parts:
+                own = machine(options.device)
+                parts[size] = {"machine": own, "rows": measure_model(options.contenders, setting)}
+                save(parts)
+        tables = {size: parts[size]["rows"] for size in settings}
+        machines = {size: parts[size]["machine"] for size in settings}
+        complete(options.out, {**about, "machines": machines, "sizes": tables})
     except EmpiricsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

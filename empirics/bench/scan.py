@@ -26,8 +26,9 @@ from torch import Tensor
 
 from ..errors import EmpiricsError, InvalidInput, UnsupportedScan
 from ..oracle import selective_scan as oracle_scan
-from ..results import git_commit, read_json, versions, write_json
+from ..results import git_commit, versions, write_json
 from ..runner import check_device
+from .parts import complete, finished, saver
 from .peers import ORDER, Arguments, Contender, contender, make_arguments, missing, version
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -228,25 +229,6 @@ def _install(names: Sequence[str]) -> None:
             subprocess.run([sys.executable, "-m", "pip", "install", *one.pip.split()], check=False)
 
 
-def _parts_of(out: Path) -> Path:
-    return out.with_name(f"{out.stem}.parts.json")
-
-
-def _resumable(out: Path | None, about: dict[str, Any]) -> dict[str, Any]:
-    """``known`` and ``save`` of a measurement in parts: they are kept beside the result until it is complete."""
-    if out is None:
-        return {}
-    path = _parts_of(out)
-    known: dict[str, Any] = {}
-    if path.exists():
-        stored = read_json(path)
-        same = (
-            all(stored.get(k) == about[k] for k in ("benchmark", "dtype")) and stored["machine"]["gpu"] == about["machine"]["gpu"]
-        )
-        known = stored["parts"] if same else {}
-    return {"known": known, "save": lambda parts: write_json(path, {**about, "parts": parts})}
-
-
 def _report(result: dict[str, Any], names: Sequence[str]) -> None:
     print(
         f"(B, D, L, N) = {tuple(result['shape'])}, {result['dtype']}, {result['machine']['threads']} threads, {result['device']}"
@@ -282,11 +264,10 @@ def main_bench_scan(argv: Sequence[str]) -> int:
             from .targets import measure_targets, print_targets
 
             about = {"benchmark": "scan_targets", "dtype": dtype_name, "machine": machine(options.device)}
-            found = measure_targets(dtype=dtype, device=options.device, **_resumable(options.out, about))
+            known, save = finished(options.out, about), saver(options.out, about)
+            found = measure_targets(dtype=dtype, device=options.device, known=known, save=save)
             print_targets(found["table"])
-            if options.out is not None:
-                write_json(options.out, {**about, **found})
-                _parts_of(options.out).unlink(missing_ok=True)
+            complete(options.out, {**about, **found})
             return 0
         result: dict[str, Any] = {
             "benchmark": "selective_scan",
