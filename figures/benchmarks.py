@@ -300,9 +300,10 @@ def _selection(found: dict[str, Any]) -> Said:
 def _machine(found: dict[str, Any]) -> str:
     """The GPU, and how busy the CPUs were before each size's or the whole measurement, which tell in what Python launches."""
     machines = list(found.get("machines", {}).values()) or [found["machine"]]
-    loads = [machine["load_average"] for machine in machines if "load_average" in machine]
-    cores = _span([machine["cores"] for machine in machines], lambda n: f"{n}")
-    busy = f" (load average {_span(loads, '{:.1f}'.format)} on {cores} cores)" if loads else ""
+    busy = ""
+    if all("load_average" in machine for machine in machines):
+        load = _span([machine["load_average"] for machine in machines], "{:.1f}".format)
+        busy = f" (load average {load} on {_span([machine['cores'] for machine in machines], '{:.0f}'.format)} cores)"
     return f"{machines[0]['gpu'] or 'cpu'}{busy}"
 
 
