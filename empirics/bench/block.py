@@ -86,10 +86,15 @@ def kept_bytes(block: nn.Module, hidden: Tensor) -> int:
     that are kept beside autograd; on a CPU what autograd keeps, each storage once."""
     if not hidden.is_cuda:
         return kept_by_autograd(lambda: block(hidden), [hidden, *block.parameters()])
-    gc.collect()
-    before = torch.cuda.memory_allocated()
-    out = block(hidden)
-    return torch.cuda.memory_allocated() - before - out.untyped_storage().nbytes()
+    kept = 0
+    for _ in range(2):  # what earlier passes left may be freed during the first
+        gc.collect()
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        out = block(hidden)
+        kept = torch.cuda.memory_allocated() - before - out.untyped_storage().nbytes()
+        del out
+    return kept
 
 
 def measure_block(
