@@ -4,14 +4,19 @@ Launched from Python, a step of a small Mamba waits for the CPU: hundreds of pro
 than to run. A graph starts them all at once. It repeats the same kernels on the same addresses, so that
 
 - arguments are copied into tensors that it owns, and one graph serves one shape,
-- trained tensors may change in place (as optimisers do) but not be replaced, and nothing else that the loss reads may change,
-- the loss must not read values off the GPU: no ``.item()``, no branch on a tensor.
+- trained tensors may change in place (as optimisers do) but not be replaced, and nothing else that the loss reads may change: a
+  model that was recorded in training mode stays in it,
+- gradients are valid until the next call, which writes into their memory; clone what is to be kept,
+- the loss must not read values off the GPU: no ``.item()``, no branch on a tensor. The first call with a shape runs it several
+  times (:data:`WARM_UP`), which random numbers and side effects show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,10 +38,42 @@ class Recording:
     gradients: tuple[Tensor | None, ...]
 
 
+@cache
+def _side_stream(index: int) -> torch.cuda.Stream:
+    """One for all recordings on a device: cuBLAS keeps a workspace for every stream that it has seen."""
+    return torch.cuda.Stream(index)
+
+
+@contextmanager
+def _casting_anew() -> Iterator[None]:
+    """Under autocast, no cast of a weight is taken from its cache: a recording would read it for ever."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+def _apart(gradients: Iterable[Tensor | None], others: Iterable[Tensor]) -> tuple[Tensor | None, ...]:
+    """Each gradient in memory of its own, as ``backward()`` leaves them: what scales them in place then meets each once."""
+    seen = {value.untyped_storage().data_ptr() for value in others}
+    found: list[Tensor | None] = []
+    for gradient in gradients:
+        if gradient is not None:
+            spread = any(n > 1 and step == 0 for n, step in zip(gradient.shape, gradient.stride(), strict=True))
+            if spread or gradient.untyped_storage().data_ptr() in seen:
+                gradient = gradient.clone(memory_format=torch.contiguous_format)
+            seen.add(gradient.untyped_storage().data_ptr())
+        found.append(gradient)
+    return tuple(found)
+
+
 class GraphedLoss:
     """Value and gradients of a loss, for an optimiser's step after each call.
 
-    On a GPU the first call with arguments of some shapes and dtypes records, later ones replay; on a CPU every call computes.
+    On a GPU the first call with arguments of some shapes and dtypes, and under some autocast, records, later ones replay; on a
+    CPU every call computes. Arguments get no gradients.
 
     Parameters
     ----------
@@ -73,21 +110,31 @@ class GraphedLoss:
         if not self.trained[0].is_cuda:
             value, gradients = self._passes(arguments)
             return self._given(value, gradients)
-        key = tuple((a.shape, a.dtype, a.requires_grad) for a in arguments)
+        with torch.cuda.device(self.trained[0].device):
+            found = self._recording(arguments)
+            for own, given in zip(found.arguments, arguments, strict=True):
+                own.copy_(given.detach(), non_blocking=True)
+            found.graph.replay()
+            return self._given(found.loss.clone(), found.gradients)
+
+    def _recording(self, arguments: tuple[Tensor, ...]) -> Recording:
+        """The one for these shapes, made where there is none."""
+        cast = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+        key = (cast, *((a.shape, a.dtype) for a in arguments))
         found = self.recordings.pop(key, None)
         if found is None:
             while len(self.recordings) >= self.limit:
                 self.recordings.pop(next(iter(self.recordings)))
+            if not self.recordings:
+                self._pool = None  # that of graphs that are gone is no more
             found = self._record(arguments)
         self.recordings[key] = found  # the latest stands last
-        for own, given in zip(found.arguments, arguments, strict=True):
-            own.copy_(given, non_blocking=True)
-        found.graph.replay()
-        return self._given(found.loss.clone(), found.gradients)
+        return found
 
     def _passes(self, arguments: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         value = self.loss(*arguments)
-        return value.detach(), torch.autograd.grad(value, self.trained, allow_unused=True)
+        gradients = torch.autograd.grad(value, self.trained, allow_unused=True)
+        return value.detach(), _apart(gradients, (*arguments, *self.trained, value))
 
     def _given(self, value: Tensor, gradients: tuple[Tensor | None, ...]) -> Tensor:
         for parameter, gradient in zip(self.trained, gradients, strict=True):
@@ -97,9 +144,9 @@ class GraphedLoss:
     def _record(self, arguments: tuple[Tensor, ...]) -> Recording:
         own = tuple(a.detach().to(self.trained[0].device, copy=True) for a in arguments)
         self._given(own[0] if own else self.trained[0], (None,) * len(self.trained))  # gradients of another graph go first
-        side = torch.cuda.Stream()
+        side = _side_stream(torch.cuda.current_device())
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        with torch.cuda.stream(side), _casting_anew():
             for _ in range(WARM_UP):
                 self._passes(own)
         torch.cuda.current_stream().wait_stream(side)
@@ -107,7 +154,7 @@ class GraphedLoss:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         try:
-            with torch.cuda.graph(graph, pool=self._pool):
+            with torch.cuda.graph(graph, pool=self._pool), _casting_anew():
                 value, gradients = self._passes(own)
         except torch.OutOfMemoryError:
             raise

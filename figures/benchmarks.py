@@ -242,8 +242,8 @@ def _block(found: dict[str, Any]) -> Said:
     said = [
         f"{found['batch']} × {found['length']} tokens, forward and backward, on {_machine(found)}. Ours has "
         "LoRA on all four projections; slow_lora is mamba-ssm's slow path with peft's LoRA, which reaches two of them; kernels "
-        "replayed as CUDA graphs. stock has no adapters, trains every weight and is launched from Python, for it cannot be "
-        "recorded. Asked for beside slow_lora: at least 1.7 times as fast, at most 0.35 of the bytes kept."
+        "replayed as CUDA graphs. stock has no adapters, trains every weight and is launched from Python, for this block of "
+        "it could not be recorded. Asked for beside slow_lora: at least 1.7 times as fast, at most 0.35 of the bytes kept."
     ]
     columns = ("size", "block", "ms", "MiB kept", "times as fast as the slow path", "bytes kept / slow path")
     return said, columns, rows
@@ -394,7 +394,7 @@ def _contenders(size: str, table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         peers = [table.get(peer, {}) for peer in overhead.PEERS]
         faster = [_faster(row, peer) if "step_s" in peer else "" for peer in peers]
         memory = [
-            times(row["peak_bytes"] / peer["peak_bytes"]) if row["peak_bytes"] and peer.get("peak_bytes") else ""
+            times(own / peer["peak_bytes"]) if (own := overhead.peak(name, row)) and peer.get("peak_bytes") else ""
             for peer in peers
         ]
         spread = f" [{1e3 * row['least_s']:.1f}, {1e3 * row['most_s']:.1f}]" if "least_s" in row else ""

@@ -100,8 +100,14 @@ def _kernels(sizes: dict[str, Any], name: str) -> dict[str, dict[str, float | No
     return {peer: {size: _ratio(table, name, KERNELS, peer, KERNELS) for size, table in sizes.items()} for peer in PEERS}
 
 
+def peak(name: str, row: dict[str, Any]) -> float | None:
+    """Bytes; ``None`` for a replayed step of a file that does not say what the optimiser's state takes, which its peak lacks."""
+    return None if name.endswith("/graph") and "state_bytes" not in row else row.get("peak_bytes")
+
+
 def _ratio(table: dict[str, Any], name: str, key: str, peer: str, measure: str) -> float | None:
-    own, other = table.get(name, {}).get(key), table.get(peer, {}).get(measure)
+    row = table.get(name, {})
+    own, other = peak(name, row) if key == "peak_bytes" else row.get(key), table.get(peer, {}).get(measure)
     return None if own is None or not other else own / other
 
 

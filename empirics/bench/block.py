@@ -1,9 +1,9 @@
 """One Mamba-1 block under LoRA on all four projections, against mamba-ssm's with peft:  python -m empirics bench block.
 
 The block alone, without embedding, norm and head: forward and backward to its input and to the adapters. Kernels are recorded as
-a CUDA graph and replayed, contenders in turn, so neither the CPU nor the rest of a model is measured; only stock's fused path
-cannot be recorded (its backward pass waits for the default stream) and is launched from Python. Kept bytes are what stays
-allocated between the passes beyond parameters, input and output.
+a CUDA graph and replayed, contenders in turn, so neither the CPU nor the rest of a model is measured; only stock's fused path is
+launched from Python: recorded by itself, its backward pass waits for the default stream (in a whole model it does not). Kept
+bytes are what stays allocated between the passes beyond parameters, input and output.
 
 ours             this project's block with the fused scan; ours/recompute and ours/recompute_all keep less (models/mixer.py)
 slow_lora        mamba-ssm's block with ``use_fast_path=False`` and peft's LoRA, whose wrapping reaches x_proj and out_proj only

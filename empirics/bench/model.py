@@ -211,7 +211,8 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
     """Median seconds of a step, its kernels' own, peak bytes, bytes left between the passes, trained numbers, the selection's
     seconds, and the longest kernels where the setting asks for them.
 
-    Bytes and kernels are ``None`` on a CPU. Peaks include weights, gradients and optimiser state.
+    Bytes and kernels are ``None`` on a CPU. Peaks include weights, gradients and optimiser state. A replay allocates nothing and
+    its memory is nobody else's: its peak is that of recording it, and the optimiser's state, which comes later.
     """
     tokens, cuda = setting.tokens(), setting.device == "cuda"
     seconds: float | None = None
@@ -238,11 +239,14 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
         optimiser.step()
 
     step = replayed if graph else launched
+    recording: int | None = None
     if cuda and graph:
-        torch.cuda.reset_peak_memory_stats()  # a replay allocates nothing: its peak is that of recording it
+        torch.cuda.reset_peak_memory_stats()
+        passes(tokens)
+        recording = torch.cuda.max_memory_allocated()
     for _ in range(3):
         step()
-    if cuda and not graph:
+    if cuda:
         torch.cuda.reset_peak_memory_stats()
     times = []
     for _ in range(setting.repeats):
@@ -250,11 +254,15 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
         step()
         times.append(_clock(tokens) - began)
     peak = torch.cuda.max_memory_allocated() if cuda else None
+    state = sum(v.nbytes for kept in optimiser.state.values() for v in kept.values() if isinstance(v, Tensor))
+    if recording is not None:
+        peak = recording + state
     kernels = kernel_times(step) if cuda else None
     row = {
         "step_s": statistics.median(times), "least_s": min(times), "most_s": max(times),
         "kernels_s": None if kernels is None else sum(k["seconds"] for k in kernels),
-        "kept_bytes": left, "peak_bytes": peak, "trained": sum(p.numel() for p in trained), "selection_s": seconds,
+        "kept_bytes": left, "peak_bytes": peak, "state_bytes": state, "trained": sum(p.numel() for p in trained),
+        "selection_s": seconds,
     }  # fmt: skip
     return row | ({"kernels": kernels[: setting.shown_kernels]} if kernels and setting.shown_kernels else {})
 
@@ -273,6 +281,8 @@ def measure_model(names: Sequence[str], setting: Setting, say: Callable[[str], N
             rows[name] = {"missing": str(error)}
         gc.collect()
         if setting.device == "cuda":
+            # cuBLAS keeps a workspace for every stream that it has seen, which would count among the next one's bytes.
+            getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)()
             torch.cuda.empty_cache()
         say(line(name, rows[name], rows))
     return rows
@@ -339,8 +349,8 @@ def main_bench_model(argv: Sequence[str]) -> int:
         settings = dict(_settings(options))
         about: dict[str, Any] = {
             "benchmark": "model", "device": options.device, "length": options.length, "layers": options.layers,
-            "repeats": options.repeats, "contenders": options.contenders, "batch": {k: v.batch for k, v in settings.items()},
-            "machine": machine(options.device),
+            "repeats": options.repeats, "kernels": options.kernels, "contenders": list(options.contenders),
+            "batch": {k: v.batch for k, v in settings.items()}, "machine": machine(options.device),
         }  # fmt: skip
         # By size, since ratios need one machine: contenders of one size are never measured in two calls.
         parts, save = finished(options.out, about), saver(options.out, about)
@@ -353,7 +363,7 @@ def main_bench_model(argv: Sequence[str]) -> int:
                 save(parts)
         tables = {size: parts[size]["rows"] for size in settings}
         machines = {size: parts[size]["machine"] for size in settings}
-        complete(options.out, {**about, "machines": machines, "sizes": tables})
+        complete(options.out, about, {"machines": machines, "sizes": tables})
     except EmpiricsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -267,7 +267,7 @@ def main_bench_scan(argv: Sequence[str]) -> int:
             known, save = finished(options.out, about), saver(options.out, about)
             found = measure_targets(dtype=dtype, device=options.device, known=known, save=save)
             print_targets(found["table"])
-            complete(options.out, {**about, **found})
+            complete(options.out, about, found)
             return 0
         result: dict[str, Any] = {
             "benchmark": "selective_scan",

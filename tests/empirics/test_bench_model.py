@@ -11,7 +11,7 @@ import torch
 from empirics.__main__ import main
 from empirics.bench import model as bench
 from empirics.bench.parts import complete, finished, parts_of, saver
-from empirics.errors import InvalidInput, UnknownName, UnrecordableLoss
+from empirics.errors import CheckpointError, InvalidInput, UnknownName, UnrecordableLoss
 from empirics.models import MambaConfig
 
 TINY = bench.Setting(
@@ -124,31 +124,32 @@ def test_finished_sizes_outlive_an_interruption(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(bench, "measure_model", measure)
     assert main(command) == 130
-    assert not out.exists() and json.loads(parts_of(out).read_text())["parts"].keys() == {"small"}
-    assert main(command) == 0 and not parts_of(out).exists()
+    (kept,) = tmp_path.glob("model.parts-*.json")
+    assert not out.exists() and json.loads(kept.read_text())["parts"].keys() == {"small"}
+    assert main(command) == 0 and not kept.exists()
     found = json.loads(out.read_text())
     assert {size: rows["lora/chunked"]["step_s"] for size, rows in found["sizes"].items()} == {"small": 1.0, "tiny": 3.0}
     assert found["machines"].keys() == {"small", "tiny"} and "small" in capsys.readouterr().out
 
 
-def test_parts_of_another_measurement_are_not_taken(tmp_path):
+def test_parts_of_another_measurement_are_neither_taken_nor_lost(tmp_path):
     out, about = tmp_path / "model.json", {"length": 9, "machine": {"gpu": None, "git": "abc", "load_average": 1.0}}
     saver(out, about)({"small": 1})
     assert finished(out, {**about, "machine": {**about["machine"], "load_average": 2.0}}) == {"small": 1}
-    for other in ({"length": 8}, {"machine": {"gpu": "one", "git": "abc"}}, {"machine": {"gpu": None, "git": "abd"}}):
+    for other in ({"length": 8}, {"machine": {"gpu": "one", "git": "abc"}}, {"machine": {"gpu": None, "git": "xyz"}}):
         assert finished(out, {**about, **other}) == {}
-    assert finished(tmp_path / "other.json", about) == finished(None, about) == {}
-    complete(out, about)
-    assert not parts_of(out).exists() and json.loads(out.read_text()) == about
+        saver(out, {**about, **other})({"small": 2})
+    assert finished(out, about) == {"small": 1} and finished(tmp_path / "other.json", about) == finished(None, about) == {}
+    complete(out, about, {"sizes": 1})
+    assert not parts_of(out, about).exists() and json.loads(out.read_text()) == {**about, "sizes": 1}
 
 
-def test_parts_that_cannot_be_read_are_named(tmp_path, monkeypatch, capsys):
-    out = tmp_path / "model.json"
-    monkeypatch.setattr(bench, "_settings", lambda options: [("tiny", TINY)])
-    for broken in ("{", "[]"):
-        parts_of(out).write_text(broken)
-        assert main(["bench", "model", "--device", "cpu", "--contenders", "lora/chunked", "--out", str(out)]) == 2
-        assert parts_of(out).name in capsys.readouterr().err and parts_of(out).exists()
+@pytest.mark.parametrize("broken", ["{", "[]", "{}"])
+def test_parts_that_cannot_be_read_are_named(broken, tmp_path):
+    out, about = tmp_path / "model.json", {"machine": {"gpu": None, "git": None}}
+    parts_of(out, about).write_text(broken)
+    with pytest.raises(CheckpointError, match=r"model\.parts-.*delete it"):
+        finished(out, about)
 
 
 @pytest.mark.gpu

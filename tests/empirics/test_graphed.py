@@ -72,6 +72,45 @@ def test_what_has_no_part_in_the_loss_has_no_gradient():
         assert used.grad.tolist() == [scale, scale] and unused.grad is None
 
 
+def test_gradients_are_apart_as_after_backward():
+    """One gradient of two parameters, and one that is spread out of a single number: clipping scales each once."""
+    g = torch.Generator().manual_seed(0)
+    a, b, c = (torch.nn.Parameter(torch.randn(3, generator=g)) for _ in range(3))
+
+    def loss(x):
+        return ((a + b) * x).pow(2).sum() + c.sum() * x.sum()
+
+    x = torch.randn(3, generator=g)
+    loss(x).backward()
+    expected = [p.grad.clone() for p in (a, b, c)]
+    GraphedLoss(loss, [a, b, c])(x)
+    assert all(torch.equal(p.grad, e) for p, e in zip((a, b, c), expected, strict=True)) and torch.equal(a.grad, b.grad)
+    torch.nn.utils.clip_grad_norm_([a, b, c], 1.0)
+    norm = sum(e.square().sum() for e in expected).sqrt()
+    assert norm > 1 and all(torch.allclose(p.grad, e / norm, rtol=1e-4) for p, e in zip((a, b, c), expected, strict=True))
+
+
+def test_arguments_are_only_read():
+    weight = torch.nn.Parameter(torch.ones(2))
+    x = torch.ones(2, requires_grad=True)
+    GraphedLoss(lambda x: (x * weight).sum(), [weight])(x)
+    assert x.grad is None and weight.grad.tolist() == [1, 1]
+
+
+def test_the_recording_that_was_used_longest_ago_makes_room(monkeypatch):
+    weight = torch.nn.Parameter(torch.ones(1))
+    step = GraphedLoss(lambda x: x.sum() * weight, [weight], limit=2)
+    made = []
+    monkeypatch.setattr(step, "_record", lambda arguments: made.append(len(arguments[0])) or made[-1])
+    for n in (1, 2, 1, 3, 1, 2):
+        assert step._recording((torch.ones(n),)) == n
+    assert made == [1, 2, 3, 2]  # the first to come would have gone first: 1, 2, 3, 1, 2
+    step.limit = 1
+    step._pool = "of graphs that go"
+    step._recording((torch.ones(5),))
+    assert step._pool is None and len(step.recordings) == 1
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(InvalidInput, match="nothing to train"):
         GraphedLoss(torch.sum, [])

@@ -8,6 +8,7 @@ gate) happens on (BD, T) tiles, once for all states; the recurrence then takes t
 # Below is Triton's language, which Python's types do not describe.
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 
@@ -15,8 +16,9 @@ from ..interpreter import interpreting
 
 LOG2E: float = 1.4426950408889634
 LN2: float = 0.6931471805599453
-EXP2_SHIFT = tl.constexpr(0.0 if interpreting() else 2.55e-8)
-"""What the hardware's exponential lacks in the mean on [-1, 0], as an addend of its argument (``fused_cuda.cu`` has the same)."""
+EXP2_SHIFT = tl.constexpr(0.0 if interpreting() or torch.version.cuda is None else 2.55e-8)
+"""What an NVIDIA GPU's exponential lacks in the mean on [-1, 0], as an addend of its argument (``fused_cuda.cu`` has the same).
+The compiler fuses it with the product before it; rounded by itself, it would be lost where the argument is above 1/2 in size."""
 
 
 @triton.jit
