@@ -128,10 +128,13 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     handles = [Line2D([], [], color=c, marker=m, linestyle="none") for c, m in SIZES[: len(data["sizes"])]]
     figure.legend(handles, [f"mamba-{size}" for size in data["sizes"]], loc="outside upper left", ncols=4)
     waits = [f"{size} {s:.1f} s" for size, s in data["selection_s"].items() if s is not None]
+    replayed = [row for row in data["rows"] if row["name"].endswith("/graph")]
+    measured = any(v[0] is not None for row in replayed for peer in PEERS for v in row["ratios"][peer]["peak_bytes"].values())
+    graph = f"\ngraph: replayed as a CUDA graph{'' if measured else '; memory not measured'}" if replayed else ""
     selection = f"\nchoosing SDT's dimensions: {', '.join(waits)}" if waits else ""
     note = (
         f"{data['gpu'] or 'cpu'}\n{data['tokens']}\n"
-        f"bars: all steps; upright: kernels alone; hollow: did not run\nfused scan unless another is named{selection}"
+        f"bars: all steps; upright: kernels alone; hollow: did not run\nfused scan unless another is named{graph}{selection}"
     )
     figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
 
