@@ -189,29 +189,42 @@ def test_shared_h0_and_one_group(small):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_no_more_rounding_than_the_plain_loop(dtype):
     """At most twice the naive scan's error, per result, root mean square over all entries; both read the same rounded inputs."""
-    values = make(21, 5, batch=1, width=32, dtype=dtype)
-    exact = judged(values)
-    got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
+    got, _ = through_the_gate(make(21, 5, batch=1, width=32, dtype=dtype))
     assert got["out"].dtype == dtype and got["last"].dtype == torch.float32
     assert all(got[f"d_{k}"].dtype == dtype for k in NAMES)
-    assert_no_more_rounding(got, plain, exact)
 
 
-def assert_no_more_rounding(got, plain, exact):
-    """The correctness gate: at most twice the error of the naive scan in the same types, per result, root mean square."""
+def through_the_gate(values):
+    """The correctness gate: at most twice the error of the naive scan in the same types, per result, root mean square.
+
+    The fused scan's results and the oracle's, for more to be asked of them.
+    """
+    exact = judged(values)
+    got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
     for name, value in exact.items():
         ours, allowed = ((r[name].detach().double() - value).norm() / value.norm() for r in (got, plain))
         assert ours <= 2 * allowed, f"{name}: {ours:.1e}, the plain loop {allowed:.1e}"
+    return got, exact
+
+
+def assert_wide_gradients(got, exact):
+    """Those of parameters in float32 are in float32, with nothing of a narrow type's size in their errors."""
+    assert all(got[f"d_{k}"].dtype == torch.float32 and errors(got, exact)[f"d_{k}"] < 1e-5 for k in WIDE)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_float32_parameters_beside_narrow_activations(dtype):
-    """Their gradients are in float32, and as exact as the plain loop's: nothing of the narrow type's size."""
-    values = as_trained(make(21, 5, batch=1, width=32, dtype=dtype))
-    exact = judged(values)
-    got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
-    assert_no_more_rounding(got, plain, exact)
-    assert all(got[f"d_{k}"].dtype == torch.float32 and errors(got, exact)[f"d_{k}"] < 1e-5 for k in WIDE)
+    assert_wide_gradients(*through_the_gate(as_trained(make(21, 5, batch=1, width=32, dtype=dtype))))
+
+
+def test_the_gate_sees_what_narrow_results_hide(monkeypatch):
+    """Decay rates off by 1e-5: bfloat16 rounds that away, gradients in float32 show it."""
+    values = as_trained(make(21, 5, batch=1, width=32, dtype=torch.bfloat16))
+    monkeypatch.setattr(fused, "selective_scan", lambda A, **rest: naive.selective_scan(A=A * (1 + 1e-5), **rest))
+    with pytest.raises(AssertionError, match="the plain loop"):
+        through_the_gate(values)
+    monkeypatch.setattr(fused, "selective_scan", naive.selective_scan)
+    through_the_gate(values)
 
 
 def test_each_gradient_in_its_own_dtype(small):
@@ -559,9 +572,9 @@ def test_gpu(length, states):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_gpu_rounding(dtype, states, length):
     """All in one type, and parameters in float32."""
-    for values in (v := make(length, states, batch=2, width=64, dtype=dtype), as_trained(v)):
-        exact = judged(values)
-        assert_no_more_rounding(run(fused.selective_scan, values), run(naive.selective_scan, values), exact)
+    values = make(length, states, batch=2, width=64, dtype=dtype)
+    through_the_gate(values)
+    through_the_gate(as_trained(values))
 
 
 @pytest.mark.gpu

@@ -16,20 +16,20 @@ pytest.importorskip("triton")
 
 import emulator  # noqa: E402
 from test_fused import (  # noqa: E402
-    WIDE,
     as_trained,
     assert_close,
-    assert_no_more_rounding,
+    assert_wide_gradients,
     errors,
     judged,
     make,
     run,
     same_bits,
+    through_the_gate,
 )
 
 from empirics.errors import InvalidInput, MissingPackage  # noqa: E402
 from empirics.kernels import nvrtc  # noqa: E402
-from empirics.kernels.selective_scan import fused, fused_cuda, naive  # noqa: E402
+from empirics.kernels.selective_scan import fused, fused_cuda  # noqa: E402
 from empirics.models.recompute import recomputed  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not emulator.available(), reason="needs g++ to run CUDA C++ on a CPU")
@@ -161,19 +161,13 @@ def test_layouts_of_single_arguments():
 def test_no_more_rounding_than_the_plain_loop(dtype, by_channel):
     values = cpu(72, 16, batch=1, width=32, dtype=dtype)
     values = channels_last(values) if by_channel else values
-    exact = judged(values)
-    got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
+    got, _ = through_the_gate(values)
     assert got["out"].dtype == dtype and all(got[f"d_{k}"].dtype == dtype for k in values)
-    assert_no_more_rounding(got, plain, exact)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_float32_parameters_beside_narrow_activations(dtype):
-    values = as_trained(cpu(72, 16, batch=1, width=32, dtype=dtype))
-    exact = judged(values)
-    got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
-    assert_no_more_rounding(got, plain, exact)
-    assert all(got[f"d_{k}"].dtype == torch.float32 and errors(got, exact)[f"d_{k}"] < 1e-5 for k in WIDE)
+    assert_wide_gradients(*through_the_gate(as_trained(cpu(72, 16, batch=1, width=32, dtype=dtype))))
 
 
 def test_mixed_dtypes():
@@ -416,18 +410,12 @@ class TestOnAGpu:
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
     def test_rounding(self, dtype):
-        values = make(257, 16, batch=2, width=64, dtype=dtype, device="cuda")
-        exact = judged(values)
-        got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
-        assert_no_more_rounding(got, plain, exact)
+        through_the_gate(make(257, 16, batch=2, width=64, dtype=dtype, device="cuda"))
 
     @pytest.mark.parametrize("length", [257, 2048])
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_float32_parameters_beside_narrow_activations(self, dtype, length):
-        values = as_trained(make(length, 16, batch=2, width=64, dtype=dtype, device="cuda"))
-        exact = judged(values)
-        got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
-        assert_no_more_rounding(got, plain, exact)
+        through_the_gate(as_trained(make(length, 16, batch=2, width=64, dtype=dtype, device="cuda")))
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_no_decay_is_exact(self, dtype):
