@@ -143,7 +143,8 @@ class GraphedLoss:
 
     def _record(self, arguments: tuple[Tensor, ...]) -> Recording:
         own = tuple(a.detach().to(self.trained[0].device, copy=True) for a in arguments)
-        self._given(own[0] if own else self.trained[0], (None,) * len(self.trained))  # gradients of another graph go first
+        for parameter in self.trained:
+            parameter.grad = None  # those of another graph make room
         side = _side_stream(torch.cuda.current_device())
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side), _casting_anew():

@@ -177,9 +177,6 @@ def test_the_targets_of_the_gpu_scan_are_a_table(copy: Path):
     text = block(copy)
     assert "1 of 2 targets met against mamba-ssm, bfloat16, on a GPU." in text
     assert "  | 1 | times faster | 2.35 (>= 2); not measured (>= 1.5) | missed |\n  | 8 | same bits | 1 (>= 1) | met |" in text
-    for errors, old in (({"rounding": {}}, False), ({}, True)):
-        change(copy / scan_speed.PATH, accuracy=[{"L": 300, **errors}])
-        assert ("Target 9 decides nothing yet" in block(copy)) is old
     change(copy / scan_speed.PATH, table=[{"target": 1}])
     with pytest.raises(InvalidInput, match=r"scan_targets\.json is not what its benchmark writes"):
         block(copy)
@@ -240,8 +237,8 @@ def test_the_model_benchmark_in_short(copy: Path):
     assert "Replayed" not in block(copy)
     sizes["130m"] |= {"lora/fused/graph": row(0.05, 60), "stock/graph": row(0.15, 110)}
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)
-    replayed = "Replayed as CUDA graphs, times as fast as stock: lora 4.00."
-    assert f"{replayed} {replayed.replace('as stock', 'as stock replayed').replace('4', '3')}" in block(copy)
+    replayed = "Replayed as CUDA graphs, times as fast as stock"
+    assert f"{replayed} as launched: lora 4.00. {replayed} replayed: lora 3.00." in block(copy)
     del sizes["130m"]["lora/fused/graph"], sizes["130m"]["stock/graph"]
     for name, kernels in (("stock", 0.15), ("lora/fused", 0.05)):
         sizes["130m"][name]["kernels_s"] = kernels

@@ -878,14 +878,16 @@ def test_the_finding_says_what_the_runs_say():
     for row in every:
         for part in row["comparisons"]:
             assert abs(part["points"]) < abs(part["learned"]["points"]), part
-    told("on RTE so does every method, on CoLA every method's mean is below 6 points")
+    told("on RTE no method's interval lies above it, on CoLA every method's mean is below 6 points")
     methods = {method for _, method, _ in points} - {"frozen"}
     cola = {method: interval([points["cola", method, seed] for seed in five], 0.95) for method in methods}
     told("those of three (initial state with the convolution's window, LoRA on A, DoRA) are above 0")
     above = {method for method, found in cola.items() if found.low is not None and found.low > 0}
     assert above == {"initial_state_conv", "lora_A", "dora_linear"} and max(found.mean for found in cola.values()) < 6
     class_of_rte = next(100 * r.held_out["test_majority"] for r in tested if r.config["task"] == "rte")
-    assert all(abs(points["rte", method, seed] - class_of_rte) < 6 for method in methods for seed in five)
+    for method in methods:
+        found = interval([points["rte", method, seed] for seed in five], 0.95)
+        assert (found.mean if found.low is None else found.low) <= class_of_rte, method
     told("training everything ends near the most frequent class")
     full = {task: interval([points[task, "full", seed] for seed in five], 0.95) for task in ("cola", "rte")}
     rte = next(100 * r.held_out["test_majority"] for r in tested if r.config["task"] == "rte")
