@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from theory.lattice import METHODS, SYSTEMS, lattice
+from theory.relations.lattice import METHODS, SYSTEMS, lattice
 
 from . import style
 from .registry import Picture
@@ -198,7 +198,7 @@ FIGURE = Picture(
         "lora_limits.cheaper_sparse", "lora_limits.in_proj_dominates", "lora_limits.rank_floor",
         "lora_limits.selector_absorption", "sparse_dims.exact_match", "sparse_dims.minimal_adjustment",
     ),
-    sources=("theory.lattice",),
+    sources=("theory.relations.lattice",),
     height=8.6,
     data=data,
     draw=draw,

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from test_notebooks import anchors
 
+from theory.verification.registry import all_claims, get_claim
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -76,7 +78,7 @@ def test_readme_table_is_generated_from_the_verdicts():
 
 
 def test_verdicts_cover_every_claim():
-    from theory.registry import all_claims
+    from theory.verification.registry import all_claims
 
     payload = json.loads((ROOT / "theory" / "verdicts.json").read_text(encoding="utf-8"))
     assert [c["id"] for c in payload["claims"]] == [c.id for c in all_claims()], "run `make verify` and commit verdicts.json"
@@ -106,7 +108,7 @@ def broken_links(text: str, path: Path) -> list[str]:
 
 def test_a_broken_link_is_noticed():
     path = ROOT / "README.md"
-    good = "[a](theory/prefix_state/README.md#prefix_statecontained) [b](#verdicts) [c](https://example.org/#nowhere)"
+    good = "[a](theory/prefix_state/contained/README.md) [b](#verdicts) [c](https://example.org/#nowhere)"
     assert not broken_links(good, path)
     bad = ["theory/no_such.md", "theory/prefix_state/README.md#no-such", "#no-such"]
     assert broken_links(" ".join(f"[x]({link})" for link in bad), path) == bad
@@ -122,3 +124,21 @@ def test_no_pickles():
             assert forbidden not in text, (path, forbidden)
         for call in re.findall(r"torch\.load\((?:[^()]|\([^()]*\))*\)", text):
             assert "weights_only=True" in call, (path, call)
+
+
+CLAIM_FOLDERS = sorted(path.parent for path in (ROOT / "theory").glob("*/*/claim.py"))
+
+
+@pytest.mark.parametrize("folder", CLAIM_FOLDERS, ids=lambda folder: f"{folder.parent.name}.{folder.name}")
+def test_a_claim_is_one_folder_of_one_shape(folder: Path):
+    """README.md with the id as its title, claim.py with the claim of that id and the path of that page, and a test."""
+    name = f"{folder.parent.name}.{folder.name}"
+    claim = get_claim(name)
+    assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {name}\n")
+    assert claim.readme == (folder / "README.md").relative_to(ROOT).as_posix()
+    assert list(folder.glob("test_*.py")), f"{name} has no test beside it"
+
+
+def test_every_claim_has_a_folder_and_every_folder_is_listed():
+    folders = {f"{folder.parent.name}.{folder.name}" for folder in CLAIM_FOLDERS}
+    assert folders == {claim.id for claim in all_claims()}

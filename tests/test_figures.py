@@ -25,8 +25,8 @@ from figures.build import MANIFEST, OUT, build, canonical, drawn_by, fingerprint
 from figures.registry import INFRASTRUCTURE, chosen, pictures
 from figures.sources import MissingData, check_data, committed, experiment
 from theory.core.errors import InvalidInput, UnknownName
-from theory.lattice import lattice
-from theory.registry import all_claims
+from theory.relations.lattice import lattice
+from theory.verification.registry import all_claims
 
 ROOT = Path(__file__).resolve().parent.parent
 CHEAP = "scan_cpu"

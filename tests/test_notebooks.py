@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
-from theory.registry import all_claims
+from theory.verification.registry import all_claims
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 BOOKS = sorted(FOLDER.glob("*.ipynb"))

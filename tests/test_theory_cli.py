@@ -68,8 +68,8 @@ def test_bad_input_exits_2_without_a_traceback(args, says):
 def test_a_refuted_claim_exits_1(monkeypatch, capsys):
     """A check that fails becomes REFUTED with its witness, and the exit code says so."""
     from theory import __main__ as cli
-    from theory import registry
-    from theory.core.claim import Check, Claim, Outcome, Verdict
+    from theory.verification import registry
+    from theory.verification.claim import Check, Claim, Outcome, Verdict
 
     def wrong(profile):
         assert False, "1 + 1 = 3 fails at 1 + 1"  # noqa: B011, PT015

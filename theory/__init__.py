@@ -12,7 +12,6 @@ and are asked about prefixes, initial states and each other. ``claims()`` lists 
 from __future__ import annotations
 
 from .core.certificate import dimension_certificate, exclusion
-from .core.claim import Assumption, Claim, Verdict
 from .core.conv import Conv, ConvState
 from .core.deep_s4 import DeepS4, S4Layer
 from .core.errors import InvalidInput, InvalidSystem, KindMismatch, TheoryError, UnknownName, Unreachable
@@ -23,22 +22,24 @@ from .core.lti import LTI
 from .core.scalars import gaussian
 from .core.selective import SelectiveSSM
 from .core.ssd import Mamba2Group, Mamba2Head
-from .lattice import Lattice, lattice
-from .lora_limits.in_proj_dominates import in_proj_update
+from .lora_limits.in_proj_dominates.claim import in_proj_update
 from .lora_limits.low_rank import lora_floor
-from .lora_limits.selector_absorption import absorb_selectors
-from .prefix_state.fading import decay_bound, half_life, half_lives
-from .prefix_state.inverse import minimal_prefix_length, prefix_for
-from .prefix_state.mamba2_reach import minimal_prefix_length_mamba2
-from .prefix_state.prefix_geometry import effective_prefix_dimension, prefix_cost
-from .prefix_state.reach import Reach, reachable
-from .prefix_state.risk_floor import StateTuningRisk, state_tuning_risk_floor
-from .prefix_state.window import state_after
-from .registry import all_claims, family_claims, get_claim
+from .lora_limits.selector_absorption.claim import absorb_selectors
+from .prefix_state.decay.fading import decay_bound, half_life, half_lives
+from .prefix_state.finite_precision.geometry import effective_prefix_dimension, prefix_cost
+from .prefix_state.input_independent.risk_floor import StateTuningRisk, state_tuning_risk_floor
+from .prefix_state.reach.lti import minimal_prefix_length, prefix_for
+from .prefix_state.reach.mamba2 import minimal_prefix_length_mamba2
+from .prefix_state.reach.reachable import reachable
+from .prefix_state.reach.result import Reach
+from .prefix_state.reach.window import state_after
+from .relations.lattice import Lattice, lattice
 from .sparse_dims.adjustment import exact_minimal_adjustment, minimal_adjustment
-from .sparse_dims.exact_match import sdt_lora_witness
-from .sparse_dims.truth import true_dimensions
-from .verify import Report, verify
+from .sparse_dims.exact_match.claim import sdt_lora_witness
+from .sparse_dims.selection.truth import true_dimensions
+from .verification.claim import Assumption, Claim, Verdict
+from .verification.decide import Report, verify
+from .verification.registry import all_claims, family_claims, get_claim
 
 __version__ = "0.1.0"
 

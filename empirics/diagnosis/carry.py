@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from theory.checkpoint import Dynamics
+from theory.checkpoints.dynamics import Dynamics
 from theory.core.scalars import Array
-from theory.prefix_state.fading import half_lives
+from theory.prefix_state.decay.fading import half_lives
 
 
 def slowest_half_lives(dynamics: Dynamics, shift: float = 0.0) -> Array:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from theory.diagnose import READOUTS, print_diagnosis
+from theory.checkpoints.diagnose import READOUTS, print_diagnosis
 
 from ..errors import InvalidInput, UnknownName
 from ..progress import bar

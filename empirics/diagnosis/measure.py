@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from theory.checkpoints.diagnose import diagnose
 from theory.core.errors import TheoryError
 from theory.core.scalars import Array
-from theory.diagnose import diagnose
 
 from ..errors import InvalidInput
 from .carry import carry
@@ -32,7 +32,7 @@ def measure(
     sdt: tuple[float | int, float | int] = (0.05, 0.25),
     tick: Tick | None = None,
 ) -> dict[str, Any]:
-    """A diagnosis as JSON types: what :func:`theory.diagnose.diagnose` returns, with more in each layer and beside them.
+    """A diagnosis as JSON types: what theory's :func:`~theory.checkpoints.diagnose.diagnose` returns, with more in each layer.
 
     Parameters
     ----------

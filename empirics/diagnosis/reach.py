@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from theory.checkpoint import Dynamics
+from theory.checkpoints.diagnose import sample_channels
+from theory.checkpoints.dynamics import Dynamics
 from theory.core.scalars import Array
 from theory.core.tolerance import budget
-from theory.diagnose import sample_channels
 
 from ..methods.geometry import Geometry
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from theory.checkpoint import Dynamics, dynamics_of
+from theory.checkpoints.dynamics import Dynamics, dynamics_of
 from theory.core.scalars import Array
 
 from ..errors import CheckpointError
@@ -33,7 +33,7 @@ class Layer:
     Attributes
     ----------
     dynamics:
-        A, the dt bias and ‖rows‖ of the dt projection; see :class:`theory.checkpoint.Dynamics`.
+        A, the dt bias and ‖rows‖ of the dt projection; see :class:`theory.checkpoints.dynamics.Dynamics`.
     writes:
         Rows that write into the state, float64. Mamba-1: W_B (N, D), which reads the module's input. Mamba-2: [W_x; W_B]
         (D + G N, d_model), which reads the block's input.

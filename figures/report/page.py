@@ -99,6 +99,11 @@ def _stacked(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     )
 
 
+def claim_page(claim_id: str) -> str:
+    """The page with a claim's derivation, from the repository's root."""
+    return f"theory/{claim_id.replace('.', '/', 1)}/README.md"
+
+
 def _commands(commands: Iterable[str]) -> str:
     return f"<pre><code>{text(chr(10).join(commands))}</code></pre>"
 
@@ -240,7 +245,7 @@ def _article(report: Report, claim: Claim) -> str:
         f"<p>See also: {'; '.join(see)}.</p>" if see else "",
         "<h4>Decide it again</h4>",
         _commands([claim.command]),
-        f'<p class="soft">Derivation, and what is not claimed: <code>theory/{text(claim.family)}/README.md</code></p>',
+        f'<p class="soft">Derivation, and what is not claimed: <code>theory/{text(claim.id.replace(".", "/"))}/README.md</code></p>',
         "</article>",
     ]
     return "".join(parts)

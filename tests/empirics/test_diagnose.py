@@ -30,12 +30,12 @@ from empirics.results import file_hash
 from empirics.verdicts import SHIPPED, read_verdicts
 from figures import hankel
 from theory import LTI, Mamba2Head, SelectiveSSM
-from theory.checkpoint import Dynamics, read_checkpoint
+from theory.checkpoints.diagnose import diagnose
+from theory.checkpoints.dynamics import Dynamics, read_checkpoint
 from theory.core.initialisations import inverse_softplus
 from theory.core.tolerance import EPS_BF16
-from theory.diagnose import diagnose
-from theory.prefix_state.mamba2_reach import independent_rows
-from theory.prefix_state.selective_cone import TokenCone
+from theory.prefix_state.reach.cone import TokenCone
+from theory.prefix_state.reach.mamba2 import independent_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("Mamba1", "Mamba2")

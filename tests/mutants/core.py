@@ -10,7 +10,7 @@ _GRAMIANS, _LINALG, _DUAL, _SCALARS, _CLAIM = (
     "core/linalg.py",
     "core/dual.py",
     "core/scalars.py",
-    "core/claim.py",
+    "verification/claim.py",
 )
 
 _SYSTEMS = (
@@ -343,56 +343,57 @@ _VERDICTS = (
         _CLAIM,
         "return min(parts.values(), key=_STRENGTH.index)",
         "return max(parts.values(), key=_STRENGTH.index)",
-        "core/test_claim.py::test_combine_worked_examples",
+        "verification/test_claim.py::test_combine_worked_examples",
     ),
     Mutant(
         "claim: a refuted check beside the parts is overlooked",
         _CLAIM,
         "if any(o.verdict is Verdict.REFUTED for _, o in outcomes):",
         "if any(o.verdict is Verdict.REFUTED for part, o in outcomes if part is not None):",
-        "core/test_claim.py::test_combine_worked_examples",
+        "verification/test_claim.py::test_combine_worked_examples",
     ),
     Mutant(
         "claim: the counterexample's conclusion is not looked at",
         _CLAIM,
         "        assert not self.conclusion(instance), f",
         "        assert instance is not None, f",
-        "core/test_claim.py::test_an_assumption_not_as_stated_is_caught",
+        "verification/test_claim.py::test_an_assumption_not_as_stated_is_caught",
     ),
     Mutant(
         "claim: instances without the assumption are not looked at",
         _CLAIM,
         "            assert not self.predicate(x), f",
         "            assert x is not None or True, f",
-        "core/test_claim.py::test_an_assumption_not_as_stated_is_caught",
+        "verification/test_claim.py::test_an_assumption_not_as_stated_is_caught",
     ),
     Mutant(
         "verify: a failing check leaves its part open",
-        "verify.py",
+        "verification/decide.py",
         'outcome = Outcome(Verdict.REFUTED, f"{check.name} failed", witness=_message(error))',
         'outcome = Outcome(Verdict.OPEN, f"{check.name} failed", witness=_message(error))',
-        "test_verify.py::test_a_failing_check_refutes_the_claim",
+        "verification/test_decide.py::test_a_failing_check_refutes_the_claim",
     ),
     Mutant(
         "verify: an assumption that is not as stated does no harm",
-        "verify.py",
+        "verification/decide.py",
         "verdict = combine([(part, o) for _, part, o, _ in checks] + broken)",
         "verdict = combine([(part, o) for _, part, o, _ in checks])",
-        "test_verify.py::test_an_assumption_that_is_not_as_stated_refutes",
+        "verification/test_decide.py::test_an_assumption_that_is_not_as_stated_refutes",
     ),
     Mutant(
         "verify: reports written in place",
-        "verify.py",
+        "verification/decide.py",
         "        os.replace(temporary, path)\n",
         '        path.write_text(text, encoding="utf-8")\n        os.unlink(temporary)\n',
-        "test_verify.py::test_a_reader_never_sees_half_a_file test_verify.py::test_an_interrupted_write_leaves_the_old_file",
+        "verification/test_decide.py::test_a_reader_never_sees_half_a_file "
+        "verification/test_decide.py::test_an_interrupted_write_leaves_the_old_file",
     ),
     Mutant(
         "table: open assumptions counted as needed",
-        "table.py",
+        "verification/table.py",
         'needed = sum(a["verdict"] == "REFUTED" for a in c["assumptions"])',
         'needed = sum(a["verdict"] != "PROVED" for a in c["assumptions"])',
-        "test_table.py::test_markdown_table",
+        "verification/test_table.py::test_markdown_table",
     ),
 )
 

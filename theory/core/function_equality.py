@@ -3,7 +3,7 @@
     y_t = Σ_{j<t} k_j x_{t-j} + d x_t,      k_j = Σ_n r_n a_n^j,  r_n = c_n b_n
 
 A channel's function is its set of essential pairs (λ, r_λ), λ ≠ 0 and r_λ = Σ_{a_n=λ} r_n ≠ 0, and its direct term
-δ = d + r_0, since a state with mode 0 is a skip connection (0⁰ = 1). Derivation: theory/sparse_dims/README.md.
+δ = d + r_0, since a state with mode 0 is a skip connection (0⁰ = 1). Derivation: theory/sparse_dims/essential/README.md.
 """
 
 from __future__ import annotations

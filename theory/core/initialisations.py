@@ -26,6 +26,9 @@ from .errors import InvalidInput, InvalidSystem, UnknownName
 from .lti import LTI, require_length
 from .scalars import Array
 
+DT_PROJ_SPREAD = 3.0**-0.5
+"""Norm of a freshly initialised row of dt_proj: R entries uniform on ±R^(−1/2) have ‖row‖ ≈ 3^(−1/2)."""
+
 DT_GRID = (1e-3, 1e-2, 1e-1)
 """Step sizes at which the verdicts' tables are evaluated: both ends and the middle of Mamba's initial range."""
 

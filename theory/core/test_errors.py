@@ -14,7 +14,7 @@ from theory.core import errors
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch, TheoryError, UnknownName, Unreachable
 from theory.core.lti import LTI
 from theory.core.scalars import convert
-from theory.registry import get_claim
+from theory.verification.registry import get_claim
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__]
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from theory.core import linalg
 from theory.core import strategies as own
-from theory.core.claim import run_instances
 from theory.core.lti import LTI
 from theory.core.scalars import abs2, imag, is_zero, real, tidy
 from theory.core.selective import SelectiveSSM
 from theory.core.ssd import Mamba2Head
+from theory.verification.claim import run_instances
 
 F = Fraction
 

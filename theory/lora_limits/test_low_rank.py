@@ -13,7 +13,6 @@ from theory.core import linalg
 from theory.core.errors import InvalidInput, KindMismatch
 from theory.core.strategies import matrices
 from theory.core.tolerance import budget
-from theory.lora_limits import rank_floor
 from theory.lora_limits.low_rank import (
     RationalSVD,
     certified_dimension,
@@ -28,6 +27,7 @@ from theory.lora_limits.low_rank import (
     squared_distance,
     truncated,
 )
+from theory.lora_limits.rank_floor import claim as rank_floor
 
 F = Fraction
 SIZES = [(2, 2, 1), (3, 2, 1), (3, 3, 2), (5, 8, 4), (8, 8, 3)]

@@ -1,11 +1,10 @@
-"""Claims of the family sparse_dims."""
+"""Sparse dimension tuning: which states and channels of an S4 model have to change. See README.md."""
 
-from theory.core.claim import Claim
-
-from .depth_sharing import CLAIM as DEPTH_SHARING
-from .essential import CLAIM as ESSENTIAL
-from .exact_match import CLAIM as EXACT_MATCH
-from .minimal_adjustment import CLAIM as MINIMAL_ADJUSTMENT
-from .selection import CLAIM as SELECTION
-
-CLAIMS: tuple[Claim, ...] = (ESSENTIAL, MINIMAL_ADJUSTMENT, EXACT_MATCH, DEPTH_SHARING, SELECTION)
+STATEMENTS = (
+    "essential",
+    "minimal_adjustment",
+    "exact_match",
+    "depth_sharing",
+    "selection",
+)
+"""The claims in reading order: one folder each, with ``README.md``, ``claim.py`` and its test."""

@@ -19,7 +19,7 @@ from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
 from theory.core.scalars import Array, is_zero, join_kinds, tidy
 
-from .essential import essential_modes, group_by_value
+from .essential.claim import essential_modes, group_by_value
 
 LARGEST_EXHAUSTIVE = 12  # the exact solver visits 3^N subsets per mode value: half a million at N = 12
 

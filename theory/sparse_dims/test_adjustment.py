@@ -14,7 +14,6 @@ from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
 from theory.core.scalars import gaussian
 
-from . import minimal_adjustment as ma
 from .adjustment import (
     LARGEST_EXHAUSTIVE,
     adjusted,
@@ -28,7 +27,8 @@ from .adjustment import (
     target_pairs,
 )
 from .draws import distinct_modes, nonzeros
-from .essential import same_essential
+from .essential.claim import same_essential
+from .minimal_adjustment import claim as ma
 
 
 @given(ma.any_pairs())

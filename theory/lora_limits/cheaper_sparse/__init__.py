@@ -1,0 +1,1 @@
+"""lora_limits.cheaper_sparse: see README.md."""

@@ -1,0 +1,1 @@
+"""lora_limits.in_proj_dominates: see README.md."""

@@ -1,0 +1,1 @@
+"""lora_limits.rank_floor: see README.md."""

@@ -1,0 +1,1 @@
+"""lora_limits.selector_absorption: see README.md."""

@@ -1,0 +1,368 @@
+r"""lora_limits.selector_absorption: when a LoRA on in_proj does what changed selectors would do.
+
+Algorithms (the update, the gauge, whole modules): :mod:`.absorption`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy
+from hypothesis import strategies as st
+
+from theory.core import linalg
+from theory.core.scalars import Array
+from theory.core.strategies import matrices, vectors
+from theory.core.tolerance import budget
+from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+
+from ..costs import MODELS
+from ..row_matching import match_rows
+from .absorption import Module, absorb_selectors, gauge_gap, gauge_rank_bounds, least_gauge_rank, rescale
+
+__all__ = ["CLAIM", "absorb_selectors", "gauge_rank_bounds", "least_gauge_rank"]
+
+# -- instances ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """A frozen module, what its selectors should have read, tokens, and a gauge."""
+
+    module: Module
+    target: Module
+    tokens: tuple[Any, ...]
+    gauge: tuple[Fraction, ...]
+
+    @property
+    def n_states(self) -> int:
+        """N."""
+        return len(self.gauge)
+
+
+# one draw per entry: drawing numerators and denominators would cost more than the checks
+_ENTRIES = st.sampled_from([Fraction(p, q) for p, q in ((0, 1), (1, 1), (-1, 1), (2, 1), (1, 2), (-3, 2), (2, 3), (-1, 3))])
+_FACTORS = st.sampled_from([Fraction(1), Fraction(2), Fraction(-1, 3), Fraction(3, 2), Fraction(-1)])
+
+
+def _matrix(draw: st.DrawFn, rows: int, columns: int) -> Array:
+    size = rows * columns
+    return np.array(draw(st.lists(_ENTRIES, min_size=size, max_size=size)), dtype=object).reshape(rows, columns)
+
+
+@st.composite
+def tasks(draw: st.DrawFn, *, independent: bool = True, states: tuple[int, ...] = (1, 2)) -> Task:
+    """N ≤ 2, R = 1, d_model ≤ 3, one or two value channels; with ``independent`` the rows of S are (D ≥ 2N + R)."""
+    n, m, values = draw(st.sampled_from(states)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    rows = 2 * n + 1
+    d = rows + draw(st.integers(0, 1)) if independent else draw(st.integers(1, rows))
+    s = _matrix(draw, rows, d)
+    if independent:
+        s = np.array([[Fraction(int(i == j)) for j in range(d)] for i in range(rows)], dtype=object) + np.tril(s, -1)
+    rates = np.array([[draw(st.integers(1, 3)) for _ in range(n)] for _ in range(values)], dtype=object)
+    value, W_up, bias = _matrix(draw, values, m), _matrix(draw, values, 1), _matrix(draw, values, 1)[:, 0]
+
+    def module(s: Array, w: Array) -> Module:
+        return Module(w, s[:n], s[n : 2 * n], s[2 * n :], W_up, bias, value, rates)
+
+    frozen, target = module(s, _matrix(draw, d, m)), module(_matrix(draw, rows, d), _matrix(draw, d, m))
+    return Task(frozen, target, tuple(_matrix(draw, 3, m)), tuple(draw(_FACTORS) for _ in range(n)))
+
+
+# -- properties -----------------------------------------------------------------------------------------------------------
+
+
+def check_absorption(task: Task) -> None:
+    """An update exists iff every column is solvable; then the module computes the target's outputs, at the least rank."""
+    module, target = task.module, task.target
+    found = absorb_selectors(module.W_in, module.selectors, target.W_in, target.selectors)
+    wanted = linalg.matmul(target.selectors, target.W_in)
+    solvable = linalg.rank(np.concatenate([module.selectors, wanted], axis=1)) == linalg.rank(module.selectors)
+    assert found.possible == solvable, task
+    if not found.possible:
+        assert found.certificate is not None
+        y = np.asarray(found.certificate)
+        assert not np.any(y @ module.selectors) and np.any(y @ wanted), task
+        return
+    assert found.update is not None and found.left is not None and found.right is not None
+    new = module.W_in + found.update
+    assert np.all(linalg.matmul(module.selectors, new) == wanted), task
+    gap = wanted - linalg.matmul(module.selectors, module.W_in)
+    assert linalg.rank(found.update) == found.rank == linalg.rank(gap), task
+    assert found.left.shape[1] == len(found.right) == found.rank, task
+    if found.rank:
+        assert np.all(linalg.matmul(found.left, found.right) == found.update), task
+    assert np.all(module.run(task.tokens, new) == target.run(task.tokens)), f"{task}: outputs differ"
+
+
+def check_always_solvable(task: Task) -> None:
+    """Independent rows of S: every target is absorbed, and so is its function at every gauge."""
+    module, target = task.module, task.target
+    scaled = rescale(target.selectors, task.n_states, task.gauge)
+    found = absorb_selectors(module.W_in, module.selectors, target.W_in, scaled)
+    assert found.update is not None, task
+    assert np.all(module.run(task.tokens, module.W_in + found.update) == target.run(task.tokens)), f"{task}: the gauge shows"
+
+
+def check_gauge(task: Task) -> None:
+    """The least rank over g is at most that of any g, and a target that is a gauge away costs 0."""
+    n = task.n_states
+    read = linalg.matmul(task.module.selectors, task.module.W_in)
+    wanted = linalg.matmul(task.target.selectors, task.target.W_in)
+    found = gauge_rank_bounds(read, wanted, n)
+    assert found.lower <= found.upper <= linalg.rank(wanted - read), task
+    assert found.lower <= linalg.rank(gauge_gap(read, wanted, n, task.gauge)), task
+    assert found.exact or n > 1, task
+    if found.gauge is not None:
+        assert linalg.rank(gauge_gap(read, wanted, n, found.gauge)) == found.upper, task
+    moved = rescale(read, n, [1 / g for g in task.gauge])
+    assert gauge_rank_bounds(read, moved, n).upper == 0, task
+    assert not np.any(gauge_gap(read, moved, n, task.gauge)), task
+
+
+def check_identified(task: Task) -> None:
+    """N = 1: three tokens tell the decay of the middle one, so the function fixes the clock and C(t) B(s), hence B and C up to g.
+
+    F_2(u_1, u_3) = y_2(u_1, u_3) − y_1(u_3) and F_3 = y_3(u_1, u_2, u_3) − y_2(u_2, u_3) are what the first token adds.
+    """
+    module, (u1, u2, u3) = task.target, task.tokens
+    two = module.run([u1, u3])[1] - module.run([u3])[0]
+    three = module.run([u1, u2, u3])[2] - module.run([u2, u3])[1]
+    z = np.concatenate([module.value @ u2, module.W_in @ u2])
+    _, decay = module._inner().clock(z)
+    assert np.all(three == decay[: len(two), 0] * two), task
+
+
+# -- routes ---------------------------------------------------------------------------------------------------------------
+
+
+def prove_symbolically(_: Profile) -> Outcome:
+    """S X = G and Δ = X F give S(W + Δ) = R; the gauge leaves C_n h_n alone, with symbols."""
+    s = sympy.Matrix(2, 3, sympy.symbols("s0:6"))
+    x = sympy.Matrix(3, 1, sympy.symbols("x0:3"))
+    f = sympy.Matrix(1, 2, sympy.symbols("f0:2"))
+    w = sympy.Matrix(3, 2, sympy.symbols("w0:6"))
+    gap = (s * x) * f
+    assert sympy.expand(s * (w + x * f) - (s * w + gap)) == sympy.zeros(2, 2)
+    a, b, c, g, h, v = sympy.symbols("a b c g h v", nonzero=True)
+    scaled = (c / g) * (a * (g * h) + (g * b) * v)
+    assert sympy.expand(scaled - c * (a * h + b * v)) == 0
+    return Outcome(
+        Verdict.PROVED,
+        "rank(Δ) ≥ rank(S Δ) = rank(R − S W_in), attained by Δ = X F; solvable iff col(R) ⊆ col(S)",
+        "any sizes (derivation); the identities with symbols",
+        instances=2,
+    )
+
+
+def float_route(profile: Profile) -> Outcome:
+    """S6 with its softplus clock in float64, before and after: outputs agree to rounding."""
+    rng = np.random.default_rng(profile.seed)
+    worst, kappa, count = 0.0, 1.0, profile.scaled(0.1)
+    n, r, d, m, values, length = 4, 2, 16, 6, 3, 16
+    for _ in range(count):
+        value, W_up, bias = (rng.standard_normal(size) for size in ((values, m), (values, r), values))
+        rates = np.exp(rng.standard_normal((values, n)))
+        weights = [[rng.standard_normal(size) / np.sqrt(size[1]) for size in ((d, m), (n, d), (n, d), (r, d))] for _ in range(2)]
+        frozen, target = (Module(w[0], w[1], w[2], w[3], W_up, bias, value, rates) for w in weights)
+        s = frozen.selectors
+        update = np.linalg.lstsq(s, target.selectors @ target.W_in - s @ frozen.W_in, rcond=None)[0]
+        kappa = max(kappa, float(np.linalg.cond(s)))
+        u = rng.standard_normal((length, m))
+        right = target.run(u)
+        worst = max(worst, float(np.abs(frozen.run(u, frozen.W_in + update) - right).max() / np.abs(right).max()))
+    allowed = budget(length * d, kappa)
+    assert worst <= allowed, f"outputs differ by {worst:.1e}, budget {allowed:.1e}"
+    how = f"outputs of the whole module after the update, largest relative difference {worst:.1e}"
+    return Outcome(Verdict.TO, how, f"D = {d}, N = {n}, L = {length}", count, tolerance=allowed, condition=kappa)
+
+
+def mamba_counts(_: Profile) -> Outcome:
+    """2N + R against d_inner in the released Mamba models: rows enough to spare, so independent rows absorb every target."""
+    rows = []
+    for name, m in MODELS.items():
+        count = 2 * m["d_state"] + m["dt_rank"]
+        rows.append({"model": name, "rows": count, "d_inner": m["d_inner"], "solvable_if_independent": count <= m["d_inner"]})
+    assert all(x["solvable_if_independent"] for x in rows)
+    how = f"2N + R = {rows[0]['rows']} rows in d_inner = {rows[0]['d_inner']} (130m): independent rows absorb every target"
+    return Outcome(Verdict.EXACT, how, "130m, 1.4b, 2.8b", len(rows), data={"table": rows})
+
+
+# -- assumptions ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Path:
+    """S (square, invertible) and S*, with what lies between W_in = I and the selectors.
+
+    ``curvature`` q: the activation v/2 + q v² (SiLU to second order has q = 1/4; 0 is linear). ``taps``: one list of
+    convolution taps per channel. ``shared``: the value path reads the same rows of W_in.
+    """
+
+    S: tuple[tuple[Fraction, ...], ...]
+    target: tuple[tuple[Fraction, ...], ...]
+    curvature: Fraction = Fraction(0)
+    taps: tuple[tuple[Fraction, ...], ...] | None = None
+    shared: bool = False
+
+
+def absorbed(p: Path) -> bool:
+    """Whether one W_in makes the frozen selectors read what the target's read (to second order), W_in* = I."""
+    s, t = np.array(p.S, dtype=object), np.array(p.target, dtype=object)
+    d = s.shape[1]
+    eye = np.array([[Fraction(int(i == j)) for j in range(d)] for i in range(d)], dtype=object)
+    if p.shared:  # the values must stay as they are, too
+        s, t = np.concatenate([s, eye]), np.concatenate([t, eye])
+    if p.taps is not None:
+        taps = np.array(p.taps, dtype=object)
+        s, t = (np.concatenate([m * taps[:, j] for j in range(taps.shape[1])]) for m in (s, t))
+    found = match_rows(s, eye * 0, linalg.matmul(t, eye))
+    if not found.possible or p.curvature == 0:
+        return found.possible
+    w = np.asarray(found.update)  # unique: S is invertible, so the linear part fixes W_in
+    for i in range(d):
+        for j in range(d):
+            left = sum((s[:, k] * w[k, i] * w[k, j] for k in range(d)), s[:, 0] * 0)
+            right = t[:, i] * int(i == j)
+            if np.any(left != right):
+                return False
+    return True
+
+
+def _tuple(m: Any) -> tuple[tuple[Fraction, ...], ...]:
+    return tuple(tuple(Fraction(x) for x in row) for row in m)
+
+
+@st.composite
+def paths(draw: st.DrawFn, kind: str = "plain") -> Path:
+    """Invertible S of size 2 (unit lower triangular), any S*, and one obstacle on the way."""
+    low = draw(vectors(1, 2))[0]
+    s = ((Fraction(1), Fraction(0)), (low, Fraction(1)))
+    t = _tuple(draw(matrices(2, 2, 2)))
+    if kind == "activation":
+        return Path(s, t, Fraction(1, 4))
+    if kind == "taps":
+        return Path(s, t, taps=((Fraction(1), Fraction(0)), (Fraction(0), Fraction(1))))
+    if kind == "shared":
+        return Path(s, t, shared=True)
+    if kind == "deficient":
+        return Path(((Fraction(1), low), (Fraction(2), 2 * low)), t)
+    same = tuple(draw(vectors(2, nonzero=True)))
+    return Path(s, t, taps=(same, same)) if kind == "equal taps" else Path(s, t)
+
+
+def _full_rank(p: Path) -> bool:
+    return linalg.rank(p.S) == len(p.S)
+
+
+_EYE, _UPPER = _tuple([[1, 0], [0, 1]]), _tuple([[1, 1], [0, 1]])
+
+ASSUMPTIONS = (
+    Assumption(
+        "columns of S* W_in* in those of S",
+        "in particular full row rank of S, possible where 2N + R ≤ D",
+        _full_rank,
+        paths,
+        lambda: paths("deficient"),
+        absorbed,
+        Counterexample(
+            "dependent selector rows",
+            lambda: Path(_tuple([[1, 0], [2, 0]]), _EYE),
+            "S = [[1, 0], [2, 0]]: its second row always reads twice the first, S* = I does not",
+        ),
+    ),
+    Assumption(
+        "no activation between",
+        "W_in feeds the selectors linearly",
+        lambda p: p.curvature == 0,
+        paths,
+        lambda: paths("activation"),
+        absorbed,
+        Counterexample(
+            "a SiLU between",
+            lambda: Path(_EYE, _UPPER, Fraction(1, 4)),
+            "S = I, S* = [[1, 1], [0, 1]]: silu(u_1) + silu(u_2) has second-order part (u_1² + u_2²)/4, silu(w·u) has (w·u)²/4",
+        ),
+    ),
+    Assumption(
+        "equal convolution taps",
+        "a convolution between has the same taps in every channel",
+        lambda p: p.taps is None or len(set(p.taps)) == 1,
+        lambda: st.one_of(paths(), paths("equal taps")),
+        lambda: paths("taps"),
+        absorbed,
+        Counterexample(
+            "taps (1, 0) and (0, 1)",
+            lambda: Path(_EYE, _UPPER, taps=_tuple([[1, 0], [0, 1]])),
+            "S = I, S* = [[1, 1], [0, 1]]: the target's first selector reads u_1(t) + u_2(t − 1), channel 1 alone knows no delay",
+        ),
+    ),
+    Assumption(
+        "value path separate",
+        "the values x_t come by rows of W_in of their own",
+        lambda p: not p.shared,
+        paths,
+        lambda: paths("shared"),
+        absorbed,
+        Counterexample(
+            "values read the same rows",
+            lambda: Path(_EYE, _UPPER, shared=True),
+            "S = I, S* = [[1, 1], [0, 1]] and values z = W_in u: changing W_in for the selectors changes the values",
+        ),
+    ),
+)
+
+CLAIM = Claim(
+    id="lora_limits.selector_absorption",
+    title="in_proj absorbs changed selectors iff their columns fit, and at a rank that is known",
+    statement=(
+        "Nothing between W_in and the selectors S = [W_B; W_C; W_dn], values on rows of their own. Some Δ has S(W_in + Δ) = S* "
+        "W_in* iff col(S* W_in*) ⊆ col(S); always so if S has full row rank (possible where 2N + R ≤ D). The least LoRA rank is "
+        "rank(S* W_in* − S W_in). This is equality of the selector maps. As functions, the gauge B_n → g_n B_n, C_n → C_n/g_n is "
+        "free, so the least rank is at most the minimum over g; for N = 1 (B, C and the values not zero, W_up of full column "
+        "rank) it is that minimum."
+    ),
+    level="module, selectors fed linearly",
+    horizon="all; L ≥ 3 for the minimum over g",
+    checks=(
+        Check("symbolic identities", prove_symbolically, part="statement"),
+        Check(
+            "absorption",
+            exact_check(
+                check_absorption,
+                lambda: st.one_of(tasks(), tasks(independent=False)),
+                "solvable iff the columns fit; whole S6 module run before and after; least rank",
+                "N ≤ 2, d_model ≤ 3, D ≤ 6",
+            ),
+            part="statement",
+        ),
+        Check(
+            "full row rank, any gauge",
+            exact_check(
+                check_always_solvable, tasks, "every target absorbed, at any gauge with the same outputs", "N ≤ 2, d_model ≤ 3"
+            ),
+            part="gauge",
+        ),
+        Check(
+            "least rank over the gauge",
+            exact_check(check_gauge, tasks, "N = 1 by common real roots of minors, N = 2 bounds", "N ≤ 2, R = 1, d_model ≤ 3"),
+            part="gauge",
+        ),
+        Check(
+            "three tokens fix the clock",
+            exact_check(check_identified, lambda: tasks(states=(1,)), "decay of the middle token from outputs alone", "N = 1"),
+            part="gauge",
+        ),
+        Check("softplus clock in float64", float_route, part=None),
+        Check("released models", mamba_counts, part=None),
+    ),
+    assumptions=ASSUMPTIONS,
+    readme="theory/lora_limits/selector_absorption/README.md",
+    not_claimed=(
+        "A Mamba block has a convolution with different taps and a SiLU between in_proj and x_proj, and its values read the "
+        "same rows: three of the four assumptions fail there. For N ≥ 2 the gauge gives bounds; states of equal decay mix, too."
+    ),
+)

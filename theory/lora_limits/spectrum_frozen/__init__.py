@@ -1,0 +1,1 @@
+"""lora_limits.spectrum_frozen: see README.md."""

@@ -1,0 +1,299 @@
+r"""lora_limits.spectrum_frozen: what adapters on the projections around an SSM can never change.
+
+S4: the poles. S6: each channel's vector of log-decays, up to the one factor a constant clock can give it, and not even that
+once the clock depends on the input. Algorithms: :mod:`.poles`, :mod:`.spectrum`. Instances: :mod:`.spectrum_examples`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import sympy
+
+from theory.core.selective import SelectiveSSM
+from theory.core.tolerance import budget
+from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+
+from .instances import (
+    Blocks,
+    Clocked,
+    Horizon,
+    Imitation,
+    Tuned,
+    blocks,
+    clock_pairs,
+    clocked,
+    constant_pairs,
+    horizons,
+    imitated_by_channels,
+    imitations,
+    tuned_stacks,
+)
+from .invariants import (
+    SoftplusClock,
+    clocks_differ,
+    frozen_polynomial,
+    frozen_spectrum,
+    kernel_poles,
+    log_decays,
+    matrix_kernel,
+    measured_poles,
+    rates_explain,
+    rescaled,
+    same_constant_decay,
+    separating_token,
+)
+from .poles import annihilates, divides, fit_with_frozen_modes, kernel_recurrence, minimal_recurrence
+
+__all__ = ["CLAIM", "frozen_spectrum", "kernel_poles", "log_decays"]
+
+# -- properties -----------------------------------------------------------------------------------------------------------
+
+
+def check_poles_stay(t: Tuned) -> None:
+    """After any change of projections, skips and residues, the poles divide the frozen polynomial."""
+    allowed = frozen_polynomial(t.frozen)
+    order = int(allowed.degree())
+    kernel = matrix_kernel(t.tuned, 2 * order + 3)
+    found = kernel_recurrence(kernel)
+    assert divides(found.polynomial, allowed), f"{t}: poles {found.poles()} outside {allowed}"
+    for entry in kernel[: order + 3].reshape(order + 3, -1).T:
+        assert annihilates(allowed, entry[1:]), t
+
+
+def check_horizon(h: Horizon) -> None:
+    """Unmatched from L = needed on, with a certificate; matched at L = needed − 1, so the horizon is sharp."""
+    fit = fit_with_frozen_modes(h.modes, h.target(), skip=h.skip)
+    assert not fit.possible and fit.certificate is not None, h
+    value = sum((x * y for x, y in zip(fit.certificate, h.target(), strict=True)), Fraction(0))
+    columns = [[m**j for j in range(h.length)] for m in h.modes] + ([[int(j == 0) for j in range(h.length)]] if h.skip else [])
+    assert value != 0 and all(sum(x * y for x, y in zip(fit.certificate, c, strict=True)) == 0 for c in columns), h
+    short = replace(h, length=h.needed - 1)
+    assert not short.unmatched, f"{short} should be matched"
+
+
+def check_log_decays_stay(c: Clocked) -> None:
+    """Poles measured before and after training are q^{k_n} for the frozen rates; a changed rate would be noticed."""
+    found = measured_poles(c.system())
+    seen = [k for k, w in zip(c.rates, c.W_C, strict=True) if w != 0]
+    assert sorted(found) == sorted(c.q**k for k in seen), c
+    assert rates_explain([c.q**k for k in seen], seen), c
+    if len(seen) >= 2:
+        wrong = [seen[0] + 1, *seen[1:]]
+        assert not rates_explain([c.q**k for k in seen], wrong), f"{c}: rates {wrong} are another vector"
+
+
+def check_rigid(pair: tuple[SoftplusClock, SoftplusClock]) -> None:
+    """Two clocks that are not the same triple (w, β, A), one of them with w ≠ 0, differ at some token."""
+    first, second = pair
+    assert first == second or separating_token(first, second) is not None, pair
+
+
+def check_constant_rescales(pair: tuple[SoftplusClock, SoftplusClock]) -> None:
+    """A constant clock with another A is the same decay once β̃ is chosen, exactly; another β̃ is not."""
+    first, second = pair
+    found = rescaled(first, second.A)
+    assert same_constant_decay(first, found) and not clocks_differ(first, found), pair
+    assert not same_constant_decay(first, replace(found, weight=found.weight + 1)), pair
+
+
+def check_blocks(b: Blocks) -> None:
+    """Channels with rows (1, 2): whatever their number, the second state's poles are the squares of the first's, exactly.
+
+    So a target with independent C_n B_n and poles (q, q³) is not among them: q² and q⁶ are neither q nor q³.
+    """
+    first, second = (minimal_recurrence(f) for f in b.state_kernels())
+    assert first.determined and second.determined and first.splits and second.splits, b
+    assert set(second.poles()) == {p * p for p in first.poles()}, f"{b}: {first.poles()} and {second.poles()}"
+    for p in first.poles():
+        assert rates_explain([p, p * p], [1, 2]) and not rates_explain([p, p * p], [1, 3]), b
+
+
+def out_of_reach(i: Imitation) -> bool:
+    """Whether the student's channels, with any constant clocks, residues and W_out, miss the target's outputs."""
+    return not imitated_by_channels(i)
+
+
+# -- symbolic and float routes --------------------------------------------------------------------------------------------
+
+
+def prove_symbolically(_: Profile) -> Outcome:
+    """Vandermonde with one more node, and the asymptotics that make a token-dependent clock rigid."""
+    count = 0
+    for n in range(1, 4):
+        lam = sympy.symbols(f"lambda0:{n + 1}")
+        m = sympy.Matrix(n + 1, n + 1, lambda j, i, lam=lam: lam[i] ** j)
+        expected = sympy.prod(lam[j] - lam[i] for i in range(n + 1) for j in range(i + 1, n + 1))
+        assert sympy.expand(m.det(method="berkowitz") - expected) == 0, n
+        shifted = sympy.Matrix(n + 2, n + 2, lambda j, i, lam=lam, n=n: lam[i] ** j if i <= n else int(j == 0))
+        sign = (-1) ** (n + 1)
+        assert sympy.expand(shifted.det(method="berkowitz") - sign * expected * sympy.prod(lam)) == 0, n
+        count += 2
+    z, w, beta = sympy.Symbol("z", real=True), sympy.Symbol("w", positive=True), sympy.Symbol("beta", real=True)
+    g = sympy.log(1 + sympy.exp(w * z + beta))
+    t = sympy.Symbol("t", positive=True)  # t = exp(w z + β)
+    assert sympy.limit(sympy.log(1 + t) / t, t, 0) == 1  # z → −∞: softplus ~ exp(w z + β), so w and A e^β are determined
+    assert sympy.limit(sympy.log(1 + t) - sympy.log(t), t, sympy.oo) == 0  # z → ∞: softplus ~ w z + β, so A w and A β are
+    assert sympy.simplify(sympy.diff(g, z) - w / (1 + sympy.exp(-(w * z + beta)))) == 0
+    return Outcome(
+        Verdict.PROVED,
+        "kernels lie in span{λ_n^j} (Vandermonde with one more node); softplus determines (w, β, A) by its two asymptotes",
+        "any n, D, depth (derivation); n ≤ 3 with symbols",
+        instances=count + 3,
+    )
+
+
+def float_route(profile: Profile) -> Outcome:
+    """S6 with a softplus clock in float64: log-decay directions before and after any change of the projections."""
+    rng = np.random.default_rng(profile.seed)
+    worst, condition, count = 0.0, 1.0, profile.scaled(0.1)
+    for _ in range(count):
+        A, token = -np.exp(rng.standard_normal((2, 4))), rng.standard_normal(2)
+
+        def trained(A: np.ndarray) -> SelectiveSSM:
+            w_b, w_c, w_dn, w_up = (rng.standard_normal(size) for size in ((4, 2), (4, 2), (1, 2), (2, 1)))
+            return SelectiveSSM(w_b, w_c, A=A, W_dn=w_dn, W_up=w_up, dt_bias=rng.standard_normal(2))
+
+        before, after = (log_decays(trained(A), token) for _ in range(2))
+        assert after.unchanged(before), (before, after)
+        assert not log_decays(trained(A * [1, 1, 1, 1.01]), token).unchanged(before), "a moved A must show"
+        worst = max(worst, float(np.abs(after.directions / (A / A.min(axis=1, keepdims=True)) - 1).max()))
+        condition = max(condition, before.condition, after.condition)
+    return Outcome(
+        Verdict.TO, f"log-decay directions after training, largest deviation from A {worst:.1e}", "D = 2, N = 4", count,
+        tolerance=budget(4, condition), condition=condition,
+    )  # fmt: skip
+
+
+def _half_lives(_: Profile) -> Outcome:
+    """What the frozen spectrum means for Mamba's A = −1..−16: half-lives can be scaled together, never apart."""
+    rows = [{"dt": dt, "longest": math.log(2) / dt, "shortest": math.log(2) / (16 * dt)} for dt in (1e-3, 1e-2, 1e-1)]
+    assert all(abs(r["longest"] / r["shortest"] - 16) <= budget(4) * 16 for r in rows)
+    how = "Mamba's channels keep 16 : 1 between longest and shortest half-life, whatever the projections"
+    return Outcome(Verdict.EXACT, how, "N = 16", len(rows), data={"table": rows})
+
+
+# -- assumptions ----------------------------------------------------------------------------------------------------------
+
+ASSUMPTIONS = (
+    Assumption(
+        "target pole nonzero",
+        "λ* ≠ 0; a mode 0 is a direct term, which a tunable skip absorbs",
+        lambda h: h.pole != 0,
+        horizons,
+        lambda: horizons(zero=True),
+        lambda h: h.unmatched,
+        Counterexample(
+            "a target pole at 0",
+            lambda: Horizon((Fraction(1, 2),), Fraction(0), Fraction(1), True, 6),
+            "frozen {1/2}, target poles {1/2, 0}: k* = 2, 1/2, 1/4, … is residue 1 at 1/2 and skip 1",
+        ),
+    ),
+    Assumption(
+        "long horizon",
+        "L ≥ n_frozen + 1, one more where the skip is tuned",
+        lambda h: h.length >= h.needed,
+        horizons,
+        lambda: horizons(enough=False),
+        lambda h: h.unmatched,
+        Counterexample(
+            "three lags",
+            lambda: Horizon((Fraction(1, 2), Fraction(3, 10)), Fraction(7, 10), Fraction(1), True, 3),
+            "frozen {1/2, 3/10}, target pole 7/10, L = 3, skip tuned: residues and skip fit the three lags",
+        ),
+    ),
+    Assumption(
+        "one channel (module level)",
+        "the imitating module has the channel itself, not other channels beside it",
+        lambda i: i.channels == 1,
+        lambda: imitations(1),
+        lambda: imitations(2),
+        out_of_reach,
+        Counterexample(
+            "two channels with clocks 1 and 3",
+            lambda: Imitation(
+                2, (Fraction(1), Fraction(1)), (Fraction(1), Fraction(1)), Fraction(1, 4), (Fraction(1), Fraction(2))
+            ),
+            "target row (−1, −3), B and C rows parallel; frozen rows (−1, −2) twice: clocks τ and 3τ, second state silenced, "
+            "W_out = (1, 1/3) reproduce it exactly",
+        ),
+    ),
+    Assumption(
+        "clock depends on the token",
+        "w ≠ 0 in softplus(w z + β), for the target's clock; the conclusion is that no other A gives its decays",
+        lambda pair: pair[0].w != 0,
+        clock_pairs,
+        constant_pairs,
+        lambda pair: clocks_differ(*pair),
+        Counterexample(
+            "constant clocks",
+            lambda: (
+                SoftplusClock(Fraction(0), Fraction(1), Fraction(-2)),
+                SoftplusClock(Fraction(0), Fraction(3), Fraction(-1)),
+            ),
+            "w = 0: A = −1 with β̃ = ln 3 is the decay of A = −2 with β = 0, namely 1/4, at every token",
+        ),
+    ),
+)
+
+CLAIM = Claim(
+    id="lora_limits.spectrum_frozen",
+    title="adapters on the projections never move the spectrum: poles in S4, log-decay vectors in S6",
+    statement=(
+        "Projections only. S4, one layer or linear activations: every pole λ ≠ 0 of the tuned model is a frozen pole (in depth "
+        "with at most the frozen multiplicities: poles can be cancelled, not added). A target kernel with one pole outside "
+        "n_frozen frozen ones is out of reach iff L ≥ n_frozen + 1, + 2 where the skip is tuned. S6, module level: channel d's "
+        "decays are exp(dt_t[d] A[d,:]), so the vector of log-decays keeps its direction A[d,:]; with softplus(w z + β), w ≠ 0, "
+        "even N = 1 is rigid: equal log-decays for all z force A = Ã, w = w̃, β = β̃. Only constant clocks can be rescaled."
+    ),
+    level="module; for S4 also stacks with linear activations",
+    horizon="L ≥ n_frozen + 1 (+ 1 with a tunable skip), sharp",
+    checks=(
+        Check("symbolic identities", prove_symbolically, part="statement"),
+        Check(
+            "poles after training",
+            exact_check(
+                check_poles_stay, tuned_stacks, "minimal recurrence of the outputs divides the frozen one", "D, N ≤ 2, ≤ 2 layers"
+            ),
+            part="S4 poles",
+        ),
+        Check(
+            "horizon",
+            exact_check(check_horizon, horizons, "certificate row; matched one lag earlier", "n_frozen ≤ 4"),
+            part="S4 horizon",
+        ),
+        Check(
+            "log-decays after training",
+            exact_check(check_log_decays_stay, clocked, "poles of the state's response against frozen rates", "N ≤ 3"),
+            part="S6",
+        ),
+        Check(
+            "token-dependent clocks are rigid",
+            exact_check(
+                check_rigid, clock_pairs, "a token with disjoint enclosures, also for clocks that agree at 0 or at ±∞", "N = 1"
+            ),
+            part="clock",
+        ),
+        Check(
+            "constant clocks rescale",
+            exact_check(check_constant_rescales, constant_pairs, "e^β̃ in closed form, decays compared as powers", "N = 1"),
+            part="clock",
+        ),
+        Check(
+            "several channels, independent states",
+            exact_check(check_blocks, blocks, "the second state's poles are the squares of the first's", "D ≤ 4, N = 2"),
+            part="S6",
+        ),
+        Check("ratios in float64", float_route, part=None),
+        Check("Mamba's half-lives", _half_lives, part=None),
+    ),
+    assumptions=ASSUMPTIONS,
+    readme="theory/lora_limits/spectrum_frozen/README.md",
+    not_claimed=(
+        "At block level several channels can imitate other ratios (see the counterexample), so a statement about whole Mamba "
+        "blocks needs targets whose C_n(t)B_n(s) are independent over n. Nothing about ReLU stacks, which have no kernel."
+    ),
+)

@@ -1,0 +1,1 @@
+"""lora_limits.unreachable: see README.md."""

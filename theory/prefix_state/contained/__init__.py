@@ -1,0 +1,1 @@
+"""prefix_state.contained: see README.md."""

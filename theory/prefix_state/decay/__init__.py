@@ -1,0 +1,1 @@
+"""prefix_state.decay: see README.md."""

@@ -1,0 +1,1 @@
+"""prefix_state.depth: see README.md."""

@@ -1,0 +1,1 @@
+"""prefix_state.equivalent: see README.md."""

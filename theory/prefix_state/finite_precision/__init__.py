@@ -1,0 +1,1 @@
+"""prefix_state.finite_precision: see README.md."""

@@ -1,0 +1,1 @@
+"""prefix_state.input_independent: see README.md."""

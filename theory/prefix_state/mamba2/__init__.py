@@ -1,0 +1,1 @@
+"""prefix_state.mamba2: see README.md."""

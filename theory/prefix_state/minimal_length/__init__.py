@@ -1,0 +1,1 @@
+"""prefix_state.minimal_length: see README.md."""

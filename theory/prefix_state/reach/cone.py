@@ -1,0 +1,453 @@
+r"""The cone of states that tokens can add to a selective SSM, and the functionals that bound it.
+
+A token z ∈ R^D that is followed by m further tokens adds E^m ⊙ G(z) to the state, where
+
+    G(z)[d, n] = dt_d z_d (W_B z)_n,       E[d, n] = exp(dt_d A[d, n])     (powers and ⊙ entrywise).
+
+A functional ℓ ∈ R^{D×N} sees it as a quadratic form,
+
+    ⟨ℓ, E^m ⊙ G(z)⟩ = zᵀ Q_m(ℓ) z,         Q_m(ℓ) = sym(diag(dt) (ℓ ⊙ E^m) W_B),
+
+so ℓ is ≥ 0 on everything a prefix can reach iff Q_m(ℓ) ⪰ 0 for every m ≥ 0. This module decides that exactly, and decides
+criterion (iii) of the theorem in selective/README.md: whether, for some decay value λ, an ℓ ≠ 0 supported on the entries
+with E[d, n] = λ has sym(diag(dt) ℓ W_B) ⪰ 0. Float linear programs only propose; every answer is checked in rationals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Literal, cast
+
+import numpy as np
+from scipy.optimize import linprog
+
+from theory.core import linalg
+from theory.core.errors import InvalidInput
+from theory.core.scalars import Array
+from theory.core.selective import SelectiveSSM
+
+Entry = tuple[int, int]
+
+# Proposals that the float search may make per block before it gives up; each is checked exactly.
+MAX_ROUNDS = 60
+
+
+def _zero(shape: tuple[int, ...]) -> Array:
+    out = np.empty(shape, dtype=object)
+    out.fill(Fraction(0))
+    return out
+
+
+def rational_system(system: SelectiveSSM) -> SelectiveSSM:
+    """The same constant-clock system in Fractions; floats are taken at their exact binary value.
+
+    Raises InvalidInput for a symbolic system or a clock that depends on the token.
+    """
+    dt, decay = system.require_constant_clock("reachability")
+    if system.kind == "exact":
+        return system
+    if system.kind != "float64":
+        raise InvalidInput(f"reachability is decided in rationals; this system is {system.kind}: substitute numbers first")
+
+    def exactly(values: Array) -> Array:
+        out = np.empty(values.shape, dtype=object)
+        for index in np.ndindex(values.shape):
+            out[index] = Fraction(float(values[index]))
+        return out
+
+    w_c = None if system.W_C is None else exactly(system.W_C)
+    return SelectiveSSM(exactly(system.W_B), w_c, dt=exactly(dt), decay=exactly(decay), D_skip=exactly(system.D_skip))
+
+
+@dataclass(frozen=True)
+class Block:
+    """The entries that share one decay value.
+
+    Attributes
+    ----------
+    decay:
+        λ.
+    entries:
+        The (d, n) with E[d, n] = λ, in row-major order.
+    """
+
+    decay: Fraction
+    entries: tuple[Entry, ...]
+
+    def restrict(self, h: Array) -> Array:
+        """The block's entries of a D × N array, as a vector."""
+        return np.array([h[e] for e in self.entries], dtype=object)
+
+    def embed(self, values: Sequence[Fraction] | Array, shape: tuple[int, int]) -> Array:
+        """A D × N array that is ``values`` on the block and 0 elsewhere."""
+        out = _zero(shape)
+        for e, v in zip(self.entries, values, strict=True):
+            out[e] = v
+        return out
+
+
+@dataclass(frozen=True)
+class BlockVerdict:
+    """Criterion (iii) on one block.
+
+    Attributes
+    ----------
+    status:
+        ``spanning`` (tokens whose parts positively span the block: no obstruction exists), ``obstructed`` (an ℓ) or
+        ``undecided``.
+    directions, weights:
+        For ``spanning``: directions z_j and weights u_j > 0 with Σ u_j G(z_j) = 0 on the block and full rank, which is
+        equivalent to positive spanning.
+    ell:
+        For ``obstructed``: ℓ ≠ 0 (D × N, supported on the block) with sym(diag(dt) ℓ W_B) ⪰ 0.
+    """
+
+    block: Block
+    status: Literal["spanning", "obstructed", "undecided"]
+    directions: tuple[Array, ...] = ()
+    weights: tuple[Fraction, ...] = ()
+    ell: Array | None = None
+
+
+class TokenCone:
+    """G, Q_m and the blocks of one constant-clock system, in rationals."""
+
+    def __init__(self, system: SelectiveSSM):
+        self.system = rational_system(system)
+        dt, decay = self.system.require_constant_clock("reachability")
+        self.dt, self.decay, self.W_B = dt, decay, self.system.W_B
+        self.shape = (self.system.n_channels, self.system.n_states)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Entries grouped by decay value, slowest decay first."""
+        groups: dict[Fraction, list[Entry]] = {}
+        for index in np.ndindex(self.shape):
+            value = cast(Fraction, self.decay[index])
+            groups.setdefault(value, []).append((index[0], index[1]))
+        return tuple(Block(value, tuple(groups[value])) for value in sorted(groups, reverse=True))
+
+    def token(self, z: Array) -> Array:
+        """G(z), shape (D, N)."""
+        return np.outer(self.dt * z, self.W_B @ z)
+
+    def column(self, slot: int, z: Array) -> Array:
+        """E^slot ⊙ G(z): what z adds to the state when ``slot`` tokens follow it."""
+        return self.decay**slot * self.token(z)
+
+    def form(self, ell: Array, slot: int = 0) -> Array:
+        """Q_slot(ℓ), a symmetric D × D rational matrix."""
+        raw = (self.dt[:, None] * (ell * self.decay**slot)) @ self.W_B
+        return (raw + raw.T) / Fraction(2)
+
+    def never_negative(self, ell: Array, max_slot: int = 512) -> bool | None:
+        """Whether Q_m(ℓ) ⪰ 0 for every m ≥ 0: True or False exactly, None where ``max_slot`` does not settle it.
+
+        With blocks λ_1 > … > λ_K and Q^k the form of ℓ on block k, Q_m = Σ_k λ_k^m Q^k. If all partial sums
+        P_k = Σ_{j≤k} λ_j^{m₀} Q^j are ⪰ 0, summation by parts writes Q_m for m ≥ m₀ as a positive combination of them, so
+        Q_m ⪰ 0 from m₀ on; slots below m₀ are checked one by one.
+        """
+        parts = [(b.decay, self.form(b.embed(b.restrict(ell), self.shape))) for b in self.blocks]
+        checked, start = 0, 0
+        while start <= max_slot:
+            total = _zero((self.shape[0], self.shape[0]))
+            tail = True
+            for value, part in parts:
+                total = total + value**start * part
+                if not linalg.is_psd(total):
+                    tail = False
+                    break
+            for m in range(checked, start + 1):
+                if not linalg.is_psd(self.form(ell, m)):
+                    return False
+            checked = start + 1
+            if tail:
+                return True
+            leading = next((p for _, p in parts if any(x != 0 for x in p.ravel())), None)
+            if leading is not None and not linalg.is_psd(leading):
+                # the slowest block dominates in the end, so some later slot is negative: find it or give up
+                bad = self._first_negative(ell, checked, max_slot)
+                return False if bad is not None else None
+            start = max(1, 2 * start)
+        return None
+
+    def _first_negative(self, ell: Array, start: int, stop: int) -> int | None:
+        m = start
+        while m <= stop:
+            if not linalg.is_psd(self.form(ell, m)):
+                return m
+            m = m + 1 if m < 64 else 2 * m
+        return None
+
+    def always_positive(self, ell: Array) -> bool:
+        """Whether zᵀQ_m(ℓ)z > 0 for every z ≠ 0 and every m (a sufficient, exact test): then ⟨ℓ, h⟩ = 0 forces h = 0."""
+        if self.never_negative(ell) is not True:
+            return False
+        total = _zero((self.shape[0], self.shape[0]))
+        definite = False
+        for b in self.blocks:  # one definite partial sum in the combination of never_negative makes every Q_m definite
+            total = total + self.form(b.embed(b.restrict(ell), self.shape))
+            if not linalg.is_psd(total):
+                break
+            definite = definite or linalg.rank(total) == self.shape[0]
+        else:
+            return definite
+        return False
+
+    # -- criterion (iii) --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def criterion(self) -> tuple[BlockVerdict, ...]:
+        """Criterion (iii), block by block."""
+        return tuple(self.decide_block(b) for b in self.blocks)
+
+    @property
+    def reaches_everything(self) -> bool | None:
+        """Whether some finite prefix length reaches every h_0: True, False, or None where a block is undecided."""
+        statuses = {v.status for v in self.criterion}
+        if "obstructed" in statuses:
+            return False
+        return None if "undecided" in statuses else True
+
+    @cached_property
+    def silent_tokens(self) -> list[Array]:
+        """A basis of ker W_B: tokens that add nothing. Every form Q_m(ℓ) vanishes on them."""
+        return linalg.nullspace(self.W_B)
+
+    @cached_property
+    def _loud_basis(self) -> Array:
+        """Unit vectors at the pivot columns of W_B (D × rank): with the silent tokens they span R^D."""
+        _, pivots = linalg.rref(self.W_B)
+        return np.array([_unit(p, self.shape[0]) for p in pivots], dtype=object).T.reshape(self.shape[0], len(pivots))
+
+    def functionals(self, block: Block) -> list[Array]:
+        """A basis of the ℓ on one block whose form annihilates the silent tokens.
+
+        A semidefinite form that vanishes at z has z in its kernel, so every ℓ with Q(ℓ) ⪰ 0 satisfies
+        W_Bᵀ ℓᵀ diag(dt) z = 0 for z ∈ ker W_B. Without this reduction the semidefinite ℓ have empty interior as soon as
+        D > N, and a numerical search cannot land on them.
+        """
+        units = [block.embed(_unit(i, len(block.entries)), self.shape) for i in range(len(block.entries))]
+        rows = []
+        for z in self.silent_tokens:
+            rows.append(np.array([self.W_B.T @ (u.T @ (self.dt * z)) for u in units], dtype=object).T)
+        if not rows:
+            return units
+        return [
+            sum((c * u for c, u in zip(v, units, strict=True)), _zero(self.shape)) for v in linalg.nullspace(np.concatenate(rows))
+        ]
+
+    def decide_block(self, block: Block) -> BlockVerdict:
+        """Decide one block: obstructions that can be read off first, then cutting planes, checked in rationals.
+
+        The cutting planes maximise the least eigenvalue t of the form over ℓ with trace 1. Where t > 0 is reached ℓ is
+        rounded and checked; the cuts are tokens, and where t < 0 they positively span the block.
+        """
+        ell = self._structural_obstruction(block)
+        if ell is not None:
+            return BlockVerdict(block, "obstructed", ell=ell)
+        if len(block.entries) == 1:
+            return self._single_entry(block)
+        rng = np.random.default_rng(0)
+        pool = self.starting_directions(rng)
+        basis = self.functionals(block)
+        loud = self._loud_basis
+        forms = [(loud.T @ self.form(b) @ loud).astype(float) for b in basis]
+        cuts = [_unit(i, loud.shape[1]).astype(float) for i in range(loud.shape[1])]
+        for _ in range(MAX_ROUNDS):
+            spanning = self._positively_spanning(block, pool, rng)
+            if spanning is not None:
+                return BlockVerdict(block, "spanning", spanning[0], spanning[1])
+            proposal = _kelley_step(forms, cuts) if forms else None
+            if proposal is not None:
+                for rounded in roundings(proposal):
+                    ell = sum((c * b for c, b in zip(rounded, basis, strict=True)), _zero(self.shape))
+                    if any(x != 0 for x in ell.ravel()) and linalg.is_psd(self.form(ell)):
+                        return BlockVerdict(block, "obstructed", ell=ell)
+                vector = np.linalg.eigh(sum(c * f for c, f in zip(proposal, forms, strict=True)))[1][:, 0]
+                cuts.append(vector)
+                pool += self._lifted(vector, rng)
+            else:  # no semidefinite form is left: only the right tokens are missing
+                pool += self._lifted(rng.standard_normal(loud.shape[1]), rng)
+        return BlockVerdict(block, "undecided")
+
+    def _single_entry(self, block: Block) -> BlockVerdict:
+        """One entry (d, n) whose row of W_B has w_j ≠ 0 for some j ≠ d: z = e_d + s e_j gives dt_d (w_d + s w_j) = ±dt_d."""
+        ((d, n),) = block.entries
+        w = self.W_B[n]
+        j = max((i for i in range(self.shape[0]) if i != d and w[i] != 0), key=lambda i: abs(w[i]))
+        unit_d, unit_j = _unit(d, self.shape[0]), _unit(j, self.shape[0])
+        directions = tuple(unit_d + (sign - w[d]) / w[j] * unit_j for sign in (Fraction(1), Fraction(-1)))
+        return BlockVerdict(block, "spanning", directions, (Fraction(1), Fraction(1)))
+
+    def _lifted(self, vector: Array, rng: np.random.Generator) -> list[Array]:
+        """Rational tokens with the given loud part, plain and with random silent parts of growing size."""
+        loud = self._loud_basis @ _rational_direction(vector)
+        out = [loud]
+        for size in (1, 4, 16) if self.silent_tokens else ():
+            for sign in (1, -1):
+                silent = sum((Fraction(int(rng.integers(1, 4)) * sign * size) * z for z in self.silent_tokens), loud * 0)
+                out.append(loud + silent)
+        return out
+
+    def _structural_obstruction(self, block: Block) -> Array | None:
+        """Obstructions that can be read off: dependent forms, and columns n whose whole support lies in the block.
+
+        The latter: ℓ[d, n] = W_B[n, d]/dt_d gives sym(diag(dt) ℓ W_B) = w_n w_nᵀ ⪰ 0. It contains D = 1, decays shared by
+        all channels, and rows of W_B with one nonzero entry (up to sign).
+        """
+        forms = np.array(
+            [self.form(block.embed(_unit(i, len(block.entries)), self.shape)).ravel() for i in range(len(block.entries))]
+        )
+        kernel = linalg.nullspace(forms.T)
+        if kernel:
+            return block.embed(kernel[0], self.shape)
+        for n in range(self.shape[1]):
+            support = [(d, n) for d in range(self.shape[0]) if self.W_B[n, d] != 0]
+            if support and all(e in block.entries for e in support):
+                ell = _zero(self.shape)
+                for d, _ in support:
+                    ell[d, n] = self.W_B[n, d] / self.dt[d]
+                return ell
+        return None
+
+    def starting_directions(self, rng: np.random.Generator) -> list[Array]:
+        """Unit vectors, their pairwise sums and differences, and small random integer directions."""
+        d = self.shape[0]
+        out = [_unit(i, d) for i in range(d)]
+        for i in range(d):
+            for j in range(i):
+                out += [_unit(i, d) + _unit(j, d), _unit(i, d) - _unit(j, d)]
+        seen = {tuple(z) for z in out}
+        for _ in range(6 * d * self.shape[1]):
+            z = np.array([Fraction(int(v)) for v in rng.integers(-4, 5, size=d)], dtype=object)
+            if any(v != 0 for v in z) and tuple(z) not in seen:
+                seen.add(tuple(z))
+                out.append(z)
+        return out
+
+    def _positively_spanning(
+        self, block: Block, pool: list[Array], rng: np.random.Generator
+    ) -> tuple[tuple[Array, ...], tuple[Fraction, ...]] | None:
+        """Directions and exact weights u > 0 with Σ u_j G(z_j) = 0 on the block and full rank, or None.
+
+        n + 1 random targets that sum to zero are written as nonnegative combinations of the pool; their sum is such a u.
+        """
+        size = len(block.entries)
+        columns = np.array([block.restrict(self.token(z)) for z in pool], dtype=object).T
+        targets = [np.array([Fraction(int(v)) for v in rng.integers(-9, 10, size=size)], dtype=object) for _ in range(size)]
+        if linalg.rank(np.array(targets)) < size:
+            return None
+        targets.append(-np.sum(np.array(targets), axis=0))
+        total = np.array([Fraction(0)] * len(pool), dtype=object)
+        for target in targets:
+            solution = nonnegative_solution(columns, target)
+            if solution is None:
+                return None
+            total = total + solution
+        support = [j for j, w in enumerate(total) if w > 0]
+        if linalg.rank(columns[:, support]) < size:
+            return None
+        return tuple(pool[j] for j in support), tuple(total[j] for j in support)
+
+
+def _kelley_step(forms: Sequence[Array], cuts: Sequence[Array]) -> Array | None:
+    """Coefficients that maximise t subject to vᵀQv ≥ t‖v‖² on the cuts and trace Q = 1; None where t < 0 is certain."""
+    rows = np.array([[v @ f @ v / (v @ v) for f in forms] for v in cuts])
+    size = len(forms)
+    a_ub = np.hstack([-rows, np.ones((len(rows), 1))])
+    traces = np.array([[*(np.trace(f) for f in forms), 0.0]])
+    result = linprog(
+        np.r_[np.zeros(size), -1.0],
+        A_ub=a_ub,
+        b_ub=np.zeros(len(rows)),
+        A_eq=traces,
+        b_eq=[1.0],
+        bounds=[(-1e6, 1e6)] * size + [(None, 1.0)],
+    )
+    x = np.asarray(result.x)
+    return x[:-1] if result.status == 0 and x[-1] > -1e-9 else None
+
+
+def roundings(candidate: Array | None) -> Iterator[Array]:
+    """Rational roundings of a float vector, scaled to ‖·‖∞ = 1, with growing denominators."""
+    if candidate is None:
+        return
+    top = float(np.max(np.abs(candidate), initial=0.0))
+    if top == 0.0:
+        return
+    for denominator in (1, 2, 3, 4, 6, 12, 60, 1000, 10**6, 10**12):
+        rounded = np.array([Fraction(float(x) / top).limit_denominator(denominator) for x in candidate], dtype=object)
+        if any(x != 0 for x in rounded):
+            yield rounded
+
+
+def nonnegative_solution(columns: Array, target: Array) -> Array | None:
+    """Exact w ≥ 0 with Σ_j w_j columns[:, j] = target, found by a float linear program and solved again in rationals.
+
+    Rows and columns are scaled before the float solve. None where the program finds nothing or the exact solve on its
+    support fails (a degenerate vertex): that is no proof that no solution exists.
+    """
+    # Scale by powers of two outside floats: entries may be far beyond the range of doubles.
+    scaled, row_exp = _scaled(columns)
+    right = np.array([_ldexp(t, e) for t, e in zip(target, row_exp, strict=True)])
+    size = np.max(np.abs(right), initial=0.0)
+    if not np.isfinite(size):
+        return None
+    if size == 0:
+        return np.array([Fraction(0)] * columns.shape[1], dtype=object)
+    result = linprog(np.ones(columns.shape[1]), A_eq=scaled, b_eq=right / size, bounds=(0, None), method="highs-ds")
+    if result.status != 0:
+        return None
+    x = np.asarray(result.x)
+    order = [int(j) for j in np.argsort(-x) if x[j] > 1e-11]
+    for count in dict.fromkeys((len(order), min(len(order), columns.shape[0]))):
+        support = sorted(order[:count])
+        exact = linalg.solve(columns[:, support], target)
+        if exact is not None and all(w >= 0 for w in exact):
+            out = np.array([Fraction(0)] * columns.shape[1], dtype=object)
+            out[support] = exact
+            return out
+    return None
+
+
+def _log2(x: Fraction) -> int:
+    return x.numerator.bit_length() - x.denominator.bit_length()
+
+
+def _ldexp(x: Fraction, exponent: int) -> float:
+    scaled = x * Fraction(2) ** exponent
+    return float(scaled) if abs(_log2(scaled)) < 1000 or scaled == 0 else (0.0 if _log2(scaled) < 0 else float("inf"))
+
+
+def _scaled(columns: Array) -> tuple[Array, list[int]]:
+    """Float matrix with rows and columns scaled by powers of two towards entries of size 1 (a few alternating sweeps)."""
+    rows, cols = columns.shape
+    logs = [[_log2(abs(x)) if x != 0 else None for x in row] for row in columns]
+    r, c = [0] * rows, [0] * cols
+    for _ in range(4):
+        for i in range(rows):
+            values = [v + c[j] for j, v in enumerate(logs[i]) if v is not None]
+            r[i] = -max(values) if values else 0
+        for j in range(cols):
+            values = [logs[i][j] + r[i] for i in range(rows) if logs[i][j] is not None]  # type: ignore[operator]
+            c[j] = -max(values) if values else 0
+    out = np.array([[_ldexp(columns[i, j], r[i] + c[j]) for j in range(cols)] for i in range(rows)])
+    return out, r
+
+
+def _unit(i: int, n: int) -> Array:
+    return np.array([Fraction(int(i == j)) for j in range(n)], dtype=object)
+
+
+def _lowest_eigenpair(matrix: Array) -> tuple[float, Array]:
+    values, vectors = np.linalg.eigh(matrix)
+    return float(values[0]), vectors[:, 0]
+
+
+def _rational_direction(vector: Array) -> Array:
+    scale = float(np.max(np.abs(vector)))
+    return np.array([Fraction(float(v) / scale).limit_denominator(64) for v in vector], dtype=object)

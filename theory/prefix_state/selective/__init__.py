@@ -1,0 +1,1 @@
+"""prefix_state.selective: see README.md."""

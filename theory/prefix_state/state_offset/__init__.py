@@ -1,0 +1,1 @@
+"""prefix_state.state_offset: see README.md."""

@@ -1,0 +1,1 @@
+"""Which method contains which, per class of systems."""

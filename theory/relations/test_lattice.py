@@ -1,0 +1,93 @@
+"""The lattice: every edge has a claim, nothing contradicts, derived facts follow, and open pairs are generated."""
+
+from __future__ import annotations
+
+import json
+
+import networkx as nx
+import pytest
+
+from theory.core.errors import UnknownName
+from theory.relations.lattice import FACTS, METHODS, SYSTEMS, WITNESSES, Fact, Lattice, contradictions, lattice, main_lattice
+from theory.verification.registry import all_claims
+
+
+def test_every_edge_carries_a_claim_that_exists():
+    ids = {c.id for c in all_claims()}
+    for fact in lattice().facts:
+        assert fact.claims
+        assert set(fact.claims) <= ids
+        assert {fact.smaller, fact.larger} <= set(SYSTEMS[fact.system][1])
+    assert set(WITNESSES) <= ids
+
+
+@pytest.mark.parametrize("claim", WITNESSES)
+def test_witness(claim):
+    assert WITNESSES[claim]()
+
+
+def test_nothing_contradicts():
+    assert contradictions(lattice().facts) == []
+
+
+def test_a_planted_contradiction_is_found():
+    wrong = Fact("LTI", "prefix", "initial_state", False, ("prefix_state.contained",))
+    assert contradictions(Lattice(("LTI",), [*FACTS, wrong]).facts)
+
+
+def test_derived_facts():
+    found = lattice("LTI")
+    prompt = found.between("LTI", "prompt", "initial_state")
+    assert any(f.holds and f.derived and f.smaller == "prompt" and f.conditions == () for f in prompt)
+    offset = [f for f in found.between("LTI", "state_offset", "prefix") if f.smaller == "state_offset"]
+    assert any(not f.holds and f.derived for f in offset)  # offset ⊄ initial state ⊇ prefix
+    assert found.relation("LTI", "prefix", "initial_state") == "⊆ (depends)"
+    assert found.relation("LTI", "state_offset", "initial_state") == "(∥)"
+
+
+def test_exclusive_conditions_are_never_joined():
+    for fact in lattice().facts:
+        assert not {"M ≥ n_obs", "M < n_obs"} <= set(fact.conditions)
+        assert not {"one layer", "two layers or more"} <= set(fact.conditions)
+
+
+def test_rules_on_a_small_example():
+    facts = [Fact("LTI", "prompt", "prefix", True, ("x",)), Fact("LTI", "prefix", "full", True, ("y",))]
+    facts.append(Fact("LTI", "prompt", "sdt", False, ("z",)))
+    out = {(f.smaller, f.larger, f.holds): f for f in Lattice(("LTI",), facts).facts}
+    assert out["prompt", "full", True].path == ("prefix",)
+    assert out["prefix", "sdt", False].claims == ("x", "z")
+    assert ("full", "prompt", True) not in out
+    assert ("sdt", "prompt", False) not in out
+
+
+def test_open_pairs_are_what_is_left():
+    found = lattice()
+    for system, (_, methods) in SYSTEMS.items():
+        pairs = found.open_pairs(system)
+        assert pairs, system
+        decided = len(methods) * (len(methods) - 1) // 2 - len(pairs)
+        assert decided >= len(methods) - 3
+        for a, b in pairs:
+            assert found.relation(system, a, b) == "?"
+
+
+def test_graph_is_networkx_and_full_is_on_top():
+    graph = lattice("S6").graph("S6")
+    assert isinstance(graph, nx.MultiDiGraph)
+    assert set(nx.descendants(graph, "lora_in_proj")) >= {"full"}
+    assert graph.number_of_nodes() == len(SYSTEMS["S6"][1])
+    assert "lora_A" not in lattice("Mamba-2").graph("Mamba-2")
+
+
+def test_command(capsys):
+    assert main_lattice(["--system", "LTI"]) == 0
+    shown = capsys.readouterr().out
+    assert "prefix_state.equivalent" in shown
+    assert "OPEN" in shown
+    assert main_lattice(["--json"]) == 0
+    payload = json.loads(capsys.readouterr().out)
+    assert set(payload["systems"]) == set(SYSTEMS)
+    assert set(payload["methods"]) == set(METHODS)
+    with pytest.raises(UnknownName, match="Mamba-2"):
+        main_lattice(["--system", "Mamba2"])

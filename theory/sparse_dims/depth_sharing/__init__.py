@@ -1,0 +1,1 @@
+"""sparse_dims.depth_sharing: see README.md."""

@@ -1,0 +1,1 @@
+"""sparse_dims.essential: see README.md."""

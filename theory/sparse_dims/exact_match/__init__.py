@@ -1,0 +1,1 @@
+"""sparse_dims.exact_match: see README.md."""

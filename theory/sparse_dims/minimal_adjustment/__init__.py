@@ -1,0 +1,1 @@
+"""sparse_dims.minimal_adjustment: see README.md."""

@@ -1,0 +1,1 @@
+"""sparse_dims.selection: see README.md."""

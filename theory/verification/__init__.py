@@ -1,0 +1,1 @@
+"""Claims as data, deciding them, and the tables of what was decided."""

@@ -1,0 +1,53 @@
+"""Where every claim is found: one folder for each family, with a folder for each of its ``STATEMENTS``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from functools import cache
+
+from ..core.errors import UnknownName
+from .claim import Claim
+
+FAMILIES = ("prefix_state", "lora_limits", "sparse_dims")
+
+
+@cache
+def all_claims() -> tuple[Claim, ...]:
+    """Every claim, in the order of the families and of their statements."""
+    out: list[Claim] = []
+    for family in FAMILIES:
+        for statement in importlib.import_module(f"theory.{family}").STATEMENTS:
+            out.append(importlib.import_module(f"theory.{family}.{statement}.claim").CLAIM)
+    ids = [c.id for c in out]
+    repeated = {i for i in ids if ids.count(i) > 1}
+    if repeated:
+        raise ValueError(f"claim ids must be unique; repeated: {sorted(repeated)}")
+    return tuple(out)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return UnknownName(f"no {what} named {name!r}; {hint}")
+
+
+def family_claims(families: Iterable[str] | str | None = None) -> tuple[Claim, ...]:
+    """The claims of some families (all by default); UnknownName lists the nearest names."""
+    if families is None:
+        return all_claims()
+    wanted = [families] if isinstance(families, str) else list(families)
+    for name in wanted:
+        if name not in FAMILIES:
+            raise _unknown("family", name, FAMILIES)
+    return tuple(c for c in all_claims() if c.family in wanted)
+
+
+def get_claim(claim_id: str) -> Claim:
+    """One claim by its id; UnknownName lists the nearest ids."""
+    for claim in all_claims():
+        if claim.id == claim_id:
+            return claim
+    raise _unknown("claim", claim_id, [c.id for c in all_claims()])

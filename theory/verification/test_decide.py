@@ -1,0 +1,382 @@
+"""Deciding claims, in this process and in workers; reports on disk; names that do not exist."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from theory.core.errors import InvalidInput, UnknownName
+from theory.verification import registry
+from theory.verification.claim import PROFILES, Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.decide import ClaimResult, Report, decide, verify, versions, write_report, write_text
+
+module: Any = importlib.import_module("theory.verification.decide")  # theory.verification.decide itself is the function
+QUICK = PROFILES["quick"]
+
+
+def passing(profile: Profile) -> Outcome:
+    return Outcome(Verdict.EXACT, "looked", "N ≤ 3", profile.instances, data={"pid": os.getpid(), "seed": profile.seed})
+
+
+def late(profile: Profile) -> Outcome:
+    time.sleep(0.5)
+    return passing(profile)
+
+
+def failing(profile: Profile) -> Outcome:
+    raise AssertionError("3 is not even")
+
+
+def broken(profile: Profile) -> Outcome:
+    raise ZeroDivisionError("a bug in the check")
+
+
+AT_LEAST_2 = Assumption(
+    name="at least 2",
+    statement="x ≥ 2",
+    predicate=lambda x: x >= 2,
+    having=lambda: st.integers(2, 100),
+    lacking=lambda: st.integers(-100, 1),
+    conclusion=lambda x: x * x >= 2 * x,
+    counterexample=Counterexample("one", lambda: 1, "1 < 2"),
+)
+
+
+def claim(name: str = "right", *checks: Check, assumptions: tuple[Assumption, ...] = ()) -> Claim:
+    return Claim(
+        f"prefix_state.{name}", f"title of {name}", "∀x", "module", "any", checks or (Check("look", passing),), assumptions
+    )
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def use(*claims: Claim) -> None:
+        monkeypatch.setattr(registry, "all_claims", lambda: claims)
+
+    return use
+
+
+# -- one claim ------------------------------------------------------------------------------------------------------------
+
+
+def test_decide() -> None:
+    stated = claim("right", Check("look", passing), Check("measure", passing, part=None), assumptions=(AT_LEAST_2,))
+    result = decide(stated, QUICK)
+    assert result.verdict is Verdict.EXACT and result.ok and result.id == "prefix_state.right"
+    assert [(name, part, o.instances) for name, part, o, _ in result.checks] == [("look", "statement", 25), ("measure", None, 25)]
+    assert all(seconds >= 0 for *_, seconds in result.checks) and result.seconds >= sum(s for *_, s in result.checks)
+    assert result.how == "EXACT: looked"  # the supporting measurement is not part of it
+    (assumption,) = result.assumptions
+    assert assumption.name == "at least 2" and assumption.outcome.verdict is Verdict.REFUTED  # needed, which is good
+
+
+@pytest.mark.parametrize("part", ["statement", "converse", None])
+def test_a_failing_check_refutes_the_claim(part: str | None) -> None:
+    result = decide(claim("wrong", Check("look", passing), Check("again", failing, part=part)), QUICK)
+    assert result.verdict is Verdict.REFUTED and not result.ok
+    outcome = result.checks[1][2]
+    assert (outcome.verdict, outcome.how, outcome.witness) == (Verdict.REFUTED, "again failed", "3 is not even")
+    assert result.checks[0][2].verdict is Verdict.EXACT
+
+
+def test_the_falsifying_instance_is_the_witness() -> None:
+    def even(x: int) -> None:
+        assert x < 10, f"{x} is too large"
+
+    check = Check("numbers", exact_check(even, lambda: st.integers(0, 10**6), "integers", "all"))
+    outcome = decide(claim("wrong", check), PROFILES["ci"]).checks[0][2]
+    assert outcome.verdict is Verdict.REFUTED and outcome.witness is not None
+    assert "10 is too large" in outcome.witness and "x=10" in outcome.witness.replace("instance", "x")
+
+
+def test_long_and_empty_messages() -> None:
+    def long(profile: Profile) -> Outcome:
+        raise AssertionError("x" * 5000)
+
+    def silent(profile: Profile) -> Outcome:
+        raise AssertionError
+
+    checks = decide(claim("wrong", Check("long", long), Check("silent", silent)), QUICK).checks
+    assert checks[0][2].witness == "x" * 2000 + " …" and checks[1][2].witness == "assertion failed without a message"
+
+
+def test_a_bug_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError, match="a bug in the check"):
+        decide(claim("bug", Check("broken", broken)), QUICK)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"conclusion": lambda x: False}, "conclusion fails although"),
+        ({"counterexample": Counterexample("zero", lambda: 0, "")}, "does not break the conclusion"),
+    ],
+)
+def test_an_assumption_that_is_not_as_stated_refutes(changes: dict[str, Any], says: str) -> None:
+    """However good the checks: the claim says something about its assumptions that is not so."""
+    result = decide(claim("right", assumptions=(replace(AT_LEAST_2, **changes),)), QUICK)
+    assert result.verdict is Verdict.REFUTED and result.checks[0][2].verdict is Verdict.EXACT
+    outcome = result.assumptions[0].outcome
+    assert outcome.verdict is Verdict.OPEN and outcome.witness is not None and says in outcome.witness
+
+
+def test_an_open_assumption_does_not_refute() -> None:
+    maybe = replace(AT_LEAST_2, counterexample=None, open_note="tried 0")
+    result = decide(claim("right", assumptions=(maybe,)), QUICK)
+    assert result.verdict is Verdict.EXACT and result.assumptions[0].outcome.verdict is Verdict.OPEN
+
+
+# -- several claims -------------------------------------------------------------------------------------------------------
+
+
+def test_verify_in_workers_and_in_this_process(known: Callable[..., None]) -> None:
+    """The same verdicts in the same order; only worker processes run elsewhere."""
+    known(claim("one", Check("late", late)), claim("two", Check("again", failing)), claim("three"))
+    seen: list[str] = []
+    alone = verify(profile="quick", jobs=1, progress=lambda r: seen.append(r.id))
+    together = verify(profile="quick", jobs=2, progress=lambda r: seen.append(r.id))
+    assert (
+        [r.id for r in alone.results]
+        == [r.id for r in together.results]
+        == [f"prefix_state.{n}" for n in ("one", "two", "three")]
+    )
+    assert [r.verdict for r in alone.results] == [r.verdict for r in together.results]
+    assert seen[:3] == [r.id for r in alone.results] and sorted(seen[3:]) == sorted(seen[:3])
+    assert not alone.ok and not together.ok and alone.profile == together.profile == QUICK
+    assert alone.results[0].checks[0][2].data["pid"] == os.getpid() != together.results[0].checks[0][2].data["pid"]
+
+
+def test_a_bug_in_a_worker_is_raised(known: Callable[..., None]) -> None:
+    known(claim("one"), claim("bug", Check("broken", broken)))
+    with pytest.raises(ZeroDivisionError, match="a bug in the check"):
+        verify(profile="quick", jobs=2)
+
+
+def test_selection(known: Callable[..., None]) -> None:
+    known(claim("one"), claim("two"))
+    by = lambda **how: [r.id for r in verify(profile="quick", jobs=1, **how).results]  # noqa: E731
+    assert by(claims=["prefix_state.two"]) == by(claims="prefix_state.two") == ["prefix_state.two"]
+    assert by(claims=["prefix_state.two", "prefix_state.one", "prefix_state.two"]) == ["prefix_state.two", "prefix_state.one"]
+    assert by(families="prefix_state") == by(families=["prefix_state"]) == by() == ["prefix_state.one", "prefix_state.two"]
+
+
+def test_seeds_repeat_the_instances(known: Callable[..., None]) -> None:
+    """One seed draws one sequence, another seed another one, through the whole of verify."""
+    drawn: list[int] = []
+    check = Check("numbers", exact_check(drawn.append, lambda: st.integers(0, 10**9), "integers", "all"))
+    known(claim("numbers", check))
+
+    def run(seed: int) -> list[int]:
+        drawn.clear()
+        report = verify(profile=Profile("mine", 20, seed=seed), jobs=1)
+        assert report.results[0].checks[0][2].instances == len(drawn) == 20
+        return list(drawn)
+
+    assert run(3) == run(3) != run(4)
+    assert verify(profile=Profile("mine", 20, seed=9), jobs=1).to_json()["profile"] == {
+        "name": "mine",
+        "instances": 20,
+        "seed": 9,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"families": "prefix_sate"}, UnknownName, "no family named 'prefix_sate'; did you mean prefix_state"),
+        (
+            {"families": ["prefix_state", "zzz"]},
+            UnknownName,
+            "no family named 'zzz'; known: prefix_state, lora_limits, sparse_dims",
+        ),
+        (
+            {"claims": ["prefix_state.one", "prefix_state.tow"]},
+            UnknownName,
+            r"'prefix_state\.tow'; did you mean .*prefix_state\.two",
+        ),
+        ({"claims": [3]}, UnknownName, "no claim named 3"),
+        ({"profile": "fast"}, UnknownName, "no profile named 'fast'; choose quick, ci, long"),
+        ({"claims": []}, InvalidInput, "no claims selected"),
+        ({"families": []}, InvalidInput, "no claims selected"),
+        ({"families": "prefix_state", "claims": ["prefix_state.one"]}, InvalidInput, "not both"),
+        ({"jobs": 0}, InvalidInput, "jobs = 0 must be an integer of at least 1"),
+        ({"jobs": -2}, InvalidInput, "jobs = -2"),
+        ({"jobs": 1.5}, InvalidInput, r"jobs = 1\.5"),
+        ({"jobs": True}, InvalidInput, "jobs = True"),
+    ],
+)
+def test_bad_selection(known: Callable[..., None], arguments: dict[str, Any], error: type[Exception], says: str) -> None:
+    known(claim("one"), claim("two"))
+    base: dict[str, Any] = {"jobs": 1, "profile": "quick"}
+    with pytest.raises(error, match=says):
+        verify(**(base | arguments))
+
+
+# -- the registry ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_claim_is_found_by_its_id() -> None:
+    claims = registry.all_claims()
+    assert len({c.id for c in claims}) == len(claims) >= 21
+    assert [registry.get_claim(c.id) for c in claims] == list(claims)
+    assert [c for f in registry.FAMILIES for c in registry.family_claims(f)] == list(claims) == list(registry.family_claims())
+    assert registry.family_claims(["sparse_dims", "prefix_state"]) == tuple(c for c in claims if c.family != "lora_limits")
+
+
+def test_repeated_ids_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module:
+        CLAIMS = (claim("one"),)
+
+    monkeypatch.setattr(registry.importlib, "import_module", lambda name: Module)
+    with pytest.raises(ValueError, match=r"ids must be unique; repeated: \['prefix_state\.one'\]"):
+        registry.all_claims.__wrapped__()
+    monkeypatch.setattr(registry, "FAMILIES", ("prefix_state",))
+    assert registry.all_claims.__wrapped__() == Module.CLAIMS
+
+
+def test_unknown_names_print_their_message() -> None:
+    with pytest.raises(UnknownName) as caught:
+        registry.get_claim("prefix_state.equivalents")
+    assert str(caught.value).startswith("no claim named 'prefix_state.equivalents'; did you mean prefix_state.equivalent")
+    assert isinstance(caught.value, KeyError) and isinstance(caught.value, ValueError)
+
+
+# -- reports --------------------------------------------------------------------------------------------------------------
+
+
+def report_of(*outcomes: Outcome, parts: tuple[str | None, ...] = ("statement", None, "q")) -> Report:
+    checks = tuple((f"check {i}", part, o, 0.123456) for i, (o, part) in enumerate(zip(outcomes, parts, strict=False)))
+    result = ClaimResult("prefix_state.one", "t", "∀x ∈ ℚ", "module", "any", Verdict.TO, checks, (), 1.23456)
+    return Report((result,), QUICK, 2.34567, {"python": "3"})
+
+
+def test_report_round_trip(tmp_path: Path) -> None:
+    outcomes = (
+        Outcome(Verdict.TO, "float64", "N ≤ 4", 7, 1e-12, 1e5, None, {"ranks": [1, 2], "name": None, "deep": {"x": 0.1}}),
+        Outcome(Verdict.EXACT, "rationals", instances=3, tolerance=0.0),
+        Outcome(Verdict.REFUTED, "again", witness="x = 1/3"),
+    )
+    path = tmp_path / "verdicts.json"
+    report = report_of(*outcomes)
+    write_report(report, path)
+    text = path.read_text(encoding="utf-8")
+    payload = json.loads(text)
+    assert payload == report.to_json() and text.endswith("}\n") and "∀x ∈ ℚ" in text and "N ≤ 4" in text
+    assert (payload["schema"], payload["seconds"], payload["versions"]) == (1, 2.35, {"python": "3"})
+    checks = payload["claims"][0]["checks"]
+    for outcome, part, found in zip(outcomes, ("statement", None, "q"), checks, strict=True):
+        back = {k: found[k] for k in found.keys() - {"name", "part", "seconds"}}
+        assert Outcome(**(back | {"verdict": Verdict(back["verdict"])})) == outcome and found["part"] == part
+    assert "witness" not in checks[0] and "data" not in checks[1] and checks[1]["tolerance"] == 0.0
+    assert os.stat(path).st_mode & 0o777 == 0o644
+    write_report(report_of(outcomes[1]), path)
+    assert json.loads(path.read_text()) != payload and os.listdir(tmp_path) == ["verdicts.json"]
+
+
+def test_a_real_run_round_trips(tmp_path: Path, known: Callable[..., None]) -> None:
+    known(claim("one", assumptions=(AT_LEAST_2,)), claim("two", Check("again", failing)))
+    report = verify(profile="quick", jobs=1)
+    write_report(report, tmp_path / "v.json")
+    payload = json.loads((tmp_path / "v.json").read_text())
+    assert payload == json.loads(json.dumps(report.to_json()))
+    one, two = payload["claims"]
+    assert (
+        one["verdict"] == "EXACT" and one["assumptions"][0]["verdict"] == "REFUTED" and one["assumptions"][0]["witness"] == "one"
+    )
+    assert two["verdict"] == "REFUTED" and two["checks"][0]["witness"] == "3 is not even"
+
+
+@pytest.mark.parametrize("data", [{"x": float("nan")}, {"x": [float("inf")]}, {"x": {1, 2}}, {"x": object()}])
+def test_outcomes_that_are_not_json(tmp_path: Path, data: dict[str, Any]) -> None:
+    path = tmp_path / "v.json"
+    path.write_text("old")
+    with pytest.raises(InvalidInput, match=r"outcome of prefix_state\.one cannot be written as JSON"):
+        write_report(report_of(Outcome(Verdict.EXACT, "h", data=data)), path)
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["v.json"]
+
+
+@pytest.mark.parametrize("step", ["replace", "chmod"])
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    path = tmp_path / "v.json"
+    path.write_text("old")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_text("new", path)
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["v.json"]
+    write_text("new", path)
+    assert path.read_text() == "new"
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the one rename the old text stands; what is renamed is complete and lies in the same folder."""
+    path = tmp_path / "v.json"
+    path.write_text("old")
+    move = os.replace
+    seen: list[tuple[Path, str, str]] = []
+
+    def watched(source: str, target: Path) -> None:
+        seen.append((Path(source).parent, path.read_text(), Path(source).read_text()))
+        move(source, target)
+
+    monkeypatch.setattr(module.os, "replace", watched)
+    write_text("new and longer", path)
+    assert seen == [(tmp_path, "old", "new and longer")] and path.read_text() == "new and longer"
+
+
+def test_places_one_cannot_write_to(tmp_path: Path) -> None:
+    report = report_of(Outcome(Verdict.EXACT, "h"))
+    with pytest.raises(InvalidInput, match=r"the folder .*absent does not exist"):
+        write_report(report, tmp_path / "absent" / "v.json")
+    with pytest.raises(InvalidInput, match="it is a folder"):
+        write_report(report, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+# -- versions -------------------------------------------------------------------------------------------------------------
+
+
+def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy
+    import sympy
+
+    monkeypatch.setattr(module, "git_commit", lambda: "abc+changes")
+    found = versions()
+    assert found["numpy"] == numpy.__version__ and found["sympy"] == sympy.__version__ and found["commit"] == "abc+changes"
+    assert set(module.VERSIONED) < set(found) and all(isinstance(v, str) and v for v in found.values())
+    monkeypatch.setattr(module, "VERSIONED", ("no-such-package",))
+    assert versions()["no-such-package"] == "not installed"
+
+
+def test_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|unknown", module.git_commit())
+    answers = {"rev-parse": "f" * 40 + "\n", "status": ""}
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 0, stdout=answers[command[1]])
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    assert module.git_commit() == "f" * 40
+    answers["status"] = " M theory/core/lti.py\n"
+    assert module.git_commit() == "f" * 40 + "+changes"
+
+    def absent(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(module.subprocess, "run", absent)
+    assert module.git_commit() == "unknown"
