@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from .errors import MissingPackage
 
 if TYPE_CHECKING:
-    from .checks import quick_checks
     from .kernels.dispatch import selective_scan, ssd_scan
     from .models import ExtraStates, MambaConfig, MambaLM, MixerHook, MixerState, PromptHook, load_model, save_model
     from .pretraining.bundle import bundled_model
+    from .study.checks import quick_checks
 
 _HOME = {
     "selective_scan": "kernels.dispatch",

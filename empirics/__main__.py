@@ -35,8 +35,8 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
 
     import torch
 
-    from .config import load_experiment, with_options
-    from .runner import Runner
+    from .study.config import load_experiment, with_options
+    from .study.runner import Runner
 
     if not args.budget > 0:
         raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
@@ -74,7 +74,7 @@ def _fixed_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _known_scan(scan: str | None) -> str | None:
-    from .kernels.capability import TABLE
+    from .kernels.table import TABLE
 
     if scan is not None and scan not in {row.scan for row in TABLE}:
         raise UnknownName("scan", scan, {row.scan for row in TABLE})
@@ -102,8 +102,8 @@ def _sweep(argv: Sequence[str]) -> int:
         "--slurm", action="append", default=[], metavar="KEY=VALUE", help="submitit parameter, e.g. timeout_min=60"
     )
     args = parser.parse_args(argv)
-    from .sweep import LAUNCHERS, SweepRunner, restrict, slurm_parameters, submit
-    from .workers import Workers, run_share
+    from .study.sweep import LAUNCHERS, SweepRunner, restrict, slurm_parameters, submit
+    from .study.workers import Workers, run_share
 
     if args.launcher not in LAUNCHERS:
         raise UnknownName("launcher", args.launcher, LAUNCHERS)
@@ -123,8 +123,8 @@ def _sweep(argv: Sequence[str]) -> int:
 
 def _list(argv: Sequence[str]) -> int:
     argparse.ArgumentParser(prog="python -m empirics list", description="List the experiments and methods.").parse_args(argv)
-    from .config import experiment_names, load_experiment
     from .methods import method_names
+    from .study.config import experiment_names, load_experiment
 
     for name in experiment_names():
         file = load_experiment(name)
@@ -139,9 +139,9 @@ def _checks(argv: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     parser.add_argument("--verdicts", type=Path, metavar="FILE", help="put theory's verdicts from FILE beside the rows")
     args = parser.parse_args(argv)
-    from .checks import QUICK, beside_theory, print_rows, quick_checks
-    from .config import load_experiment
-    from .results import write_json
+    from .study.checks import QUICK, beside_theory, print_rows, quick_checks
+    from .study.config import load_experiment
+    from .study.results import write_json
 
     if args.verdicts is not None:  # a bad file is better known before the work than after it
         beside_theory([{"claim": load_experiment(name).claim} for name in QUICK], args.verdicts)
@@ -166,7 +166,7 @@ def _gpu_suite(argv: Sequence[str]) -> int:
     parser.add_argument("--scan", metavar="NAME", help="use this scan where an experiment has a choice")
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the command itself")
     args = parser.parse_args(argv)
-    from .checks import gpu_suite, print_rows
+    from .study.checks import gpu_suite, print_rows
 
     summaries = gpu_suite(args.out, args.budget, args.device, args.only, args.quick, _known_scan(args.scan))
     print_rows(summaries)
@@ -206,7 +206,7 @@ def _generate(argv: Sequence[str]) -> int:
 
 
 def _demo(argv: Sequence[str]) -> int:
-    from .experiments.lm_demo import main_demo
+    from .experiments.lm_benchmark.demo import main_demo
 
     return main_demo(argv)
 
@@ -218,7 +218,7 @@ def _diagnose(argv: Sequence[str]) -> int:
 
 
 def _collect(argv: Sequence[str]) -> int:
-    from .collect import main_collect
+    from .study.collect import main_collect
 
     return main_collect(argv)
 

@@ -311,7 +311,7 @@ def _published(found: dict[str, Any], root: Path) -> list[str]:
     row = found["sizes"].get("130m", {}).get("lora/fused", {})
     if "step_s" not in row or found["machine"]["gpu"] is None:
         return []
-    file = tomllib.loads((root / "empirics/experiments/lm_benchmark.toml").read_text(encoding="utf-8"))
+    file = tomllib.loads((root / "empirics/experiments/lm_benchmark/experiment.toml").read_text(encoding="utf-8"))
     runs = len(file["sweep"]["grid"]["method"]) * (len(file["sweep"]["tune"]["learning_rate"]) + len(file["seeds"]))
     each = PUBLISHED_STEPS * row["step_s"]
     return [

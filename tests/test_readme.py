@@ -119,7 +119,7 @@ def test_the_readme_is_current():
 
 def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
     text = block(copy)
-    paths = sorted((copy / "empirics/experiments").glob("*.toml"))
+    paths = sorted((copy / "empirics/experiments").glob("*/experiment.toml"))
     for path in paths:
         assert f"- `{path.stem}`: **not yet run**; `python -m empirics " in text
     assert text.count("not yet run") == len(paths) + 5, "experiments, and the five benchmarks that need a GPU"
@@ -140,7 +140,7 @@ def test_results_appear_with_device_and_size(copy: Path):
 
 
 def test_a_finding_is_told_with_full_size_results_only(copy: Path):
-    path = copy / "empirics/experiments/state_floor.toml"
+    path = copy / "empirics/experiments/state_floor/experiment.toml"
     path.write_text('finding = "The floor is\\nwhere it should be"\n' + path.read_text())
     assert "The floor" not in block(copy)
     change(copy / RESULTS / "state_floor_quick.json", **summary([{"x": 1}]))
@@ -149,7 +149,7 @@ def test_a_finding_is_told_with_full_size_results_only(copy: Path):
     assert "  - The floor is where it should be.\n" in block(copy)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*/experiment.toml")), ids=lambda p: p.parent.name)
 def test_a_finding_types_no_number(path: Path):
     """Numbers are generated; and there is nothing to find before the full size has been run."""
     finding = tomllib.loads(path.read_text(encoding="utf-8")).get("finding", "")

@@ -116,7 +116,7 @@ def test_every_claim_is_told_in_full(claim: dict[str, Any]):
     assert any(a["href"] == f"#{claim['id']}" for a in page().all("a")), "the overview links to it"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*/experiment.toml")), ids=lambda p: p.parent.name)
 def test_every_experiment_stands_at_its_claim(path: Path):
     file = tomllib.loads(path.read_text(encoding="utf-8"))
     told = page().texts[f"experiment-{path.stem}"]
@@ -161,7 +161,7 @@ def test_experiments_say_what_was_reproduced_and_what_was_not(copy: Path):
     summary = {"table": rows, "verdict": "not reproduced", "measured": "a sentence", "config": {}, "seeds": [0], "complete": True}
     (copy / "empirics/results").mkdir()
     (copy / "empirics/results/s4_regression.json").write_text(json.dumps({**summary, "device": "a GPU"}))
-    written = copy / "empirics/experiments/s4_regression.toml"
+    written = copy / "empirics/experiments/s4_regression/experiment.toml"
     without = re.sub(r'^finding = """.*?"""\n', "", written.read_text(), flags=re.DOTALL | re.MULTILINE)
     written.write_text('finding = "because <of> this"\n' + without)
     found = Page(render(gather(copy)))
@@ -360,14 +360,14 @@ def test_results_appear_once_there_are_some(copy: Path):
 def test_unusable_files_are_named(copy: Path, tmp_path: Path):
     with pytest.raises(MissingData, match="make verify"):
         gather(tmp_path / "nowhere")
-    experiment = copy / "empirics/experiments/state_floor.toml"
+    experiment = copy / "empirics/experiments/state_floor/experiment.toml"
     written = experiment.read_text()
     experiment.write_text(written.replace('claim = "prefix_state.input_independent"', 'claim = "prefix_state.no_such"'))
-    with pytest.raises(InvalidInput, match=r"state_floor\.toml tests 'prefix_state\.no_such'"):
+    with pytest.raises(InvalidInput, match=r"state_floor/experiment\.toml tests 'prefix_state\.no_such'"):
         gather(copy)
     for bad in ("id = ", 'id = "state_floor"'):
         experiment.write_text(bad)
-        with pytest.raises(InvalidInput, match=r"state_floor\.toml is no experiment file"):
+        with pytest.raises(InvalidInput, match=r"state_floor/experiment\.toml is no experiment file"):
             gather(copy)
     experiment.write_text(written)
     for verdicts in ("[]", '{"claims": [{"id": "x.y"}]}'):

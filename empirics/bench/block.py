@@ -28,8 +28,8 @@ from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
 from ..methods import LoRA, apply
 from ..models import Mamba1, MambaConfig, size_config
 from ..models.config import Mamba1Config
-from ..results import write_json
-from ..runner import check_device
+from ..study.results import write_json
+from ..study.runner import check_device
 from .model import PROJECTIONS, RANK, RECOMPUTE
 from .scan import machine
 from .targets import graphed, kept_by_autograd, ratio, seconds

@@ -10,7 +10,7 @@ stock_slow_lora  the same with ``use_fast_path=False`` and peft's LoRA on in_pro
 
 Ours are named METHOD/SCAN, METHOD/SCAN/recompute or METHOD/SCAN/recompute_all, for instance ``lora/fused/recompute``. Any of
 them, peers included, with ``/graph`` behind is the same step with its two passes replayed as a CUDA graph
-(:class:`empirics.graphed.GraphedLoss`).
+(:class:`empirics.training.graphed.GraphedLoss`).
 
 With ``--out``, sizes that an interrupted run has finished are kept beside the file, and the same command goes on after them.
 """
@@ -33,7 +33,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnrecordableLoss
-from ..graphed import GraphedLoss
 from ..methods import (
     SDT,
     AdditionalScan,
@@ -53,7 +52,8 @@ from ..methods import (
 from ..methods.scores import score, warm_up
 from ..models import MambaConfig, MambaLM, size_config
 from ..models.mixer import Recompute
-from ..runner import check_device
+from ..study.runner import check_device
+from ..training.graphed import GraphedLoss
 from .parts import complete, finished, saver
 from .scan import machine
 

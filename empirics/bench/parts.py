@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from ..results import read_json, write_json
+from ..study.results import read_json, write_json
 
 SAME = ("gpu", "git")
 """Of a machine's record: what finished parts must share with those still to come."""

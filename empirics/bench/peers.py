@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InvalidInput, UnknownName
-from ..kernels.capability import TABLE
 from ..kernels.dispatch import selective_scan
+from ..kernels.table import TABLE
 
 Arguments = dict[str, Tensor]
 ORDER = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")

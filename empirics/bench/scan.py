@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from ..errors import EmpiricsError, InvalidInput, UnsupportedScan
-from ..oracle import selective_scan as oracle_scan
-from ..results import git_commit, versions, write_json
-from ..runner import check_device
+from ..kernels.selective_scan.oracle import selective_scan as oracle_scan
+from ..study.results import git_commit, versions, write_json
+from ..study.runner import check_device
 from .parts import complete, finished, saver
 from .peers import ORDER, Arguments, Contender, contender, make_arguments, missing, version
 

@@ -26,8 +26,8 @@ from ..methods.geometry import find_mixers, geometry
 from ..methods.scores import score, warm_up
 from ..methods.selection import how_many
 from ..models import MambaConfig, MambaLM, size_config
-from ..results import write_json
-from ..runner import check_device
+from ..study.results import write_json
+from ..study.runner import check_device
 from .model import RANK, SHARE, loss_of
 from .scan import machine
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from ..errors import InvalidInput
 from ..kernels.dispatch import selective_scan
-from ..oracle import selective_scan as oracle_scan
+from ..kernels.selective_scan.oracle import selective_scan as oracle_scan
 from .peers import ORDER, Arguments, make_arguments
 
 WIDTHS = {"130m": 1536, "370m": 2048, "1.4b": 4096, "2.8b": 5120}

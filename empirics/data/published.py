@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..results import read_json
+from ..study.results import read_json
 
 HERE = Path(__file__).parent
 

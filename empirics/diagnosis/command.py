@@ -15,9 +15,9 @@ from rich.text import Text
 from theory.checkpoints.diagnose import READOUTS, print_diagnosis
 
 from ..errors import InvalidInput, UnknownName
-from ..progress import bar
-from ..results import write_json
-from ..verdicts import SHIPPED, read_verdicts
+from ..study.results import write_json
+from ..study.verdicts import SHIPPED, read_verdicts
+from ..training.progress import bar
 from . import picture
 from .advice import RULES, advice
 from .measure import measure

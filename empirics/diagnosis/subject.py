@@ -21,7 +21,7 @@ from ..models.lm import make_mixer
 from ..models.loading import WEIGHTS, read_model
 from ..models.sizes import size_config
 from ..pretraining.bundle import BUNDLED as BUNDLED_FOLDER
-from ..results import file_hash
+from ..study.results import file_hash
 
 BUNDLED = "bundled"
 

@@ -1,1 +1,1 @@
-"""Experiments: one TOML and one module each."""
+"""Experiments: one folder each, with experiment.toml (question, prediction, options) and run.py."""

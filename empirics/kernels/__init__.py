@@ -4,6 +4,6 @@
 ``selective_scan`` is the folder.
 """
 
-from .capability import TABLE, Capability, capability, scan_names
+from .table import TABLE, Capability, capability, scan_names
 
 __all__ = ["TABLE", "Capability", "capability", "scan_names"]

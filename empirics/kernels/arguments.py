@@ -27,7 +27,7 @@ def require_real(device_of: tuple[str, Tensor], **tensors: Tensor | None) -> Non
         if not isinstance(value, Tensor):
             raise InvalidInput(f"{name} is {type(value).__name__}, expected a torch.Tensor")
         if value.is_complex():
-            raise InvalidInput(f"{name} is complex ({value.dtype}); these scans are real, use empirics.oracle.s4d")
+            raise InvalidInput(f"{name} is complex ({value.dtype}); these scans are real, use empirics.kernels.s4d")
         if not value.is_floating_point():
             raise InvalidInput(f"{name} has dtype {value.dtype}, expected a floating-point dtype: {name}.float()")
         if value.device != reference.device:

@@ -10,8 +10,8 @@ import importlib.util
 
 from torch import Tensor
 
-from .capability import capability
 from .dispatch import selective_scan
+from .table import capability
 
 
 def preferred_scan(u: Tensor) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .arguments import check_selective, check_ssd
-from .capability import require
+from .table import require
 
 
 def selective_scan(
@@ -41,7 +41,7 @@ def selective_scan(
     h0:
         State before the first step, (batch, D, N) or (D, N); zero where left out.
     scan:
-        ``oracle``, ``naive``, ``chunked``, ``mamba_ssm`` or ``fused`` (see :data:`empirics.kernels.capability.TABLE`).
+        ``oracle``, ``naive``, ``chunked``, ``mamba_ssm`` or ``fused`` (see :data:`empirics.kernels.table.TABLE`).
 
     Returns
     -------
@@ -95,7 +95,7 @@ def ssd_scan(
     h0:
         State before the first step, (batch, H, P, N) or (H, P, N); zero where left out.
     scan:
-        ``oracle``, ``naive``, ``chunked`` or ``mamba_ssm`` (see :data:`empirics.kernels.capability.TABLE`).
+        ``oracle``, ``naive``, ``chunked`` or ``mamba_ssm`` (see :data:`empirics.kernels.table.TABLE`).
 
     Returns
     -------

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput
-from ..kernels.capability import Op
 from ..kernels.dispatch import selective_scan
+from ..kernels.selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
 from ..kernels.selective_scan.state_terms import gated_offset
-from ..oracle.selective_scan import SOFTPLUS_LINEAR_ABOVE
+from ..kernels.table import Op
 from .config import Mamba1Config, MixerConfig
 from .conv import causal_conv, causal_conv_step
 from .hooks import ExtraStates

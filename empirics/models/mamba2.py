@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput
-from ..kernels.capability import Op
 from ..kernels.dispatch import ssd_scan
-from ..oracle.selective_scan import SOFTPLUS_LINEAR_ABOVE
+from ..kernels.selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
+from ..kernels.table import Op
 from .config import Mamba2Config
 from .conv import causal_conv, causal_conv_step
 from .hooks import ExtraStates

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput
-from ..kernels.capability import Op, require_built
+from ..kernels.table import Op, require_built
 from .hooks import ExtraStates, MixerHook
 from .low_rank import factored_update, low_rank_linear
 from .norm import widen

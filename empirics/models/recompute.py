@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from ..kernels.selective_scan import fused  # registers the operator; needs no Triton
+from ..kernels.selective_scan.fused import scan as fused  # registers the operator; needs no Triton
 
 T = TypeVar("T")
 

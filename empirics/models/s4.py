@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
-from ..oracle.s4d import discretise
+from ..kernels.s4d import discretise
 from .hooks import ExtraStates
 from .mixer import Mixer, linear
 from .state import MixerState

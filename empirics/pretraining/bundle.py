@@ -15,8 +15,8 @@ from ..data.corpus import Corpus
 from ..errors import CheckpointError
 from ..models.lm import MambaLM
 from ..models.loading import WEIGHTS, load_model, save_model
-from ..progress import Tick
-from ..results import device_name, file_hash, git_commit, versions, write_json
+from ..study.results import device_name, file_hash, git_commit, versions, write_json
+from ..training.progress import Tick
 from .baselines import baselines
 from .heldout import STREAMS, bits_per_byte
 from .loop import Journal

@@ -59,8 +59,8 @@ def main_pretrain(argv: Sequence[str]) -> int:
     began = time.monotonic()
 
     from ..data.corpus import read_corpus
-    from ..progress import bar
-    from ..runner import OutOfTime, check_device
+    from ..study.runner import OutOfTime, check_device
+    from ..training.progress import bar
     from .bundle import write_bundle
     from .loop import pretrain
     from .parallel import team
@@ -113,7 +113,7 @@ def _fitted(
     recipe: Recipe, corpus: Corpus, out: Path, scan: str, members: Team, end: float, say: Callable[[str], None]
 ) -> Recipe:
     """The recipe with as many steps as end before ``end``; a training that was begun keeps the number it began with."""
-    from ..results import read_json, write_json
+    from ..study.results import read_json, write_json
     from .loop import CHECKPOINT
     from .pace import seconds_per_step, steps_within
 
@@ -159,7 +159,7 @@ def main_baselines(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
 
     from ..data.corpus import read_corpus
-    from ..results import write_json
+    from ..study.results import write_json
     from .baselines import baselines
 
     rows = baselines(read_corpus(args.corpus, args.held_out), args.order)
@@ -187,7 +187,7 @@ def main_generate(argv: Sequence[str]) -> int:
     import torch
 
     from ..models.loading import load_model
-    from ..runner import check_device
+    from ..study.runner import check_device
     from .bundle import bundled_model
     from .generate import decoded, generate
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ..data.corpus import Bytes
 from ..errors import InvalidInput
 from ..models.lm import MambaLM, States
-from ..progress import Tick
+from ..training.progress import Tick
 
 STREAMS = 16
 """Contiguous streams that are read side by side. Each begins with empty states and one known byte."""
@@ -34,7 +34,7 @@ def bits_per_byte(model: MambaLM, data: Bytes, streams: int = STREAMS, window: i
     streams, window:
         How many streams; bytes per forward pass. The window changes rounding only.
     tick:
-        Progress, see :mod:`empirics.progress`.
+        Progress, see :mod:`empirics.training.progress`.
 
     Raises
     ------

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import checkpoint
 from ..data.corpus import Corpus
 from ..errors import CheckpointError, InvalidInput
 from ..models.lm import MambaLM
-from ..progress import Tick
-from ..training import OutOfTime
+from ..training import checkpoint
+from ..training.loop import OutOfTime
+from ..training.progress import Tick
 from .heldout import bits_per_byte
 from .optimiser import Optimisers
 from .parallel import Team
@@ -99,7 +99,7 @@ def pretrain(
     team:
         The processes that train together, on the CPU alone where left out.
     tick:
-        Progress, see :mod:`empirics.progress`.
+        Progress, see :mod:`empirics.training.progress`.
     say:
         Receives a line at each validation.
     dtype:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..data.corpus import Corpus
 from ..errors import InvalidInput
-from ..training import OutOfTime
+from ..training.loop import OutOfTime
 from .loop import pretrain
 from .parallel import Team
 from .recipe import Recipe

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import InvalidInput
-from ..workers import PATIENCE, Workers
+from ..study.workers import PATIENCE, Workers
 
 
 class Team:

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..config import Strict, validate
 from ..errors import InvalidInput, UnknownName
 from ..models.config import MambaConfig
-from ..results import config_hash
+from ..study.config import Strict, validate
+from ..study.results import config_hash
 
 RECIPES = Path(__file__).parent
 """Folder of the committed recipes."""

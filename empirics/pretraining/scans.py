@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..kernels.capability import capability, runs_on
 from ..kernels.dispatch import selective_scan
+from ..kernels.table import capability, runs_on
 
 PREFERRED = ("fused", "mamba_ssm", "chunked")
 """Fastest first."""

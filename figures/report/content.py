@@ -207,13 +207,15 @@ def gather(root: Path = ROOT) -> Report:
     all_experiments = experiments(root)
     for found in all_experiments:
         if found.claim not in known:
-            raise InvalidInput(f"{EXPERIMENTS}/{found.id}.toml tests {found.claim!r}, not among {VERDICTS}; run make verify")
+            raise InvalidInput(
+                f"{EXPERIMENTS}/{found.id}/experiment.toml tests {found.claim!r}, not among {VERDICTS}; run make verify"
+            )
     return Report(claims, all_experiments, tuple(_figures(root)), tuple(benchmarks(root)), profile, versions)
 
 
 def experiments(root: Path = ROOT) -> tuple[Experiment, ...]:
     """Every experiment of a checkout, with its results where there are any; InvalidInput for an unusable file."""
-    return tuple(_experiment(path, root) for path in sorted((root / EXPERIMENTS).glob("*.toml")))
+    return tuple(_experiment(path, root) for path in sorted((root / EXPERIMENTS).glob("*/experiment.toml")))
 
 
 def _claim(entry: dict[str, Any]) -> Claim:
@@ -242,7 +244,9 @@ def _experiment(path: Path, root: Path) -> Experiment:
         file = tomllib.loads(path.read_text(encoding="utf-8"))
         claim, question, prediction = (" ".join(str(file[key]).split()) for key in ("claim", "question", "prediction"))
     except (OSError, ValueError, KeyError) as error:
-        raise InvalidInput(f"{EXPERIMENTS}/{path.name} is no experiment file ({error!r}); see python -m empirics list") from error
+        raise InvalidInput(
+            f"{EXPERIMENTS}/{path.parent.name}/{path.name} is no experiment file ({error!r}); see python -m empirics list"
+        ) from error
     verb = "sweep" if "sweep" in file else "run"
     commands = (command(name, verb), *((command(name, verb, quick=True),) if "quick" in file else ()))
     try:

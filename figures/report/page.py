@@ -245,7 +245,7 @@ def _article(report: Report, claim: Claim) -> str:
         f"<p>See also: {'; '.join(see)}.</p>" if see else "",
         "<h4>Decide it again</h4>",
         _commands([claim.command]),
-        f'<p class="soft">Derivation, and what is not claimed: <code>theory/{text(claim.id.replace(".", "/"))}/README.md</code></p>',
+        f'<p class="soft">Derivation, and what is not claimed: <code>{text(claim_page(claim.id))}</code></p>',
         "</article>",
     ]
     return "".join(parts)

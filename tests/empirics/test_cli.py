@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from empirics import checks
 from empirics.__main__ import main
-from empirics.config import experiment_names, load_experiment, override
 from empirics.errors import InvalidInput
+from empirics.study import checks
+from empirics.study.config import experiment_names, load_experiment, override
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,7 +69,7 @@ def test_list_names_every_experiment(capsys):
 
 
 def test_run_writes_results_and_skips_them_the_second_time(tmp_path, capsys):
-    text = (ROOT / "empirics/experiments/prefix_compiles.toml").read_text(encoding="utf-8")
+    text = (ROOT / "empirics/experiments/prefix_compiles/experiment.toml").read_text(encoding="utf-8")
     small = tmp_path / "small.toml"
     small.write_text(text.replace("tokens = [1, 2, 16]", "tokens = [16]").replace("lengths = [1, 2, 17]", "lengths = [17]"))
     command = ["run", str(small), "--quick", "--scan", "chunked", "--out", str(tmp_path / "out")]

@@ -7,12 +7,12 @@ import json
 import pytest
 from test_sweep import TEXT, Toy, sweep
 
-from empirics import runner as runner_module
 from empirics.__main__ import main
-from empirics.collect import Archive, collect
-from empirics.config import load_experiment
 from empirics.errors import CheckpointError, InvalidInput
-from empirics.runner import Missing
+from empirics.study import runner as runner_module
+from empirics.study.collect import Archive, collect
+from empirics.study.config import load_experiment
+from empirics.study.runner import Missing
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_committed_summaries_are_those_of_the_committed_runs(tmp_path):
     """Every summary at full size follows from its runs, on any machine."""
     import shutil
 
-    from empirics.config import experiment_names
+    from empirics.study.config import experiment_names
     from figures.sources import RESULTS, ROOT
 
     if not (ROOT / RESULTS / "runs").is_dir():

@@ -26,8 +26,8 @@ from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.methods import Selection, apply, count_trainable, method_config
 from empirics.methods.geometry import geometry
 from empirics.models import MambaConfig, save_model, sizes
-from empirics.results import file_hash
-from empirics.verdicts import SHIPPED, read_verdicts
+from empirics.study.results import file_hash
+from empirics.study.verdicts import SHIPPED, read_verdicts
 from figures import hankel
 from theory import LTI, Mamba2Head, SelectiveSSM
 from theory.checkpoints.diagnose import diagnose

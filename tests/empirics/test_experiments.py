@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from empirics.config import load_experiment, validate
 from empirics.data.digits import digits
 from empirics.data.published import published
 from empirics.errors import InvalidInput, UnknownName, UnsupportedScan
-from empirics.experiments import prefix_compiles, s4_regression, selection, state_floor, state_to_prefix, vision
 from empirics.experiments.lti_channels import channels, mixer_of, systems
+from empirics.experiments.prefix_compiles import run as prefix_compiles
+from empirics.experiments.s4_regression import run as s4_regression
+from empirics.experiments.selection import run as selection
+from empirics.experiments.state_floor import run as state_floor
+from empirics.experiments.state_to_prefix import run as state_to_prefix
+from empirics.experiments.vision import run as vision
 from empirics.methods import apply, method_config
-from empirics.results import Result
-from empirics.runner import Context, OutOfTime
+from empirics.study.config import load_experiment, validate
+from empirics.study.results import Result
+from empirics.study.runner import Context, OutOfTime
 
 
 def result(seed: int = 0, config: dict | None = None, **parts) -> Result:

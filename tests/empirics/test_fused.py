@@ -16,9 +16,10 @@ import empirics  # noqa: E402
 from empirics import oracle  # noqa: E402
 from empirics.errors import InvalidInput, MissingPackage, UnsupportedScan  # noqa: E402
 from empirics.kernels import compat  # noqa: E402
-from empirics.kernels.capability import capability, runs_on  # noqa: E402
 from empirics.kernels.interpreter import interpreting, require_triton, round_to_bfloat16  # noqa: E402
-from empirics.kernels.selective_scan import fused, naive  # noqa: E402
+from empirics.kernels.selective_scan import naive  # noqa: E402
+from empirics.kernels.selective_scan.fused import scan as fused  # noqa: E402
+from empirics.kernels.table import capability, runs_on  # noqa: E402
 
 torch.set_num_threads(1)
 CUDA = torch.cuda.is_available()
@@ -374,7 +375,8 @@ class Launches:
 @pytest.fixture
 def launches(monkeypatch):
     require_triton()
-    from empirics.kernels.selective_scan import fused_backward, fused_forward
+    from empirics.kernels.selective_scan.fused import triton_backward as fused_backward
+    from empirics.kernels.selective_scan.fused import triton_forward as fused_forward
 
     seen = {"forward": [], "backward": []}
     monkeypatch.setattr(fused_forward, "forward_kernel", Launches(fused_forward.forward_kernel, seen["forward"]))
@@ -504,7 +506,9 @@ def test_on_the_cpu_only_where_triton_interprets(monkeypatch):
 
 def test_importing_asks_for_no_triton():
     """The module and its operators load without Triton; only a call needs it."""
-    program = "import sys; sys.modules['triton'] = None; import empirics.kernels.selective_scan.fused, empirics.kernels.compat"
+    program = (
+        "import sys; sys.modules['triton'] = None; import empirics.kernels.selective_scan.fused.scan, empirics.kernels.compat"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

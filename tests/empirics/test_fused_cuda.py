@@ -29,7 +29,8 @@ from test_fused import (  # noqa: E402
 
 from empirics.errors import InvalidInput, MissingPackage  # noqa: E402
 from empirics.kernels import nvrtc  # noqa: E402
-from empirics.kernels.selective_scan import fused, fused_cuda  # noqa: E402
+from empirics.kernels.selective_scan.fused import cuda as fused_cuda  # noqa: E402
+from empirics.kernels.selective_scan.fused import scan as fused  # noqa: E402
 from empirics.models.recompute import recomputed  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not emulator.available(), reason="needs g++ to run CUDA C++ on a CPU")

@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from empirics.errors import InvalidInput, UnrecordableLoss  # noqa: E402
-from empirics.graphed import GraphedLoss  # noqa: E402
 from empirics.methods import SDT, InitialState, LoRA, apply  # noqa: E402
 from empirics.methods.scores import score  # noqa: E402
 from empirics.methods.selection import select  # noqa: E402
+from empirics.training.graphed import GraphedLoss  # noqa: E402
 
 
 def next_token(model):

@@ -14,13 +14,21 @@ import torch
 from scipy import stats
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
-from empirics.config import load_experiment, override, validate
 from empirics.data import tasks as tasks_module
 from empirics.data.tasks import TASKS, Example, find_task, load_task, subset, task_of_source
 from empirics.data.text import check_row, read_folder
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
-from empirics.experiments import lm_benchmark
-from empirics.experiments.lm_methods import (
+from empirics.experiments.lm_benchmark import run as lm_benchmark
+from empirics.experiments.lm_benchmark.examples import (
+    answer_losses,
+    batch_loss,
+    encode,
+    generate,
+    held_out_loss,
+    padded,
+    predictions,
+)
+from empirics.experiments.lm_benchmark.methods import (
     LINEAR,
     METHODS,
     STATE_SPACE,
@@ -32,25 +40,17 @@ from empirics.experiments.lm_methods import (
     plan,
     selected,
 )
-from empirics.experiments.lm_model import base_model, weights_hash
-from empirics.experiments.lm_verdicts import CLAIMS, in_words, interval, learned_tasks, together, verdict_rows
-from empirics.experiments.text_examples import (
-    answer_losses,
-    batch_loss,
-    encode,
-    generate,
-    held_out_loss,
-    padded,
-    predictions,
-)
-from empirics.experiments.text_metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
-from empirics.experiments.text_tokens import ByteTokens, answer_tokens, tokens_for
+from empirics.experiments.lm_benchmark.metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
+from empirics.experiments.lm_benchmark.model import base_model, weights_hash
+from empirics.experiments.lm_benchmark.tokens import ByteTokens, answer_tokens, tokens_for
+from empirics.experiments.lm_benchmark.verdicts import CLAIMS, in_words, interval, learned_tasks, together, verdict_rows
 from empirics.methods import apply, count_trainable, method_config
 from empirics.methods.scores import score
 from empirics.models import MambaConfig, MambaLM, save_model
-from empirics.results import Result
-from empirics.runner import Context, Runner
-from empirics.sweep import SweepRunner
+from empirics.study.config import load_experiment, override, validate
+from empirics.study.results import Result
+from empirics.study.runner import Context, Runner
+from empirics.study.sweep import SweepRunner
 
 POLARITY = TASKS["polarity"]
 
@@ -808,7 +808,7 @@ def test_mistakes_give_one_line_and_exit_code_2(arguments, message, capsys, tmp_
 
 
 def test_demo_compiles_a_prefix_and_adapts(capsys, monkeypatch):
-    from empirics.experiments import lm_demo
+    from empirics.experiments.lm_benchmark import demo as lm_demo
 
     arguments = ["demo", "--model", "untrained", "--steps", "3", "--rows", "20", "--tokens", "4"]
     assert run_main(*arguments) == 0
@@ -821,7 +821,7 @@ def test_demo_compiles_a_prefix_and_adapts(capsys, monkeypatch):
 
 def test_the_finding_says_what_the_runs_say():
     """Each sentence of it stands there, and follows from the committed runs."""
-    from empirics.results import read_result
+    from empirics.study.results import read_result
     from figures.sources import RESULTS, ROOT
 
     file = load_experiment("lm_benchmark")

@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 
 import empirics
-from empirics import checkpoint
 from empirics.__main__ import main
 from empirics.data.corpus import read_corpus
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
@@ -36,8 +35,9 @@ from empirics.pretraining.optimiser import decays
 from empirics.pretraining.parallel import Team
 from empirics.pretraining.recipe import Recipe, load_recipe, recipe_names
 from empirics.pretraining.scans import choose_scan
-from empirics.results import file_hash
-from empirics.training import OutOfTime
+from empirics.study.results import file_hash
+from empirics.training import checkpoint
+from empirics.training.loop import OutOfTime
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {

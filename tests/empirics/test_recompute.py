@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from empirics.kernels.interpreter import interpreting
-from empirics.kernels.selective_scan import fused
+from empirics.kernels.selective_scan.fused import scan as fused
 from empirics.methods import SDT, LoRA, Selection, apply, method_config, method_names
 from empirics.models import recompute
 from empirics.models.hooks import MixerHook

@@ -25,15 +25,15 @@ from empirics.bench import model as bench_model
 from empirics.bench import selection as bench_selection
 from empirics.bench import targets
 from empirics.bench.scan import machine
-from empirics.config import experiment_names, find_experiment, load_experiment, validate
-from empirics.experiments import lm_benchmark as lm_experiment
-from empirics.experiments import s4_regression as s4_experiment
-from empirics.experiments import vision as vision_experiment
-from empirics.experiments.lm_methods import METHODS
-from empirics.experiments.lm_verdicts import together
+from empirics.experiments.lm_benchmark import run as lm_experiment
+from empirics.experiments.lm_benchmark.methods import METHODS
+from empirics.experiments.lm_benchmark.verdicts import together
+from empirics.experiments.s4_regression import run as s4_experiment
+from empirics.experiments.vision import run as vision_experiment
 from empirics.models import MambaConfig
-from empirics.results import Result, config_hash, plain, write_json, write_result
-from empirics.runner import Runner
+from empirics.study.config import experiment_names, find_experiment, load_experiment, validate
+from empirics.study.results import Result, config_hash, plain, write_json, write_result
+from empirics.study.runner import Runner
 from figures import dots, lm_benchmark, lora_targets, overhead, s4_regression, scan_speed, selection_cost, sources, style, vision
 from figures.benchmarks import AGAIN, NO_MAMBA
 from figures.build import canonical, render

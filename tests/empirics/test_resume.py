@@ -17,14 +17,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from empirics import checkpoint, training
-from empirics import runner as runner_module
-from empirics.config import Strict, load_experiment, override
 from empirics.errors import CheckpointError, InvalidInput
-from empirics.progress import bar
-from empirics.results import Judgement, Metrics, read_result
-from empirics.runner import Context, Runner
-from empirics.training import Optimiser, OutOfTime
+from empirics.study import runner as runner_module
+from empirics.study.config import Strict, load_experiment, override
+from empirics.study.results import Judgement, Metrics, read_result
+from empirics.study.runner import Context, Runner
+from empirics.training import checkpoint
+from empirics.training import loop as training
+from empirics.training.loop import Optimiser, OutOfTime
+from empirics.training.progress import bar
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = """
@@ -251,8 +252,8 @@ PROGRAM = """
     import torch
     torch.set_num_threads(1)
     from empirics import training
-    from empirics.config import load_experiment, override
-    from empirics.runner import Runner
+    from empirics.study.config import load_experiment, override
+    from empirics.study.runner import Runner
 
     original = training._save
     def announce(*args):

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from empirics import runner as runner_module
-from empirics.config import Strict, experiment_names, load_experiment
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.methods import apply, method_config
 from empirics.models.s4 import DeepS4, DeepS4Config
-from empirics.results import Judgement, Metrics, read_result, write_json
-from empirics.runner import Context, Runner
-from empirics.training import Optimiser, train
+from empirics.study import runner as runner_module
+from empirics.study.config import Strict, experiment_names, load_experiment
+from empirics.study.results import Judgement, Metrics, read_result, write_json
+from empirics.study.runner import Context, Runner
+from empirics.training.loop import Optimiser, train
 
 GOOD = """
 id = "state_floor"

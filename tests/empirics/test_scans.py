@@ -14,11 +14,11 @@ import torch.nn.functional as F  # noqa: E402
 import empirics  # noqa: E402
 from empirics import oracle  # noqa: E402
 from empirics.errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnsupportedScan  # noqa: E402
-from empirics.kernels.capability import TABLE, capability, scan_names  # noqa: E402
 from empirics.kernels.dispatch import selective_scan, ssd_scan  # noqa: E402
+from empirics.kernels.s4d import discretise  # noqa: E402
 from empirics.kernels.selective_scan import chunked, state_terms  # noqa: E402
 from empirics.kernels.ssd import chunked as ssd_chunked  # noqa: E402
-from empirics.oracle.s4d import discretise  # noqa: E402
+from empirics.kernels.table import TABLE, capability, scan_names  # noqa: E402
 
 torch.set_num_threads(1)
 CHUNK = 8

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from empirics.kernels.capability import TABLE
+from empirics.kernels.table import TABLE
 from empirics.methods import LoRA, apply
 from empirics.methods.lora import LowRankUpdate
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from empirics import runner as runner_module
-from empirics.config import Strict, load_experiment
 from empirics.errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
-from empirics.results import Judgement, Metrics, read_result
-from empirics.runner import Missing, Runner
-from empirics.sweep import SweepRunner, combinations, restrict, slurm_parameters, submit
+from empirics.study import runner as runner_module
+from empirics.study.config import Strict, load_experiment
+from empirics.study.results import Judgement, Metrics, read_result
+from empirics.study.runner import Missing, Runner
+from empirics.study.sweep import SweepRunner, combinations, restrict, slurm_parameters, submit
 
 TEXT = """
 id = "vision_like"

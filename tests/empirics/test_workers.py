@@ -11,7 +11,7 @@ import pytest
 import torch.distributed as dist
 
 from empirics.errors import InvalidInput
-from empirics.workers import Workers, claimed
+from empirics.study.workers import Workers, claimed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ def test_environment():
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path):
-    text = (ROOT / "empirics/experiments/s4_regression.toml").read_text(encoding="utf-8")
+    text = (ROOT / "empirics/experiments/s4_regression/experiment.toml").read_text(encoding="utf-8")
     small = tmp_path / "s4_regression.toml"
     small.write_text(text.replace("steps = 60", "steps = 2").replace("batch = 64", "batch = 8"))
     methods = ["--only", "method=frozen,initial_state,sdt"]
@@ -64,7 +64,7 @@ def test_two_processes_find_what_one_finds(tmp_path):
 @pytest.mark.slow
 def test_time_that_is_up_at_once_is_no_error_and_scans_stay_apart(tmp_path):
     """Runs of another scan in the same folder are other runs: they neither tune for these nor are summed up with them."""
-    text = (ROOT / "empirics/experiments/vision.toml").read_text(encoding="utf-8")
+    text = (ROOT / "empirics/experiments/vision/experiment.toml").read_text(encoding="utf-8")
     small = tmp_path / "vision.toml"
     small.write_text(text.replace("pretrain_steps = 20", "pretrain_steps = 2").replace("steps = 10", "steps = 1"))
     out = tmp_path / "out"

@@ -18,8 +18,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ...errors import InvalidInput
-from ...oracle.selective_scan import SOFTPLUS_LINEAR_ABOVE
 from ..arguments import check_selective
+from .oracle import SOFTPLUS_LINEAR_ABOVE
 
 _CHUNK_ELEMENTS = 1 << 19
 """Elements of one chunk buffer. Two or three such buffers (2 MiB each in float32) stay in the second and third cache level,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ... import oracle
+from .oracle import selective_scan as oracle_scan
 
 _HALVES = (torch.bfloat16, torch.float16)
 
@@ -39,5 +39,5 @@ def selective_scan(
     """:func:`empirics.oracle.selective_scan` accumulated in float32 (float64 for float64), output in u's dtype."""
     tensors = {"u": u, "dt": dt, "A": A, "B": B, "C": C, "D": D, "z": z, "dt_bias": dt_bias, "h0": h0}
     wide: dict[str, Any] = {name: widen(v) for name, v in tensors.items()}
-    out, last = oracle.selective_scan(**wide, dt_softplus=dt_softplus, return_last_state=True)
+    out, last = oracle_scan(**wide, dt_softplus=dt_softplus, return_last_state=True)
     return (out.to(u.dtype), last) if return_last_state else out.to(u.dtype)

@@ -18,8 +18,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ...errors import InvalidInput
-from ...oracle.selective_scan import SOFTPLUS_LINEAR_ABOVE
 from ..arguments import check_ssd
+from ..selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
 
 CHUNK = 64
 """Steps per chunk: work inside a chunk grows with Q (P + N) per step, work between chunks falls with P N / Q."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ... import oracle
 from ..selective_scan.naive import widen
+from .oracle import ssd as oracle_scan
 
 
 def ssd_scan(
@@ -26,5 +26,5 @@ def ssd_scan(
     """:func:`empirics.oracle.ssd` accumulated in float32 (float64 for float64), output in x's dtype."""
     tensors = {"x": x, "dt": dt, "A": A, "B": B, "C": C, "D": D, "z": z, "dt_bias": dt_bias, "h0": h0}
     wide: dict[str, Any] = {name: widen(v) for name, v in tensors.items()}
-    out, last = oracle.ssd(**wide, dt_softplus=dt_softplus, return_last_state=True)
+    out, last = oracle_scan(**wide, dt_softplus=dt_softplus, return_last_state=True)
     return (out.to(x.dtype), last) if return_last_state else out.to(x.dtype)

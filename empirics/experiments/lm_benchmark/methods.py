@@ -1,0 +1,232 @@
+"""The methods of the language benchmark, each sized to one budget of trained numbers where its size can be chosen.
+
+The budget is what LoRA of a given rank on both linear projections trains. A method's size is its rank, its number of tokens or of
+additional states, or the number of channels that SDT selects; where a size exists, the one whose count is nearest to the budget
+is taken. What a method trains in the end is always counted on the model, and reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from ...errors import InvalidInput, UnknownName
+from ...methods import LoRA, MethodConfig, Scores, Selection, count_trainable, method_config, select
+from ...methods.geometry import Geometry, find_mixers, geometry
+from ...methods.scores import score
+from ...methods.targets import named_tensors, select_tensors
+
+LINEAR, STATE_SPACE = ("in_proj", "out_proj"), ("A_log", "x_proj", "dt_proj")
+
+TARGETS: dict[str, tuple[str, ...]] = {
+    "lora_in_proj": ("in_proj",),
+    "lora_out_proj": ("out_proj",),
+    "lora_linear": LINEAR,
+    "lora_x_proj": ("x_proj",),
+    "lora_dt_proj": ("dt_proj",),
+    "lora_A": ("A_log",),
+    "lora_ssm": STATE_SPACE,
+    "dora_linear": LINEAR,
+}
+"""Matrices of the low-rank methods, all of one rank."""
+
+BOTH = "lora_both"
+"""LoRA on the linear projections and on the state-space module, whose rank may be one more: one rank for all is too coarse."""
+
+FIXED: dict[str, dict[str, bool]] = {
+    "bitfit": {},
+    "initial_state": {},
+    "initial_state_conv": {"conv": True},
+    "state_offset": {},
+}
+"""Methods without a size, and their options."""
+
+SPARSE: dict[str, tuple[str, bool]] = {
+    "sdt": ("change", False),
+    "sdt_random": ("random", False),
+    "sdt_lora": ("change", True),
+    "sdt_lora_random": ("random", True),
+}
+"""Sparse methods: score of the selection, and whether LoRA is on the linear projections beside it."""
+
+METHODS = ("frozen", "prompt", "prefix", "additional_scan", *FIXED, *TARGETS, BOTH, *SPARSE, "full")
+"""All methods. ``frozen`` trains nothing."""
+
+TOLERANCE = 0.10
+"""Relative distance from the budget up to which a method counts as matched."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A method sized to a budget.
+
+    Attributes
+    ----------
+    method, budget:
+        What was asked for.
+    size, what:
+        The size that was chosen, and what it counts (``rank``, ``ranks``: the sum of the two of ``lora_both``, ``tokens``,
+        ``states``, ``channels``); ``None`` and empty for a method without one.
+    """
+
+    method: str
+    budget: int
+    size: int | None
+    what: Literal["", "rank", "ranks", "tokens", "states", "channels"]
+
+    def matched(self, trainable: int) -> bool:
+        """Whether so many trained numbers are within a tenth of the budget."""
+        return abs(trainable - self.budget) <= TOLERANCE * self.budget
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How sizes are chosen.
+
+    Attributes
+    ----------
+    rank:
+        Rank of the LoRA on both linear projections that sets the budget.
+    most_tokens:
+        Largest number of tokens of a prompt or prefix.
+    state_share:
+        Share of a channel's states that SDT selects.
+    lora_share:
+        Share of the budget that LoRA gets beside SDT, as nearly as a whole rank allows.
+    """
+
+    rank: int = 8
+    most_tokens: int = 64
+    state_share: float = 0.25
+    lora_share: float = 0.75
+
+
+def low_rank(method: str, rank: int) -> MethodConfig:
+    """A low-rank method with alpha = rank, so that s = 1 at every rank."""
+    name = "dora" if method.startswith("dora") else "lora"
+    return method_config(name, targets=TARGETS[method], rank=rank, alpha=float(rank))
+
+
+def on_both(ranks: int) -> MethodConfig:
+    """``lora_both`` with so many ranks in sum, at least 2: linear projections ⌊ranks/2⌋, state-space module the rest."""
+    linear, inside = ranks // 2, ranks - ranks // 2
+    parts = (
+        method_config("lora", targets=LINEAR, rank=linear, alpha=float(linear)),
+        method_config("lora", targets=STATE_SPACE, rank=inside, alpha=float(inside)),
+    )
+    return method_config("combined", parts=parts)
+
+
+def budget_of(model: nn.Module, sizing: Sizing) -> int:
+    """Numbers that LoRA of the sizing's rank on both linear projections trains."""
+    return count_trainable(model, low_rank("lora_linear", sizing.rank))
+
+
+def nearest_size(count: Callable[[int], int], budget: float, most: int) -> int:
+    """The size in 1..most whose count is nearest to the budget, the smaller of equals; counts grow with the size.
+
+    Raises
+    ------
+    InvalidInput
+        ``most`` or the budget is not positive.
+    """
+    if most < 1 or not budget > 0:
+        raise InvalidInput(f"budget {budget} and largest size {most} must be positive")
+    low, high = 1, most
+    while low < high:  # the least size that reaches the budget
+        middle = (low + high) // 2
+        low, high = (low, middle) if count(middle) >= budget else (middle + 1, high)
+    return low - 1 if low > 1 and budget - count(low - 1) <= abs(count(low) - budget) else low
+
+
+def plan(method: str, model: nn.Module, sizing: Sizing) -> Plan:
+    """The size of a method for the model's budget.
+
+    Raises
+    ------
+    UnknownName
+        No such method.
+    InvalidInput, UnknownName
+        The method does not fit the model: Mamba-2 has no x_proj, for instance.
+    """
+    if method not in METHODS:
+        raise UnknownName("method of the experiment", method, METHODS)
+    budget = budget_of(model, sizing)
+    if method in TARGETS:
+        most = _largest_rank(TARGETS[method], model)
+        size = nearest_size(lambda rank: count_trainable(model, low_rank(method, rank)), budget, most)
+        return Plan(method, budget, size, "rank")
+    if method == BOTH:
+        most = 2 * _largest_rank((*LINEAR, *STATE_SPACE), model) - 1
+        return Plan(method, budget, 1 + nearest_size(lambda n: count_trainable(model, on_both(n + 1)), budget, most), "ranks")
+    if method in ("prompt", "prefix"):
+        tokens = nearest_size(lambda m: count_trainable(model, method_config(method, tokens=m)), budget, sizing.most_tokens)
+        return Plan(method, budget, tokens, "tokens")
+    if method == "additional_scan":
+        most = max(sizes.d_state for sizes in _sizes(model)) * 4
+        states = nearest_size(lambda n: count_trainable(model, method_config(method, states=n)), budget, most)
+        return Plan(method, budget, states, "states")
+    if method in SPARSE:
+        most = min(sizes.channels for sizes in _sizes(model))
+        lora = _lora_beside(model, sizing) if SPARSE[method][1] else None
+        scores = score("random", model)  # on Mamba-1 the count does not depend on which dimensions are chosen
+        channels = nearest_size(lambda k: count_trainable(model, _sparse(scores, k, sizing, lora)), budget, most)
+        return Plan(method, budget, channels, "channels")
+    return Plan(method, budget, None, "")
+
+
+def configure(planned: Plan, model: nn.Module, sizing: Sizing, scores: Callable[[str], dict[str, Scores]]) -> MethodConfig | None:
+    """The planned method's configuration, ``None`` for the frozen model.
+
+    Parameters
+    ----------
+    scores:
+        Name of a selection score to the scores of the model's channels and states; called for sparse methods only.
+    """
+    method, size = planned.method, planned.size
+    if method == "frozen":
+        return None
+    if method == "full":
+        return method_config("full", targets=tuple(name for name, _ in model.named_parameters()))
+    if method in FIXED:
+        return method_config(method.removesuffix("_conv"), **FIXED[method])
+    assert size is not None
+    if method in TARGETS:
+        return low_rank(method, size)
+    if method == BOTH:
+        return on_both(size)
+    if method in SPARSE:
+        rule, with_lora = SPARSE[method]
+        return _sparse(scores(rule), size, sizing, _lora_beside(model, sizing) if with_lora else None)
+    return method_config(method, **{planned.what: size})
+
+
+def selected(config: MethodConfig | None) -> Selection | None:
+    """The dimensions that a sparse method's configuration trains."""
+    return getattr(getattr(config, "sdt", config), "selection", None)
+
+
+def _sparse(scores: dict[str, Scores], channels: int, sizing: Sizing, lora: LoRA | None) -> MethodConfig:
+    sdt = method_config("sdt", selection=select(scores, channels, sizing.state_share))
+    return sdt if lora is None else method_config("sdt_lora", sdt=sdt, lora=lora)
+
+
+def _lora_beside(model: nn.Module, sizing: Sizing) -> LoRA:
+    if not 0 < sizing.lora_share < 1:
+        raise InvalidInput(f"lora_share is {sizing.lora_share}, expected a share of the budget in (0, 1)")
+    share = sizing.lora_share * budget_of(model, sizing)
+    rank = nearest_size(lambda r: count_trainable(model, low_rank("lora_linear", r)), share, sizing.rank)
+    lora = low_rank("lora_linear", rank)
+    assert isinstance(lora, LoRA)
+    return lora
+
+
+def _sizes(model: nn.Module) -> list[Geometry]:
+    return [geometry(mixer) for _, mixer in find_mixers(model)]
+
+
+def _largest_rank(targets: tuple[str, ...], model: nn.Module) -> int:
+    return min(min(t.parameter.shape) for t in select_tensors(list(named_tensors(model)), targets))

@@ -1,0 +1,1 @@
+"""A prefix compiled into states. The question and the prediction stand in experiment.toml."""

@@ -1,0 +1,270 @@
+"""Sequential digits: a small Mamba-1 pretrained on half of the classes, adapted to the other half by each method.
+
+The model reads 64 pixel tokens and names the class as its next token, with the same five class tokens for both halves. A
+prediction that is no class token counts as wrong. Learning rates are tuned on the validation split, on a seed of its own; the
+test split is measured once, at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from scipy import stats
+from torch import Tensor, nn
+
+from ...data.digits import LEVELS, Digits, digits
+from ...errors import CheckpointError, UnknownName
+from ...methods import MethodConfig, apply, method_config, select
+from ...methods.scores import score, warm_up
+from ...models import MambaConfig, MambaLM
+from ...study.config import Strict
+from ...study.results import Judgement, Metrics, Result, config_hash
+from ...study.runner import Context, limit
+from ...training.loop import Optimiser
+
+OLD, NEW = (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)
+PIXELS = 64
+
+LINEAR, STATE_SPACE = ("in_proj", "out_proj"), ("A_log", "x_proj", "dt_proj")
+METHODS: dict[str, Mapping[str, Any] | None] = {
+    "frozen": None,
+    "bitfit": {"name": "bitfit"},
+    "prompt": {"name": "prompt", "tokens": 8},
+    "prefix": {"name": "prefix", "tokens": 8},
+    "initial_state": {"name": "initial_state"},
+    "initial_state_conv": {"name": "initial_state", "conv": True},
+    "state_offset": {"name": "state_offset"},
+    "additional_scan": {"name": "additional_scan"},
+    "lora_linear": {"name": "lora", "targets": LINEAR, "rank": 2, "alpha": 2.0},
+    "lora_ssm": {"name": "lora", "targets": STATE_SPACE, "rank": 2, "alpha": 2.0},
+    "lora_both": {"name": "lora", "targets": (*LINEAR, *STATE_SPACE), "rank": 2, "alpha": 2.0},
+    "dora_linear": {"name": "dora", "targets": LINEAR, "rank": 2, "alpha": 2.0},
+    "sdt_lora": {"name": "sdt_lora", "score": "change"},
+    "sdt_lora_random": {"name": "sdt_lora", "score": "random"},
+    "full": {"name": "full"},
+}
+"""The methods compared. ``sdt_lora``: SDT on the chosen states and LoRA on the linear projections."""
+
+
+class Config(Strict):
+    """Options.
+
+    Attributes
+    ----------
+    method, learning_rate:
+        One run's.
+    d_model, n_layer, d_state:
+        Of the model.
+    pretrain_steps, pretrain_learning_rate, steps, batch:
+        Of AdamW, with warm-up and linear decay.
+    select_channels, select_states, select_steps, select_learning_rate:
+        Shares that SDT keeps, and its warm-up.
+    """
+
+    method: str = "full"
+    learning_rate: float = Field(default=5e-3, gt=0)
+    d_model: int = Field(default=32, ge=1)
+    n_layer: int = Field(default=2, ge=1)
+    d_state: int = Field(default=8, ge=1)
+    pretrain_steps: int = Field(default=400, ge=1)
+    pretrain_learning_rate: float = Field(default=5e-3, gt=0)
+    steps: int = Field(default=200, ge=1)
+    batch: int = Field(default=32, ge=1)
+    select_channels: float = Field(default=0.25, gt=0, le=1)
+    select_states: float = Field(default=0.25, gt=0, le=1)
+    select_steps: int = Field(default=20, ge=1)
+    select_learning_rate: float = Field(default=1e-2, gt=0)
+
+
+def class_loss(model: MambaLM, pixels: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, over the whole vocabulary, of the token after the last pixel."""
+    logits = model(pixels)
+    assert isinstance(logits, Tensor)
+    return F.cross_entropy(logits[:, -1], LEVELS + labels)
+
+
+@torch.no_grad()
+def evaluate(model: MambaLM, data: Digits, device: str) -> tuple[float, float]:
+    """(cross-entropy, accuracy); a token that is no class counts as wrong."""
+    model.eval()
+    logits = model(data.pixels.to(device))
+    assert isinstance(logits, Tensor)
+    wanted = LEVELS + data.labels.to(device)
+    last = logits[:, -1].float()
+    return F.cross_entropy(last, wanted).item(), (last.argmax(-1) == wanted).float().mean().item()
+
+
+def train_on(
+    model: MambaLM, data: Digits, parameters: Mapping[str, torch.nn.Parameter], name: str, optimiser: Optimiser, batch: int,
+    ctx: Context,
+) -> None:  # fmt: skip
+    """Train on random batches of the data."""
+    pixels, labels = data.pixels.to(ctx.device), data.labels.to(ctx.device)
+    generator = torch.Generator().manual_seed(1000 + ctx.seed)
+
+    def loss(_: int) -> Tensor:
+        rows = torch.randint(0, len(labels), (batch,), generator=generator).to(ctx.device)
+        return class_loss(model, pixels[rows], labels[rows])
+
+    model.train()
+    ctx.train(name, parameters, loss, optimiser, [generator])
+
+
+def pretrained(config: Config, ctx: Context) -> MambaLM:
+    """The model pretrained on the old classes, from its file or trained now; one for each seed, shared by all methods."""
+    torch.manual_seed(ctx.seed)
+    options = {"layer": "Mamba1", "d_state": config.d_state, "dt_rank": max(2, -(-config.d_model // 16))}
+    model = MambaLM(
+        MambaConfig(config.d_model, config.n_layer, LEVELS + len(NEW), options, pad_vocab_size_multiple=1),
+        scan=ctx.scan or "chunked",
+    ).to(ctx.device)
+    parts = config.model_dump(include={"d_model", "n_layer", "d_state", "pretrain_steps", "pretrain_learning_rate", "batch"})
+    file = None
+    if ctx.work is not None:
+        file = (
+            ctx.work.parent
+            / f"pretrained-seed{ctx.seed}-{config_hash({**parts, 'device': torch.device(ctx.device).type})}.safetensors"
+        )
+        if file.is_file():
+            try:
+                model.load_state_dict(load_file(file), strict=False)  # lm_head is tied to the embedding
+            except (SafetensorError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise CheckpointError(f"{file} is not readable: {reason}; delete it to pretrain again") from error
+            return model
+    optimiser = Optimiser(
+        config.pretrain_learning_rate, config.pretrain_steps, weight_decay=0.01, warm_up=config.pretrain_steps // 10,
+        linear_decay=True, clip=1.0,
+    )  # fmt: skip
+    train_on(model, digits(OLD, "train"), dict(model.named_parameters()), f"pretrain-{ctx.seed}", optimiser, config.batch, ctx)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".partial-") as folder:
+            part = Path(folder) / file.name
+            save_file({name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}, part)
+            os.replace(part, file)
+    return model
+
+
+def method_of(config: Config, model: MambaLM, data: Digits, ctx: Context) -> MethodConfig | None:
+    """The method's configuration; for SDT this is where its dimensions are chosen.
+
+    Raises
+    ------
+    UnknownName
+        No such method here.
+    """
+    if config.method not in METHODS:
+        raise UnknownName("method of the experiment", config.method, METHODS)
+    given = METHODS[config.method]
+    if given is None:
+        return None
+    options = dict(given)
+    name = options.pop("name")
+    if name == "full":
+        return method_config("full", targets=tuple(n for n, _ in model.named_parameters()))
+    rule = options.pop("score", None)
+    if rule is None:
+        return method_config(name, **options)
+    pixels, labels = data.pixels.to(ctx.device), data.labels.to(ctx.device)
+    generator = torch.Generator().manual_seed(3000 + ctx.seed)
+    rows = [torch.randint(0, len(labels), (config.batch,), generator=generator) for _ in range(config.select_steps)]
+    moved = None
+    if rule != "random":
+
+        def loss(m: nn.Module, rows: Tensor) -> Tensor:
+            assert isinstance(m, MambaLM)
+            return class_loss(m, pixels[rows.to(ctx.device)], labels[rows.to(ctx.device)])
+
+        moved = warm_up(model, loss, rows, config.select_learning_rate)
+    chosen = select(score(rule, model, moved=moved, seed=ctx.seed), config.select_channels, config.select_states)
+    lora = method_config("lora", targets=LINEAR, rank=2, alpha=2.0)
+    return method_config("sdt_lora", sdt=method_config("sdt", selection=chosen), lora=lora)
+
+
+def run(config: Config, ctx: Context) -> Metrics:
+    """Pretrain (or load), adapt, and measure."""
+    model = pretrained(config, ctx)
+    train, validation, test = (digits(NEW, split) for split in ("train", "validation", "test"))
+    _, old_accuracy = evaluate(model, digits(OLD, "test"), ctx.device)
+    method = method_of(config, model, train, ctx)
+    trainable = 0
+    if method is not None:
+        handle = apply(model, method, seed=ctx.seed)
+        trainable = handle.n_trainable
+        optimiser = Optimiser(config.learning_rate, config.steps, warm_up=config.steps // 10, linear_decay=True, clip=1.0)
+        train_on(model, train, handle.trainable(), "adapt", optimiser, config.batch, ctx)
+    train_loss, train_accuracy = evaluate(model, train, ctx.device)
+    loss, accuracy = evaluate(model, validation, ctx.device)
+    test_loss, test_accuracy = evaluate(model, test, ctx.device)
+    return Metrics(
+        metrics={"train_loss": train_loss, "train_accuracy": train_accuracy, "old_classes_before": old_accuracy},
+        held_out={"loss": loss, "accuracy": accuracy, "test_loss": test_loss, "test_accuracy": test_accuracy},
+        trainable=trainable,
+        data_hash=train.sha256,
+    )
+
+
+COMPARISONS = (
+    ("lora_linear", "prefix"),
+    ("lora_linear", "initial_state"),
+    ("lora_linear", "lora_ssm"),
+    ("sdt_lora", "lora_linear"),
+)
+"""(said to be at least as good, said to be worse): the abstract's claims on this data."""
+
+
+def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
+    """Paired differences of test accuracy over seeds: each has to lie above 0 with its whole interval."""
+    confidence = limit(threshold, "confidence")
+    methods = [m for m in METHODS if any(r.config["method"] == m for r in results)]
+    table: list[dict[str, Any]] = []
+    for method in methods:
+        runs = [r for r in results if r.config["method"] == method]
+        mean, half = _interval([r.held_out["test_accuracy"] for r in runs], confidence)
+        table.append(
+            {
+                "method": method, "trainable": runs[0].trainable, "learning_rate": runs[0].config["learning_rate"],
+                "seeds": len(runs), "test_accuracy": mean, "half_width": half,
+            }
+        )  # fmt: skip
+    described, verdicts = [], []
+    for better, worse in COMPARISONS:
+        differences = paired(results, better, worse)
+        if len(differences) < 2:
+            verdicts.append("undecided")
+            continue
+        mean, half = _interval(differences, confidence)
+        assert half is not None
+        verdicts.append("reproduced" if mean - half > 0 else "not reproduced" if mean + half < 0 else "undecided")
+        table.append({"comparison": f"{better} - {worse}", "difference": mean, "half_width": half, "verdict": verdicts[-1]})
+        described.append(f"{better} - {worse} {100 * mean:+.1f} ± {100 * half:.1f} points")
+    for verdict in ("not reproduced", "undecided", "reproduced"):
+        if verdict in verdicts:
+            measured = "; ".join(described) or "too few seeds or methods are finished"
+            return Judgement.model_validate({"verdict": verdict, "measured": measured, "table": table})
+    raise AssertionError("COMPARISONS is empty")
+
+
+def paired(results: Sequence[Result], better: str, worse: str) -> list[float]:
+    """Differences of test accuracy on the seeds that both methods have."""
+    by_key = {(r.config["method"], r.seed): r.held_out["test_accuracy"] for r in results}
+    seeds = sorted({seed for method, seed in by_key if method == better})
+    return [by_key[better, s] - by_key[worse, s] for s in seeds if (worse, s) in by_key]
+
+
+def _interval(values: Sequence[float], confidence: float) -> tuple[float, float | None]:
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, None
+    return mean, float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5

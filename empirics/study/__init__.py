@@ -1,0 +1,1 @@
+"""Running experiments: configuration, runs and their files, sweeps, workers, judging."""

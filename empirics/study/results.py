@@ -1,0 +1,218 @@
+"""Results as JSON files: what was asked, what came out, and what one needs to repeat it. Written atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from ..errors import CheckpointError
+from .config import Strict
+
+Verdict = Literal["reproduced", "not reproduced", "undecided"]
+
+
+class Metrics(Strict):
+    """What one run of an experiment measured.
+
+    Attributes
+    ----------
+    metrics:
+        Numbers, lists and tables of numbers, measured on what was trained on, or of no training at all.
+    held_out:
+        The same on data that no choice was made on.
+    trainable:
+        Trained numbers, ``None`` where nothing is trained.
+    data_hash:
+        SHA-256 of the data, ``None`` for data that the seed makes.
+    """
+
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    held_out: dict[str, Any] = Field(default_factory=dict)
+    trainable: int | None = None
+    data_hash: str | None = None
+
+
+class Judgement(Strict):
+    """A verdict on the prediction, and why.
+
+    Attributes
+    ----------
+    verdict:
+        ``reproduced``, ``not reproduced`` or ``undecided``.
+    measured:
+        One line: the numbers that decided it.
+    table:
+        Rows for a figure or a table.
+    """
+
+    verdict: Verdict
+    measured: str
+    table: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class Result(Strict):
+    """One run: an experiment, its options and one seed.
+
+    Attributes
+    ----------
+    status:
+        ``finished`` or ``failed``; ``reason`` says why a run failed.
+    metrics, held_out, trainable, data_hash:
+        See :class:`Metrics`.
+    seconds:
+        Wall-clock time of the run.
+    git, versions, device:
+        Commit (with ``-dirty`` where tracked files were changed), package versions, and the device by name.
+    """
+
+    experiment: str
+    claim: str
+    config: dict[str, Any]
+    seed: int
+    status: Literal["finished", "failed"]
+    reason: str | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    held_out: dict[str, Any] = Field(default_factory=dict)
+    trainable: int | None = None
+    data_hash: str | None = None
+    seconds: float
+    git: str | None
+    versions: dict[str, str]
+    device: str
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether it failed for want of memory, which says something about the machine and nothing about the options."""
+        return self.status == "failed" and (self.reason or "").startswith(OUT_OF_MEMORY)
+
+
+OUT_OF_MEMORY = "out of memory"
+"""How the reason of such a failure begins."""
+
+
+def plain(value: Any) -> Any:
+    """JSON values only: tuples become lists, and numbers that are not finite become ``null``."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON through a temporary file and ``os.replace``: a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        os.chmod(temporary, 0o644)  # mkstemp's is for its owner alone
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be read or is no JSON; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is not readable: {error}; delete it to repeat that run") from error
+
+
+def read_result(path: Path) -> Result:
+    """Read one result; raises CheckpointError for a file that is none."""
+    try:
+        return Result.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        spot = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path} is no result ({spot}: {first['msg']}); delete it to repeat that run") from error
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write one result atomically."""
+    write_json(path, result.model_dump())
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """First ten hexadecimal digits of the SHA-256 of the options."""
+    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()[:10]
+
+
+def file_hash(*paths: Path) -> str:
+    """SHA-256 of the contents of files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while part := stream.read(1 << 20):  # files of weights are larger than they need to be in memory
+                digest.update(part)
+    return digest.hexdigest()
+
+
+@cache
+def git_commit() -> str | None:
+    """The checkout's commit, ``-dirty`` appended where tracked files differ from it.
+
+    In a copy that came without its history it is what the variable ``SSMPROOF_COMMIT`` says, ``None`` where that is not set.
+    """
+    here = Path(__file__).parent
+    if told := os.environ.get("SSMPROOF_COMMIT"):
+        return told
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version())]
+    for package in ("torch", "numpy", "scipy", "scikit-learn", "triton", "mamba-ssm"):
+        try:
+            found.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            continue
+    return tuple(found)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that numbers depend on."""
+    return dict(_versions())
+
+
+def device_name(device: str) -> str:
+    """The GPU's name, or ``cpu``."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

@@ -1,0 +1,166 @@
+"""A training step's two passes recorded once for each shape, then replayed as a CUDA graph: what the GPU needs, and no more.
+
+Launched from Python, a step of a small Mamba waits for the CPU: hundreds of products and casts of an adapter take longer to start
+than to run. A graph starts them all at once. It repeats the same kernels on the same addresses, so that
+
+- arguments are copied into tensors that it owns, and one graph serves one shape,
+- trained tensors may change in place (as optimisers do) but not be replaced, and nothing else that the loss reads may change: a
+  model that was recorded in training mode stays in it,
+- gradients are valid until the next call, which writes into their memory; clone what is to be kept,
+- the loss must not read values off the GPU: no ``.item()``, no branch on a tensor. The first call with a shape runs it several
+  times (:data:`WARM_UP`), which random numbers and side effects show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InvalidInput, UnrecordableLoss
+
+WARM_UP = 3
+"""Passes before a recording: what is compiled or chosen at the first call is then known."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One graph, and the tensors that it reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    arguments: tuple[Tensor, ...]
+    loss: Tensor
+    gradients: tuple[Tensor | None, ...]
+
+
+@cache
+def _side_stream(index: int) -> torch.cuda.Stream:
+    """One for all recordings on a device: cuBLAS keeps a workspace for every stream that it has seen."""
+    return torch.cuda.Stream(index)
+
+
+@contextmanager
+def _casting_anew() -> Iterator[None]:
+    """Under autocast, no cast of a weight is taken from its cache: a recording would read it for ever."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+def _apart(gradients: Iterable[Tensor | None], others: Iterable[Tensor]) -> tuple[Tensor | None, ...]:
+    """Each gradient in memory of its own, as ``backward()`` leaves them: what scales them in place then meets each once."""
+    seen = {value.untyped_storage().data_ptr() for value in others}
+    found: list[Tensor | None] = []
+    for gradient in gradients:
+        if gradient is not None:
+            spread = any(n > 1 and step == 0 for n, step in zip(gradient.shape, gradient.stride(), strict=True))
+            if spread or gradient.untyped_storage().data_ptr() in seen:
+                gradient = gradient.clone(memory_format=torch.contiguous_format)
+            seen.add(gradient.untyped_storage().data_ptr())
+        found.append(gradient)
+    return tuple(found)
+
+
+class GraphedLoss:
+    """Value and gradients of a loss, for an optimiser's step after each call.
+
+    On a GPU the first call with arguments of some shapes and dtypes, and under some autocast, records, later ones replay; on a
+    CPU every call computes. Arguments get no gradients.
+
+    Parameters
+    ----------
+    loss:
+        ``loss(*tensors)`` -> scalar; only tensors, all of one device.
+    trained:
+        The tensors that get gradients, for instance ``handle.trainable().values()``.
+    limit:
+        Recordings that are kept; the one that was used longest ago makes room.
+
+    Raises
+    ------
+    InvalidInput
+        Nothing to train, or no room for a recording.
+    """
+
+    def __init__(self, loss: Callable[..., Tensor], trained: Iterable[nn.Parameter], limit: int = 8):
+        self.loss, self.trained, self.limit = loss, tuple(trained), limit
+        if not self.trained:
+            raise InvalidInput("nothing to train: no parameter given")
+        if limit < 1:
+            raise InvalidInput(f"limit is {limit}, expected at least 1 recording")
+        self.recordings: dict[tuple[object, ...], Recording] = {}
+        self._pool: Any = None
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        """The loss, detached; ``grad`` of every trained tensor is that of this call alone, ``None`` where it has no part in it.
+
+        Raises
+        ------
+        UnrecordableLoss
+            The loss reads a value off the GPU, for instance.
+        """
+        if not self.trained[0].is_cuda:
+            value, gradients = self._passes(arguments)
+            return self._given(value, gradients)
+        with torch.cuda.device(self.trained[0].device):
+            found = self._recording(arguments)
+            for own, given in zip(found.arguments, arguments, strict=True):
+                own.copy_(given.detach(), non_blocking=True)
+            found.graph.replay()
+            return self._given(found.loss.clone(), found.gradients)
+
+    def _recording(self, arguments: tuple[Tensor, ...]) -> Recording:
+        """The one for these shapes, made where there is none."""
+        cast = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+        key = (cast, *((a.shape, a.dtype) for a in arguments))
+        found = self.recordings.pop(key, None)
+        if found is None:
+            while len(self.recordings) >= self.limit:
+                self.recordings.pop(next(iter(self.recordings)))
+            if not self.recordings:
+                self._pool = None  # that of graphs that are gone is no more
+            found = self._record(arguments)
+        self.recordings[key] = found  # the latest stands last
+        return found
+
+    def _passes(self, arguments: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        value = self.loss(*arguments)
+        gradients = torch.autograd.grad(value, self.trained, allow_unused=True)
+        return value.detach(), _apart(gradients, (*arguments, *self.trained, value))
+
+    def _given(self, value: Tensor, gradients: tuple[Tensor | None, ...]) -> Tensor:
+        for parameter, gradient in zip(self.trained, gradients, strict=True):
+            parameter.grad = gradient
+        return value
+
+    def _record(self, arguments: tuple[Tensor, ...]) -> Recording:
+        own = tuple(a.detach().to(self.trained[0].device, copy=True) for a in arguments)
+        for parameter in self.trained:
+            parameter.grad = None  # those of another graph make room
+        side = _side_stream(torch.cuda.current_device())
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side), _casting_anew():
+            for _ in range(WARM_UP):
+                self._passes(own)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool), _casting_anew():
+                value, gradients = self._passes(own)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            first = str(error).partition("\n")[0]
+            message = f"this loss cannot be recorded as a CUDA graph ({first}); call it without GraphedLoss"
+            raise UnrecordableLoss(message) from error
+        return Recording(graph, own, value, gradients)
