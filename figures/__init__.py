@@ -1,1 +1,1 @@
-"""Figures of ssmproof, one module each, drawn from the theory and from committed results:  python -m figures."""
+"""Figures and the report, drawn from the theory and from committed results:  python -m figures."""

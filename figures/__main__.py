@@ -10,9 +10,9 @@ from pathlib import Path
 from theory.core.errors import TheoryError
 
 from .build import OUT, build, status
-from .readme import README, readme_status, write_readme
 from .registry import chosen
 from .report.page import DEFAULT, build_report
+from .report.readme import README, readme_status, write_readme
 from .sources import MissingData
 
 

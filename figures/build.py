@@ -26,7 +26,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from theory.core.errors import InvalidInput
 
-from . import style
+from . import plots, style
 from .registry import Picture
 from .sources import MissingData, read_json
 
@@ -57,7 +57,7 @@ def canonical(value: Any) -> Any:
 def drawn_by(name: str) -> list[ModuleType]:
     """The modules whose code draws a figure: its own, then those of this package that it imports as modules, by name."""
     found: dict[str, ModuleType] = {}
-    left = [importlib.import_module(f"{__package__}.{name}")]
+    left = [importlib.import_module(f"{plots.__name__}.{name}")]
     while left:
         module = left.pop()
         if module.__name__ not in found:

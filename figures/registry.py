@@ -1,4 +1,4 @@
-"""Which figures there are: every module of this package that defines ``FIGURE``."""
+"""Which figures there are: every module of :mod:`figures.plots`, which defines ``FIGURE``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from theory.core.errors import UnknownName
 
-from . import style
-
-INFRASTRUCTURE = (
-    "__main__", "benchmarks", "build", "comparisons", "dots", "readme", "registry", "report", "sources", "style",
-)  # fmt: skip
+from . import plots, style
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,8 @@ class Picture:
 def pictures() -> dict[str, Picture]:
     """All figures by name, in alphabetical order."""
     out = {}
-    for module in sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)])):
-        if module not in INFRASTRUCTURE:
-            out[module] = importlib.import_module(f"{__package__}.{module}").FIGURE
+    for module in sorted(m.name for m in pkgutil.iter_modules(plots.__path__)):
+        out[module] = importlib.import_module(f"{plots.__name__}.{module}").FIGURE
     return out
 
 

@@ -19,9 +19,10 @@ from matplotlib.axis import Axis
 from matplotlib.text import Text
 from PIL import Image
 
-from figures import hankel, sources, style
+from figures import sources, style
 from figures.__main__ import main
 from figures.build import MANIFEST, OUT, build, canonical, drawn_by, fingerprint, manifest, png_text, render, status, with_palette
+from figures.plots import hankel
 from figures.registry import INFRASTRUCTURE, chosen, pictures
 from figures.sources import MissingData, check_data, committed, experiment
 from theory.core.errors import InvalidInput, UnknownName
@@ -29,7 +30,7 @@ from theory.relations.lattice import lattice
 from theory.verification.registry import all_claims
 
 ROOT = Path(__file__).resolve().parent.parent
-CHEAP = "scan_cpu"
+CHEAP = "bench_scan_cpu"
 
 
 @cache
@@ -351,6 +352,6 @@ def test_figures_load_no_torch():
 
 
 def test_model_sizes_stand_smallest_first():
-    from figures.overhead import smallest_first
+    from figures.plots.bench_model import smallest_first
 
     assert list(smallest_first({"1.4b": 1, "130m": 2, "mamba2-370m": 3, "tiny": 4})) == ["tiny", "130m", "mamba2-370m", "1.4b"]

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from figures import overhead, scan_cpu, scan_speed, selection_cost
 from figures.__main__ import main
-from figures.benchmarks import BLOCK, FUSED, benchmarks, digits, duration, times
-from figures.comparisons import NOT, REPRODUCED, UNDECIDED, comparisons, side
-from figures.readme import MARKS, README, block, readme_status, updated, write_readme
+from figures.plots import bench_model, bench_scan_cpu, bench_scan_gpu, bench_selection
+from figures.report.benchmarks import BLOCK, FUSED, benchmarks, digits, duration, times
+from figures.report.comparisons import NOT, REPRODUCED, UNDECIDED, comparisons, side
+from figures.report.readme import MARKS, README, block, readme_status, updated, write_readme
 from figures.sources import RESULTS
 from theory.core.errors import InvalidInput
 
@@ -27,7 +27,7 @@ RECORD = "empirics/data/bundled/record.json"
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """What the results are made of, without any experiment's results."""
-    for name in (README, RECORD, scan_cpu.PATH):
+    for name in (README, RECORD, bench_scan_cpu.PATH):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=shutil.ignore_patterns("*.py"))
@@ -162,7 +162,7 @@ def test_benchmarks_say_what_their_files_say(copy: Path):
     text = block(copy)
     assert f"{record['held_out']['bits_per_byte']:.3f} bits per byte on {record['held_out']['bytes']:,}" in text
     assert all(f"{row['name']} {row['bits_per_byte']:.2f}" in text for row in record["baselines"])
-    ratios = json.loads((copy / scan_cpu.PATH).read_text())["ratios"]
+    ratios = json.loads((copy / bench_scan_cpu.PATH).read_text())["ratios"]
     assert all(f" takes {times(ratio)} times as long" in text for ratio in ratios.values())
     change(copy / RECORD, held_out={**record["held_out"], "bits_per_byte": 1.2345})
     assert "1.234 bits per byte" in block(copy) and "1.234 bits per byte" not in text
@@ -173,11 +173,11 @@ def test_the_targets_of_the_gpu_scan_are_a_table(copy: Path):
         {"target": 1, "what": "times faster", "measured": [2.345, None], "asked": [">= 2", ">= 1.5"], "met": False},
         {"target": 8, "what": "same bits", "measured": [1.0], "asked": [">= 1"], "met": True},
     ]
-    change(copy / scan_speed.PATH, table=rows, dtype="bfloat16", machine={"gpu": "a GPU"})
+    change(copy / bench_scan_gpu.PATH, table=rows, dtype="bfloat16", machine={"gpu": "a GPU"})
     text = block(copy)
     assert "1 of 2 targets met against mamba-ssm, bfloat16, on a GPU." in text
     assert "  | 1 | times faster | 2.35 (>= 2); not measured (>= 1.5) | missed |\n  | 8 | same bits | 1 (>= 1) | met |" in text
-    change(copy / scan_speed.PATH, table=[{"target": 1}])
+    change(copy / bench_scan_gpu.PATH, table=[{"target": 1}])
     with pytest.raises(InvalidInput, match=r"scan_targets\.json is not what its benchmark writes"):
         block(copy)
 
@@ -223,7 +223,7 @@ def test_the_model_benchmark_in_short(copy: Path):
     # 0.1 s a step; 22 methods at 4 rates and 5 seeds, of one task
     assert "not measured: about 4 minutes for a run of 2,700 steps on mamba-130m, 15 hours for all 198 of the sweep" in text
     assert "--set steps=2700" in (ROOT / README).read_text(encoding="utf-8")
-    (found,) = (b for b in benchmarks(copy) if b.figure == "overhead")
+    (found,) = (b for b in benchmarks(copy) if b.figure == "bench_model")
     assert "--sizes 130m 1.4b --batch 8 4 --length 2048 " in found.command
     assert "8 × 2048 tokens at 130m, 4 × 2048 tokens at 1.4b, on a GPU." in text
     assert ("130m", "lora/fused", "100.0", "", "2.00", "6.00", "0.50", "0.12") in found.rows
@@ -232,7 +232,7 @@ def test_the_model_benchmark_in_short(copy: Path):
     sizes["130m"]["stock"]["kernels"] = [{"name": "scan", "calls": 1, "seconds": 0.1}] * 3
     busy = {"gpu": "a GPU", "load_average": 0.25, "cores": 16}
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes, machine=busy)
-    (found,) = (b for b in benchmarks(copy) if b.figure == "overhead")
+    (found,) = (b for b in benchmarks(copy) if b.figure == "bench_model")
     assert " --kernels 3 --contenders stock " in found.command and "on a GPU (load average 0.2 on 16 cores)." in block(copy)
     assert "Replayed" not in block(copy)
     sizes["130m"] |= {"lora/fused/graph": row(0.05, 60), "stock/graph": row(0.15, 110)}
@@ -261,14 +261,14 @@ def test_the_block_and_the_selection_in_short(copy: Path):
         "ablation_evaluations": 1000, "step_s": 0.125,
     }  # fmt: skip
     lengths = [row, {"length": 512, "missing": "out of memory"}]
-    change(copy / selection_cost.PATH, sizes={"130m": lengths}, machine={"gpu": "a GPU"})
+    change(copy / bench_selection.PATH, sizes={"130m": lengths}, machine={"gpu": "a GPU"})
     text = block(copy)
     assert "| 130m | ours | 2.00 | 1 | 1.75 | 0.25 |" in text and "| 130m | slow_lora | peft is not importable |" in text
     assert "| 130m | 256 | 1.5 s = 12 steps | 0.75 s = 6 steps | 11 s = 88 steps | 125.0 |" in text
     short = "mamba-130m, least to most over lengths of 256 tokens: change 1.5 s, 12 steps; gradient 0.75 s, 6 steps"
     assert f"{short}; ablation (a median evaluation times their number) 11 s, 88 steps." in text
     assert "| 130m | 512 | out of memory |" in text
-    change(copy / selection_cost.PATH, sizes={"130m": [{"length": 256}]})
+    change(copy / bench_selection.PATH, sizes={"130m": [{"length": 256}]})
     with pytest.raises(InvalidInput, match=r"selection_gpu\.json is not what its benchmark writes"):
         block(copy)
 
@@ -377,7 +377,7 @@ def numbers_of_targets() -> list[str]:
 
 def missing_target_5(size: str, asked: float) -> set[str]:
     """Contenders with frozen weights whose kernels are not so many times as fast as stock's."""
-    table = json.loads((ROOT / overhead.PATH).read_text())["sizes"][size]
+    table = json.loads((ROOT / bench_model.PATH).read_text())["sizes"][size]
     fused = {name.removesuffix("/fused"): row for name, row in table.items() if "/fused" in name and "full/" not in name}
     fused = {name: row for name, row in fused.items() if not name.endswith("/graph")}
     return {name for name, row in fused.items() if table["stock"]["kernels_s"] < asked * row["kernels_s"]}
@@ -386,13 +386,13 @@ def missing_target_5(size: str, asked: float) -> set[str]:
 def test_the_kernels_readme_has_the_numbers_of_the_files():
     text = " ".join((ROOT / "empirics/kernels/selective_scan/README.md").read_text(encoding="utf-8").split())
     assert [said for said in numbers_of_targets() if said not in text] == []
-    missed = [row["target"] for row in json.loads((ROOT / scan_speed.PATH).read_text())["table"] if not row["met"]]
+    missed = [row["target"] for row in json.loads((ROOT / bench_scan_gpu.PATH).read_text())["table"] if not row["met"]]
     assert "met at 1.4b by all but state offset, DoRA, additional scan and LoRA with `recompute_all`." in text
     assert missing_target_5("1.4b", 1.3) == {"state_offset", "dora", "additional_scan", "lora/fused/recompute_all"}
     assert "Missed at 130m by all" in text and len(missing_target_5("130m", 1.5)) == len(missing_target_5("130m", 9.0)) == 12
     assert missed == [1, 2, 7] and all(f"**{'T' if n == 7 else 't'}arget {n}**" in text for n in missed)
     assert "the target is met at 1.4b by all five, at 130m by initial state and SDT" in text
-    sizes = json.loads((ROOT / overhead.PATH).read_text())["sizes"]
+    sizes = json.loads((ROOT / bench_model.PATH).read_text())["sizes"]
     replayed = ("initial_state", "sdt", "lora", "state_offset", "sdt_lora")
     steps = {s: {n: rows["stock"]["step_s"] / rows[f"{n}/fused/graph"]["step_s"] for n in replayed} for s, rows in sizes.items()}
     assert min(steps["1.4b"].values()) >= 1.3
@@ -402,7 +402,7 @@ def test_the_kernels_readme_has_the_numbers_of_the_files():
 
 def numbers_of_errors() -> list[str]:
     """The kernels' README on target 9: errors through stock's, of results in float32 beside bfloat16, and in float32 alone."""
-    rows = json.loads((ROOT / scan_speed.PATH).read_text())["accuracy"]
+    rows = json.loads((ROOT / bench_scan_gpu.PATH).read_text())["accuracy"]
     assert min(row["L"] for row in rows) == 300 and max(row["L"] for row in rows) == 65536
     assert max(row["worst_ratio"] for row in rows) <= 1
 
@@ -527,4 +527,4 @@ def test_the_check_of_figures_holds_the_readme(monkeypatch: pytest.MonkeyPatch, 
     assert main(["--check"]) == 0
     monkeypatch.setattr("figures.__main__.readme_status", lambda: "stale: run python -m figures readme")
     assert main(["--check"]) == 1 and "README.md" in capsys.readouterr().out
-    assert main(["scan_cpu", "--check"]) == 0, "a single figure is asked for"
+    assert main(["bench_scan_cpu", "--check"]) == 0, "a single figure is asked for"

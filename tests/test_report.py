@@ -92,7 +92,7 @@ def page() -> Page:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The part of the repository that the report is made of."""
-    for name in ("theory/verdicts.json", f"figures/out/{MANIFEST}", "figures/out/floor.png"):
+    for name in ("theory/verdicts.json", f"figures/out/{MANIFEST}", "figures/out/state_floor.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=shutil.ignore_patterns("*.py"))
@@ -334,7 +334,7 @@ def test_a_copy_gives_its_own_report(copy: Path, tmp_path: Path):
     report = gather(copy)
     assert [f.name for f in report.figures if f.png] == ["floor"]
     assert "Not built yet" in render(report)
-    (copy / "figures/out/floor.png").write_bytes((OUT / "hankel.png").read_bytes())
+    (copy / "figures/out/state_floor.png").write_bytes((OUT / "hankel.png").read_bytes())
     assert not any(f.png for f in gather(copy).figures), "not the file that was built"
     out = tmp_path / "new" / "page.html"
     assert build_report(out, copy) == out.stat().st_size

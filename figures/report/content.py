@@ -15,11 +15,11 @@ from typing import Any
 
 from theory.core.errors import InvalidInput
 
-from ..benchmarks import Benchmark, benchmarks
 from ..build import MANIFEST
-from ..comparisons import OUTCOMES, Line, comparisons
 from ..registry import pictures
 from ..sources import ROOT, MissingData, command, committed, experiment, read_json
+from .benchmarks import Benchmark, benchmarks
+from .comparisons import OUTCOMES, Line, comparisons
 
 VERDICTS = "theory/verdicts.json"
 EXPERIMENTS = "empirics/experiments"

@@ -28,7 +28,7 @@ from empirics.methods.geometry import geometry
 from empirics.models import MambaConfig, save_model, sizes
 from empirics.study.results import file_hash
 from empirics.study.verdicts import SHIPPED, read_verdicts
-from figures import hankel
+from figures.plots import hankel
 from theory import LTI, Mamba2Head, SelectiveSSM
 from theory.checkpoints.diagnose import diagnose
 from theory.checkpoints.dynamics import Dynamics, read_checkpoint

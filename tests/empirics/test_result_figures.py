@@ -34,11 +34,12 @@ from empirics.models import MambaConfig
 from empirics.study.config import experiment_names, find_experiment, load_experiment, validate
 from empirics.study.results import Result, config_hash, plain, write_json, write_result
 from empirics.study.runner import Runner
-from figures import dots, lm_benchmark, lora_targets, overhead, s4_regression, scan_speed, selection_cost, sources, style, vision
-from figures.benchmarks import AGAIN, NO_MAMBA
+from figures import dots, plots, sources, style
 from figures.build import canonical, render
-from figures.comparisons import comparisons
+from figures.plots import lm_benchmark, lora_targets, s4_regression, vision
 from figures.registry import Picture, pictures
+from figures.report.benchmarks import AGAIN, NO_MAMBA
+from figures.report.comparisons import comparisons
 from figures.sources import MissingData
 from theory.core.errors import InvalidInput
 
@@ -74,7 +75,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty checkout that the figures read."""
     for module in (vision, lm_benchmark, s4_regression):
         monkeypatch.setattr(module, "experiment", partial(sources.experiment, root=tmp_path))
-    for module in (overhead, scan_speed, selection_cost):
+    for module in (plots.bench_model, plots.bench_scan_gpu, plots.bench_selection):
         monkeypatch.setattr(module, "committed", partial(sources.committed, root=tmp_path))
     return tmp_path
 
@@ -278,33 +279,33 @@ def test_shares_of_the_frozen_error_are_paired():
 # -- benchmarks -------------------------------------------------------------------------------------------------------------
 
 
-def test_scan_speed_reads_what_the_targets_write(root: Path, draw: Draw):
+def test_bench_scan_gpu_reads_what_the_targets_write(root: Path, draw: Draw):
     with pytest.raises(MissingData, match="--targets"):
-        scan_speed.FIGURE.data()
+        plots.bench_scan_gpu.FIGURE.data()
     scale = targets.Scale({"130m": 8, "370m": 12}, ((8, 16, 24), (7, 17)), (1, 2), 2, 40, 4)
     found = targets.measure_targets("chunked", "naive", scale, torch.float32, "cpu")
     written = {"benchmark": "scan_targets", "dtype": "float32", "machine": machine("cpu"), **found}
-    write_json(root / scan_speed.PATH, written)
-    data = scan_speed.data()
+    write_json(root / plots.bench_scan_gpu.PATH, written)
+    data = plots.bench_scan_gpu.data()
     assert data["bounds"] == {"median": 2.0, "least": 1.5, "off": 4.0} and len(data["rows"]) == 2 * 2 * 5
-    figure = draw(scan_speed.FIGURE)
+    figure = draw(plots.bench_scan_gpu.FIGURE)
     assert len(figure.axes) == 2 and {"Batch 1", "Batch 2", "8 channels (130m)", "median, on grid"} <= words(figure)
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
     assert len(hollow) == 2 and all(list(line.get_xdata()) == [7, 17] for line in hollow)
     del found["table"][0]
-    write_json(root / scan_speed.PATH, {**written, "table": found["table"]})
+    write_json(root / plots.bench_scan_gpu.PATH, {**written, "table": found["table"]})
     with pytest.raises(InvalidInput, match="no result of the scan targets"):
-        scan_speed.data()
+        plots.bench_scan_gpu.data()
 
 
-def test_overhead_reads_what_the_model_benchmark_writes(root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch):
+def test_bench_model_reads_what_the_model_benchmark_writes(root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(MissingData, match="bench model"):
-        overhead.FIGURE.data()
+        plots.bench_model.FIGURE.data()
     model = MambaConfig(16, 1, 31, {"layer": "Mamba1", "d_state": 4, "dt_rank": 8}, pad_vocab_size_multiple=1)
     setting = bench_model.Setting(model, 1, 5, "cpu", torch.float32, 1)
     monkeypatch.setattr(bench_model, "_settings", lambda options: [("tiny", setting), ("small", setting)])
     names = ["lora/chunked", "sdt/chunked", "full/chunked"]
-    path = root / overhead.PATH
+    path = root / plots.bench_model.PATH
     assert bench_model.main_bench_model(["--device", "cpu", "--contenders", *names, "--out", str(path)]) == 0
     written = json.loads(path.read_text())
     for rows in written["sizes"].values():  # what only a GPU has: the peers, and memory
@@ -314,7 +315,7 @@ def test_overhead_reads_what_the_model_benchmark_writes(root: Path, draw: Draw, 
             row["peak_bytes"] = 1000
     written["sizes"]["small"]["stock_slow_lora"] = {"missing": "out of memory"}
     write_json(path, written)
-    data = overhead.data()
+    data = plots.bench_model.data()
     lora = next(row for row in data["rows"] if row["name"] == "lora/chunked")
     stock = written["sizes"]["tiny"]["stock"]["step_s"]
     steps = [written["sizes"]["tiny"]["lora/chunked"][key] / stock for key in ("step_s", "least_s", "most_s")]
@@ -323,7 +324,7 @@ def test_overhead_reads_what_the_model_benchmark_writes(root: Path, draw: Draw, 
     assert lora["ratios"]["stock_slow_lora"]["step_s"] == {"tiny": steps, "small": [None, None, None]}
     assert "stock_slow_lora" in data["ran"]["tiny"] and "stock_slow_lora" not in data["ran"]["small"]
     assert data["selection_s"]["tiny"] > 0
-    figure = draw(overhead.FIGURE)
+    figure = draw(plots.bench_model.FIGURE)
     assert {"LoRA, chunked", "all parameters, chunked", "mamba-tiny", "Step time"} <= words(figure)
     lines = [line for axes in figure.axes for line in axes.lines]
     hollow = [line for line in lines if line.get_markerfacecolor() == "white"]
@@ -332,39 +333,41 @@ def test_overhead_reads_what_the_model_benchmark_writes(root: Path, draw: Draw, 
     assert steps[1:] in ranges and [1.0] not in ranges, "time has a range, memory none"
 
 
-def test_scan_speed_says_what_is_left_when_python_launches(root: Path, draw: Draw):
-    write_json(root / scan_speed.PATH, json.loads((ROOT / scan_speed.PATH).read_text()))
-    rows = scan_speed.data()["launched"]
-    speed = json.loads((ROOT / scan_speed.PATH).read_text())["speed"]
+def test_bench_scan_gpu_says_what_is_left_when_python_launches(root: Path, draw: Draw):
+    write_json(root / plots.bench_scan_gpu.PATH, json.loads((ROOT / plots.bench_scan_gpu.PATH).read_text()))
+    rows = plots.bench_scan_gpu.data()["launched"]
+    speed = json.loads((ROOT / plots.bench_scan_gpu.PATH).read_text())["speed"]
     off = [row["launched_ratio"] for row in speed if not row["on_grid"]]
     assert rows["off grid"] == {"median": statistics.median(off), "least": min(off)} and rows["on grid"] != rows["off grid"]
-    assert any(f"off grid {statistics.median(off):.2f}, {min(off):.2f}" in text for text in words(draw(scan_speed.FIGURE)))
+    assert any(
+        f"off grid {statistics.median(off):.2f}, {min(off):.2f}" in text for text in words(draw(plots.bench_scan_gpu.FIGURE))
+    )
 
 
-def test_selection_cost_reads_what_its_benchmark_writes(root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch):
+def test_bench_selection_reads_what_its_benchmark_writes(root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(MissingData, match="bench selection"):
-        selection_cost.FIGURE.data()
+        plots.bench_selection.FIGURE.data()
     model = MambaConfig(16, 1, 31, {"layer": "Mamba1", "d_state": 4, "dt_rank": 8}, pad_vocab_size_multiple=1)
     monkeypatch.setattr(bench_selection, "size_config", lambda name: model)
-    path = root / selection_cost.PATH
+    path = root / plots.bench_selection.PATH
     arguments = ["--device", "cpu", "--sizes", "tiny", "small", "--lengths", "4", "8", "--repeats", "1", "--out", str(path)]
     assert bench_selection.main_bench_selection(arguments) == 0
     written = json.loads(path.read_text())
     written["sizes"]["small"][1] = {"length": 8, "batch": 1, "missing": "out of memory"}
     write_json(path, written)
-    data = selection_cost.data()
+    data = plots.bench_selection.data()
     curves = {(c["size"], c["score"]): c["points"] for c in data["curves"]}
     row = written["sizes"]["tiny"][0]
     assert curves["tiny", "change"][0]["seconds"] == row["warm_up_s"] + row["select_s"]
     assert curves["tiny", "ablation"][0]["seconds"] == row["warm_up_s"] + row["evaluation_s"] * (1 + 32 + 3 * 4)
     assert curves["tiny", "gradient"][0]["steps"] == (row["gradient_s"] + row["select_s"]) / row["step_s"]
     assert [p["length"] for p in curves["small", "change"]] == [4]
-    figure = draw(selection_cost.FIGURE)
+    figure = draw(plots.bench_selection.FIGURE)
     assert {"mamba-tiny", "ablation (estimate)", "Training steps"} <= words(figure)
     assert sum(len(axes.lines) for axes in figure.axes) == 2 * len(curves)
     write_json(path, {**written, "sizes": {"tiny": [{"length": 4}]}})
     with pytest.raises(InvalidInput, match="no result of the selection benchmark"):
-        selection_cost.data()
+        plots.bench_selection.data()
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------------
@@ -377,9 +380,9 @@ def test_a_result_of_another_shape_is_named(root: Path):
     write_json(root / sources.RESULTS / "lm_benchmark.json", {"table": [{"task": "rte", "method": "full"}], "seeds": [0]})
     with pytest.raises(InvalidInput, match="lack 'points'"):
         lm_benchmark.data()
-    write_json(root / overhead.PATH, {"sizes": []})
+    write_json(root / plots.bench_model.PATH, {"sizes": []})
     with pytest.raises(InvalidInput, match="no result of the model benchmark"):
-        overhead.data()
+        plots.bench_model.data()
 
 
 def test_other_results_give_another_picture(root: Path):

@@ -1,1 +1,1 @@
-"""Vocabulary that knows no claim: numbers, systems, exact linear algebra, gramians, claims and their registry."""
+"""Vocabulary that knows no claim: numbers, systems, exact linear algebra, Gramians, initialisations, tolerances."""

@@ -236,13 +236,14 @@ def test_every_claim_is_found_by_its_id() -> None:
 
 def test_repeated_ids_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Module:
-        CLAIMS = (claim("one"),)
+        STATEMENTS = ("one",)
+        CLAIM = claim("one")
 
     monkeypatch.setattr(registry.importlib, "import_module", lambda name: Module)
     with pytest.raises(ValueError, match=r"ids must be unique; repeated: \['prefix_state\.one'\]"):
         registry.all_claims.__wrapped__()
     monkeypatch.setattr(registry, "FAMILIES", ("prefix_state",))
-    assert registry.all_claims.__wrapped__() == Module.CLAIMS
+    assert registry.all_claims.__wrapped__() == (Module.CLAIM,)
 
 
 def test_unknown_names_print_their_message() -> None:

@@ -15,8 +15,8 @@ from theory.core.gramians import reachability_singular_values
 from theory.core.initialisations import DT_GRID, initialisation
 from theory.core.tolerance import EPS32
 
-from . import style
-from .registry import Picture
+from .. import style
+from ..registry import Picture
 
 STATES = 16
 LENGTHS = tuple(sorted({round(16 * 2 ** (k / 3)) for k in range(28)}))

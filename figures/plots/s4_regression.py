@@ -18,9 +18,9 @@ from scipy import stats
 
 from theory.core.errors import InvalidInput
 
-from . import dots, style
-from .registry import Picture
-from .sources import RESULTS, MissingData, command, committed, experiment
+from .. import dots, style
+from ..registry import Picture
+from ..sources import RESULTS, MissingData, command, committed, experiment
 
 NAME = "s4_regression"
 PUBLISHED = f"empirics/data/{NAME}_published.json"

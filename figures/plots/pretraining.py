@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from theory.core.errors import InvalidInput
 
-from . import style
-from .registry import Picture
-from .sources import committed
+from .. import style
+from ..registry import Picture
+from ..sources import committed
 
 PATH = "empirics/data/bundled/record.json"
 COMMAND = "python -m empirics pretrain full --device cuda --corpus FILES --held-out FILES --out runs/pretrain"

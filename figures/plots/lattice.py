@@ -20,8 +20,8 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from theory.relations.lattice import METHODS, SYSTEMS, lattice
 
-from . import style
-from .registry import Picture
+from .. import style
+from ..registry import Picture
 
 # Positions in inches; a panel is one column wide.
 CENTRES: dict[str, dict[str, tuple[float, float]]] = {

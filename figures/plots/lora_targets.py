@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from . import dots, lm_benchmark, style
-from .registry import Picture
+from .. import dots, style
+from ..registry import Picture
+from . import lm_benchmark
 
 TARGETS = (
     "lora_linear", "lora_in_proj", "lora_out_proj", "lora_both", "lora_ssm", "lora_x_proj", "lora_dt_proj", "lora_A",

@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 
 from theory.core.errors import InvalidInput
 
-from . import dots, style
-from .registry import Picture
-from .sources import RESULTS, command, experiment
+from .. import dots, style
+from ..registry import Picture
+from ..sources import RESULTS, command, experiment
 
 NAME = "lm_benchmark"
 COMMAND = command(NAME, "sweep")

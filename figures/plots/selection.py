@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 
 from theory.core.errors import InvalidInput
 
-from . import style
-from .registry import Picture
-from .sources import RESULTS, MissingData, check_data, command, experiment
+from .. import style
+from ..registry import Picture
+from ..sources import RESULTS, MissingData, check_data, command, experiment
 
 CLAIM, CHECK, NAME = "sparse_dims.selection", "scores against random", "selection"
 MARKERS = ("o", "s", "^", "D")

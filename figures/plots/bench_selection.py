@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 
 from theory.core.errors import InvalidInput
 
-from . import style
-from .registry import Picture
-from .sources import committed
+from .. import style
+from ..registry import Picture
+from ..sources import committed
 
 PATH = "empirics/bench/results/selection_gpu.json"
 COMMAND = f"python -m empirics bench selection --out {PATH}"

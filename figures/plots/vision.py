@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from theory.core.errors import InvalidInput
 
-from . import dots, style
-from .registry import Picture
-from .sources import RESULTS, command, experiment
+from .. import dots, style
+from ..registry import Picture
+from ..sources import RESULTS, command, experiment
 
 NAME = "vision"
 COMMAND = command(NAME, "sweep")

@@ -11,8 +11,8 @@ from typing import Any
 
 from theory.core.errors import InvalidInput
 
-from . import overhead, pretraining, scan_cpu, scan_speed, selection_cost
-from .sources import RESULTS, ROOT, MissingData, committed
+from ..plots import bench_model, bench_scan_cpu, bench_scan_gpu, bench_selection, pretraining
+from ..sources import RESULTS, ROOT, MissingData, committed
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ def benchmarks(root: Path = ROOT) -> list[Benchmark]:
     """
     return [
         _read(root, "Bundled model", "pretraining", pretraining.PATH, pretraining.COMMAND, _bundled, _pretrain),
-        _read(root, "Selective scan on a CPU", "scan_cpu", scan_cpu.PATH, scan_cpu.COMMAND, _scan_cpu),
-        _read(root, "Selective scan on a GPU", "scan_speed", scan_speed.PATH, scan_speed.COMMAND, _scan_gpu),
+        _read(root, "Selective scan on a CPU", "bench_scan_cpu", bench_scan_cpu.PATH, bench_scan_cpu.COMMAND, _scan_cpu),
+        _read(root, "Selective scan on a GPU", "bench_scan_gpu", bench_scan_gpu.PATH, bench_scan_gpu.COMMAND, _scan_gpu),
         _read(root, "One block under LoRA on a GPU", "block", BLOCK, f"python -m empirics bench block --out {BLOCK}", _block),
         _read(
             root,
             "Training step of a whole model",
-            "overhead",
-            overhead.PATH,
-            overhead.COMMAND,
+            "bench_model",
+            bench_model.PATH,
+            bench_model.COMMAND,
             lambda f: _model(f, root),
             _model_again,
         ),
-        _read(root, "Choosing SDT's dimensions", "selection_cost", selection_cost.PATH, selection_cost.COMMAND, _selection),
+        _read(root, "Choosing SDT's dimensions", "bench_selection", bench_selection.PATH, bench_selection.COMMAND, _selection),
         _fused(root),
     ]
 
@@ -194,7 +194,7 @@ def _scan_cpu(found: dict[str, Any]) -> Said:
     ]
     memory = [f"{name} {size:.0f} MiB" for name, size in found.get("peak_memory_mib", {}).items()]
     said = [
-        f"Forward and backward with all gradients: {' and '.join(slower)} as {scan_cpu.OURS}.",
+        f"Forward and backward with all gradients: {' and '.join(slower)} as {bench_scan_cpu.OURS}.",
         f"{found['dtype']}, batch {batch}, {channels} channels, {length} tokens, {states} states, on {machine['cpu']} with "
         f"{machine['threads']} threads.",
     ]  # fmt: skip
@@ -272,15 +272,15 @@ def _selection(found: dict[str, Any]) -> Said:
                 continue
             step = row["step_s"]
             cells = []
-            for score in selection_cost.SCORES:
-                seconds = selection_cost.cost(row, score)
+            for score in bench_selection.SCORES:
+                seconds = bench_selection.cost(row, score)
                 cells.append(f"{duration(seconds)} = {rounded(seconds / step)} steps")
             rows.append((size, str(row["length"]), *cells, f"{1e3 * step:.1f}"))
         if not measured:
             continue
         parts = []
-        for score in selection_cost.SCORES:
-            costs = [selection_cost.cost(row, score) for row in measured]
+        for score in bench_selection.SCORES:
+            costs = [bench_selection.cost(row, score) for row in measured]
             steps = [cost / row["step_s"] for cost, row in zip(costs, measured, strict=True)]
             kind = " (a median evaluation times their number)" if score == "ablation" else ""
             parts.append(f"{score}{kind} {_span(costs, duration)}, {_span(steps, rounded)} steps")
@@ -322,9 +322,9 @@ def _published(found: dict[str, Any], root: Path) -> list[str]:
 
 
 def _model(found: dict[str, Any], root: Path) -> Said:
-    sizes = overhead.smallest_first(found["sizes"])
+    sizes = bench_model.smallest_first(found["sizes"])
     rows = [row for size, table in sizes.items() for row in _contenders(size, table)]
-    said = [f"{overhead.tokens(found)}, on {_machine(found)}."]
+    said = [f"{bench_model.tokens(found)}, on {_machine(found)}."]
     if any(row.get("kernels_s") for table in found["sizes"].values() for row in table.values()):
         said.append(
             "Kernels: the time of the GPU's kernels alone; where it is far below the step's, Python's launches are the limit."
@@ -350,7 +350,7 @@ def _model_again(found: dict[str, Any]) -> str:
     contenders = " ".join(dict.fromkeys(name for table in found["sizes"].values() for name in table))
     shown = max((len(row.get("kernels") or ()) for table in found["sizes"].values() for row in table.values()), default=0)
     kernels = f"--kernels {shown} " if shown else ""
-    return f"python -m empirics bench model {sizes} {kernels}--contenders {contenders} --out {overhead.PATH}"
+    return f"python -m empirics bench model {sizes} {kernels}--contenders {contenders} --out {bench_model.PATH}"
 
 
 def _faster(own: dict[str, Any], other: dict[str, Any]) -> str:
@@ -365,7 +365,7 @@ def _in_short(size: str, table: dict[str, Any]) -> str:
     fused = {name.removesuffix("/fused"): row for name, row in table.items() if name.endswith("/fused")}
     ours = {name: row for name, row in fused.items() if "step_s" in row}
     parts = []
-    for peer, label in overhead.PEERS.items():
+    for peer, label in bench_model.PEERS.items():
         if "step_s" not in table.get(peer, {}):
             parts.append(f"{label}: did not run")
             continue
@@ -386,10 +386,10 @@ def _contenders(size: str, table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         if "step_s" not in row:
             yield size, name, row["missing"], "", "", "", "", ""
             continue
-        peers = [table.get(peer, {}) for peer in overhead.PEERS]
+        peers = [table.get(peer, {}) for peer in bench_model.PEERS]
         faster = [_faster(row, peer) if "step_s" in peer else "" for peer in peers]
         memory = [
-            times(own / peer["peak_bytes"]) if (own := overhead.peak(name, row)) and peer.get("peak_bytes") else ""
+            times(own / peer["peak_bytes"]) if (own := bench_model.peak(name, row)) and peer.get("peak_bytes") else ""
             for peer in peers
         ]
         spread = f" [{1e3 * row['least_s']:.1f}, {1e3 * row['most_s']:.1f}]" if "least_s" in row else ""

@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 
 from theory.core.errors import InvalidInput
 
-from . import style
-from .registry import Picture
-from .sources import committed
+from .. import style
+from ..registry import Picture
+from ..sources import committed
 
 PATH = "empirics/bench/results/scan_targets.json"
 COMMAND = f"python -m empirics bench scan --device cuda --targets --out {PATH}"

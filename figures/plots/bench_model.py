@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 
 from theory.core.errors import InvalidInput
 
-from . import dots, style
-from .registry import Picture
-from .sources import committed
+from .. import dots, style
+from ..registry import Picture
+from ..sources import committed
 
 PATH = "empirics/bench/results/model_gpu.json"
 COMMAND = f"python -m empirics bench model --sizes 130m 370m 1.4b --out {PATH}"

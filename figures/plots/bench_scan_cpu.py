@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from theory.core.errors import InvalidInput
 
-from . import style
-from .registry import Picture
-from .sources import committed
+from .. import style
+from ..registry import Picture
+from ..sources import committed
 
 PATH = "empirics/bench/results/scan_cpu.json"
 COMMAND = f"python -m empirics bench scan --device cpu --memory --out {PATH}"

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from theory.core.errors import InvalidInput
 
-from . import style
-from .registry import Picture
-from .sources import QUICK, RESULTS, MissingData, command, experiment
+from .. import style
+from ..registry import Picture
+from ..sources import QUICK, RESULTS, MissingData, command, experiment
 
 NAME = "state_to_prefix"
 COMMAND = command(NAME)

@@ -21,11 +21,11 @@ from theory.core.gramians import hankel_singular_values
 from theory.core.initialisations import DT_GRID, initialisation
 from theory.core.tolerance import EPS32, EPS64, EPS_BF16
 
-from . import style
+from .. import style
+from ..registry import Picture
+from ..sources import RESULTS, ROOT, MissingData, committed
 from .pretraining import COMMAND as RECORD_COMMAND
 from .pretraining import PATH as RECORD
-from .registry import Picture
-from .sources import RESULTS, ROOT, MissingData, committed
 
 STATES, DRAWS = 16, 20
 DIAGNOSIS = str(RESULTS / "diagnose.json")

@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 
 from theory.core.errors import InvalidInput
 
-from . import style
-from .registry import Picture
-from .sources import QUICK, RESULTS, MissingData, command, experiment
+from .. import style
+from ..registry import Picture
+from ..sources import QUICK, RESULTS, MissingData, command, experiment
 
 NAME = "prefix_compiles"
 COMMAND = command(NAME)

@@ -14,9 +14,9 @@ from matplotlib.ticker import NullLocator
 
 from theory.core.errors import InvalidInput
 
-from . import style
-from .registry import Picture
-from .sources import RESULTS, MissingData, command, experiment
+from .. import style
+from ..registry import Picture
+from ..sources import RESULTS, MissingData, command, experiment
 
 NAME = "state_floor"
 MARKERS = ("o", "s", "^", "D", "v", "P")

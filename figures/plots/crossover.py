@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from theory.lora_limits.costs import MODELS, model_shape, structure_costs
 from theory.lora_limits.low_rank import lora_stored
 
-from . import style
-from .registry import Picture
-from .sources import check_data
+from .. import style
+from ..registry import Picture
+from ..sources import check_data
 
 CLAIM, CHECK = "lora_limits.cheaper_sparse", "Mamba's cost map"
 MAPPED = "mamba-130m"

@@ -1,0 +1,1 @@
+"""The pictures: one module each, named as what it draws, with ``FIGURE``."""
