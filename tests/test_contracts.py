@@ -27,10 +27,15 @@ def tracked(*patterns: str) -> list[Path]:
     return [ROOT / n for n in names if (ROOT / n).is_file() and ".venv" not in n]
 
 
-def imports(path: Path) -> set[str]:
-    """Top-level packages that a module imports, anywhere in it."""
+def imports(path: Path, at_once: bool = False) -> set[str]:
+    """Top-level packages that a module imports: anywhere in it, or ``at_once``, outside of its functions."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    left: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while left:
+        node = left.pop()
+        if at_once and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        left += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             found |= {a.name.partition(".")[0] for a in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -38,11 +43,33 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def test_imports_inside_a_function_are_told_apart(tmp_path: Path):
+    (tmp_path / "m.py").write_text("import a.b\ndef f():\n    from figures.x import y\nclass C:\n    import d\n")
+    assert imports(tmp_path / "m.py") == {"a", "figures", "d"}
+    assert imports(tmp_path / "m.py", at_once=True) == {"a", "d"}
+
+
 def test_theory_never_imports_torch_or_empirics():
     files = tracked("theory/*.py")
     assert len(files) > 20
     for path in files:
         assert not imports(path) & {"torch", "empirics", "triton", "mamba_ssm", "transformers"}, path
+
+
+def test_figures_never_import_empirics():
+    """What is measured reaches a figure as a file."""
+    files = tracked("figures/*.py")
+    assert len(files) > 20
+    for path in files:
+        assert not imports(path) & {"torch", "empirics", "triton", "mamba_ssm", "transformers"}, path
+
+
+def test_empirics_imports_figures_only_inside_a_command():
+    """A picture of a diagnosis is drawn where it is asked for; every other command works without matplotlib."""
+    users = {path.relative_to(ROOT).as_posix() for path in tracked("empirics/*.py") if "figures" in imports(path)}
+    assert users == {"empirics/diagnosis/command.py"}
+    for path in users:
+        assert "figures" not in imports(ROOT / path, at_once=True), f"{path} imports figures before it is asked to draw"
 
 
 def test_importing_theory_loads_no_torch():

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rich.console import Console
@@ -14,11 +15,10 @@ from rich.text import Text
 
 from theory.checkpoints.diagnose import READOUTS, print_diagnosis
 
-from ..errors import InvalidInput, UnknownName
+from ..errors import InvalidInput, MissingPackage, UnknownName
 from ..study.results import write_json
 from ..study.verdicts import SHIPPED, read_verdicts
 from ..training.progress import bar
-from . import picture
 from .advice import RULES, advice
 from .measure import measure
 from .subject import BUNDLED, fresh, subject
@@ -87,7 +87,7 @@ def main_diagnose(argv: Sequence[str]) -> int:
         raise InvalidInput(f"--json {args.json} is a folder, expected a file")
     drawn = args.out is not None and not args.no_picture
     if drawn:
-        picture.style_of_figures()  # a missing package is better known before the work
+        _picture()  # a missing package is better known before the work
     choice = (_count_or_share("CHANNELS", args.sdt[0]), _count_or_share("STATES", args.sdt[1]))
     verdicts = read_verdicts(args.verdicts, RULES)
     chosen = fresh(args.init, args.seed) if args.init is not None else subject(args.model or BUNDLED)
@@ -115,8 +115,17 @@ def main_diagnose(argv: Sequence[str]) -> int:
     return 0
 
 
+def _picture() -> ModuleType:
+    """What draws a diagnosis; MissingPackage without matplotlib."""
+    try:
+        from figures import diagnosis
+    except ModuleNotFoundError as error:
+        raise MissingPackage(error.name or "matplotlib", "figures") from error
+    return diagnosis
+
+
 def _write(diagnosis: Mapping[str, Any], file: Path | None, folder: Path | None, drawn: bool) -> list[Path]:
-    jsons = [path for path in (file, folder and folder / f"{picture.NAME}.json") if path is not None]
+    jsons = [path for path in (file, folder and folder / "diagnose.json") if path is not None]
     for path in jsons:
         write_json(path, diagnosis)
-    return jsons + (picture.write(diagnosis, folder) if folder is not None and drawn else [])
+    return jsons + (_picture().write(diagnosis, folder) if folder is not None and drawn else [])

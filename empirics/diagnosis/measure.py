@@ -13,9 +13,9 @@ from theory.core.errors import TheoryError
 from theory.core.scalars import Array
 
 from ..errors import InvalidInput
-from .carry import carry
+from .carry import carry, until
 from .costs import costs
-from .reach import distinct_modes, group_counts, head_reach, selective_reach
+from .reach import distinct_modes, group_counts, head_reach, selective_reach, states_after
 from .subject import Layer, Subject
 
 Tick = Callable[[str, int, int], None]
@@ -43,9 +43,10 @@ def measure(
 
     Returns
     -------
-    Beside theory's keys: ``model`` (sizes, layers, stored dtype, hash of its file), ``costs``, for Mamba-2 ``tokens``; in each
-    layer ``reach``, ``carry``, ``distinct_modes``, ``rates`` (max|A|/min|A| per channel) and ``moving_clocks`` (channels whose
-    step depends on the input).
+    Beside theory's keys: ``model`` (sizes, layers, stored dtype, hash of its file), ``costs``, for Mamba-2 ``tokens`` with
+    ``states_after`` (:func:`.reach.states_after`, token by token), ``half_lives_to_eps`` (half-lives until a state has fallen
+    to a format's spacing times its size); in each layer ``reach``, ``carry``, ``distinct_modes``, ``rates`` (max|A|/min|A|
+    per channel) and ``moving_clocks`` (channels whose step depends on the input).
 
     Raises
     ------
@@ -74,9 +75,14 @@ def measure(
         "stored_dtype": subject.dtype,
         "sha256": subject.sha256,
     }
+    out["half_lives_to_eps"] = {name: until(1, eps) for name, eps in out["settings"]["eps"].items()}
     out["costs"] = counted
     if subject.sizes.kind == "mamba2":
-        out["tokens"] = group_counts(subject.sizes)
+        counts = group_counts(subject.sizes)
+        tokens = np.arange(int(1.15 * max(counts["group_tokens"], counts["all_tokens"])) + 2)
+        by_rank, by_numbers = states_after(subject.sizes, tokens)
+        bounds = {"tokens": tokens.tolist(), "by_rank": by_rank.tolist(), "by_numbers": by_numbers.tolist()}
+        out["tokens"] = {**counts, "states_after": bounds}
     return out
 
 

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from empirics.__main__ import main
-from empirics.diagnosis import picture
 from empirics.diagnosis.advice import RULES, advice, spread
 from empirics.diagnosis.carry import carry, slowest_half_lives, until
 from empirics.diagnosis.costs import MatrixCost, costs, matrices
@@ -28,10 +27,12 @@ from empirics.methods.geometry import geometry
 from empirics.models import MambaConfig, save_model, sizes
 from empirics.study.results import file_hash
 from empirics.study.verdicts import SHIPPED, read_verdicts
+from figures import diagnosis as picture
 from figures.plots import hankel
 from theory import LTI, Mamba2Head, SelectiveSSM
 from theory.checkpoints.diagnose import diagnose
 from theory.checkpoints.dynamics import Dynamics, read_checkpoint
+from theory.core.errors import InvalidInput as TheoryInvalidInput
 from theory.core.initialisations import inverse_softplus
 from theory.core.tolerance import EPS_BF16
 from theory.prefix_state.reach.cone import TokenCone
@@ -377,6 +378,9 @@ def test_picture_is_a_function_of_the_diagnosis(folder):
     assert first == picture.render(diagnosis) and set(first) == {"diagnose.png", "diagnose.pdf"}
     diagnosis["layers"][0]["carry"]["zero_input"]["max"] *= 3
     assert picture.render(diagnosis)["diagnose.png"] != first["diagnose.png"]
+    del diagnosis["half_lives_to_eps"]
+    with pytest.raises(TheoryInvalidInput, match="the diagnosis lacks 'half_lives_to_eps'; make it again"):
+        picture.render(diagnosis)
 
 
 def test_text_of_the_picture_is_readable_and_inside(folder):
@@ -387,7 +391,7 @@ def test_text_of_the_picture_is_readable_and_inside(folder):
 
     with rc_context(style.RC):
         figure = style.page(picture.HEIGHT)
-        picture.draw(figure, found(folder), style)
+        picture.draw(figure, found(folder))
         figure.canvas.draw()
         page = figure.bbox
         legends = []
@@ -451,7 +455,7 @@ def outdated(stored: dict) -> str:
     today["advice"] = advice(today, read_verdicts(SHIPPED, RULES))
     if stored["model"]["sha256"] != file_hash(BUNDLED_FOLDER / "model.safetensors"):
         return "the bundled model changed"
-    if any(stored[key] != today[key] for key in ("source", "settings", "assumes", "model", "costs")):
+    if any(stored[key] != today[key] for key in ("source", "settings", "assumes", "model", "half_lives_to_eps", "costs")):
         return "settings or sizes changed"
     for old, new in zip(stored["layers"], today["layers"], strict=True):
         if old["usable_directions"] != new["usable_directions"] or old["reach"] != new["reach"]:

@@ -1,6 +1,6 @@
 """A diagnosis as a picture of one column: what a prefix keeps, how far a state carries, and what adapters store.
 
-Drawn from the JSON of a diagnosis and nothing else. Needs matplotlib (extra ``figures``).
+Drawn from the JSON that ``python -m empirics diagnose --json`` writes, and from nothing else.
 """
 
 from __future__ import annotations
@@ -8,41 +8,28 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from theory.core.tolerance import EPS_BF16
+from theory.core.errors import InvalidInput
 
-from ..errors import MissingPackage
-from ..methods.geometry import Geometry
-from .carry import until
-from .reach import states_after
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from . import style
+from .build import write as write_file
 
 HEIGHT, DPI, NAME = 6.2, 300, "diagnose"
-_GEOMETRY = ("kind", "d_model", "d_inner", "d_state", "heads", "groups", "dt_rank")
-
-
-def style_of_figures() -> ModuleType:
-    """The look of the project's figures; MissingPackage without matplotlib."""
-    try:
-        from figures import style
-    except ModuleNotFoundError as error:
-        raise MissingPackage(error.name or "matplotlib", "figures") from error
-    return style
 
 
 def render(diagnosis: Mapping[str, Any]) -> dict[str, bytes]:
-    """``diagnose.png`` and ``diagnose.pdf``; the same diagnosis gives the same bytes. Raises MissingPackage."""
-    style = style_of_figures()
-    import matplotlib as mpl
+    """``diagnose.png`` and ``diagnose.pdf``; the same diagnosis gives the same bytes.
 
-    title = f"Diagnosis of {diagnosis['source']}"
+    Raises InvalidInput for JSON that is no diagnosis, or one of an earlier version that lacks numbers.
+    """
+    title = f"Diagnosis of {diagnosis.get('source')}"
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Title": title, "Software": None},
         "pdf": {"Title": title, "Creator": None, "Producer": None, "CreationDate": None},
@@ -52,7 +39,12 @@ def render(diagnosis: Mapping[str, Any]) -> dict[str, bytes]:
         mpl.rcdefaults()  # whatever a user's matplotlibrc says
         mpl.rcParams.update(style.RC)
         figure = style.page(HEIGHT)
-        draw(figure, diagnosis, style)
+        try:
+            draw(figure, diagnosis)
+        except (KeyError, TypeError) as error:
+            raise InvalidInput(
+                f"the diagnosis lacks {error}; make it again: python -m empirics diagnose MODEL --json FILE"
+            ) from error
         for kind, entries in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=entries, dpi=DPI)
@@ -61,16 +53,14 @@ def render(diagnosis: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def write(diagnosis: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write the picture in both formats, each atomically; returns the files. Raises MissingPackage."""
+    """Write the picture in both formats, each atomically; returns the files."""
     files = render(diagnosis)
-    from figures.build import write as write_file
-
     for name, content in files.items():
         write_file(folder / name, content)
     return [folder / name for name in files]
 
 
-def draw(figure: Figure, diagnosis: Mapping[str, Any], style: ModuleType) -> None:
+def draw(figure: Figure, diagnosis: Mapping[str, Any]) -> None:
     """Three panels from top to bottom: prefix (Mamba-2: states that M tokens leave), initial state, adapters."""
     kind, layers = diagnosis["model"]["kind"].replace("mamba", "Mamba-"), diagnosis["model"]["layers"]
     name = str(diagnosis["source"])
@@ -78,11 +68,11 @@ def draw(figure: Figure, diagnosis: Mapping[str, Any], style: ModuleType) -> Non
     figure.suptitle(f"{name}: {kind}, {layers} layers", x=0.02, ha="left", fontsize=style.SMALL, color=style.GREY)
     top, middle, bottom = figure.subplots(3, 1, height_ratios=(1.0, 1.0, 1.15))
     if diagnosis["model"]["kind"] == "mamba2":
-        _tokens(top, diagnosis, style)
+        _tokens(top, diagnosis)
     else:
-        _directions(top, diagnosis, style)
-    _carry(middle, diagnosis, style)
-    _costs(bottom, diagnosis, style)
+        _directions(top, diagnosis)
+    _carry(middle, diagnosis)
+    _costs(bottom, diagnosis)
 
 
 def _ranges(axes: Axes, places: Any, rows: list[Mapping[str, float]], **look: Any) -> None:
@@ -103,14 +93,12 @@ def _ranges(axes: Axes, places: Any, rows: list[Mapping[str, float]], **look: An
 
 
 def _layers(axes: Axes, n: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_xlim(-0.7, n - 0.3)
     axes.set_xlabel("layer")
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
 
 
-def _directions(axes: Axes, d: Mapping[str, Any], style: ModuleType) -> None:
+def _directions(axes: Axes, d: Mapping[str, Any]) -> None:
     rows, n = d["layers"], d["model"]["d_state"]
     places = np.arange(len(rows))
     looks = [("o", style.BLUE), ("s", style.VERMILION)]
@@ -126,11 +114,9 @@ def _directions(axes: Axes, d: Mapping[str, Any], style: ModuleType) -> None:
     _layers(axes, len(rows))
 
 
-def _tokens(axes: Axes, d: Mapping[str, Any], style: ModuleType) -> None:
-    sizes, tokens, state = Geometry(**{k: d["model"][k] for k in _GEOMETRY}), d["tokens"], d["tokens"]["state"]
-    most = max(tokens["group_tokens"], tokens["all_tokens"])
-    m = np.arange(0, int(1.15 * most) + 2)
-    by_rank, by_numbers = states_after(sizes, m)
+def _tokens(axes: Axes, d: Mapping[str, Any]) -> None:
+    state, bounds = d["tokens"]["state"], d["tokens"]["states_after"]
+    m, by_rank, by_numbers = (np.array(bounds[key]) for key in ("tokens", "by_rank", "by_numbers"))
     axes.plot(m, by_rank / state, "-", color=style.BLUE, label="rank ≤ M")
     axes.plot(m, np.minimum(by_numbers / state, 1), "-.", color=style.VERMILION, label="M · d$_{model}$ numbers")
     axes.axhline(1, color=style.BLACK, linestyle="--", linewidth=0.8, zorder=1)
@@ -144,7 +130,7 @@ def _tokens(axes: Axes, d: Mapping[str, Any], style: ModuleType) -> None:
     axes.legend(loc="upper left", ncols=2)
 
 
-def _carry(axes: Axes, d: Mapping[str, Any], style: ModuleType) -> None:
+def _carry(axes: Axes, d: Mapping[str, Any]) -> None:
     rows = [row["carry"] for row in d["layers"]]
     places = np.arange(len(rows))
     edges = np.r_[places - 0.5, places[-1] + 0.5]
@@ -160,11 +146,12 @@ def _carry(axes: Axes, d: Mapping[str, Any], style: ModuleType) -> None:
     axes.set_ylabel("half-life in tokens")
     axes.set_title("How far an initial state carries")
     axes.legend(loc="upper left", ncols=2)
-    style.tag(axes, f"bfloat16's spacing after {until(1, EPS_BF16):g} half-lives", x=0.03, y=0.84, ha="left")
+    spacings = d["half_lives_to_eps"]["bfloat16"]
+    style.tag(axes, f"bfloat16's spacing after {spacings:g} half-lives", x=0.03, y=0.84, ha="left")
     _layers(axes, len(rows))
 
 
-def _costs(axes: Axes, d: Mapping[str, Any], style: ModuleType) -> None:
+def _costs(axes: Axes, d: Mapping[str, Any]) -> None:
     found, names = d["costs"], []
     for place, row in enumerate(found["matrices"]):
         names.append(f"{row['name']}\n{row['rows']} × {row['columns']}")
