@@ -106,11 +106,7 @@ def save_model(model: MambaLM, folder: str | Path) -> Path:
     InvalidInput
         The model carries an adapter, a hook or a prompt: merge or remove it, or save it by its handle.
     """
-    carried = [name for name, module in model.named_modules() if parametrize.is_parametrized(module)]
-    carried += [name for name, module in model.named_modules() if getattr(module, "hook", None) is not None]
-    carried += ["prompt_tokens"] if model.prompt_tokens is not None else []
-    if carried:
-        raise InvalidInput(f"the model carries a method at {carried[0]}; merge or remove it first, or use handle.save")
+    unadapted(model)
     tensors = {n: v.detach().to("cpu").contiguous() for n, v in model.state_dict().items()}
     if model.config.tie_embeddings:
         del tensors["lm_head.weight"]
@@ -118,12 +114,21 @@ def save_model(model: MambaLM, folder: str | Path) -> Path:
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
     metadata = {"format": "pt", "config": json.dumps(model.config.to_dict(), sort_keys=True)}
-    _replace(where / WEIGHTS, lambda temporary: save_file(tensors, temporary, metadata=metadata))
-    _replace(where / CONFIG, lambda temporary: Path(temporary).write_text(description + "\n"))
+    replace_file(where / WEIGHTS, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    replace_file(where / CONFIG, lambda temporary: Path(temporary).write_text(description + "\n"))
     return where
 
 
-def _replace(path: Path, write: Any) -> None:
+def unadapted(model: MambaLM) -> None:
+    """Raises InvalidInput where the model carries an adapter, a hook or a prompt, which a file of weights would lose."""
+    carried = [name for name, module in model.named_modules() if parametrize.is_parametrized(module)]
+    carried += [name for name, module in model.named_modules() if getattr(module, "hook", None) is not None]
+    carried += ["prompt_tokens"] if model.prompt_tokens is not None else []
+    if carried:
+        raise InvalidInput(f"the model carries a method at {carried[0]}; merge or remove it first, or use handle.save")
+
+
+def replace_file(path: Path, write: Any) -> None:
     """Write to a temporary name, then rename: a reader sees the old file or the new, never a part."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)

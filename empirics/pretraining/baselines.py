@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import lzma
+from pathlib import Path
 from typing import Any
 
 from ..data.corpus import Bytes, Corpus
 from ..errors import InvalidInput
+from ..study.results import read_json, write_json
 from .ngram import ByteNgram
+
+KEPT = "baselines.json"
+"""File in which a training's folder keeps the rows."""
 
 
 def xz_bits_per_byte(data: Bytes) -> float:
@@ -37,3 +42,14 @@ def baselines(corpus: Corpus, order: int = 5) -> list[dict[str, Any]]:
             "how": f"byte {order}-gram, interpolated Witten-Bell smoothing, counted on the training split",
         },
     ]
+
+
+def kept_baselines(corpus: Corpus, folder: Path) -> list[dict[str, Any]]:
+    """:func:`baselines`, counted once for a folder: a large corpus takes minutes."""
+    path = folder / KEPT
+    kept = read_json(path) if path.is_file() else None
+    if isinstance(kept, dict) and kept.get("corpus") == corpus.sha256 and isinstance(kept.get("rows"), list):
+        return list(kept["rows"])
+    rows = baselines(corpus)
+    write_json(path, {"corpus": corpus.sha256, "rows": rows})
+    return rows

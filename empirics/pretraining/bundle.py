@@ -13,14 +13,16 @@ import torch
 
 from ..data.corpus import Corpus
 from ..errors import CheckpointError
+from ..models.hub import save_hub
 from ..models.lm import MambaLM
 from ..models.loading import WEIGHTS, load_model, save_model
 from ..study.results import device_name, file_hash, git_commit, versions, write_json
 from ..training.progress import Tick
-from .baselines import baselines
+from .baselines import kept_baselines
 from .heldout import STREAMS, bits_per_byte
 from .loop import Journal
 from .recipe import Recipe
+from .tokens import END, SETTINGS, TOKENIZER, Encoded, settings
 
 BUNDLED = Path(__file__).parents[1] / "data" / "bundled"
 """Folder of the model that comes with the package."""
@@ -30,6 +32,8 @@ RECORD, CARD = "record.json", "MODEL_CARD.md"
 CURVE = 200
 """Points of the loss curve in the record."""
 
+WINDOW = 2048
+"""Tokens of a window that is read without what came before it."""
 
 OPTIMISERS = {"adamw": "AdamW", "muon": "Muon on the projections and AdamW"}
 """In words, by the recipe's ``matrices``."""
@@ -70,6 +74,7 @@ def write_bundle(
     model: MambaLM,
     recipe: Recipe,
     corpus: Corpus,
+    text: Encoded,
     journal: Journal,
     about: str = "",
     tick: Tick | None = None,
@@ -77,26 +82,27 @@ def write_bundle(
 ) -> dict[str, Any]:
     """Write the model as bfloat16, measure what was written, and write record and card; returns the record.
 
-    ``about`` says in words what the corpus is and under what licence. The held-out bits per byte are those of the weights as
-    stored, read back and computed in float32.
+    A model of bytes is written in mamba-ssm's layout, one of tokens for transformers, with its tokenizer. ``text`` is the corpus
+    in the recipe's tokens. ``about`` says in words what the corpus is and under what licence. The held-out bits per byte are
+    those of the weights as stored, read back and computed in float32. The baselines are kept in the folder above.
 
     Raises
     ------
     InvalidInput
-        The test split has fewer than 2 bytes.
+        The test split has fewer than 2 tokens.
     """
     device, scan = str(model.lm_head.weight.device), model.mixers[0].scan
     rounded = MambaLM(model.config, scan="chunked")
     rounded.load_state_dict(model.state_dict())
-    save_model(rounded.to(torch.bfloat16), folder)
+    weights = _write_model(rounded.to(torch.bfloat16), folder, text)
     stored = load_model(folder, device=device, dtype=torch.float32, scan=scan)
     say(f"held-out bits per byte of {len(corpus.test)} bytes")
-    measured = bits_per_byte(stored, corpus.test, tick=tick)
+    measured = bits_per_byte(stored, text.test, tick=tick, widths=text.widths)
     say("baselines: xz and 5-gram")
     record: dict[str, Any] = {
         "recipe": recipe.model_dump(),
         "parameters": sum(p.numel() for p in stored.parameters()),
-        "model_sha256": file_hash(folder / WEIGHTS),
+        "model_sha256": file_hash(*weights),
         "corpus": {
             "about": about,
             "sha256": corpus.sha256,
@@ -104,7 +110,7 @@ def write_bundle(
             "files": [source.record() for source in corpus.sources],
         },
         "steps": len(journal.losses),
-        "trained_bytes": len(journal.losses) * recipe.batch * recipe.sequence,
+        "trained_bytes": round(len(journal.losses) * recipe.batch * recipe.sequence * text.bytes_per_token),
         "seconds": journal.seconds,
         "calls": journal.calls,
         "device": device_name(device),
@@ -115,19 +121,59 @@ def write_bundle(
         "held_out": {
             "bits_per_byte": measured,
             "bytes": len(corpus.test),
-            "how": f"whole test split in {min(STREAMS, len(corpus.test) - 1)} contiguous streams, states carried from start to "
-            "end; first byte of all at 8 bits; weights as stored (bfloat16), computed in float32",
+            "how": _how(text),
         },
-        "baselines": baselines(corpus),
+        "baselines": kept_baselines(corpus, folder.parent),
     }
+    if recipe.keep_best:
+        record["best_step"] = min(journal.validation, key=lambda point: point[1])[0]
+    if text.tokenizer is not None:
+        record["tokens"] = {
+            "sha256": file_hash(folder / TOKENIZER),
+            "count": {split: len(getattr(text, split)) for split in ("train", "validation", "test")},
+            "bytes_per_token": text.bytes_per_token,
+            "trained": len(journal.losses) * recipe.batch * recipe.sequence,
+        }
+        streams = max(1, (len(text.test) - 1) // WINDOW)
+        record["held_out"]["windows"] = {
+            "bits_per_byte": bits_per_byte(stored, text.test, streams, tick=tick, widths=text.widths),
+            "how": f"{streams} windows of about {WINDOW} tokens, each with empty states and the token before it",
+        }
     write_json(folder / RECORD, record)
     _write_text(folder / CARD, card(record))
     return record
 
 
+def _write_model(model: MambaLM, folder: Path, text: Encoded) -> list[Path]:
+    """The files of weights, written."""
+    if text.tokenizer is None:
+        save_model(model, folder)
+        return [folder / WEIGHTS]
+    written = save_hub(model, folder)
+    _write_text(folder / TOKENIZER, text.tokenizer)
+    write_json(folder / SETTINGS, settings())
+    return written
+
+
+def _how(text: Encoded) -> str:
+    streams = min(STREAMS, len(text.test) - 1)
+    first = "first byte of all at 8 bits" if text.tokenizer is None else f"first token of all at log2 {len(text.widths)} bits"
+    return (
+        f"whole test split in {streams} contiguous streams, states carried from start to end; {first}; "
+        "weights as stored (bfloat16), computed in float32"
+    )
+
+
+_CLASSES = {"Mamba1": "MambaForCausalLM", "Mamba2": "Mamba2ForCausalLM"}
+
+
+def _quoted(separator: str) -> str:
+    return f"`{separator!r}`" if separator else "nowhere"
+
+
 def card(record: dict[str, Any]) -> str:
     """The model card of a record, in Markdown."""
-    recipe, corpus, held_out = record["recipe"], record["corpus"], record["held_out"]
+    recipe, corpus, held_out = Recipe(**record["recipe"]), record["corpus"], record["held_out"]
     device = "" if record["device"] == "cpu" else " --device cuda"
     files = "".join(
         f"| `{f['name']}` | {f['bytes']:,} | `{f['sha256']}` | "
@@ -138,33 +184,51 @@ def card(record: dict[str, Any]) -> str:
     rows = "".join(f"| {row['name']} | {row['bits_per_byte']:.4f} | {row['how']} |\n" for row in record["baselines"])
     note = (
         "**Placeholder**: trained briefly, to hold the place of the full recipe's model. No measure of what Mamba can do.\n\n"
-        if recipe["placeholder"]
+        if recipe.placeholder
         else ""
     )
     about = f"{corpus['about']}\n\n" if corpus["about"] else ""
     processes = max((call["processes"] for call in record["calls"]), default=1)
     scans = ", ".join(sorted({call["scan"] for call in record["calls"]}))
-    return f"""# Byte-level Mamba-1, {record["parameters"]:,} parameters
+    kind = recipe.layer.replace("Mamba", "Mamba-")
+    if recipe.tokens == "bytes":
+        what, title, seen = "bytes", f"Byte-level {kind}", f"{record['trained_bytes']:,} bytes seen"
+        windows = ""
+        reading = f"""A language model whose tokens are the 256 bytes: d_model {recipe.d_model}, {recipe.n_layer} layers, \
+{recipe.d_state} states, tied embedding. Weights are bfloat16 in `{WEIGHTS}`; `config.json` has mamba-ssm's layout. Read it \
+with `empirics.load_model(folder)`, or the bundled one with `empirics.bundled_model()`."""
+    else:
+        tokens, cut = record["tokens"], held_out["windows"]
+        what, title = "tokens", f"{kind} on words of bytes"
+        seen = f"{tokens['trained']:,} tokens seen, {tokens['trained'] / tokens['count']['train']:.1f} times the training text"
+        windows = f"| this model, in windows | {cut['bits_per_byte']:.4f} | {cut['how']} |\n"
+        reading = f"""A language model with a byte-level BPE vocabulary of {recipe.vocabulary:,} tokens, learned from its \
+training text: d_model {recipe.d_model}, {recipe.n_layer} layers, {recipe.d_state} states, tied embedding. The folder is in \
+the hub's format, weights in bfloat16: read it with transformers' `AutoTokenizer` and `{_CLASSES[recipe.layer]}`, or with \
+`empirics.load_model(folder)`. For mamba-ssm, `empirics.models.save_model(empirics.load_model(folder), other)` writes its layout.
 
-{note}A language model whose tokens are the 256 bytes: d_model {recipe["d_model"]}, {recipe["n_layer"]} layers, \
-{recipe["d_state"]} states, tied embedding. Weights are bfloat16 in `{WEIGHTS}`; `config.json` has mamba-ssm's layout. Read it \
-with `empirics.load_model(folder)`, or the bundled one with `empirics.bundled_model()`.
+Token 0, `{END}`, stands between documents (in the training files: {_quoted(recipe.separator)})."""
+    extra = f", dropout {recipe.dropout:g}" if recipe.dropout else ""
+    best = f" The model is the one of step {record['best_step']:,}, the best validation." if recipe.keep_best else ""
+    return f"""# {title}, {record["parameters"]:,} parameters
+
+{note}{reading}
 
 ## Held-out
 
 | model | bits per byte | how |
 | --- | --- | --- |
 | this model | {held_out["bits_per_byte"]:.4f} | {held_out["how"]} |
-{rows}
+{windows}{rows}
 {held_out["bytes"]:,} held-out bytes, none of them trained on.
 
 ## Training
 
-Recipe `{recipe["name"]}`: {record["steps"]:,} steps of {recipe["batch"]} windows of {recipe["sequence"]} bytes \
-({record["trained_bytes"]:,} bytes seen), {OPTIMISERS[recipe["matrices"]]} at {recipe["learning_rate"]:g} with warm-up and \
-cosine decay, \
+Recipe `{recipe.name}`: {record["steps"]:,} steps of {recipe.batch} windows of {recipe.sequence} {what} \
+({seen}), {OPTIMISERS[recipe.matrices]} at {recipe.learning_rate:g} with warm-up and \
+cosine decay{extra}, \
 {record["seconds"]:,.0f} s on {record["device"]} ({processes} {"process" if processes == 1 else "processes"}, \
-scan {scans}). \
+scan {scans}).{best} \
 Loss curve, versions and commit: `{RECORD}`.
 
 ## Data
@@ -179,7 +243,7 @@ is not meant for readers.
 
 ## Again
 
-    python -m empirics pretrain {recipe["name"]} --steps {record["steps"]}{device} --corpus FILES --held-out FILES --out DIR
+    python -m empirics pretrain {recipe.name} --steps {record["steps"]}{device} --corpus FILES --held-out FILES --out DIR
 
 Killed or out of budget, the same command goes on from its checkpoint. The folder's `bundle/` is this one. Corpus and full recipe:
 `empirics/pretraining/README.md`.

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import InvalidInput
 
 if TYPE_CHECKING:
-    from ..data.corpus import Corpus
     from .parallel import Team
     from .recipe import Recipe
+    from .tokens import Encoded
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,16 +38,22 @@ def main_pretrain(argv: Sequence[str]) -> int:
     """``python -m empirics pretrain``."""
     parser = _Parser(
         prog="python -m empirics pretrain",
-        description="Train a byte-level Mamba-1. The same command goes on after a kill. Several GPUs: "
+        description="Train a Mamba on bytes or on tokens that it learns. The same command goes on after a kill. Several GPUs: "
         "torchrun --nproc-per-node 4 -m empirics pretrain ...",
     )
     parser.add_argument(
-        "recipe", nargs="?", metavar="CONFIG", help="a TOML file, full or small (default: full on cuda, else small)"
+        "recipe",
+        nargs="?",
+        metavar="CONFIG",
+        help="a TOML file or base, base_mamba2, full, small (default: full; small on a cpu)",
     )
     _corpus_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint; the finished model in DIR/bundle")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--scan", metavar="NAME", help="default: fused, mamba_ssm or chunked, the first that works")
+    parser.add_argument(
+        "--launch", action="store_true", help="launch every kernel from Python, instead of replaying a CUDA graph for each step"
+    )
     parser.add_argument("--budget", type=float, default=math.inf, metavar="SECONDS", help="stop training with a checkpoint")
     steps = parser.add_mutually_exclusive_group()
     steps.add_argument("--steps", type=int, metavar="N", help="instead of the recipe's")
@@ -66,6 +72,7 @@ def main_pretrain(argv: Sequence[str]) -> int:
     from .parallel import team
     from .recipe import load_recipe
     from .scans import choose_scan
+    from .tokens import encoded
 
     for name, value in (("budget", args.budget), ("within", args.within)):
         if value is not None and not value > 0:
@@ -84,19 +91,22 @@ def main_pretrain(argv: Sequence[str]) -> int:
         raise InvalidInput(f"--out {args.out} cannot be made: {error.strerror or error}; give a folder to write to") from error
     _use_threads(args.threads)
     with team(args.device) as members:
-        scan = choose_scan(members.device, args.scan)
+        scan = choose_scan(members.device, args.scan, recipe.layer)
 
         def say(line: str) -> None:
             if members.leads:
                 print(line, file=sys.stderr, flush=True)
 
         say(f"{recipe.name}: {len(corpus.train):,} bytes to train on, scan {scan}, {members.world} × {members.device}")
+        graph = members.device.startswith("cuda") and not args.launch
+        with bar(recipe.name, members.leads and sys.stderr.isatty()) as tick:
+            text = encoded(recipe, corpus, args.out, members, tick, say)
         if args.within is not None:
-            recipe = _fitted(recipe, corpus, args.out, scan, members, args.within + began, say)
+            recipe = _fitted(recipe, text, args.out, scan, members, args.within + began, say, graph)
         try:
             with bar(recipe.name, members.leads and sys.stderr.isatty()) as tick:
                 model, journal = pretrain(
-                    recipe, corpus, args.out, scan=scan, deadline=began + args.budget, team=members, tick=tick, say=say
+                    recipe, text, args.out, scan=scan, deadline=began + args.budget, team=members, tick=tick, say=say, graph=graph
                 )
         except OutOfTime:
             if members.leads:
@@ -104,25 +114,32 @@ def main_pretrain(argv: Sequence[str]) -> int:
             return 0
         if members.leads:
             with bar(recipe.name, sys.stderr.isatty()) as tick:
-                record = write_bundle(args.out / "bundle", model, recipe, corpus, journal, args.about, tick, say)
+                record = write_bundle(args.out / "bundle", model, recipe, corpus, text, journal, args.about, tick, say)
             _print_rows(record["parameters"], record["held_out"]["bits_per_byte"], record["baselines"])
     return 0
 
 
 def _fitted(
-    recipe: Recipe, corpus: Corpus, out: Path, scan: str, members: Team, end: float, say: Callable[[str], None]
+    recipe: Recipe,
+    text: Encoded,
+    out: Path,
+    scan: str,
+    members: Team,
+    end: float,
+    say: Callable[[str], None],
+    graph: bool = False,
 ) -> Recipe:
     """The recipe with as many steps as end before ``end``; a training that was begun keeps the number it began with."""
     from ..study.results import read_json, write_json
     from .loop import CHECKPOINT
     from .pace import seconds_per_step, steps_within
 
-    chosen, owner = out / "steps.json", {"recipe": recipe.identity, "corpus": corpus.sha256}
+    chosen, owner = out / "steps.json", {"recipe": recipe.identity, "corpus": text.sha256}
     kept = read_json(chosen) if chosen.is_file() and (out / CHECKPOINT).is_file() else None
     if isinstance(kept, dict) and {key: kept.get(key) for key in owner} == owner and isinstance(kept.get("steps"), int):
         say(f"{kept['steps']} steps, as begun")
         return recipe.model_copy(update={"steps": kept["steps"]})
-    pace = seconds_per_step(recipe, corpus, scan, members, end)
+    pace = seconds_per_step(recipe, text, scan, members, end, graph)
     # The same in all processes, which began at different times.
     left, pace = members.means([end - time.monotonic(), pace])
     steps = steps_within(recipe, left, pace)

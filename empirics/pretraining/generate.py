@@ -10,7 +10,7 @@ import torch
 
 from ..errors import InvalidInput
 from ..models.lm import MambaLM
-from .recipe import VOCABULARY
+from .recipe import BYTES
 
 
 def generate(model: MambaLM, prompt: bytes, tokens: int, temperature: float = 0.8, seed: int = 0) -> Iterator[int]:
@@ -24,8 +24,8 @@ def generate(model: MambaLM, prompt: bytes, tokens: int, temperature: float = 0.
     InvalidInput
         The model does not read bytes, the prompt is empty, or a number is out of range.
     """
-    if model.config.vocab_size != VOCABULARY:
-        raise InvalidInput(f"the model has {model.config.vocab_size} tokens, not the {VOCABULARY} bytes that this command reads")
+    if model.config.vocab_size != BYTES:
+        raise InvalidInput(f"the model has {model.config.vocab_size} tokens, not the {BYTES} bytes that this command reads")
     if not prompt:
         raise InvalidInput("the prompt is empty; give at least one byte to continue")
     if tokens < 1:
@@ -43,7 +43,7 @@ def _bytes(model: MambaLM, prompt: bytes, tokens: int, temperature: float, gener
         logits, states = model(torch.tensor([list(prompt)], device=device), return_states=True)
         last = logits[0, -1]
         for i in range(tokens):
-            scores = last[:VOCABULARY].double().cpu()
+            scores = last[:BYTES].double().cpu()
             if temperature > 0:
                 chosen = int(torch.multinomial(torch.softmax(scores / temperature, -1), 1, generator=generator))
             else:

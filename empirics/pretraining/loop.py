@@ -1,7 +1,10 @@
 """The training loop: killed and resumed it takes the same steps, bit for bit on a CPU.
 
-The windows of a step are drawn from (seed, step) alone, so parameters, the optimisers' moments and the step's number are all
-that the next step depends on, and all are in one file that is replaced atomically.
+The windows and dropout's masks of a step are drawn from (seed, step) alone, so parameters, the optimisers' moments and the step's
+number are all that the next step depends on, and all are in one file that is replaced atomically.
+
+On a GPU both passes of a step are one CUDA graph (:mod:`empirics.training.graphed`): launched from Python, the kernels of a small
+model take longer to start than to run.
 """
 
 from __future__ import annotations
@@ -22,15 +25,18 @@ from ..data.corpus import Corpus
 from ..errors import CheckpointError, InvalidInput
 from ..models.lm import MambaLM
 from ..training import checkpoint
+from ..training.graphed import GraphedLoss
 from ..training.loop import OutOfTime
 from ..training.progress import Tick
+from .dropout import draw_from, dropping
 from .heldout import bits_per_byte
 from .optimiser import Optimisers
 from .parallel import Team
 from .recipe import Recipe
+from .tokens import Encoded, encoded
 
-CHECKPOINT = "training.safetensors"
-"""Name of the checkpoint in the output folder."""
+CHECKPOINT, BEST = "training.safetensors", "best.safetensors"
+"""Names in the output folder: the checkpoint; the model of the best validation so far, where the recipe keeps it."""
 
 
 @dataclass
@@ -40,13 +46,13 @@ class Journal:
     Attributes
     ----------
     losses:
-        Bits per byte of each step's windows, before the step.
+        Bits per byte of each step's windows, before the step; a token counts as many bytes as the training split's mean.
     validation:
         (steps taken, bits per byte of the validation bytes).
     seconds:
         Wall-clock time over all calls.
     calls:
-        For each call: first step, device, scan, processes.
+        For each call: first step, device, scan, processes, whether steps were replayed.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -71,7 +77,7 @@ def fresh_model(recipe: Recipe, scan: str = "chunked") -> MambaLM:
 
 def pretrain(
     recipe: Recipe,
-    corpus: Corpus,
+    corpus: Corpus | Encoded,
     folder: Path,
     *,
     scan: str = "chunked",
@@ -81,14 +87,17 @@ def pretrain(
     say: Callable[[str], None] = lambda line: None,
     dtype: torch.dtype = torch.float32,
     autocast: bool | None = None,
+    graph: bool | None = None,
 ) -> tuple[MambaLM, Journal]:
     """Train a model, or go on with it, until the recipe's last step.
 
-    Steps of :class:`.optimiser.Optimisers` on the mean cross-entropy of the next byte; the gradient's norm is clipped over all
+    Steps of :class:`.optimiser.Optimisers` on the mean cross-entropy of the next token; the gradient's norm is clipped over all
     parameters.
 
     Parameters
     ----------
+    corpus:
+        Encoded already, or else encoded here in the recipe's tokens.
     folder:
         Of the checkpoint, which stays there: a later call with the same recipe and corpus goes on from it, with any number of
         processes that divides the batch.
@@ -106,10 +115,12 @@ def pretrain(
         Of the parameters.
     autocast:
         Whether matrix products are bfloat16; on CUDA where left out.
+    graph:
+        Whether both passes of a step are replayed as one CUDA graph; on CUDA where left out.
 
     Returns
     -------
-    The model on its device, in evaluation mode, and the journal.
+    The model on its device, in evaluation mode, and the journal. With ``keep_best`` it is the one of the best validation.
 
     Raises
     ------
@@ -121,28 +132,33 @@ def pretrain(
         The checkpoint is corrupt, or belongs to another recipe or corpus.
     """
     team = team or Team()
+    text = corpus if isinstance(corpus, Encoded) else encoded(recipe, corpus, folder, team, tick, say)
+    what = "bytes" if text.tokenizer is None else "tokens"
     for split, least in (("train", recipe.sequence + 1), ("validation", 2)):
-        have = len(getattr(corpus, split))
+        have = len(getattr(text, split))
         if have < least:
-            raise InvalidInput(f"the {split} split has {have} bytes, this recipe needs at least {least}; give more text")
+            raise InvalidInput(f"the {split} split has {have} {what}, this recipe needs at least {least}; give more text")
     rows = team.share(recipe.batch)
     began = time.monotonic()
     model = fresh_model(recipe, scan).to(device=team.device, dtype=dtype)
     named = dict(model.named_parameters())
     cuda = torch.device(team.device).type == "cuda"
+    graph = cuda if graph is None else graph
     optimisers = Optimisers(recipe, named, cuda)
-    owner = {"recipe": recipe.identity, "corpus": corpus.sha256}
+    owner = {"recipe": recipe.identity, "corpus": text.sha256}
     path = folder / CHECKPOINT
     journal = _restore(path, optimisers, owner) if path.exists() else Journal()
     start, before = len(journal.losses), journal.seconds
     if start > recipe.steps:
         raise CheckpointError(f"{path} is at step {start} of {recipe.steps}; delete it to start that run again")
     if start < recipe.steps:
-        journal.calls.append({"from_step": start, "device": team.device, "scan": scan, "processes": team.world})
+        journal.calls.append({"from_step": start, "device": team.device, "scan": scan, "processes": team.world, "graph": graph})
     # A parallel team has to agree on stopping, which is a message and a wait: now and then will do.
     look = 1 if team.world == 1 else 10
-    data = torch.from_numpy(corpus.train.copy()).to(team.device)
-    validation = corpus.validation[: recipe.validation_bytes]
+    narrow = np.uint8 if text.tokenizer is None else np.int32
+    data = torch.from_numpy(text.train.astype(narrow)).to(team.device)
+    validation = text.validation[: max(2, int((text.widths[text.validation].cumsum() <= recipe.validation_bytes).sum()))]
+    bits = 1 / (math.log(2) * text.bytes_per_token)
     pending: list[Tensor] = []
     saved_at = start
 
@@ -157,7 +173,7 @@ def pretrain(
                     f"loss {loss:.4g}, gradient norm {norm:.4g} at step {at}: training diverged; {kept}"
                     "lower learning_rate and start in another folder"
                 )
-        journal.losses.extend(loss / math.log(2) for loss, _ in values)
+        journal.losses.extend(bits * loss for loss, _ in values)
 
     def save(step: int) -> None:
         nonlocal saved_at
@@ -166,35 +182,69 @@ def pretrain(
             checkpoint.save(path, optimisers.tensors(), {**owner, "journal": vars(journal)})
         saved_at = step
 
-    for step in range(start, recipe.steps):
-        if step % look == 0 and team.any(time.monotonic() > deadline):
-            settle(step)
-            if step > saved_at:
-                save(step)
-            raise OutOfTime
-        optimisers.zero_grad()
-        batch = windows(data, recipe, step, rows)
+    def validate(step: int) -> None:
+        model.eval()
+        found, taken = bits_per_byte(model, validation, widths=text.widths), time.monotonic() - began
+        model.train()
+        if recipe.keep_best and all(found < earlier for _, earlier in journal.validation):
+            checkpoint.save(folder / BEST, named, {**owner, "step": step})
+        journal.validation.append((step, found))
+        say(f"step {step} of {recipe.steps}: {found:.4f} bits per byte, {taken:.0f} s")
+
+    def mean_loss(batch: Tensor) -> Tensor:
         with torch.autocast(torch.device(team.device).type, torch.bfloat16, enabled=cuda if autocast is None else autocast):
             logits = model(batch[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1).to(dtype), batch[:, 1:].flatten())
-        loss.backward()
-        value = loss.detach()
-        team.average([*(p.grad for p in named.values() if p.grad is not None), value])
-        norm = torch.nn.utils.clip_grad_norm_(named.values(), recipe.clip)
-        optimisers.step(recipe.rate(step))
-        pending.append(torch.stack([value, norm]))
-        if tick is not None:
-            tick("steps", step + 1, recipe.steps)
-        if (step + 1) % recipe.every == 0 or step + 1 == recipe.steps:
-            settle(step + 1)
-            if team.leads:
-                model.eval()
-                bits, taken = bits_per_byte(model, validation), time.monotonic() - began
-                journal.validation.append((step + 1, bits))
-                say(f"step {step + 1} of {recipe.steps}: {bits:.4f} bits per byte, {taken:.0f} s")
-                model.train()
-            save(step + 1)
+        return F.cross_entropy(logits.flatten(0, 1).to(dtype), batch[:, 1:].flatten())
+
+    passes = GraphedLoss(mean_loss, named.values()) if graph else _Launched(mean_loss, optimisers)
+    with dropping(model, recipe.dropout):
+        for step in range(start, recipe.steps):
+            if step % look == 0 and team.any(time.monotonic() > deadline):
+                settle(step)
+                if step > saved_at:
+                    save(step)
+                raise OutOfTime
+            batch = windows(data, recipe, step, rows)
+            if recipe.dropout:
+                draw_from(recipe.seed, step, team.rank)
+            value = passes(batch)
+            team.average([*(p.grad for p in named.values() if p.grad is not None), value])
+            norm = torch.nn.utils.clip_grad_norm_(named.values(), recipe.clip)
+            optimisers.step(recipe.rate(step))
+            pending.append(torch.stack([value, norm]))
+            if tick is not None:
+                tick("steps", step + 1, recipe.steps)
+            if (step + 1) % recipe.every == 0 or step + 1 == recipe.steps:
+                settle(step + 1)
+                if team.leads:
+                    validate(step + 1)
+                save(step + 1)
+    if recipe.keep_best:
+        team.wait()
+        _take_best(folder / BEST, named, owner)
     return model.eval(), journal
+
+
+class _Launched:
+    """What :class:`~empirics.training.graphed.GraphedLoss` computes, every kernel launched from Python."""
+
+    def __init__(self, loss: Callable[[Tensor], Tensor], optimisers: Optimisers):
+        self.loss, self.optimisers = loss, optimisers
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        self.optimisers.zero_grad()
+        value = self.loss(batch)
+        value.backward()
+        return value.detach()
+
+
+@torch.no_grad()
+def _take_best(path: Path, named: Mapping[str, Tensor], owner: Mapping[str, str]) -> None:
+    tensors, values = checkpoint.load(path)
+    if not isinstance(values, dict) or {key: values.get(key) for key in owner} != owner or tensors.keys() != named.keys():
+        raise CheckpointError(f"{path} belongs to another training; delete the folder to start again")
+    for name, parameter in named.items():
+        parameter.copy_(tensors[name])
 
 
 def _restore(path: Path, optimisers: Optimisers, owner: Mapping[str, str]) -> Journal:

@@ -7,12 +7,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..data.corpus import Corpus
 from ..errors import InvalidInput
 from ..training.loop import OutOfTime
 from .loop import pretrain
 from .parallel import Team
 from .recipe import Recipe
+from .tokens import Encoded
 
 FIRST, MEASURED = 40, 80
 """Steps that compile and settle, and steps that are timed after them."""
@@ -24,7 +24,7 @@ AFTER = 30.0
 """Seconds for held-out bits per byte, baselines and files, of the full recipe on a GPU."""
 
 
-def seconds_per_step(recipe: Recipe, corpus: Corpus, scan: str, team: Team, end: float = math.inf) -> float:
+def seconds_per_step(recipe: Recipe, text: Encoded, scan: str, team: Team, end: float = math.inf, graph: bool = False) -> float:
     """Seconds of a step of the recipe in this process.
 
     Raises
@@ -32,12 +32,13 @@ def seconds_per_step(recipe: Recipe, corpus: Corpus, scan: str, team: Team, end:
     InvalidInput
         The few steps are not done at ``end``, a value of ``time.monotonic()``.
     """
-    trial = recipe.model_copy(update={"steps": FIRST + MEASURED, "warm_up": 0, "every": FIRST + MEASURED, "validation_bytes": 2})
+    brief = {"steps": FIRST + MEASURED, "warm_up": 0, "every": FIRST + MEASURED, "validation_bytes": 2, "keep_best": False}
+    trial = recipe.model_copy(update=brief)
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         try:
             pretrain(
-                trial, corpus, Path(folder), scan=scan, team=team, deadline=end,
+                trial, text, Path(folder), scan=scan, team=team, deadline=end, graph=graph,
                 tick=lambda what, done, of: ends.append(time.monotonic()),
             )  # fmt: skip
         except OutOfTime as error:

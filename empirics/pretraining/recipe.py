@@ -17,8 +17,11 @@ from ..study.results import config_hash
 RECIPES = Path(__file__).parent
 """Folder of the committed recipes."""
 
-VOCABULARY = 256
-"""Tokens are bytes."""
+BYTES = 256
+"""Size of the vocabulary where tokens are bytes."""
+
+LAYERS = {"Mamba1": ("d_state", "d_conv", "expand"), "Mamba2": ("d_state", "d_conv", "expand", "headdim")}
+"""Kinds of blocks, and the options of the recipe that they have."""
 
 
 class Recipe(Strict):
@@ -30,20 +33,26 @@ class Recipe(Strict):
         For the record.
     placeholder:
         Whether the model only holds the place of a better one; the record and the model card say so.
-    d_model, n_layer, d_state, d_conv, expand:
-        Shape of the Mamba-1 model.
+    layer, d_model, n_layer, d_state, d_conv, expand, headdim:
+        ``Mamba1`` or ``Mamba2``, and the model's shape; ``headdim`` is Mamba-2's.
+    tokens, vocabulary, separator:
+        ``bytes``, or ``bpe`` with so many tokens and this text between documents (:mod:`.tokens`).
     sequence, batch, steps:
-        Bytes per window, windows per step (over all processes), number of steps.
+        Tokens per window, windows per step (over all processes), number of steps.
     learning_rate, warm_up, final_rate:
         Peak of the learning rate; steps of its linear rise; where its cosine ends, as a part of the peak.
     matrices, momentum:
         What takes the steps of the projections' matrices: ``adamw``, or ``muon`` with this momentum.
     weight_decay, beta1, beta2, clip:
         Decay of the projections' matrices, whoever takes their steps; AdamW's moments; largest norm of the gradient.
+    dropout:
+        Probability with which each number that a mixer adds to the residual stream is left out.
     seed:
-        Of the initial values and of the windows.
+        Of the initial values, of the windows and of dropout.
     every:
         Steps between checkpoints, which validate.
+    keep_best:
+        Whether the result is the model of the best validation instead of the last one.
     validation_bytes:
         Bytes of the validation split that are measured then.
     validation_share, test_share:
@@ -53,11 +62,16 @@ class Recipe(Strict):
     name: str
     description: str = ""
     placeholder: bool = False
+    layer: Literal["Mamba1", "Mamba2"] = "Mamba1"
     d_model: int = Field(ge=1)
     n_layer: int = Field(ge=1)
     d_state: int = Field(default=16, ge=1)
     d_conv: int = Field(default=4, ge=1)
     expand: int = Field(default=2, ge=1)
+    headdim: int = Field(default=64, ge=1)
+    tokens: Literal["bytes", "bpe"] = "bytes"
+    vocabulary: int = Field(default=BYTES, ge=BYTES, le=1 << 16)
+    separator: str = ""
     sequence: int = Field(ge=1)
     batch: int = Field(ge=1)
     steps: int = Field(ge=1)
@@ -70,16 +84,18 @@ class Recipe(Strict):
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
     clip: float = Field(default=1.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     seed: int = Field(default=0, ge=0)
     every: int = Field(default=100, ge=1)
+    keep_best: bool = False
     validation_bytes: int = Field(default=65536, ge=2)
     validation_share: float = Field(default=0.005, ge=0, lt=1)
     test_share: float = Field(default=0.005, ge=0, lt=1)
 
     def architecture(self) -> MambaConfig:
         """Shape of the model, as mamba-ssm writes it."""
-        ssm = {"layer": "Mamba1", "d_state": self.d_state, "d_conv": self.d_conv, "expand": self.expand}
-        return MambaConfig(self.d_model, self.n_layer, VOCABULARY, ssm)
+        ssm = {"layer": self.layer} | {name: getattr(self, name) for name in LAYERS[self.layer]}
+        return MambaConfig(self.d_model, self.n_layer, self.vocabulary, ssm)
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ...: a linear rise, then half a cosine from the peak to ``final_rate`` times it."""
@@ -135,5 +151,10 @@ def load_recipe(name: str | Path, quick: bool = False, **options: Any) -> Recipe
         recipe = recipe.model_copy(update={"warm_up": min(recipe.warm_up, recipe.steps)})
     if recipe.warm_up > recipe.steps:
         raise InvalidInput(f"{path.name}: warm_up is {recipe.warm_up}, expected at most steps = {recipe.steps}")
+    if (recipe.tokens == "bytes") != (recipe.vocabulary == BYTES):
+        raise InvalidInput(
+            f"{path.name}: vocabulary is {recipe.vocabulary} and tokens is {recipe.tokens!r}; "
+            f"bytes are {BYTES}, and 'bpe' needs more than that"
+        )
     recipe.architecture()
     return recipe

@@ -35,6 +35,7 @@ from empirics.pretraining.optimiser import decays
 from empirics.pretraining.parallel import Team
 from empirics.pretraining.recipe import Recipe, load_recipe, recipe_names
 from empirics.pretraining.scans import choose_scan
+from empirics.pretraining.tokens import as_bytes
 from empirics.study.results import file_hash
 from empirics.training import checkpoint
 from empirics.training.loop import OutOfTime
@@ -135,7 +136,7 @@ def test_an_unreadable_file_is_named(text, monkeypatch):
 
 
 def test_committed_recipes():
-    assert recipe_names() == ("full", "small")
+    assert recipe_names() == ("base", "base_mamba2", "full", "small")
     full, small = load_recipe("full"), load_recipe("small")
     assert not full.placeholder and small.placeholder and load_recipe("full", quick=True).placeholder
     with torch.device("meta"):
@@ -271,7 +272,7 @@ PROGRAM = """
     from pathlib import Path
     import torch
     torch.set_num_threads(1)
-    from empirics import checkpoint
+    from empirics.training import checkpoint
     from empirics.data.corpus import read_corpus
     from empirics.pretraining.loop import pretrain
     from empirics.pretraining.recipe import load_recipe
@@ -315,7 +316,7 @@ def test_divergence_is_an_error_and_the_checkpoint_stays(corpus, tmp_path, monke
 
     original, poisoned.calls = loop.MambaLM.forward, 0
     monkeypatch.setattr(loop.MambaLM, "forward", poisoned)
-    monkeypatch.setattr(loop, "bits_per_byte", lambda model, data: 1.0)
+    monkeypatch.setattr(loop, "bits_per_byte", lambda model, data, widths: 1.0)
     with pytest.raises(InvalidInput, match=r"loss nan.* at step 8: training diverged; the checkpoint of step 5 stays"):
         pretrain(Recipe(**TINY), corpus, tmp_path / "out")
     _, saved = checkpoint.load(tmp_path / "out" / CHECKPOINT)
@@ -710,9 +711,9 @@ def test_the_pace_is_that_of_the_steps_that_count(corpus, monkeypatch):
 
     monkeypatch.setattr(loop, "windows", slow_at_first)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    assert pace.seconds_per_step(Recipe(**TINY), corpus, "chunked", Team()) == pytest.approx(0.25)
+    assert pace.seconds_per_step(Recipe(**TINY), as_bytes(corpus), "chunked", Team()) == pytest.approx(0.25)
     with pytest.raises(InvalidInput, match=r"the time was up before 120 steps .* \(2 were done\)"):
-        pace.seconds_per_step(Recipe(**TINY), corpus, "chunked", Team(), clock[0] + 150)
+        pace.seconds_per_step(Recipe(**TINY), as_bytes(corpus), "chunked", Team(), clock[0] + 150)
 
 
 def test_a_training_keeps_the_number_of_steps_it_began_with(text, tmp_path, monkeypatch, capsys):
@@ -746,7 +747,7 @@ def test_processes_that_began_at_different_times_take_the_same_number_of_steps(c
 
     monkeypatch.setattr(pace, "seconds_per_step", lambda *_: 0.06)
     recipe = Recipe(**TINY | {"warm_up": 0, "every": 1000})
-    chosen = _fitted(recipe, corpus, tmp_path, "chunked", Two(), time.monotonic() + 400, lambda line: None)
+    chosen = _fitted(recipe, as_bytes(corpus), tmp_path, "chunked", Two(), time.monotonic() + 400, lambda line: None)
     assert chosen.steps == pace.steps_within(recipe, 430, 0.04) != pace.steps_within(recipe, 400, 0.06)
 
 
