@@ -12,7 +12,7 @@ from theory.core.errors import TheoryError
 from .build import OUT, build, status
 from .registry import chosen
 from .report.page import DEFAULT, build_report
-from .report.readme import README, readme_status, write_readme
+from .report.readme import readme_status, write_readme
 from .sources import MissingData
 
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m figures",
         description="Build the figures from verdicts and results.",
         epilog="python -m figures report [--out FILE] writes everything as one HTML page; "
-        "python -m figures readme [--check] writes the results into README.md.",
+        "python -m figures readme [--check] writes the scoreboard into README.md and the results into docs/results.md.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures to build (default all)")
     parser.add_argument("--list", action="store_true", help="list the figures and whether they are up to date")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             states = {name: status(name, picture, args.out) for name, picture in wanted.items()}
             titles = {name: picture.title for name, picture in wanted.items()}
             if not args.names:
-                states[README], titles[README] = readme_status(), "the results in the README"
+                states["readme"], titles["readme"] = readme_status(), "the scoreboard in README.md, docs/results.md"
             for name, state in states.items():
                 if args.list or state.startswith("stale"):
                     print(f"{name:16} {state}" + (f"\n{'':16} {titles[name]}" if args.list else ""))
@@ -63,12 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _readme(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m figures readme", description="Write the results into README.md.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the README says something else")
+    parser = argparse.ArgumentParser(
+        prog="python -m figures readme", description="Write the scoreboard into README.md and the results into docs/results.md."
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page says something else")
     args = parser.parse_args(argv)
     try:
         if args.check:
-            print(f"{README}: {(state := readme_status())}")
+            print(f"README.md and docs/results.md: {(state := readme_status())}")
             return 0 if state == "current" else 1
         write_readme()
     except (TheoryError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The README's results: every line comes from a file, changed files make it stale, comparisons are told by their intervals."""
+"""Generated pages: every line comes from a file, changed files make them stale, comparisons are told by their intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from figures.__main__ import main
 from figures.plots import bench_model, bench_scan_cpu, bench_scan_gpu, bench_selection
 from figures.report.benchmarks import BLOCK, FUSED, benchmarks, digits, duration, times
 from figures.report.comparisons import NOT, REPRODUCED, UNDECIDED, comparisons, side
-from figures.report.readme import MARKS, README, block, readme_status, updated, write_readme
+from figures.report.readme import GENERATED, README, RESULTS_PAGE, block, readme_status, write_readme
 from figures.sources import RESULTS
 from theory.core.errors import InvalidInput
 
@@ -27,7 +27,7 @@ RECORD = "empirics/data/bundled/record.json"
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """What the results are made of, without any experiment's results."""
-    for name in (README, RECORD, bench_scan_cpu.PATH):
+    for name in (README, RESULTS_PAGE, "theory/verdicts.json", RECORD, bench_scan_cpu.PATH):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=shutil.ignore_patterns("*.py"))
@@ -121,19 +121,20 @@ def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
     text = block(copy)
     paths = sorted((copy / "empirics/experiments").glob("*/experiment.toml"))
     for path in paths:
-        assert f"- `{path.stem}`: **not yet run**; `python -m empirics " in text
+        assert f"### {path.parent.name}\n\n**not yet run**; `python -m empirics " in text
     assert text.count("not yet run") == len(paths) + 5, "experiments, and the five benchmarks that need a GPU"
 
 
 def test_results_appear_with_device_and_size(copy: Path):
     change(copy / RESULTS / "state_floor.json", **summary([{"x": 1}]))
-    assert "- `state_floor`: **undecided** (full size, a GPU, 2 seeds): seven of nine.\n" in block(copy)
+    assert "### state_floor\n\n**undecided** (full size, a GPU, 2 seeds). seven of nine.\n" in block(copy)
     change(copy / RESULTS / "state_floor.json", complete=False, seeds=[0])
-    assert "(full size, a GPU, 1 seed, not complete): seven" in block(copy)
+    assert "(full size, a GPU, 1 seed, not complete). seven" in block(copy)
     rows = [{"task": "rte", "method": "full"}, {"comparison": "a / b", "mse_ratio": 0.5, "low": 0.4, "high": 0.6}]
     change(copy / RESULTS / "s4_regression.json", **summary(rows))
     text = block(copy)
-    assert "- `s4_regression`: **undecided** (full size, on rte, a GPU, 2 seeds):\n  - reproduced: error of a / b: 0.50" in text
+    assert "### s4_regression\n\n**undecided** (full size, on rte, a GPU, 2 seeds).\n" in text
+    assert "\n| reproduced | error of a / b: 0.50" in text
     change(copy / RESULTS / "s4_regression.json", table=[{"comparison": "a / b", "mse_ratio": 0.5}])
     with pytest.raises(InvalidInput, match="comparison in the summary of s4_regression lacks 'low'"):
         block(copy)
@@ -146,7 +147,7 @@ def test_a_finding_is_told_with_full_size_results_only(copy: Path):
     change(copy / RESULTS / "state_floor_quick.json", **summary([{"x": 1}]))
     assert "(quick size, a GPU, 2 seeds)" in block(copy) and "The floor" not in block(copy)
     change(copy / RESULTS / "state_floor.json", **summary([{"x": 1}]))
-    assert "  - The floor is where it should be.\n" in block(copy)
+    assert "\nThe floor is where it should be.\n" in block(copy)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*/experiment.toml")), ids=lambda p: p.parent.name)
@@ -154,7 +155,7 @@ def test_a_finding_types_no_number(path: Path):
     """Numbers are generated; and there is nothing to find before the full size has been run."""
     finding = tomllib.loads(path.read_text(encoding="utf-8")).get("finding", "")
     assert not re.search(r"\d[.,]\d|\d ?%|\d{2}", finding)
-    assert not finding or (ROOT / RESULTS / f"{path.stem}.json").is_file()
+    assert not finding or (ROOT / RESULTS / f"{path.parent.name}.json").is_file()
 
 
 def test_benchmarks_say_what_their_files_say(copy: Path):
@@ -176,7 +177,7 @@ def test_the_targets_of_the_gpu_scan_are_a_table(copy: Path):
     change(copy / bench_scan_gpu.PATH, table=rows, dtype="bfloat16", machine={"gpu": "a GPU"})
     text = block(copy)
     assert "1 of 2 targets met against mamba-ssm, bfloat16, on a GPU." in text
-    assert "  | 1 | times faster | 2.35 (>= 2); not measured (>= 1.5) | missed |\n  | 8 | same bits | 1 (>= 1) | met |" in text
+    assert "\n| 1 | times faster | 2.35 (>= 2); not measured (>= 1.5) | missed |\n| 8 | same bits | 1 (>= 1) | met |" in text
     change(copy / bench_scan_gpu.PATH, table=[{"target": 1}])
     with pytest.raises(InvalidInput, match=r"scan_targets\.json is not what its benchmark writes"):
         block(copy)
@@ -222,7 +223,7 @@ def test_the_model_benchmark_in_short(copy: Path):
     assert "mamba-1.4b, fused scan, times as fast as stock: did not run; slow path: did not run." in text
     # 0.1 s a step; 22 methods at 4 rates and 5 seeds, of one task
     assert "not measured: about 4 minutes for a run of 2,700 steps on mamba-130m, 15 hours for all 198 of the sweep" in text
-    assert "--set steps=2700" in (ROOT / README).read_text(encoding="utf-8")
+    assert "--set steps=2700" in (ROOT / "docs/cli.md").read_text(encoding="utf-8")
     (found,) = (b for b in benchmarks(copy) if b.figure == "bench_model")
     assert "--sizes 130m 1.4b --batch 8 4 --length 2048 " in found.command
     assert "8 × 2048 tokens at 130m, 4 × 2048 tokens at 1.4b, on a GPU." in text
@@ -284,7 +285,9 @@ def test_experiments_again_with_the_fused_scan(copy: Path):
         return [*rows, {"comparison": "a - b", "difference": 0.0, "half_width": 0.1, "verdict": "undecided"}]
 
     change(copy / RESULTS / "vision.json", **summary(table(0.0)))
-    assert "- Experiments again with the fused scan: **not yet run**; `python -m empirics gpu-suite --scan fused" in block(copy)
+    assert "### Experiments again with the fused scan\n\n**not yet run**; `python -m empirics gpu-suite --scan fused" in block(
+        copy
+    )
     change(copy / FUSED / "vision.json", **summary(table(0.02)))
     expected = "vision: undecided, as before; of 2 rows 0 differ by more than the two 95 % half-widths together, most of all"
     assert f"{expected} full (+2.0 points, 0.47 of them)." in block(copy)
@@ -426,6 +429,12 @@ def unknown_targets(text: str) -> set[str]:
     return set(re.findall(r"(?:^|`)make ([\w-]+)", text, flags=re.M)) - set(rules)
 
 
+def test_the_readme_can_be_read_in_two_minutes():
+    lines = (ROOT / README).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 170
+    assert [line for line in lines if len(line) > 200] == []
+
+
 def test_two_commands_lead_from_a_clone_to_the_report():
     text = (ROOT / README).read_text(encoding="utf-8")
     first = text.partition("```sh\n")[2].partition("```")[0].splitlines()
@@ -442,32 +451,41 @@ def test_two_commands_lead_from_a_clone_to_the_report():
 # -- staleness --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_changed_file_makes_the_readme_stale(copy: Path):
+def test_a_changed_file_makes_its_page_stale(copy: Path):
     write_readme(copy)
     assert readme_status(copy) == "current"
     record = json.loads((copy / RECORD).read_text())
     change(copy / RECORD, held_out={**record["held_out"], "bits_per_byte": 7.0})
-    assert readme_status(copy).startswith("stale")
+    assert readme_status(copy).startswith(f"stale: {RESULTS_PAGE}")
     write_readme(copy)
-    assert readme_status(copy) == "current" and "7.000 bits per byte" in (copy / README).read_text(encoding="utf-8")
+    assert readme_status(copy) == "current" and "7.000 bits per byte" in (copy / RESULTS_PAGE).read_text(encoding="utf-8")
+    verdicts = json.loads((copy / "theory/verdicts.json").read_text())
+    (claim,) = (c for c in verdicts["claims"] if c["id"] == "prefix_state.equivalent")
+    claim["verdict"] = "FORMAL" if claim["verdict"] == "OPEN" else "OPEN"
+    change(copy / "theory/verdicts.json", **verdicts)
+    assert readme_status(copy).startswith(f"stale: {README}")
 
 
-def test_a_typed_number_makes_the_readme_stale(copy: Path):
+@pytest.mark.parametrize(("page", "word"), [(README, "undecided"), (RESULTS_PAGE, " bits per byte on")])
+def test_a_typed_word_makes_its_page_stale(copy: Path, page: str, word: str):
     write_readme(copy)
-    text = (copy / README).read_text(encoding="utf-8")
-    (copy / README).write_text(text.replace(" bits per byte on", "1 bits per byte on"), encoding="utf-8")
-    assert readme_status(copy).startswith("stale")
-    (copy / README).write_text(text + "\nelsewhere\n", encoding="utf-8")
+    text = (copy / page).read_text(encoding="utf-8")
+    begin = text.index(":begin")
+    assert word in text[begin:]
+    (copy / page).write_text(text[:begin] + text[begin:].replace(word, f"1{word}", 1), encoding="utf-8")
+    assert readme_status(copy).startswith(f"stale: {page}")
+    (copy / page).write_text(text + "\nelsewhere\n", encoding="utf-8")
     assert readme_status(copy) == "current", "what stands outside the marks: see below"
 
 
 def typed(text: str) -> list[str]:
-    """Numbers that look measured, outside of what is generated and of Python to run: decimals, shares, times, sizes, counts."""
-    for begin, end in (MARKS, ("<!-- verdicts:begin", "<!-- verdicts:end -->"), ("```python", "```")):
+    """Numbers that look measured, outside of what is generated and of code to run: decimals, shares, times, sizes, counts."""
+    generated = [part.marks for part in GENERATED]
+    for begin, end in (*generated, ("<!-- verdicts:begin", "<!-- verdicts:end -->"), ("```", "```")):
         while begin in text:
             head, _, rest = text.partition(begin)
             text = head + rest.partition(end)[2]
-    text = text.replace("Python ≥ 3.11", "").replace("2410.09016", "").replace("Apache-2.0", "")
+    text = text.replace("two quiet cores", "").replace("Python ≥ 3.11", "").replace("2410.09016", "").replace("Apache-2.0", "")
     unit = r"%|×|times|s|ms|h|min|seconds|minutes|hours|[KMG]i?B|bytes|tokens|parameters|claims|tests|figures|experiments"
     return re.findall(rf"\d[\d,]*\.\d+|\d+ ?(?:{unit})(?!\w)|\d,\d{{3}}", text)
 
@@ -492,30 +510,32 @@ def test_its_python_runs(capsys: pytest.CaptureFixture[str]):
 )
 def test_a_number_typed_in_the_readme_is_noticed(number: str):
     text = (ROOT / README).read_text(encoding="utf-8")
-    for part in ("# ssmproof", "## Verdicts", "## Ten lines", "## Map of"):
+    for part in ("# ssmproof", "## Install", "## Ten lines of theory", "## Where to go"):
         assert part in text and typed(text.replace(part, f"{number}\n\n{part}")), part
-    assert not typed(text.replace(MARKS[1], f"{number}\n{MARKS[1]}")), "a generated block has a test of its own"
+    end = GENERATED[0].marks[1]
+    assert not typed(text.replace(end, f"{number}\n{end}")), "a generated block has a test of its own"
 
 
-def test_a_readme_without_marks_is_refused(copy: Path):
-    begin, end = MARKS
-    text = (copy / README).read_text(encoding="utf-8")
+@pytest.mark.parametrize("part", GENERATED, ids=lambda part: part.page)
+def test_a_page_without_marks_is_refused(copy: Path, part: Any):
+    begin, end = part.marks
+    text = (copy / part.page).read_text(encoding="utf-8")
     for broken in (text.replace(begin, ""), text.replace(end, ""), text.replace(begin, "").replace(end, end + begin)):
-        (copy / README).write_text(broken, encoding="utf-8")
+        (copy / part.page).write_text(broken, encoding="utf-8")
         with pytest.raises(InvalidInput, match="lacks the marks"):
-            updated(copy)
-    (copy / README).unlink()
+            part.updated(copy)
+    (copy / part.page).unlink()
     with pytest.raises(InvalidInput, match="does not exist"):
-        updated(copy)
+        part.updated(copy)
 
 
 def test_command_line(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert main(["readme", "--check"]) == 0
-    assert capsys.readouterr().out == "README.md: current\n"
+    assert capsys.readouterr().out == "README.md and docs/results.md: current\n"
     monkeypatch.setattr("figures.__main__.readme_status", lambda: readme_status(copy))
     monkeypatch.setattr("figures.__main__.write_readme", lambda: write_readme(copy))
     assert main(["readme", "--check"]) == 1, "the copy has no results of experiments"
-    assert "stale: run python -m figures readme" in capsys.readouterr().out
+    assert "run python -m figures readme" in capsys.readouterr().out
     assert main(["readme"]) == 0 and main(["readme", "--check"]) == 0
     (copy / README).unlink()
     assert main(["readme"]) == 2
@@ -526,5 +546,5 @@ def test_the_check_of_figures_holds_the_readme(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("figures.__main__.status", lambda *_: "current")
     assert main(["--check"]) == 0
     monkeypatch.setattr("figures.__main__.readme_status", lambda: "stale: run python -m figures readme")
-    assert main(["--check"]) == 1 and "README.md" in capsys.readouterr().out
+    assert main(["--check"]) == 1 and "readme" in capsys.readouterr().out
     assert main(["bench_scan_cpu", "--check"]) == 0, "a single figure is asked for"

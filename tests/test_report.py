@@ -119,10 +119,10 @@ def test_every_claim_is_told_in_full(claim: dict[str, Any]):
 @pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*/experiment.toml")), ids=lambda p: p.parent.name)
 def test_every_experiment_stands_at_its_claim(path: Path):
     file = tomllib.loads(path.read_text(encoding="utf-8"))
-    told = page().texts[f"experiment-{path.stem}"]
+    told = page().texts[f"experiment-{path.parent.name}"]
     assert file["question"] in told and " ".join(file["prediction"].split()) in told
     assert told in page().texts[file["claim"]]
-    assert f"python -m empirics {'sweep' if 'sweep' in file else 'run'} {path.stem} --device cuda" in told
+    assert f"python -m empirics {'sweep' if 'sweep' in file else 'run'} {path.parent.name} --device cuda" in told
 
 
 def test_measured_and_unmeasured_experiments_are_told_apart():

@@ -239,7 +239,7 @@ def _verdict(check: dict[str, Any]) -> str:
 
 
 def _experiment(path: Path, root: Path) -> Experiment:
-    name = path.stem
+    name = path.parent.name
     try:
         file = tomllib.loads(path.read_text(encoding="utf-8"))
         claim, question, prediction = (" ".join(str(file[key]).split()) for key in ("claim", "question", "prediction"))

@@ -1,0 +1,99 @@
+"""The scoreboard: fates follow from verdicts and intervals, each fate can be reached, and bad data are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from figures.report.evidence import Comparison, find_comparison
+from figures.report.scoreboard import (
+    CONDITIONS,
+    DATA,
+    LEVEL,
+    MARGIN,
+    REFUTED,
+    STANDS,
+    UNDECIDED,
+    Experiment,
+    Sentence,
+    Theory,
+    scoreboard,
+    table,
+)
+from figures.sources import ROOT
+from theory.core.errors import InvalidInput
+
+
+def compared(low: float | None, high: float | None, *edges: str) -> Experiment:
+    points = 0.0 if low is None or high is None else (low + high) / 2
+    return Experiment("toy", "a - b", Comparison(points, low, high, edges))
+
+
+@pytest.mark.parametrize(
+    ("part", "fate"),
+    [
+        (compared(0.1, 2.0), STANDS),
+        (compared(-2.0, -0.1), REFUTED),
+        (compared(-MARGIN, MARGIN), LEVEL),
+        (compared(-MARGIN, MARGIN + 0.1), UNDECIDED),
+        (compared(None, None), UNDECIDED),
+        (compared(0.1, 2.0, "b"), UNDECIDED),
+        (compared(-2.0, -0.1, "b"), UNDECIDED),
+        (Experiment("toy", "a - b", None), UNDECIDED),
+        (Theory("f.s", "PROVED", "supports", ""), STANDS),
+        (Theory("f.s", "FORMAL", "supports", "LTI"), CONDITIONS),
+        (Theory("f.s", "PROVED", "contradicts", ""), REFUTED),
+        (Theory("f.s", "EXACT", "supports", ""), UNDECIDED),
+        (Theory("f.s", "EXACT", "contradicts", ""), UNDECIDED),
+        (Theory("f.s", "REFUTED", "supports", ""), UNDECIDED),
+    ],
+)
+def test_what_one_part_says(part: Theory | Experiment, fate: str):
+    assert part.fate == fate
+
+
+def test_a_sentence_stands_only_if_every_part_does():
+    good, bad, open_ = compared(0.1, 2.0), compared(-2.0, -0.1), compared(-5.0, 5.0)
+    for parts, fate in [
+        ((good,), STANDS), ((good, open_), UNDECIDED), ((good, bad, open_), REFUTED), ((good, compared(-0.5, 0.5)), LEVEL),
+    ]:  # fmt: skip
+        assert Sentence("x", "x", "", "ours", (), parts).fate == fate
+    under = Theory("f.s", "PROVED", "supports", "LTI")
+    assert Sentence("x", "x", "", "ours", (under,), (good,)).fate == CONDITIONS
+
+
+def test_every_sentence_has_a_row_and_quotes_are_told_from_our_words():
+    sentences = scoreboard()
+    assert len({s.id for s in sentences}) == len(sentences)
+    rows = table(sentences).splitlines()
+    assert len(rows) == len(sentences) + 2 and max(map(len, rows)) <= 200
+    for sentence in sentences:
+        assert sentence.source.startswith("Galim et al., arXiv" if sentence.quote else "our words")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('claim = "lora_limits.unreachable"', 'claim = "lora_limits.unreachible"', "has no verdict"),
+        ('bearing = "supports"', 'bearing = "helps"', "not supports or contradicts"),
+        ('source = "v3"', 'source = "v9"', "none of"),
+        ("[[sentence]]", '[[sentence]]\nid = "x"\nsource = "ours"\nshort = "x"\n\n[[sentence]]', "no evidence"),
+        ("short = ", "long = ", "cannot be made"),
+    ],
+)
+def test_bad_data_are_refused(tmp_path: Path, old: str, new: str, told: str):
+    text = DATA.read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "scoreboard.toml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InvalidInput, match=told):
+        scoreboard(data=path)
+
+
+def test_a_comparison_is_found_by_name_with_its_edges():
+    found = find_comparison("vision", "lora_linear - prefix", ROOT)
+    assert found is not None and found.low is not None and found.high is not None
+    assert found.low < found.points < found.high
+    assert find_comparison("vision", "prefix - lora_linear", ROOT) is None
+    assert find_comparison("no_such_experiment", "a - b", ROOT) is None
