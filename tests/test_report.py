@@ -332,7 +332,7 @@ def test_same_contents_same_page_and_no_machine_in_it():
 
 def test_a_copy_gives_its_own_report(copy: Path, tmp_path: Path):
     report = gather(copy)
-    assert [f.name for f in report.figures if f.png] == ["floor"]
+    assert [f.name for f in report.figures if f.png] == ["state_floor"]
     assert "Not built yet" in render(report)
     (copy / "figures/out/state_floor.png").write_bytes((OUT / "hankel.png").read_bytes())
     assert not any(f.png for f in gather(copy).figures), "not the file that was built"

@@ -76,7 +76,7 @@ def test_every_sentence_has_a_row_and_quotes_are_told_from_our_words():
     ("old", "new", "told"),
     [
         ('claim = "lora_limits.unreachable"', 'claim = "lora_limits.unreachible"', "has no verdict"),
-        ('bearing = "supports"', 'bearing = "helps"', "not supports or contradicts"),
+        ('independent", bearing = "supports"', 'independent", bearing = "helps"', "not supports or contradicts"),
         ('source = "v3"', 'source = "v9"', "none of"),
         ("[[sentence]]", '[[sentence]]\nid = "x"\nsource = "ours"\nshort = "x"\n\n[[sentence]]', "no evidence"),
         ("short = ", "long = ", "cannot be made"),
