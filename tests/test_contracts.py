@@ -135,7 +135,7 @@ def broken_links(text: str, path: Path) -> list[str]:
 
 def test_a_broken_link_is_noticed():
     path = ROOT / "README.md"
-    good = "[a](theory/prefix_state/contained/README.md) [b](#verdicts) [c](https://example.org/#nowhere)"
+    good = "[a](theory/prefix_state/contained/README.md#prefix_statecontained) [b](#what-is-decided) [c](https://example.org/#nowhere)"
     assert not broken_links(good, path)
     bad = ["theory/no_such.md", "theory/prefix_state/README.md#no-such", "#no-such"]
     assert broken_links(" ".join(f"[x]({link})" for link in bad), path) == bad
