@@ -157,8 +157,8 @@ _SYSTEMS = (
     Mutant(
         "selective: the softplus clock without its bias",
         _S6,
-        "_softplus(self.W_up @ (self.W_dn @ z) + self.dt_bias)",
-        "_softplus(self.W_up @ (self.W_dn @ z))",
+        "_softplus(up @ (down @ z) + self.dt_bias)",
+        "_softplus(up @ (down @ z))",
         "core/test_selective.py::test_softplus_clock",
     ),
     Mutant(
@@ -348,22 +348,22 @@ _VERDICTS = (
     Mutant(
         "claim: a refuted check beside the parts is overlooked",
         _CLAIM,
-        "if any(o.verdict is Verdict.REFUTED for _, o in outcomes):",
-        "if any(o.verdict is Verdict.REFUTED for part, o in outcomes if part is not None):",
+        "        if any(o.verdict is verdict for _, o in outcomes):",
+        "        if any(o.verdict is verdict for part, o in outcomes if part is not None):",
         "verification/test_claim.py::test_combine_worked_examples",
     ),
     Mutant(
         "claim: the counterexample's conclusion is not looked at",
         _CLAIM,
-        "        assert not self.conclusion(instance), f",
-        "        assert instance is not None, f",
+        "        require(not self.conclusion(instance), f",
+        "        require(instance is not None, f",
         "verification/test_claim.py::test_an_assumption_not_as_stated_is_caught",
     ),
     Mutant(
         "claim: instances without the assumption are not looked at",
         _CLAIM,
-        "            assert not self.predicate(x), f",
-        "            assert x is not None or True, f",
+        "            require(not self.predicate(x), f",
+        "            require(x is not None or True, f",
         "verification/test_claim.py::test_an_assumption_not_as_stated_is_caught",
     ),
     Mutant(

@@ -17,6 +17,7 @@ import numpy as np
 from . import linalg
 from .dual import watch_ties
 from .errors import InvalidInput
+from .invariants import invariant
 from .scalars import Array
 
 Family = Callable[[Array], Sequence[Any] | Array]
@@ -112,7 +113,7 @@ def dimension_certificate(
         return DimensionCertificate(0, len(values), len(part), values, (), (), Fraction(1))
     pivots = linalg.rref(part[:, list(columns)].T)[1]
     minor = linalg.determinant(part[np.ix_(pivots, columns)])
-    assert minor != 0
+    invariant(minor != 0, "the minor on pivot rows and columns")
     rows = tuple(chosen[i] for i in pivots)
     return DimensionCertificate(len(columns), len(values), len(part), values, rows, tuple(columns), minor)
 

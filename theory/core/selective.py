@@ -20,6 +20,7 @@ import numpy as np
 import sympy
 
 from .errors import InvalidInput, InvalidSystem
+from .invariants import known
 from .scalars import Array, Kind, as_array, is_real, join_kinds, kind_of, real, zeros
 
 Clock = Callable[[Array], tuple[Array, Array]]
@@ -193,14 +194,10 @@ class SelectiveSSM:
         if self._clock is not None:
             return self._clock(z)
         if self.constant_clock:
-            assert self.dt is not None
-            assert self.decay is not None
-            return self.dt, self.decay
-        assert self.W_up is not None
-        assert self.W_dn is not None
-        assert self.A is not None
-        dt = _softplus(self.W_up @ (self.W_dn @ z) + self.dt_bias)
-        return dt, _exp(dt[:, None] * self.A)
+            return known(self.dt, "a constant clock has dt"), known(self.decay, "a constant clock has decays")
+        up, down, rates = (known(v, "a softplus clock has W_up, W_dn and A") for v in (self.W_up, self.W_dn, self.A))
+        dt = _softplus(up @ (down @ z) + self.dt_bias)
+        return dt, _exp(dt[:, None] * rates)
 
     def zero_state(self) -> Array:
         """h = 0, shape (D, N)."""

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
+from theory.core.invariants import invariant
 from theory.core.lti import LTI
 from theory.core.scalars import Array, is_zero, join_kinds, tidy
 
@@ -191,7 +192,7 @@ def exact_minimal_adjustment(frozen: LTI, target: LTI) -> Adjustment:
         if members and difference != 0:
             new_r[members[0]] = r[members[0]] + difference
     result = adjusted(frozen, new_a, new_r)
-    assert result.cost == cost  # the edits written are those that were counted
+    invariant(result.cost == cost, "the edits written are those that were counted")
     return result
 
 

@@ -5,8 +5,8 @@ A :class:`Claim` is a relation between function classes under named assumptions.
 smallest explicit instance that breaks the conclusion when the assumption is dropped.
 
 Verdicts: PROVED (symbolic identity or complete argument, written out in the family's README), EXACT (n rational
-instances, zero failures), TO (float64 within a stated budget, condition number shown), REFUTED (with its witness), OPEN.
-A sampled check is never PROVED.
+instances, zero failures), TO (float64 within a stated budget, condition number shown), REFUTED (with its witness), OPEN,
+ERROR (the code broke: neither proved nor refuted). A sampled check is never PROVED.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
+from .refutation import require
+
 Strategy = SearchStrategy[Any]
 
 
 class Verdict(StrEnum):
-    """How a claim was decided, strongest first; REFUTED and OPEN stand apart."""
+    """How a claim was decided, strongest first; OPEN, REFUTED and ERROR stand apart."""
 
     PROVED = "PROVED"
     EXACT = "EXACT"
     TO = "TO"
     OPEN = "OPEN"
     REFUTED = "REFUTED"
+    ERROR = "ERROR"
 
 
-_STRENGTH = [Verdict.REFUTED, Verdict.OPEN, Verdict.TO, Verdict.EXACT, Verdict.PROVED]
+_STRENGTH = [Verdict.ERROR, Verdict.REFUTED, Verdict.OPEN, Verdict.TO, Verdict.EXACT, Verdict.PROVED]
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Check:
     name:
         Short and unique within the claim, e.g. ``"exact equivalence"``.
     run:
-        Profile → Outcome. An AssertionError means REFUTED, with the failing instance in its message.
+        Profile → Outcome. It raises Refuted where the statement fails; any other exception is an ERROR of the claim.
     part:
         Which part of the statement it decides. A part's verdict is its best check's, the claim's is its weakest part's.
         ``None``: a supporting measurement that decides nothing.
@@ -158,18 +161,18 @@ class Assumption:
         n = profile.scaled(0.05)
 
         def holds(x: Any) -> None:
-            assert self.predicate(x), f"strategy 'having' drew an instance without {self.name}: {x!r}"
-            assert self.conclusion(x), f"the conclusion fails although every assumption holds: {x!r}"
+            require(self.predicate(x), f"strategy 'having' drew an instance without {self.name}: {x!r}")
+            require(self.conclusion(x), f"the conclusion fails although every assumption holds: {x!r}")
 
         def fails(x: Any) -> None:
-            assert not self.predicate(x), f"strategy 'lacking' drew an instance that has {self.name}: {x!r}"
+            require(not self.predicate(x), f"strategy 'lacking' drew an instance that has {self.name}: {x!r}")
 
         drawn = run_instances(holds, self.having(), n, profile.seed) + run_instances(fails, self.lacking(), n, profile.seed)
         if self.counterexample is None:
             return Outcome(Verdict.OPEN, f"no counterexample known: {self.open_note}", instances=drawn)
         instance = self.counterexample.build()
-        assert not self.predicate(instance), f"counterexample {self.counterexample.name!r} satisfies {self.name}"
-        assert not self.conclusion(instance), f"counterexample {self.counterexample.name!r} does not break the conclusion"
+        require(not self.predicate(instance), f"counterexample {self.counterexample.name!r} satisfies {self.name}")
+        require(not self.conclusion(instance), f"counterexample {self.counterexample.name!r} does not break the conclusion")
         return Outcome(
             Verdict.REFUTED,
             f"without it: {self.counterexample.statement}",
@@ -231,12 +234,13 @@ class Claim:
 
 
 def combine(outcomes: list[tuple[str | None, Outcome]]) -> Verdict:
-    """A claim's verdict: REFUTED if any check is, else its weakest part, where a part has its best check's verdict.
+    """A claim's verdict: REFUTED if any check is, ERROR if one broke, else its weakest part; a part has its best check's verdict.
 
     Raises ValueError where no outcome belongs to a part.
     """
-    if any(o.verdict is Verdict.REFUTED for _, o in outcomes):
-        return Verdict.REFUTED
+    for verdict in (Verdict.REFUTED, Verdict.ERROR):
+        if any(o.verdict is verdict for _, o in outcomes):
+            return verdict
     parts: dict[str, Verdict] = {}
     for part, o in outcomes:
         if part is not None and (part not in parts or _STRENGTH.index(o.verdict) > _STRENGTH.index(parts[part])):
@@ -249,7 +253,7 @@ def combine(outcomes: list[tuple[str | None, Outcome]]) -> Verdict:
 def run_instances(test: Callable[[Any], None], strategy: Strategy, n: int, seed_value: int = 0) -> int:
     """Run ``test`` on n instances drawn from ``strategy`` with a fixed seed and return how many ran.
 
-    A failing instance is shrunk and raises AssertionError with the falsifying instance in its message.
+    A failing instance is shrunk; what the test raised on it is raised, with the instance in a note.
     """
     count = 0
 
@@ -260,6 +264,7 @@ def run_instances(test: Callable[[Any], None], strategy: Strategy, n: int, seed_
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
         print_blob=False,
+        report_multiple_bugs=False,
     )
     @seed(seed_value)
     @given(strategy)

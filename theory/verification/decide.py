@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 from ..core.errors import InvalidInput, UnknownName
 from .claim import PROFILES, Claim, Outcome, Profile, Verdict, combine
+from .refutation import Refuted
 from .registry import family_claims, get_claim
 
 VERSIONED = ("ssmproof", "numpy", "scipy", "sympy", "mpmath", "python-flint", "hypothesis")
@@ -63,8 +66,8 @@ class ClaimResult:
 
     @property
     def ok(self) -> bool:
-        """Nothing refuted and every assumption's counterexample does what it says."""
-        return self.verdict is not Verdict.REFUTED
+        """Nothing refuted, no internal error, and every assumption's counterexample does what it says."""
+        return self.verdict not in (Verdict.REFUTED, Verdict.ERROR)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """No claim refuted."""
+        """No claim refuted and none broken."""
         return all(r.ok for r in self.results)
 
     def to_json(self) -> dict[str, Any]:
@@ -95,8 +98,8 @@ class Report:
 def decide(claim: Claim, profile: Profile) -> ClaimResult:
     """Run one claim's checks and examine its assumptions.
 
-    An AssertionError inside a check is the refutation of what it checks: the verdict becomes REFUTED, with the message
-    (which carries the falsifying instance) as witness. Any other exception is a bug and is raised.
+    Where a check raises Refuted, the verdict is REFUTED, with the message (which carries the falsifying instance) as witness.
+    Any other exception is a bug of the code and says nothing about the statement: the claim's verdict is ERROR.
     """
     start = time.perf_counter()
     checks: list[tuple[str, str | None, Outcome, float]] = []
@@ -104,29 +107,36 @@ def decide(claim: Claim, profile: Profile) -> ClaimResult:
         t = time.perf_counter()
         try:
             outcome = check.run(profile)
-        except AssertionError as error:
+        except Refuted as error:
             outcome = Outcome(Verdict.REFUTED, f"{check.name} failed", witness=_message(error))
+        except Exception as error:
+            outcome = _internal(check.name, error)
         checks.append((check.name, check.part, outcome, time.perf_counter() - t))
     assumptions: list[AssumptionResult] = []
     broken: list[tuple[str | None, Outcome]] = []
     for assumption in claim.assumptions:
         try:
             outcome = assumption.examine(profile)
-        except AssertionError as error:
+        except Refuted as error:
             outcome = Outcome(Verdict.OPEN, f"{assumption.name}: not as stated", witness=_message(error))
             broken.append((None, Outcome(Verdict.REFUTED, outcome.how, witness=outcome.witness)))
+        except Exception as error:
+            outcome = _internal(assumption.name, error)
+            broken.append((None, outcome))
         assumptions.append(AssumptionResult(assumption.name, assumption.statement, outcome))
     verdict = combine([(part, o) for _, part, o, _ in checks] + broken)
+    return _result(claim, verdict, checks, assumptions, time.perf_counter() - start)
+
+
+def _result(
+    claim: Claim,
+    verdict: Verdict,
+    checks: Sequence[tuple[str, str | None, Outcome, float]],
+    assumptions: Sequence[AssumptionResult],
+    seconds: float,
+) -> ClaimResult:
     return ClaimResult(
-        claim.id,
-        claim.title,
-        claim.statement,
-        claim.level,
-        claim.horizon,
-        verdict,
-        tuple(checks),
-        tuple(assumptions),
-        time.perf_counter() - start,
+        claim.id, claim.title, claim.statement, claim.level, claim.horizon, verdict, tuple(checks), tuple(assumptions), seconds
     )
 
 
@@ -181,13 +191,10 @@ def verify(
             if progress:
                 progress(results[claim.id])
     else:
-        with ProcessPoolExecutor(max_workers=jobs) as pool:
-            futures = [pool.submit(_decide_by_id, claim.id, profile) for claim in chosen]
-            for future in as_completed(futures):
-                result = future.result()
-                results[result.id] = result
-                if progress:
-                    progress(result)
+        for result in _in_workers(chosen, profile, jobs):
+            results[result.id] = result
+            if progress:
+                progress(result)
     ordered = tuple(results[c.id] for c in chosen)
     return Report(ordered, profile, time.perf_counter() - start, versions())
 
@@ -196,10 +203,49 @@ def _decide_by_id(claim_id: str, profile: Profile) -> ClaimResult:
     return decide(get_claim(claim_id), profile)
 
 
-def _message(error: AssertionError) -> str:
+def _in_workers(claims: Sequence[Claim], profile: Profile, jobs: int) -> Iterator[ClaimResult]:
+    """Results as they come. A worker that dies ends its pool: what that leaves undecided is decided one claim a pool."""
+    decided = set()
+    for result in _pool(claims, profile, jobs):
+        decided.add(result.id)
+        yield result
+    for claim in claims:
+        if claim.id not in decided:
+            alone = list(_pool([claim], profile, 1))
+            yield alone[0] if alone else _lost(claim, Outcome(Verdict.ERROR, "its worker process died (out of memory?)"))
+
+
+def _pool(claims: Sequence[Claim], profile: Profile, jobs: int) -> Iterator[ClaimResult]:
+    """The results of those claims whose workers lived."""
+    with ProcessPoolExecutor(max_workers=jobs) as pool:
+        futures = {pool.submit(_decide_by_id, claim.id, profile): claim for claim in claims}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                continue
+            except Exception as error:  # what was found cannot be sent between processes
+                yield _lost(futures[future], _internal("worker", error))
+
+
+def _lost(claim: Claim, outcome: Outcome) -> ClaimResult:
+    """The result of a claim that no worker brought back."""
+    return _result(claim, Verdict.ERROR, [("worker", "worker", outcome, 0.0)], [], 0.0)
+
+
+def _message(error: Exception) -> str:
     notes = " | ".join(getattr(error, "__notes__", []))
-    text = f"{error} {notes}".strip() or "assertion failed without a message"
+    text = f"{error} {notes}".strip()
     return text if len(text) <= 2000 else text[:2000] + " …"
+
+
+def _internal(name: str, error: Exception) -> Outcome:
+    """A bug of the code: which exception, where it was raised, and on which instance if the sampler noted one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return Outcome(
+        Verdict.ERROR, f"{name}: internal error", witness=f"{type(error).__name__}{where}: {_message(error)}".rstrip(": ")
+    )
 
 
 def versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ STYLE = {
     Verdict.TO: "cyan",
     Verdict.OPEN: "yellow",
     Verdict.REFUTED: "bold red",
+    Verdict.ERROR: "magenta",
 }
 
 
@@ -72,7 +73,7 @@ def verdict_table(report: Report) -> Table:
 
 
 def print_report(report: Report, console: Console, *, details: bool = False) -> None:
-    """Print the table, then what was refuted; with ``details`` every check and every counterexample."""
+    """Print the table, then what was refuted or broke; with ``details`` every check and every counterexample."""
     console.print(verdict_table(report))
     for r in report.results:
         show = details or not r.ok

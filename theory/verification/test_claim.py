@@ -25,8 +25,9 @@ from theory.verification.claim import (
     exact_check,
     run_instances,
 )
+from theory.verification.refutation import Refuted, require
 
-ORDER = [Verdict.REFUTED, Verdict.OPEN, Verdict.TO, Verdict.EXACT, Verdict.PROVED]  # weakest first
+ORDER = [Verdict.ERROR, Verdict.REFUTED, Verdict.OPEN, Verdict.TO, Verdict.EXACT, Verdict.PROVED]  # weakest first
 QUICK = PROFILES["quick"]
 
 
@@ -42,9 +43,10 @@ def test_combine(results: list[tuple[str | None, Verdict]]) -> None:
     """The weakest part, each part at its best check; one refutation anywhere refutes; the order of checks is irrelevant."""
     results = [("p", Verdict.EXACT), *results]
     verdict = combine([(part, found(v)) for part, v in results])
-    if any(v is Verdict.REFUTED for _, v in results):
-        assert verdict is Verdict.REFUTED
-        return
+    for worst in (Verdict.REFUTED, Verdict.ERROR):
+        if any(v is worst for _, v in results):
+            assert verdict is worst
+            return
     parts = {part for part, _ in results if part is not None}
     best = [max((v for p, v in results if p == part), key=ORDER.index) for part in parts]
     assert verdict is min(best, key=ORDER.index)
@@ -64,6 +66,8 @@ def test_combine(results: list[tuple[str | None, Verdict]]) -> None:
         ([("s", "EXACT"), (None, "OPEN")], "EXACT"),
         ([("s", "PROVED"), ("s", "REFUTED")], "REFUTED"),  # the better route does not hide a refutation
         ([("s", "PROVED"), (None, "REFUTED")], "REFUTED"),
+        ([("s", "PROVED"), (None, "ERROR")], "ERROR"),  # code that broke has decided nothing
+        ([("s", "ERROR"), (None, "REFUTED")], "REFUTED"),
     ],
 )
 def test_combine_worked_examples(results: list[tuple[str | None, str]], verdict: str) -> None:
@@ -120,15 +124,27 @@ def test_a_failure_is_shrunk_and_named() -> None:
     """The refuting instance is the smallest: 17, not whatever was drawn first."""
 
     def below(x: int) -> None:
-        assert x < 17, f"{x} is not below 17"
+        require(x < 17, f"{x} is not below 17")
 
-    with pytest.raises(AssertionError, match="17 is not below 17") as caught:
+    with pytest.raises(Refuted, match="17 is not below 17") as caught:
         run_instances(below, st.integers(0, 10**9), 200)
     assert any("17" in note for note in getattr(caught.value, "__notes__", []))
     assert run_instances(below, st.integers(0, 16), 200) >= 17
 
 
-def test_errors_that_are_no_assertions_are_raised_as_they_are() -> None:
+def test_two_failures_of_one_check_are_one_refutation() -> None:
+    """Hypothesis would gather them in an ExceptionGroup, which is neither."""
+
+    def twice(x: int) -> None:
+        require(x < 17, "too large")
+        if x < 0:
+            raise Refuted("negative")
+
+    with pytest.raises(Refuted):
+        run_instances(twice, st.integers(), 200)
+
+
+def test_errors_that_are_no_refutations_are_raised_as_they_are() -> None:
     def broken(x: int) -> None:
         raise KeyError("a bug")
 
@@ -150,9 +166,9 @@ def test_exact_check() -> None:
     assert seen != before
 
     def positive(x: Fraction) -> None:
-        assert x > 0, x
+        require(x > 0, x)
 
-    with pytest.raises(AssertionError):
+    with pytest.raises(Refuted):
         exact_check(positive, lambda: st.fractions(), "rationals", "")(QUICK)
 
 
@@ -194,7 +210,7 @@ def test_an_assumption_nobody_needs_stays_open() -> None:
     ],
 )
 def test_an_assumption_not_as_stated_is_caught(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(AssertionError, match=says):
+    with pytest.raises(Refuted, match=says):
         replace(GOOD, **changes).examine(PROFILES["ci"])
 
 
@@ -260,5 +276,6 @@ def test_verdicts_by_strength() -> None:
     """Pairs of parts sort all verdicts: the weaker of the two is the claim's."""
     for i, weak in enumerate(ORDER):
         for strong in ORDER[i:]:
-            assert combine([("p", found(weak)), ("q", found(strong))]) is weak
+            stated = Verdict.REFUTED if Verdict.REFUTED in (weak, strong) else weak
+            assert combine([("p", found(weak)), ("q", found(strong))]) is stated
     assert set(ORDER) == set(Verdict)

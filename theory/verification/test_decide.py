@@ -20,6 +20,7 @@ from theory.core.errors import InvalidInput, UnknownName
 from theory.verification import registry
 from theory.verification.claim import PROFILES, Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
 from theory.verification.decide import ClaimResult, Report, decide, verify, versions, write_report, write_text
+from theory.verification.refutation import Refuted, require
 
 module: Any = importlib.import_module("theory.verification.decide")  # theory.verification.decide itself is the function
 QUICK = PROFILES["quick"]
@@ -35,7 +36,7 @@ def late(profile: Profile) -> Outcome:
 
 
 def failing(profile: Profile) -> Outcome:
-    raise AssertionError("3 is not even")
+    raise Refuted("3 is not even")
 
 
 def broken(profile: Profile) -> Outcome:
@@ -92,7 +93,7 @@ def test_a_failing_check_refutes_the_claim(part: str | None) -> None:
 
 def test_the_falsifying_instance_is_the_witness() -> None:
     def even(x: int) -> None:
-        assert x < 10, f"{x} is too large"
+        require(x < 10, f"{x} is too large")
 
     check = Check("numbers", exact_check(even, lambda: st.integers(0, 10**6), "integers", "all"))
     outcome = decide(claim("wrong", check), PROFILES["ci"]).checks[0][2]
@@ -102,18 +103,39 @@ def test_the_falsifying_instance_is_the_witness() -> None:
 
 def test_long_and_empty_messages() -> None:
     def long(profile: Profile) -> Outcome:
-        raise AssertionError("x" * 5000)
+        raise Refuted("x" * 5000)
 
     def silent(profile: Profile) -> Outcome:
-        raise AssertionError
+        require(profile is None)
+        return passing(profile)
 
     checks = decide(claim("wrong", Check("long", long), Check("silent", silent)), QUICK).checks
-    assert checks[0][2].witness == "x" * 2000 + " …" and checks[1][2].witness == "assertion failed without a message"
+    assert checks[0][2].witness == "x" * 2000 + " …" and checks[1][2].witness == "the condition fails"
 
 
-def test_a_bug_is_raised() -> None:
-    with pytest.raises(ZeroDivisionError, match="a bug in the check"):
-        decide(claim("bug", Check("broken", broken)), QUICK)
+@pytest.mark.parametrize("kind", [ZeroDivisionError, AssertionError, InvalidInput, RecursionError])
+def test_a_bug_is_an_error_and_no_refutation(kind: type[Exception]) -> None:
+    """An AssertionError too: it comes from inside the code, and `python -O` would delete it."""
+
+    def breaks(_: Profile) -> Outcome:
+        raise kind("a bug")
+
+    result = decide(claim("bug", Check("look", passing), Check("broken", breaks)), QUICK)
+    assert result.verdict is Verdict.ERROR and not result.ok and result.checks[0][2].verdict is Verdict.EXACT
+    outcome = result.checks[1][2]
+    assert (outcome.verdict, outcome.how) == (Verdict.ERROR, "broken: internal error")
+    assert re.fullmatch(rf"{kind.__name__} at test_decide\.py:\d+: a bug", outcome.witness or "")
+
+
+def test_the_instance_of_a_bug_is_named() -> None:
+    check = Check("numbers", exact_check(lambda x: 1 // (x - 3), lambda: st.integers(0, 5), "integers", "all"))
+    outcome = decide(claim("bug", check), PROFILES["ci"]).checks[0][2]
+    assert outcome.verdict is Verdict.ERROR and "ZeroDivisionError" in (outcome.witness or "") and "=3" in (outcome.witness or "")
+
+
+def test_a_bug_in_an_assumption_is_an_error() -> None:
+    result = decide(claim("right", assumptions=(replace(AT_LEAST_2, conclusion=lambda x: 1 // 0),)), QUICK)
+    assert result.verdict is Verdict.ERROR and result.assumptions[0].outcome.verdict is Verdict.ERROR
 
 
 @pytest.mark.parametrize(
@@ -157,10 +179,19 @@ def test_verify_in_workers_and_in_this_process(known: Callable[..., None]) -> No
     assert alone.results[0].checks[0][2].data["pid"] == os.getpid() != together.results[0].checks[0][2].data["pid"]
 
 
-def test_a_bug_in_a_worker_is_raised(known: Callable[..., None]) -> None:
-    known(claim("one"), claim("bug", Check("broken", broken)))
-    with pytest.raises(ZeroDivisionError, match="a bug in the check"):
-        verify(profile="quick", jobs=2)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_bug_is_not_the_end_of_the_run(known: Callable[..., None], jobs: int) -> None:
+    known(claim("one"), claim("bug", Check("broken", broken)), claim("two"))
+    report = verify(profile="quick", jobs=jobs)
+    assert [r.verdict for r in report.results] == [Verdict.EXACT, Verdict.ERROR, Verdict.EXACT] and not report.ok
+
+
+def test_a_worker_that_dies_takes_one_claim_with_it(known: Callable[..., None]) -> None:
+    """Killed for memory, say: that claim is an error, and the others are decided nevertheless."""
+    known(claim("one", Check("late", late)), claim("dies", Check("dies", lambda _: os._exit(9))), claim("two"))
+    report = verify(profile="quick", jobs=2)
+    assert [r.verdict for r in report.results] == [Verdict.EXACT, Verdict.ERROR, Verdict.EXACT] and not report.ok
+    assert "worker" in report.results[1].how
 
 
 def test_selection(known: Callable[..., None]) -> None:

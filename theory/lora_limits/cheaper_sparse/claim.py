@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from theory.core.linalg import rank as exact_rank
 from theory.core.scalars import Array
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import require
 
 from ..costs import MODELS, generic_values, line_cover, model_costs, staggered, support_cost, term_rank
 from ..low_rank import lora_dimension, lora_floor, lora_stored, rank_factors
@@ -59,30 +60,30 @@ def check_term_rank(change: SparseChange) -> None:
     """Generic rank = term rank = size of a line cover; the LoRA that holds the change has exactly that rank."""
     value = change.values()
     tau = term_rank(change.support)
-    assert exact_rank(value) == tau
+    require(exact_rank(value) == tau)
     channels, states = line_cover(change.support)
-    assert len(channels) + len(states) == tau
-    assert all(d in channels or n in states for d, n in change.support)
+    require(len(channels) + len(states) == tau)
+    require(all(d in channels or n in states for d, n in change.support))
     u, v = rank_factors(value)
-    assert u.size + v.size == lora_stored(change.rows, change.columns, tau)
-    assert lora_floor(value, tau).upper == 0
-    assert lora_floor(value, tau - 1).lower > 0, "one rank less must miss the change"
+    require(u.size + v.size == lora_stored(change.rows, change.columns, tau))
+    require(lora_floor(value, tau).upper == 0)
+    require(lora_floor(value, tau - 1).lower > 0, "one rank less must miss the change")
 
 
 def check_cheaper(change: SparseChange) -> None:
     """Fewer stored numbers always; no more degrees of freedom, and as many only for the full parameter."""
     cost = support_cost(change.support, change.rows, change.columns)
-    assert cost.sparse_stored == len(change.support) < cost.lora_stored
-    assert cost.cheaper == "sparse"
+    require(cost.sparse_stored == len(change.support) < cost.lora_stored)
+    require(cost.cheaper == "sparse")
     full = len(change.support) == change.rows * change.columns
-    assert cost.sparse_degrees <= cost.lora_degrees
-    assert (cost.sparse_degrees == cost.lora_degrees) == full
+    require(cost.sparse_degrees <= cost.lora_degrees)
+    require((cost.sparse_degrees == cost.lora_degrees) == full)
 
 
 def check_block(change: SparseChange) -> None:
     """k × the same s states: rank min(k, s)."""
     k, s = len({d for d, _ in change.support}), len({n for _, n in change.support})
-    assert term_rank(change.support) == exact_rank(change.values()) == min(k, s)
+    require(term_rank(change.support) == exact_rank(change.values()) == min(k, s))
 
 
 # -- routes ------------------------------------------------------------------------------------------------------------
@@ -92,11 +93,11 @@ def prove_inequalities(profile: Profile) -> Outcome:
     """The three identities behind the inequalities, and the inequalities themselves on every size up to 9."""
     d, n, a, b, k, s = sympy.symbols("D N a b k s", nonnegative=True)
     # k channels × s states with s ≤ k, rank s (the other case by exchanging the roles of channels and states)
-    assert sympy.expand(s * (d + n - s) - k * s - s * (d + n - k - s)) == 0
+    require(sympy.expand(s * (d + n - s) - k * s - s * (d + n - k - s)) == 0)
     # a channels and b states cover the support, so it has at most a N + b D − a b entries; rank a + b
     covered = a * n + b * d - a * b
-    assert sympy.expand((a + b) * (d + n) - covered - (a * d + b * n + a * b)) == 0
-    assert sympy.expand((a + b) * (d + n - a - b) - covered - (a * (d - a - b) + b * (n - b))) == 0
+    require(sympy.expand((a + b) * (d + n) - covered - (a * d + b * n + a * b)) == 0)
+    require(sympy.expand((a + b) * (d + n - a - b) - covered - (a * (d - a - b) + b * (n - b))) == 0)
     count = 0
     for rows in range(1, 10):
         for columns in range(1, 10):
@@ -105,9 +106,9 @@ def prove_inequalities(profile: Profile) -> Outcome:
                     if i + j == 0:
                         continue
                     entries = i * columns + j * rows - i * j  # the largest support with this cover
-                    assert entries < lora_stored(rows, columns, i + j)
+                    require(entries < lora_stored(rows, columns, i + j))
                     free = lora_dimension(rows, columns, i + j)
-                    assert entries <= free and (entries == free) == (entries == rows * columns), (rows, columns, i, j)
+                    require(entries <= free and (entries == free) == (entries == rows * columns), (rows, columns, i, j))
                     count += 1
     return Outcome(
         Verdict.PROVED,
@@ -129,9 +130,9 @@ def prove_term_rank(profile: Profile) -> Outcome:
         for mask in range(1, 2 ** len(cells)):
             support = frozenset(cell for i, cell in enumerate(cells) if mask >> i & 1)
             tau = term_rank(support)
-            assert exact_rank(generic_values(support, rows, columns)) == tau, support
+            require(exact_rank(generic_values(support, rows, columns)) == tau, support)
             channels, states = line_cover(support)
-            assert len(channels) + len(states) == tau and all(d in channels or n in states for d, n in support), support
+            require(len(channels) + len(states) == tau and all(d in channels or n in states for d, n in support), support)
             count += 1
     return Outcome(
         Verdict.PROVED,
@@ -149,8 +150,8 @@ def cost_tables(profile: Profile) -> Outcome:
         rows = model_costs(name, rank=4, channels=max(1, m["d_inner"] // 100), states=4)
         data[name] = [row.to_json() for row in rows]
         for sparse in rows[1:]:
-            assert sparse.cheaper == "sparse"
-        assert rows[0].cheaper == "lora"  # 4 (D + 16) < 16 D
+            require(sparse.cheaper == "sparse")
+        require(rows[0].cheaper == "lora")  # 4 (D + 16) < 16 D
     return Outcome(Verdict.EXACT, "integer counts per layer and per model", "Mamba 130m, 1.4b, 2.8b", 3 * len(data), data=data)
 
 

@@ -15,6 +15,7 @@ from theory.core import linalg
 from theory.core.scalars import Array
 from theory.core.tolerance import budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import existing, require
 
 from ..costs import MODELS
 from .block import MixerBlock, in_proj_update, out_of_reach, parallel, probes, read_rows, row_count, separating_input
@@ -40,10 +41,10 @@ def _equal_outputs(task: Task, update: Array) -> bool:
 def check_construction(task: Task) -> None:
     """The update exists, the whole block then gives the target's outputs exactly, and its rank is least."""
     found = in_proj_update(task.frozen, task.target)
-    assert found.update is not None and found.rank is not None, task
-    assert _equal_outputs(task, found.update), f"{task}: outputs differ"
+    update = existing(found.update, task)
+    require(_equal_outputs(task, update), f"{task}: outputs differ")
     gap = linalg.matmul(read_rows(task.target), task.target.W_in) - linalg.matmul(read_rows(task.frozen), task.frozen.W_in)
-    assert linalg.rank(found.update) == found.rank == linalg.rank(gap), task
+    require(linalg.rank(update) == found.rank == linalg.rank(gap), task)
 
 
 def check_extra_rows(task: Task) -> None:
@@ -52,9 +53,9 @@ def check_extra_rows(task: Task) -> None:
     if found.update is None:
         y = np.asarray(found.certificate)
         wanted = linalg.matmul(read_rows(task.target), task.target.W_in)
-        assert not np.any(y @ read_rows(task.frozen)) and np.any(y @ wanted), task
+        require(not np.any(y @ read_rows(task.frozen)) and np.any(y @ wanted), task)
         return
-    assert _equal_outputs(task, found.update), f"{task}: outputs differ"
+    require(_equal_outputs(task, found.update), f"{task}: outputs differ")
 
 
 def check_converse(c: Converse) -> None:
@@ -66,14 +67,14 @@ def check_converse(c: Converse) -> None:
     u = separating_input(frozen, c.wanted)
     tokens = probes(m)
     for token in tokens if u is None else [u]:
-        assert parallel(c.changed.run([token])[0], frozen.W_out @ (frozen.W_in @ token)), c
+        require(parallel(c.changed.run([token])[0], frozen.W_out @ (frozen.W_in @ token)), c)
     if u is not None:
-        assert not parallel(c.target.run([u])[0], frozen.W_out @ (frozen.W_in @ u)), c
+        require(not parallel(c.target.run([u])[0], frozen.W_out @ (frozen.W_in @ u)), c)
         return
     agree = all(parallel(frozen.W_out @ (c.wanted @ x), frozen.W_out @ (frozen.W_in @ x)) for x in tokens)
     b, k = (np.ravel(row @ c.wanted) for row in (frozen.W_B, frozen.W_C))
     silent = frozen.D_skip[0] == 0 and (not np.any(b) or not np.any(k))
-    assert agree or silent, c  # dt C·B + δ is δ at u = 0, so it vanishes everywhere only if δ = 0 and B or C is zero
+    require(agree or silent, c)  # dt C·B + δ is δ at u = 0, so it vanishes everywhere only if δ = 0 and B or C is zero
 
 
 def missed(c: Converse) -> bool:
@@ -95,9 +96,9 @@ def breaking_systems(_: Profile) -> Outcome:
     for build, sizes in _FAMILIES:
         for i, d in enumerate(sizes):
             task = build(d)
-            assert not in_proj_update(task.frozen, task.target).possible, (build.__name__, d)
+            require(not in_proj_update(task.frozen, task.target).possible, (build.__name__, d))
             for clock in ("rational", "softplus") if i == 0 else ("rational",):
-                assert out_of_reach(task.frozen, task.target, clock=clock), (build.__name__, d, clock)
+                require(out_of_reach(task.frozen, task.target, clock=clock), (build.__name__, d, clock))
                 count += 1
         data[build.__name__] = list(sizes)
     how = "Taylor coefficients of the outputs generate the unit ideal: no in_proj, real or complex, reproduces the target"
@@ -128,8 +129,8 @@ def prove_symbolically(_: Profile) -> Outcome:
             + dt[1] * (C[1].T * B[1])[0] * O[1][0]
             + delta * O[1][0]
         )  # fmt: skip
-        assert sympy.expand(outputs[0] - first) == 0
-        assert sympy.expand(outputs[1] - second) == 0
+        require(sympy.expand(outputs[0] - first) == 0)
+        require(sympy.expand(outputs[1] - second) == 0)
         identities += 2
     return Outcome(
         Verdict.PROVED,
@@ -159,7 +160,7 @@ def float_route(profile: Profile) -> Outcome:
         right = target.run(u)
         worst = max(worst, float(np.abs(frozen.run(u, frozen.W_in + update) - right).max() / np.abs(right).max()))
     allowed = budget(length * d, kappa)
-    assert worst <= allowed, f"outputs differ by {worst:.1e}, budget {allowed:.1e}"
+    require(worst <= allowed, f"outputs differ by {worst:.1e}, budget {allowed:.1e}")
     how = f"outputs after the update, largest relative difference {worst:.1e}"
     return Outcome(Verdict.TO, how, f"D = {d}, N = {n}, L = {length}", count, tolerance=allowed, condition=kappa)
 
@@ -170,7 +171,7 @@ def model_counts(_: Profile) -> Outcome:
     for name, m in MODELS.items():
         plain, general = (row_count(m["d_model"], m["d_state"], general_skip=g) for g in (False, True))
         rows.append({"model": name, "d_inner": m["d_inner"], "rows": plain, "rows_general_skip": general})
-        assert plain <= m["d_inner"] < general
+        require(plain <= m["d_inner"] < general)
     first = rows[0]
     how = f"{first['model']}: {first['rows']} ≤ {first['d_inner']} rows, with a general skip {first['rows_general_skip']} > that"
     return Outcome(Verdict.EXACT, how, "130m to 2.8b, N = 16", len(rows), data={"table": rows})

@@ -27,6 +27,7 @@ from theory.verification.claim import (
     exact_check,
     run_instances,
 )
+from theory.verification.refutation import require
 
 from ..costs import MODELS
 from ..low_rank import (
@@ -88,23 +89,23 @@ def check_floor_reached(instance: Approximation) -> None:
     """The truncated SVD has rank ≤ r and misses Δ by exactly the floor, which :func:`lora_floor` finds from Δ alone."""
     svd, r = instance.svd, instance.rank
     floor = lora_floor(svd.matrix(), r)
-    assert floor.lower <= svd.floor(r) <= floor.upper, (floor, svd.floor(r))
-    assert floor.exact or floor.upper - floor.lower < Fraction(1, 10**20)
+    require(floor.lower <= svd.floor(r) <= floor.upper, (floor, svd.floor(r)))
+    require(floor.exact or floor.upper - floor.lower < Fraction(1, 10**20))
     u, v = svd.factors(r)
-    assert u.size + v.size == lora_stored(len(svd.left), len(svd.right), r)
-    assert squared_distance(svd.matrix(), svd.truncated(r)) == svd.floor(r)
+    require(u.size + v.size == lora_stored(len(svd.left), len(svd.right), r))
+    require(squared_distance(svd.matrix(), svd.truncated(r)) == svd.floor(r))
     if svd.singular_values[r] > 0:  # one rank more must lower the floor, by exactly that singular value
-        assert lora_floor(svd.matrix(), r + 1).upper < floor.lower
-        assert svd.floor(r) - svd.floor(r + 1) == svd.singular_values[r] ** 2
+        require(lora_floor(svd.matrix(), r + 1).upper < floor.lower)
+        require(svd.floor(r) - svd.floor(r + 1) == svd.singular_values[r] ** 2)
 
 
 def check_nothing_better(instance: Approximation) -> None:
     """A candidate's excess over the floor is the sum of four terms, each nonnegative."""
     x = instance.candidate()
     terms = excess(instance.svd, x, instance.rank)
-    assert min(terms.fit, terms.head, terms.tail, terms.slack) >= 0, terms
+    require(min(terms.fit, terms.head, terms.tail, terms.slack) >= 0, terms)
     error = squared_distance(instance.svd.matrix(), x)
-    assert error == instance.svd.floor(instance.rank) + terms.total, (error, terms)
+    require(error == instance.svd.floor(instance.rank) + terms.total, (error, terms))
 
 
 # -- symbolic and exhaustive routes ------------------------------------------------------------------------------------
@@ -151,10 +152,10 @@ _SPLIT = ((1, 2, 1), (2, 2, 1), (3, 2, 1), (2, 3, 1), (3, 3, 1), (2, 3, 2), (3, 
 def prove_floor(profile: Profile) -> Outcome:
     """The two polynomial identities on which the lower bound rests."""
     for d, n, r in _SPLIT:
-        assert split_identity(d, n, r), f"D = {d}, N = {n}, r = {r}"
+        require(split_identity(d, n, r), f"D = {d}, N = {n}, r = {r}")
     pairs = [(n, r) for n in range(1, 7) for r in range(n)]
     for n, r in pairs:
-        assert weights_identity(n, r), f"N = {n}, r = {r}"
+        require(weights_identity(n, r), f"N = {n}, r = {r}")
     return Outcome(
         Verdict.PROVED,
         "excess over the floor = four nonnegative terms (two polynomial identities, checked symbolically; argument for "
@@ -170,7 +171,7 @@ def prove_dimension(profile: Profile) -> Outcome:
     for d in range(1, largest + 1):
         for n in range(1, largest + 1):
             for r in range(min(d, n) + 1):
-                assert certified_dimension(d, n, r) == lora_dimension(d, n, r), f"D = {d}, N = {n}, r = {r}"
+                require(certified_dimension(d, n, r) == lora_dimension(d, n, r), f"D = {d}, N = {n}, r = {r}")
                 count += 1
     return Outcome(
         Verdict.PROVED,
@@ -191,10 +192,10 @@ def float_route(profile: Profile) -> Outcome:
         exact, found = lora_floor(rows, r), lora_floor(delta, r)
         scale = float(np.sum(delta**2))
         allowed = budget(delta.size, 1.0) * max(scale, 1.0)
-        assert abs(float(found) - float(exact)) <= allowed, (found, exact)
+        require(abs(float(found) - float(exact)) <= allowed, (found, exact))
         u, v = truncated(delta, r)
         left = float(np.sum((delta - u @ v) ** 2)) if r else scale
-        assert abs(left - float(exact)) <= allowed, (left, exact)
+        require(abs(left - float(exact)) <= allowed, (left, exact))
         tolerance = max(tolerance, budget(delta.size, 1.0))
 
     cases = st.integers(1, 5).flatmap(

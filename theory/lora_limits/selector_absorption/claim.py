@@ -18,6 +18,7 @@ from theory.core.scalars import Array
 from theory.core.strategies import matrices, vectors
 from theory.core.tolerance import budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import existing, require
 
 from ..costs import MODELS
 from ..row_matching import match_rows
@@ -81,21 +82,20 @@ def check_absorption(task: Task) -> None:
     found = absorb_selectors(module.W_in, module.selectors, target.W_in, target.selectors)
     wanted = linalg.matmul(target.selectors, target.W_in)
     solvable = linalg.rank(np.concatenate([module.selectors, wanted], axis=1)) == linalg.rank(module.selectors)
-    assert found.possible == solvable, task
+    require(found.possible == solvable, task)
     if not found.possible:
-        assert found.certificate is not None
-        y = np.asarray(found.certificate)
-        assert not np.any(y @ module.selectors) and np.any(y @ wanted), task
+        y = np.asarray(existing(found.certificate, task))
+        require(not np.any(y @ module.selectors) and np.any(y @ wanted), task)
         return
-    assert found.update is not None and found.left is not None and found.right is not None
-    new = module.W_in + found.update
-    assert np.all(linalg.matmul(module.selectors, new) == wanted), task
+    update, left, right = (existing(part, task) for part in (found.update, found.left, found.right))
+    new = module.W_in + update
+    require(np.all(linalg.matmul(module.selectors, new) == wanted), task)
     gap = wanted - linalg.matmul(module.selectors, module.W_in)
-    assert linalg.rank(found.update) == found.rank == linalg.rank(gap), task
-    assert found.left.shape[1] == len(found.right) == found.rank, task
+    require(linalg.rank(update) == found.rank == linalg.rank(gap), task)
+    require(left.shape[1] == len(right) == found.rank, task)
     if found.rank:
-        assert np.all(linalg.matmul(found.left, found.right) == found.update), task
-    assert np.all(module.run(task.tokens, new) == target.run(task.tokens)), f"{task}: outputs differ"
+        require(np.all(linalg.matmul(left, right) == update), task)
+    require(np.all(module.run(task.tokens, new) == target.run(task.tokens)), f"{task}: outputs differ")
 
 
 def check_always_solvable(task: Task) -> None:
@@ -103,8 +103,8 @@ def check_always_solvable(task: Task) -> None:
     module, target = task.module, task.target
     scaled = rescale(target.selectors, task.n_states, task.gauge)
     found = absorb_selectors(module.W_in, module.selectors, target.W_in, scaled)
-    assert found.update is not None, task
-    assert np.all(module.run(task.tokens, module.W_in + found.update) == target.run(task.tokens)), f"{task}: the gauge shows"
+    require(found.update is not None, task)
+    require(np.all(module.run(task.tokens, module.W_in + found.update) == target.run(task.tokens)), f"{task}: the gauge shows")
 
 
 def check_gauge(task: Task) -> None:
@@ -113,14 +113,14 @@ def check_gauge(task: Task) -> None:
     read = linalg.matmul(task.module.selectors, task.module.W_in)
     wanted = linalg.matmul(task.target.selectors, task.target.W_in)
     found = gauge_rank_bounds(read, wanted, n)
-    assert found.lower <= found.upper <= linalg.rank(wanted - read), task
-    assert found.lower <= linalg.rank(gauge_gap(read, wanted, n, task.gauge)), task
-    assert found.exact or n > 1, task
+    require(found.lower <= found.upper <= linalg.rank(wanted - read), task)
+    require(found.lower <= linalg.rank(gauge_gap(read, wanted, n, task.gauge)), task)
+    require(found.exact or n > 1, task)
     if found.gauge is not None:
-        assert linalg.rank(gauge_gap(read, wanted, n, found.gauge)) == found.upper, task
+        require(linalg.rank(gauge_gap(read, wanted, n, found.gauge)) == found.upper, task)
     moved = rescale(read, n, [1 / g for g in task.gauge])
-    assert gauge_rank_bounds(read, moved, n).upper == 0, task
-    assert not np.any(gauge_gap(read, moved, n, task.gauge)), task
+    require(gauge_rank_bounds(read, moved, n).upper == 0, task)
+    require(not np.any(gauge_gap(read, moved, n, task.gauge)), task)
 
 
 def check_identified(task: Task) -> None:
@@ -133,7 +133,7 @@ def check_identified(task: Task) -> None:
     three = module.run([u1, u2, u3])[2] - module.run([u2, u3])[1]
     z = np.concatenate([module.value @ u2, module.W_in @ u2])
     _, decay = module._inner().clock(z)
-    assert np.all(three == decay[: len(two), 0] * two), task
+    require(np.all(three == decay[: len(two), 0] * two), task)
 
 
 # -- routes ---------------------------------------------------------------------------------------------------------------
@@ -146,10 +146,10 @@ def prove_symbolically(_: Profile) -> Outcome:
     f = sympy.Matrix(1, 2, sympy.symbols("f0:2"))
     w = sympy.Matrix(3, 2, sympy.symbols("w0:6"))
     gap = (s * x) * f
-    assert sympy.expand(s * (w + x * f) - (s * w + gap)) == sympy.zeros(2, 2)
+    require(sympy.expand(s * (w + x * f) - (s * w + gap)) == sympy.zeros(2, 2))
     a, b, c, g, h, v = sympy.symbols("a b c g h v", nonzero=True)
     scaled = (c / g) * (a * (g * h) + (g * b) * v)
-    assert sympy.expand(scaled - c * (a * h + b * v)) == 0
+    require(sympy.expand(scaled - c * (a * h + b * v)) == 0)
     return Outcome(
         Verdict.PROVED,
         "rank(Δ) ≥ rank(S Δ) = rank(R − S W_in), attained by Δ = X F; solvable iff col(R) ⊆ col(S)",
@@ -175,7 +175,7 @@ def float_route(profile: Profile) -> Outcome:
         right = target.run(u)
         worst = max(worst, float(np.abs(frozen.run(u, frozen.W_in + update) - right).max() / np.abs(right).max()))
     allowed = budget(length * d, kappa)
-    assert worst <= allowed, f"outputs differ by {worst:.1e}, budget {allowed:.1e}"
+    require(worst <= allowed, f"outputs differ by {worst:.1e}, budget {allowed:.1e}")
     how = f"outputs of the whole module after the update, largest relative difference {worst:.1e}"
     return Outcome(Verdict.TO, how, f"D = {d}, N = {n}, L = {length}", count, tolerance=allowed, condition=kappa)
 
@@ -186,7 +186,7 @@ def mamba_counts(_: Profile) -> Outcome:
     for name, m in MODELS.items():
         count = 2 * m["d_state"] + m["dt_rank"]
         rows.append({"model": name, "rows": count, "d_inner": m["d_inner"], "solvable_if_independent": count <= m["d_inner"]})
-    assert all(x["solvable_if_independent"] for x in rows)
+    require(all(x["solvable_if_independent"] for x in rows))
     how = f"2N + R = {rows[0]['rows']} rows in d_inner = {rows[0]['d_inner']} (130m): independent rows absorb every target"
     return Outcome(Verdict.EXACT, how, "130m, 1.4b, 2.8b", len(rows), data={"table": rows})
 

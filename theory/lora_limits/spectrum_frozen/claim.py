@@ -16,6 +16,7 @@ import sympy
 from theory.core.selective import SelectiveSSM
 from theory.core.tolerance import budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import existing, require
 
 from .instances import (
     Blocks,
@@ -59,45 +60,46 @@ def check_poles_stay(t: Tuned) -> None:
     order = int(allowed.degree())
     kernel = matrix_kernel(t.tuned, 2 * order + 3)
     found = kernel_recurrence(kernel)
-    assert divides(found.polynomial, allowed), f"{t}: poles {found.poles()} outside {allowed}"
+    require(divides(found.polynomial, allowed), f"{t}: poles {found.poles()} outside {allowed}")
     for entry in kernel[: order + 3].reshape(order + 3, -1).T:
-        assert annihilates(allowed, entry[1:]), t
+        require(annihilates(allowed, entry[1:]), t)
 
 
 def check_horizon(h: Horizon) -> None:
     """Unmatched from L = needed on, with a certificate; matched at L = needed − 1, so the horizon is sharp."""
     fit = fit_with_frozen_modes(h.modes, h.target(), skip=h.skip)
-    assert not fit.possible and fit.certificate is not None, h
-    value = sum((x * y for x, y in zip(fit.certificate, h.target(), strict=True)), Fraction(0))
+    require(not fit.possible, h)
+    certificate = existing(fit.certificate, h)
+    value = sum((x * y for x, y in zip(certificate, h.target(), strict=True)), Fraction(0))
     columns = [[m**j for j in range(h.length)] for m in h.modes] + ([[int(j == 0) for j in range(h.length)]] if h.skip else [])
-    assert value != 0 and all(sum(x * y for x, y in zip(fit.certificate, c, strict=True)) == 0 for c in columns), h
+    require(value != 0 and all(sum(x * y for x, y in zip(certificate, c, strict=True)) == 0 for c in columns), h)
     short = replace(h, length=h.needed - 1)
-    assert not short.unmatched, f"{short} should be matched"
+    require(not short.unmatched, f"{short} should be matched")
 
 
 def check_log_decays_stay(c: Clocked) -> None:
     """Poles measured before and after training are q^{k_n} for the frozen rates; a changed rate would be noticed."""
     found = measured_poles(c.system())
     seen = [k for k, w in zip(c.rates, c.W_C, strict=True) if w != 0]
-    assert sorted(found) == sorted(c.q**k for k in seen), c
-    assert rates_explain([c.q**k for k in seen], seen), c
+    require(sorted(found) == sorted(c.q**k for k in seen), c)
+    require(rates_explain([c.q**k for k in seen], seen), c)
     if len(seen) >= 2:
         wrong = [seen[0] + 1, *seen[1:]]
-        assert not rates_explain([c.q**k for k in seen], wrong), f"{c}: rates {wrong} are another vector"
+        require(not rates_explain([c.q**k for k in seen], wrong), f"{c}: rates {wrong} are another vector")
 
 
 def check_rigid(pair: tuple[SoftplusClock, SoftplusClock]) -> None:
     """Two clocks that are not the same triple (w, β, A), one of them with w ≠ 0, differ at some token."""
     first, second = pair
-    assert first == second or separating_token(first, second) is not None, pair
+    require(first == second or separating_token(first, second) is not None, pair)
 
 
 def check_constant_rescales(pair: tuple[SoftplusClock, SoftplusClock]) -> None:
     """A constant clock with another A is the same decay once β̃ is chosen, exactly; another β̃ is not."""
     first, second = pair
     found = rescaled(first, second.A)
-    assert same_constant_decay(first, found) and not clocks_differ(first, found), pair
-    assert not same_constant_decay(first, replace(found, weight=found.weight + 1)), pair
+    require(same_constant_decay(first, found) and not clocks_differ(first, found), pair)
+    require(not same_constant_decay(first, replace(found, weight=found.weight + 1)), pair)
 
 
 def check_blocks(b: Blocks) -> None:
@@ -106,10 +108,10 @@ def check_blocks(b: Blocks) -> None:
     So a target with independent C_n B_n and poles (q, q³) is not among them: q² and q⁶ are neither q nor q³.
     """
     first, second = (minimal_recurrence(f) for f in b.state_kernels())
-    assert first.determined and second.determined and first.splits and second.splits, b
-    assert set(second.poles()) == {p * p for p in first.poles()}, f"{b}: {first.poles()} and {second.poles()}"
+    require(first.determined and second.determined and first.splits and second.splits, b)
+    require(set(second.poles()) == {p * p for p in first.poles()}, f"{b}: {first.poles()} and {second.poles()}")
     for p in first.poles():
-        assert rates_explain([p, p * p], [1, 2]) and not rates_explain([p, p * p], [1, 3]), b
+        require(rates_explain([p, p * p], [1, 2]) and not rates_explain([p, p * p], [1, 3]), b)
 
 
 def out_of_reach(i: Imitation) -> bool:
@@ -127,17 +129,17 @@ def prove_symbolically(_: Profile) -> Outcome:
         lam = sympy.symbols(f"lambda0:{n + 1}")
         m = sympy.Matrix(n + 1, n + 1, lambda j, i, lam=lam: lam[i] ** j)
         expected = sympy.prod(lam[j] - lam[i] for i in range(n + 1) for j in range(i + 1, n + 1))
-        assert sympy.expand(m.det(method="berkowitz") - expected) == 0, n
+        require(sympy.expand(m.det(method="berkowitz") - expected) == 0, n)
         shifted = sympy.Matrix(n + 2, n + 2, lambda j, i, lam=lam, n=n: lam[i] ** j if i <= n else int(j == 0))
         sign = (-1) ** (n + 1)
-        assert sympy.expand(shifted.det(method="berkowitz") - sign * expected * sympy.prod(lam)) == 0, n
+        require(sympy.expand(shifted.det(method="berkowitz") - sign * expected * sympy.prod(lam)) == 0, n)
         count += 2
     z, w, beta = sympy.Symbol("z", real=True), sympy.Symbol("w", positive=True), sympy.Symbol("beta", real=True)
     g = sympy.log(1 + sympy.exp(w * z + beta))
     t = sympy.Symbol("t", positive=True)  # t = exp(w z + β)
-    assert sympy.limit(sympy.log(1 + t) / t, t, 0) == 1  # z → −∞: softplus ~ exp(w z + β), so w and A e^β are determined
-    assert sympy.limit(sympy.log(1 + t) - sympy.log(t), t, sympy.oo) == 0  # z → ∞: softplus ~ w z + β, so A w and A β are
-    assert sympy.simplify(sympy.diff(g, z) - w / (1 + sympy.exp(-(w * z + beta)))) == 0
+    require(sympy.limit(sympy.log(1 + t) / t, t, 0) == 1)  # z → −∞: softplus ~ exp(w z + β), so w and A e^β are determined
+    require(sympy.limit(sympy.log(1 + t) - sympy.log(t), t, sympy.oo) == 0)  # z → ∞: softplus ~ w z + β, so A w and A β are
+    require(sympy.simplify(sympy.diff(g, z) - w / (1 + sympy.exp(-(w * z + beta)))) == 0)
     return Outcome(
         Verdict.PROVED,
         "kernels lie in span{λ_n^j} (Vandermonde with one more node); softplus determines (w, β, A) by its two asymptotes",
@@ -158,8 +160,8 @@ def float_route(profile: Profile) -> Outcome:
             return SelectiveSSM(w_b, w_c, A=A, W_dn=w_dn, W_up=w_up, dt_bias=rng.standard_normal(2))
 
         before, after = (log_decays(trained(A), token) for _ in range(2))
-        assert after.unchanged(before), (before, after)
-        assert not log_decays(trained(A * [1, 1, 1, 1.01]), token).unchanged(before), "a moved A must show"
+        require(after.unchanged(before), (before, after))
+        require(not log_decays(trained(A * [1, 1, 1, 1.01]), token).unchanged(before), "a moved A must show")
         worst = max(worst, float(np.abs(after.directions / (A / A.min(axis=1, keepdims=True)) - 1).max()))
         condition = max(condition, before.condition, after.condition)
     return Outcome(
@@ -171,7 +173,7 @@ def float_route(profile: Profile) -> Outcome:
 def _half_lives(_: Profile) -> Outcome:
     """What the frozen spectrum means for Mamba's A = −1..−16: half-lives can be scaled together, never apart."""
     rows = [{"dt": dt, "longest": math.log(2) / dt, "shortest": math.log(2) / (16 * dt)} for dt in (1e-3, 1e-2, 1e-1)]
-    assert all(abs(r["longest"] / r["shortest"] - 16) <= budget(4) * 16 for r in rows)
+    require(all(abs(r["longest"] / r["shortest"] - 16) <= budget(4) * 16 for r in rows))
     how = "Mamba's channels keep 16 : 1 between longest and shortest half-life, whatever the projections"
     return Outcome(Verdict.EXACT, how, "N = 16", len(rows), data={"table": rows})
 

@@ -16,6 +16,7 @@ import flint
 import numpy as np
 
 from theory.core.errors import InvalidInput
+from theory.core.invariants import BrokenInvariant
 from theory.core.linalg import rank as exact_rank
 from theory.core.linalg import solve
 from theory.core.lti import require_length
@@ -222,7 +223,7 @@ def fit_with_frozen_modes(modes: Sequence[Any], target: Any, *, skip: bool) -> F
             row[start + i] = _fraction(p[i])
         if sum((x * y for x, y in zip(row, k, strict=True)), Fraction(0)) != 0:
             return FrozenFit(None, Fraction(0), row)
-    raise AssertionError("an unsolvable Vandermonde system has a violated recurrence")  # pragma: no cover
+    raise BrokenInvariant("an unsolvable Vandermonde system has a violated recurrence")  # pragma: no cover
 
 
 def shortest_refuting_horizon(frozen: int, outside: int, *, skip: bool) -> int:

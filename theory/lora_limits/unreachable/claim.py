@@ -22,6 +22,7 @@ from theory.core.scalars import Array
 from theory.core.strategies import matrices, vectors
 from theory.core.tolerance import budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import existing, require
 
 from ..low_rank import lora_dimension, lora_floor
 from .completion import SpectrumTask, reaches
@@ -121,43 +122,42 @@ class PhaseTask(NamedTuple):
 def check_planted(instance: Planted) -> None:
     """A hidden rank-r target is found, its LoRA has at most that rank, and the *functions* agree (modes 2^A, dt = ln 2)."""
     rank = instance.left.shape[1]
-    found = reaching_update(instance.frozen, instance.target, rank)
-    assert found is not None, "a relabelling was lost"
-    assert found.left.shape[1] <= rank
+    found = existing(reaching_update(instance.frozen, instance.target, rank), f"{instance}: a relabelling was lost")
+    require(found.left.shape[1] <= rank)
     update = matmul(found.left, found.right) if found.left.size else 0
     tuned = instance.frozen + update
-    assert np.array_equal(tuned, relabel(instance.target, found.relabelling))
+    require(np.array_equal(tuned, relabel(instance.target, found.relabelling)))
     d, n = tuned.shape
     residues = relabel(instance.residues, found.relabelling)  # the readout is exchanged with the states
     for channel in range(d):
         ones = [1] * n
         student = LTI([Fraction(2) ** int(x) for x in tuned[channel]], ones, residues[channel])
         target = LTI([Fraction(2) ** int(x) for x in instance.target[channel]], ones, instance.residues[channel])
-        assert np.array_equal(student.kernel(2 * n + 2), target.kernel(2 * n + 2))
-    assert relabelled_floor(instance.frozen, instance.target, rank).floor.upper == 0
+        require(np.array_equal(student.kernel(2 * n + 2), target.kernel(2 * n + 2)))
+    require(relabelled_floor(instance.frozen, instance.target, rank).floor.upper == 0)
 
 
 def check_floor_decides(instance: tuple[Array, Array, int]) -> None:
     """Reachable iff the least floor over relabellings is 0; that floor never exceeds the floor without relabelling."""
     a, t, rank = instance
     best = relabelled_floor(a, t, rank)
-    assert best.relabellings == count_relabellings(*a.shape)
+    require(best.relabellings == count_relabellings(*a.shape))
     found = reaching_update(a, t, rank)
     if found is None:
-        assert best.floor.lower > 0, best
-        assert exact_rank(relabel(t, best.relabelling) - a) > rank
+        require(best.floor.lower > 0, best)
+        require(exact_rank(relabel(t, best.relabelling) - a) > rank)
     else:
-        assert best.floor.upper == 0, best
-    assert best.floor.lower <= best.identity.upper
+        require(best.floor.upper == 0, best)
+    require(best.floor.lower <= best.identity.upper)
     attained = lora_floor(relabel(t, best.relabelling) - a, rank)
-    assert (attained.lower, attained.upper) == (best.floor.lower, best.floor.upper)
+    require((attained.lower, attained.upper) == (best.floor.lower, best.floor.upper))
 
 
 def check_phases(instance: tuple[Any, int]) -> None:
     """Rank one reaches every phase within 1/m."""
     wanted, m = instance
     u, v = dense_phase_update(wanted, m)
-    assert phase_error(u, v, wanted) < Fraction(1, m)
+    require(phase_error(u, v, wanted) < Fraction(1, m))
 
 
 # -- routes ------------------------------------------------------------------------------------------------------------
@@ -170,8 +170,8 @@ def prove_dimension(profile: Profile) -> Outcome:
         for n in range(1, largest + 1):
             for r in range(min(d, n)):
                 c = reach_certificate(d, n, r)
-                assert c.target == 2 * d * n and c.student == c.bound == lora_dimension(d, n, r) + d * n, c
-                assert c.decides and c.target - c.bound == (d - r) * (n - r), c
+                require(c.target == 2 * d * n and c.student == c.bound == lora_dimension(d, n, r) + d * n, c)
+                require(c.decides and c.target - c.bound == (d - r) * (n - r), c)
                 count += 1
                 if d == n:
                     table[f"{d}x{n} rank {r}"] = [c.bound, c.target]
@@ -199,7 +199,7 @@ def far_targets(profile: Profile) -> Outcome:
         for a in frozen[: 1 if d * n > 9 else 2]:
             base = np.array(a, dtype=object)
             for order in relabellings(d, n):
-                assert exact_rank(relabel(target, order) - base) == min(d, n), (d, n, order)
+                require(exact_rank(relabel(target, order) - base) == min(d, n), (d, n, order))
                 count += 1
     return Outcome(
         Verdict.EXACT,
@@ -219,10 +219,10 @@ def prove_density(profile: Profile) -> Outcome:
         for d in range(channels):
             turns = sum(q * m ** (d - k - 1) for k, q in enumerate(digits) if k < d)  # whole turns: integer polynomial
             tail = sum(q * m ** (d - k - 1) for k, q in enumerate(digits) if k >= d)
-            assert sympy.expand(m**d * v - turns - tail) == 0
-            assert sympy.Poly(turns, m, *digits).is_ground or all(c.is_integer for c in sympy.Poly(turns, m, *digits).coeffs())
+            require(sympy.expand(m**d * v - turns - tail) == 0)
+            require(sympy.Poly(turns, m, *digits).is_ground or all(c.is_integer for c in sympy.Poly(turns, m, *digits).coeffs()))
             worst = tail.subs(dict.fromkeys(digits[d + 1 :], m - 1)) - digits[d] / m  # largest later digits
-            assert sympy.simplify(worst - (1 / m - m ** (-(channels - d)))) == 0  # hence below 1/m
+            require(sympy.simplify(worst - (1 / m - m ** (-(channels - d)))) == 0)  # hence below 1/m
     return Outcome(
         Verdict.PROVED,
         "digits of base m: u_d v_n is a whole number of turns plus the wanted phase, up to less than 1/m (symbolic in m and "
@@ -236,12 +236,12 @@ def exact_phases_missed(profile: Profile) -> Outcome:
     """Phases diag(1/2, 1/2): no integer shift has rank one (parity), although rank one comes within every 1/m."""
     half, zero = Fraction(1, 2), Fraction(0)
     wanted = ((half, zero), (zero, half))
-    assert parity_obstruction(wanted)
-    assert not bounded_shifts_reach(wanted, 3)
+    require(parity_obstruction(wanted))
+    require(not bounded_shifts_reach(wanted, 3))
     errors = {}
     for m in (2, 10, 1000, 10**6):
         error = phase_error(*dense_phase_update(wanted, m), wanted)
-        assert 0 < error < Fraction(1, m)
+        require(0 < error < Fraction(1, m))
         errors[str(m)] = float(error)
     return Outcome(
         Verdict.EXACT,

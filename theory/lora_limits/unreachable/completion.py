@@ -13,6 +13,7 @@ from fractions import Fraction
 from itertools import pairwise, permutations, product
 
 from theory.core.errors import InvalidInput
+from theory.core.invariants import known
 
 Row = tuple[Fraction, Fraction]
 Entry = Fraction | None
@@ -55,9 +56,8 @@ def completes_to_rank_one(matrix: Sequence[Sequence[Entry]]) -> bool:
         return a * e == b * c
     if len(given) == 3:
         where = flat.index(None)
-        opposite = flat[3 - where]
-        p, q = (v for i, v in enumerate(flat) if i not in (where, 3 - where))
-        assert opposite is not None and p is not None and q is not None
+        opposite = known(flat[3 - where], "three entries are given")
+        p, q = (known(v, "three entries are given") for i, v in enumerate(flat) if i not in (where, 3 - where))
         return opposite != 0 or p * q == 0
     return True
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from theory.core.errors import InvalidInput
+from theory.core.invariants import known
 from theory.core.linalg import rank as exact_rank
 from theory.core.lti import require_length
 from theory.core.scalars import Array, as_array
@@ -121,8 +122,8 @@ def relabelled_floor(frozen: Any, target: Any, rank: int) -> RelabelledFloor:
         floor = lora_floor(relabel(t, every[k]) - a, r)
         if best is None or floor.upper < best[0].lower or (floor.exact and floor.lower < best[0].lower):
             best = (floor, every[k])
-    assert best is not None
-    return RelabelledFloor(best[0], best[1], lora_floor(t - a, r), len(every))
+    least, order = known(best, "the smallest estimate is within its own margin")
+    return RelabelledFloor(least, order, lora_floor(t - a, r), len(every))
 
 
 # -- certificates that need no enumeration -----------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from theory.core.ssd import Mamba2Group, Mamba2Head
 from theory.core.strategies import any_lti, mamba2_head, matrices, rationals, real_lti, selective, vectors
 from theory.core.tolerance import budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import require
 
 from ..reach.window import emptied, missing_inputs, refit_state, state_after
 
@@ -130,9 +131,9 @@ def acts_as_state(run: Run) -> bool:
 
 def check_contained(run: Run) -> None:
     """The outputs after the prefix are those from its last state, which equals the closed form Σ (product of decays) · input."""
-    assert acts_as_state(run), run
+    require(acts_as_state(run), run)
     if not isinstance(run.system, Conv):
-        assert same_outputs(state_after(run.system, run.prefix), closed_form(run.system, run.prefix)), run
+        require(same_outputs(state_after(run.system, run.prefix), closed_form(run.system, run.prefix)), run)
 
 
 def closed_form(system: Any, prefix: Any) -> Any:
@@ -163,8 +164,8 @@ def check_window(run: Run) -> None:
     zero = 0 * conv.taps[..., 0]
     padded = [*[zero] * (conv.width - 1), *run.prefix]
     expected = padded[len(padded) - conv.width + 1 :]
-    assert len(state.window) == conv.width - 1
-    assert all(same_outputs(u, v) for u, v in zip(state.window, expected, strict=True)), run
+    require(len(state.window) == conv.width - 1)
+    require(all(same_outputs(u, v) for u, v in zip(state.window, expected, strict=True)), run)
 
 
 def check_refit(run: Run) -> None:
@@ -174,10 +175,10 @@ def check_refit(run: Run) -> None:
     outputs = conv.run(run.inputs, emptied(conv, refit_state(conv, state)))[0]
     right = after_prefix(run)
     first = conv.width - 1 if is_zero(conv.system.d) else conv.width  # first step that is right, t counted from 1
-    assert same_outputs(outputs[max(0, first - 1) :], right[max(0, first - 1) :]), run
+    require(same_outputs(outputs[max(0, first - 1) :], right[max(0, first - 1) :]), run)
     if not is_zero(conv.system.d) and conv.width > 1:  # at t = K − 1 exactly the skip of the missing input is lost
         lost = conv.system.d * missing_inputs(conv, state.window)[-1]
-        assert is_zero(right[conv.width - 2] - outputs[conv.width - 2] - lost), run
+        require(is_zero(right[conv.width - 2] - outputs[conv.width - 2] - lost), run)
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,8 @@ def check_selective_window(s: Squared) -> None:
         right = conv.run(inputs, state)[0][1, 0]
         at = [conv.run(inputs, emptied(conv, np.array([[Fraction(v)]], dtype=object)))[0][1, 0] for v in (0, 1)]
         needed.append((right - at[0]) / (at[1] - at[0]))  # y_2 is affine in h'
-    assert needed[0] - needed[1] == 4 * s.w0 * s.w1 * s.x0 / s.e, s
-    assert needed[0] != needed[1], s
+    require(needed[0] - needed[1] == 4 * s.w0 * s.w1 * s.x0 / s.e, s)
+    require(needed[0] != needed[1], s)
 
 
 def prove_symbolically(_: Profile) -> Outcome:
@@ -243,12 +244,12 @@ def prove_symbolically(_: Profile) -> Outcome:
         inputs = sym("u", 2) if width is None else sym("u", 2, width)
         run = Run(system, tuple(prefix), tuple(inputs))
         for left, right in zip(np.ravel(after_prefix(run)), np.ravel(from_state(run)), strict=True):
-            assert sympy.expand(left - right) == 0, f"{system!r}"
+            require(sympy.expand(left - right) == 0, f"{system!r}")
         inner = system.system if isinstance(system, Conv) else system
         if not isinstance(system, Conv):
             left = np.ravel(state_after(system, tuple(prefix)))
             for u, v in zip(left, np.ravel(closed_form(inner, tuple(prefix))), strict=True):
-                assert sympy.expand(u - v) == 0, f"{system!r}"
+                require(sympy.expand(u - v) == 0, f"{system!r}")
         count += 1
     return Outcome(
         Verdict.PROVED,
@@ -271,8 +272,8 @@ def worked_example(_: Profile) -> Outcome:
     }
     right = [Fraction(22), Fraction(10), Fraction(7), Fraction(59, 2)]
     alone = [Fraction(7), Fraction(5, 2), Fraction(13, 4), Fraction(221, 8)]
-    assert list(shown["prefix"]) == right == list(shown["window and state"]) == list(shown["state refitted"]), shown
-    assert list(shown["state alone"]) == alone, shown
+    require(list(shown["prefix"]) == right == list(shown["window and state"]) == list(shown["state refitted"]), shown)
+    require(list(shown["state alone"]) == alone, shown)
     data = {key: [str(y) for y in values] for key, values in shown.items()}
     return Outcome(Verdict.EXACT, "22, 10, 7, 59/2 against 7, 5/2, 13/4, 221/8 without the window", "K = 2, N = 1", 1, data=data)
 
@@ -293,7 +294,7 @@ def float_route(profile: Profile) -> Outcome:
         got = system.run(inputs, closed_form(system, prefix))[0]
         worst = max(worst, float(np.abs(got - right).max() / np.abs(right).max()))
     allowed = budget(m + length)
-    assert worst <= allowed, f"closed form and recurrence differ by {worst:.1e}, budget {allowed:.1e}"
+    require(worst <= allowed, f"closed form and recurrence differ by {worst:.1e}, budget {allowed:.1e}")
     how = f"closed-form state against the recurrence, largest relative difference {worst:.1e}"
     return Outcome(Verdict.TO, how, f"D = {d}, N = {n}, M = {m}, L = {length}", count, tolerance=allowed, condition=1.0)
 

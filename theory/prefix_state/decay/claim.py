@@ -27,6 +27,7 @@ from theory.core.selective import SelectiveSSM
 from theory.core.strategies import paired_lti
 from theory.core.tolerance import EPS32, EPS_BF16, budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import require
 
 from .fading import (
     HalfLifeRange,
@@ -69,13 +70,13 @@ __all__ = [
 def prove_lti(_: Profile) -> Outcome:
     """|2 Re w| ≤ 2|w| and |u + v| ≤ |u| + |v| as squares, for complex symbols; Re(c h a^t) for t ≤ 3 from the recurrence."""
     x, y, u, v = sympy.symbols("x y u v", real=True)
-    assert sympy.expand(4 * (x**2 + y**2) - (2 * x) ** 2 - (2 * y) ** 2) == 0, "half storage"
+    require(sympy.expand(4 * (x**2 + y**2) - (2 * x) ** 2 - (2 * y) ** 2) == 0, "half storage")
     # (|w||z|)² − (Re w z̄)² = (Im w z̄)², so |w + z|² ≤ (|w| + |z|)²
-    assert sympy.expand((x**2 + y**2) * (u**2 + v**2) - (x * u + y * v) ** 2 - (y * u - x * v) ** 2) == 0, "triangle"
+    require(sympy.expand((x**2 + y**2) * (u**2 + v**2) - (x * u + y * v) ** 2 - (y * u - x * v) ** 2) == 0, "triangle")
     a, c, h = (sympy.symbols(f"{s}1:3") for s in "ach")
     system = LTI(list(a), [0, 0], list(c))
     for t, o in enumerate(system.free_response(list(h), 3), start=1):
-        assert sympy.expand(o - sum(p * q**t * r for p, q, r in zip(c, a, h, strict=True))) == 0, f"t = {t}"
+        require(sympy.expand(o - sum(p * q**t * r for p, q, r in zip(c, a, h, strict=True))) == 0, f"t = {t}")
     return Outcome(
         Verdict.PROVED,
         "o_t = Σ c_n h_n a_n^t, then the triangle inequality (factor 2: 2 Re w); symbols checked",
@@ -99,14 +100,14 @@ def prove_selective(_: Profile) -> Outcome:
     change = module.run(tokens, [list(h)])[0] - module.run(tokens)[0]
     for t in range(3):
         kept = [sympy.prod([decays[s][n] for s in z[: t + 1]]) for n in range(2)]
-        assert sympy.expand(change[t, 0] - sum(wc[n] * z[t] * kept[n] * h[n] for n in range(2))) == 0, f"t = {t + 1}"
+        require(sympy.expand(change[t, 0] - sum(wc[n] * z[t] * kept[n] * h[n] for n in range(2))) == 0, f"t = {t + 1}")
     for n in (2, 3, 4):
         c, g = sympy.symbols(f"c1:{n + 1}", real=True), sympy.symbols(f"g1:{n + 1}", real=True)
         lagrange = sum((c[i] * g[j] - c[j] * g[i]) ** 2 for i in range(n) for j in range(i))
         dot = sum(p * q for p, q in zip(c, g, strict=True))
-        assert sympy.expand(sum(p * p for p in c) * sum(q * q for q in g) - dot**2 - lagrange) == 0, n
+        require(sympy.expand(sum(p * p for p in c) * sum(q * q for q in g) - dot**2 - lagrange) == 0, n)
     rate, dts = sympy.Symbol("A", negative=True), sympy.symbols("d1:4", positive=True)
-    assert sympy.simplify(sympy.prod([sympy.exp(d * rate) for d in dts]) / sympy.exp(rate * sum(dts))) == 1, "exponents add"
+    require(sympy.simplify(sympy.prod([sympy.exp(d * rate) for d in dts]) / sympy.exp(rate * sum(dts))) == 1, "exponents add")
     return Outcome(
         Verdict.PROVED,
         "inputs fix B_t, C_t, dt_t, so only Π E_s ⊙ h_0 differs; Cauchy and Schwarz; symbols checked",
@@ -131,16 +132,16 @@ def float_bounds(profile: Profile) -> Outcome:
         clock = np.cumsum([module.clock(token)[0] for token in z], axis=0)
         readout = np.linalg.norm(z @ w_c.T, axis=1)
         closed = readout[:, None] * np.linalg.norm(start, axis=1) * np.exp(-np.abs(A).min(axis=1) * clock)
-        assert np.allclose(selective_decay_bound(module, z, start), closed, rtol=budget(length, 10.0), atol=0.0), module
+        require(np.allclose(selective_decay_bound(module, z, start), closed, rtol=budget(length, 10.0), atol=0.0), module)
         rounding = budget(length * n) * max(np.abs(y).max(), np.abs(base).max())  # y − y loses digits once δy is small
-        assert np.all(np.abs(y - base) <= closed * (1 + budget(length * n)) + rounding), module
+        require(np.all(np.abs(y - base) <= closed * (1 + budget(length * n)) + rounding), module)
         worst = max(worst, float((np.abs(y - base) / (closed + rounding)).max()))
     for name in INITIALISATIONS:
         for dt in DT_GRID:
             system = initialisation(name, 16, dt)
             h0 = rng.standard_normal(system.n_states) + (1j * rng.standard_normal(system.n_states) if system.half else 0)
             o, bound = np.abs(system.free_response(h0, length)), decay_bound(system, h0, length)
-            assert np.all(o <= bound * (1 + budget(length * 16))), (name, dt)
+            require(np.all(o <= bound * (1 + budget(length * 16))), (name, dt))
             worst = max(worst, float((o / bound).max()))
     return Outcome(
         Verdict.TO,
@@ -160,7 +161,7 @@ def tabulate(_: Profile) -> Outcome:
             system = initialisation(name, 16, dt)
             lives = half_life(system.a)
             modes = continuous_modes(name, 16)[None, :]
-            assert np.allclose(lives, half_lives(modes, [dt])[0], rtol=budget(16, 1 / dt), atol=0.0), (name, dt)
+            require(np.allclose(lives, half_lives(modes, [dt])[0], rtol=budget(16, 1 / dt), atol=0.0), (name, dt))
             slowest = float(lives.max())
             rows.append(
                 {
@@ -177,7 +178,7 @@ def tabulate(_: Profile) -> Outcome:
         steps = softplus(inverse_softplus(dt) + np.array([[-1.0], [0.0], [1.0]]) * DT_PROJ_SPREAD)
         found = half_life_range(continuous_modes("mamba", 16)[None, :], steps)
         slowest_range = [float(f"{v[0, 0]:.4g}") for v in (found.shortest, found.median, found.longest)]
-        assert slowest_range[0] < slowest_range[1] < slowest_range[2], slowest_range
+        require(slowest_range[0] < slowest_range[1] < slowest_range[2], slowest_range)
         over_inputs.append({"dt_at_zero_input": dt, "slowest_mode_shortest_median_longest": slowest_range})
     mamba = [row for row in rows if row["initialisation"] == "mamba"]
     return Outcome(

@@ -13,6 +13,7 @@ from theory.core.lti import LTI
 from theory.core.scalars import Array, gaussian, is_zero
 from theory.core.selective import SelectiveSSM
 from theory.core.strategies import any_lti, gaussians, matrices, rationals, vectors
+from theory.verification.refutation import require
 
 from .fading import decay_bound, selective_decay_bound_squared, visible_states
 
@@ -121,15 +122,15 @@ def fading(f: Fade) -> bool:
 
 def check_bound(f: Fade) -> None:
     """|o_t| ≤ κ Σ|c_n h_0n| ρ^t at every t, exactly; for one stored mode 4|c h|²|λ|^{2t} (|c h|²|λ|^{2t}) in squares too."""
-    assert bounded(f), f
+    require(bounded(f), f)
     if f.system.n_states == 1:
         size = _square(f.system.c[0]) * _square(f.h0[0]) * (4 if f.system.half else 1)
         for t, (o, bound) in enumerate(zip(f.response(f.length), f.bound(), strict=True), start=1):
             square = size * _square(f.system.a[0]) ** t
-            assert o * o <= square <= bound * bound, f
-            assert f.system.half or o * o == square, f  # one real mode: an equality
+            require(o * o <= square <= bound * bound, f)
+            require(f.system.half or o * o == square, f)  # one real mode: an equality
     invisible = visible_states(f.system, list(f.h0)) == ()
-    assert not invisible or all(o == 0 for o in f.response(f.length)), f
+    require(not invisible or all(o == 0 for o in f.response(f.length)), f)
 
 
 def _square(x: Any) -> Fraction:
@@ -140,7 +141,7 @@ def _square(x: Any) -> Fraction:
 
 def check_rate(f: Fade) -> None:
     """The rate cannot be improved where one visible mode dominates, and |a| < 1 makes the response fade."""
-    assert bounded(f) and rate_attained(f) and fading(f), f
+    require(bounded(f) and rate_attained(f) and fading(f), f)
 
 
 # -- S6 ------------------------------------------------------------------------------------------------------------------
@@ -239,14 +240,14 @@ def check_selective_bound(s: Selected) -> None:
     """The bound holds in squares, exactly; with one state it is an equality, and it is at most the one over all n."""
     (module,) = s.modules
     bound, change = s.bound_squared(), s.change()
-    assert np.all(change**2 <= bound), s
+    require(np.all(change**2 <= bound), s)
     if module.n_states == 1:
-        assert np.all(change**2 == bound), s
+        require(np.all(change**2 == bound), s)
     left: Any = 1
     for t, token in enumerate(s.z):
         left = left * module.clock(token)[1] ** 2
         c = module.W_C @ token
         for d in range(module.n_channels):
             everything = (c * c).sum() * (s.h0[d] * s.h0[d]).sum() * left[d].max()
-            assert bound[t, d] <= everything, s
-            assert bound[t, d] == everything or any(is_zero(x) for x in s.h0[d]), s
+            require(bound[t, d] <= everything, s)
+            require(bound[t, d] == everything or any(is_zero(x) for x in s.h0[d]), s)

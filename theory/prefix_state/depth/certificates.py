@@ -14,6 +14,7 @@ from theory.core.lti import LTI
 from theory.core.scalars import Array
 from theory.core.selective import SelectiveSSM
 from theory.verification.claim import Outcome, Profile, Verdict
+from theory.verification.refutation import require
 
 from .blocks import Activation, Block, BlockState, S4Channels, with_prefixes, with_prompt, with_states
 
@@ -152,7 +153,7 @@ def certify_strictness(_: Profile) -> Outcome:
     rows = []
     for shape in SHAPES:
         ranks = certify(shape)
-        assert ranks.prompt_strict and ranks.prefix_strict and few_tokens(shape), ranks
+        require(ranks.prompt_strict and ranks.prefix_strict and few_tokens(shape), ranks)
         kind = f"{shape.module}, {shape.activation}{', gate' if shape.gate else ''}"
         rows.append(
             {
@@ -178,8 +179,8 @@ def certify_lengths(_: Profile) -> Outcome:
             found = certify(replace(shape, layers=1, tokens=m, length=6 * shape.states * shape.d_inner + shape.taps)).prompt
             shorter = (m - 1) * shape.d_model
             exceeds = exclusion(found, shorter, "prompts", "shorter prefixes") is not None
-            assert exceeds or m > 2, (shape, m, found)
-            assert found.rank <= min(states, m * shape.d_model), (shape, m, found)
+            require(exceeds or m > 2, (shape, m, found))
+            require(found.rank <= min(states, m * shape.d_model), (shape, m, found))
             rows.append({"d_model": shape.d_model, "M": m, "rank": found.rank, "shorter_parameters": shorter, "strict": exceeds})
     strict = sum(bool(r["strict"]) for r in rows)
     how = f"exact Jacobian ranks: prompts of M tokens exceed prefixes of M − 1 in {strict} of {len(rows)} cases, for M = 2 always"

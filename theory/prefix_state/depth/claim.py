@@ -13,6 +13,7 @@ from theory.core.scalars import Array
 from theory.core.selective import SelectiveSSM
 from theory.core.strategies import matrices
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import require
 
 from .blocks import Activation, Block, prefixes_to_states, prompt_to_prefixes, with_prefixes, with_prompt, with_states
 from .certificates import SHAPES, Shape, certify, certify_lengths, certify_strictness, few_tokens, stack
@@ -38,10 +39,10 @@ def prove_symbolically(_: Profile) -> Outcome:
         def s(values: Array) -> Array:
             return np.vectorize(lambda v: sympy.Rational(v.numerator, v.denominator), otypes=[object])(values)
 
-        assert isinstance(block.ssm, SelectiveSSM)
-        ssm = SelectiveSSM(
-            s(block.ssm.W_B), s(np.asarray(block.ssm.W_C)), dt=1, decay=s(np.asarray(block.ssm.decay)), kind="symbolic"
-        )
+        s6 = block.ssm
+        if not isinstance(s6, SelectiveSSM):
+            raise TypeError(f"this identity is about S6 blocks, not {type(s6).__name__}")
+        ssm = SelectiveSSM(s(s6.W_B), s(np.asarray(s6.W_C)), dt=1, decay=s(np.asarray(s6.decay)), kind="symbolic")
         out = Block(block.W_in, block.taps, block.ssm, block.W_out)
         for name, value in (("W_in", s(block.W_in)), ("taps", s(block.taps)), ("W_out", s(block.W_out)), ("ssm", ssm)):
             object.__setattr__(out, name, value)  # Block itself takes rationals only
@@ -52,7 +53,7 @@ def prove_symbolically(_: Profile) -> Outcome:
     expected = with_prompt(symbolic, prompt, inputs)
     prefixes = prompt_to_prefixes(symbolic, prompt)
     for got in (with_prefixes(symbolic, prefixes, inputs), with_states(symbolic, prefixes_to_states(symbolic, prefixes), inputs)):
-        assert all(sympy.expand(u[0] - v[0]) == 0 for u, v in zip(got, expected, strict=True))
+        require(all(sympy.expand(u[0] - v[0]) == 0 for u, v in zip(got, expected, strict=True)))
     return Outcome(
         Verdict.PROVED,
         "causality: a block's outputs after M tokens depend on them through (window, h); layer by layer (induction over depth)",

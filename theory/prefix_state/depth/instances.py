@@ -13,6 +13,7 @@ from theory.core.lti import LTI
 from theory.core.scalars import Array
 from theory.core.selective import SelectiveSSM
 from theory.core.strategies import matrices, rationals, vectors
+from theory.verification.refutation import require
 
 from .blocks import (
     Activation,
@@ -89,9 +90,9 @@ def check_containment(s: Setting) -> None:
     """prompt → prefixes → states, all with the outputs of the prompt."""
     expected = with_prompt(s.blocks, s.prompt, s.inputs)
     prefixes = prompt_to_prefixes(s.blocks, s.prompt)
-    assert all(len(p) == len(s.prompt) for p in prefixes), s
-    assert same_outputs(with_prefixes(s.blocks, prefixes, s.inputs), expected), s
-    assert same_outputs(with_states(s.blocks, prefixes_to_states(s.blocks, prefixes), s.inputs), expected), s
+    require(all(len(p) == len(s.prompt) for p in prefixes), s)
+    require(same_outputs(with_prefixes(s.blocks, prefixes, s.inputs), expected), s)
+    require(same_outputs(with_states(s.blocks, prefixes_to_states(s.blocks, prefixes), s.inputs), expected), s)
 
 
 def check_prefix_to_state(instance: tuple[Setting, list[list[Fraction]]]) -> None:
@@ -104,9 +105,9 @@ def check_prefix_to_state(instance: tuple[Setting, list[list[Fraction]]]) -> Non
         shifted = flat[k:] + flat[:k]
         prefixes.append([as_row(shifted[i : i + width]) for i in range(0, len(flat) - width + 1, width)])
     states = prefixes_to_states(s.blocks, prefixes)
-    assert same_outputs(with_states(s.blocks, states, s.inputs), with_prefixes(s.blocks, prefixes, s.inputs)), instance
+    require(same_outputs(with_states(s.blocks, states, s.inputs), with_prefixes(s.blocks, prefixes, s.inputs)), instance)
     first = s.blocks[:1]
-    assert same_outputs(with_prompt(first, prefixes[0], s.inputs), with_prefixes(first, prefixes[:1], s.inputs)), instance
+    require(same_outputs(with_prompt(first, prefixes[0], s.inputs), with_prefixes(first, prefixes[:1], s.inputs)), instance)
 
 
 def acts_alike(s: Setting) -> bool:
@@ -148,4 +149,4 @@ def fits(x: Lengths) -> bool:
 def check_longer(s: Setting) -> None:
     """Zero tokens in front change nothing: prefixes of M' ≥ M tokens contain those of M."""
     for extra in (0, 1, 3):
-        assert fits(Lengths(s, len(s.prompt) + extra)), (s, extra)
+        require(fits(Lengths(s, len(s.prompt) + extra)), (s, extra))

@@ -34,6 +34,7 @@ from theory.verification.claim import (
     exact_check,
     run_instances,
 )
+from theory.verification.refutation import require
 
 from ..reach.lti import prefix_for
 from ..reach.spans import prefix_responses, state_basis, state_responses
@@ -102,15 +103,15 @@ def distinct_systems(max_states: int = 4) -> st.SearchStrategy[LTI]:
 
 def check_criterion(s: Setting) -> None:
     """L ≥ n_obs: the criterion by modes against simulated spans."""
-    assert s.horizon >= s.system.n_observable()
-    assert by_modes(s.system, s.prefix_length) == spans_agree(s.system, s.prefix_length, s.horizon), s
+    require(s.horizon >= s.system.n_observable())
+    require(by_modes(s.system, s.prefix_length) == spans_agree(s.system, s.prefix_length, s.horizon), s)
 
 
 def check_rank_criterion(s: Setting) -> None:
     """Any L: rank of the Hankel matrix against simulated spans."""
     hankel = _rational(hankel_matrix(s.system, s.horizon, s.prefix_length))
     by_rank = linalg.rank(hankel) == min(s.horizon, s.system.n_observable())
-    assert by_rank == spans_agree(s.system, s.prefix_length, s.horizon) == criterion(s.system, s.prefix_length, s.horizon), s
+    require(by_rank == spans_agree(s.system, s.prefix_length, s.horizon) == criterion(s.system, s.prefix_length, s.horizon), s)
 
 
 def check_conversion(s: Setting) -> None:
@@ -121,7 +122,7 @@ def check_conversion(s: Setting) -> None:
     for h in state_basis(s.system):
         prefix = prefix_for(s.system, h, s.prefix_length)
         after = s.system.run([*prefix, *inputs])[0][s.prefix_length :]
-        assert all(is_zero(x - y) for x, y in zip(after, s.system.run(inputs, h)[0], strict=True)), (s, h)
+        require(all(is_zero(x - y) for x, y in zip(after, s.system.run(inputs, h)[0], strict=True)), (s, h))
 
 
 def prove_symbolically(_: Profile) -> Outcome:
@@ -141,7 +142,7 @@ def prove_symbolically(_: Profile) -> Outcome:
         # both sides are polynomials; the ring's exact arithmetic decides equality
         ring = sympy.QQ[(*lam, *b, *c)]
         determinant = sympy.polys.matrices.DomainMatrix.from_Matrix(square).convert_to(ring)
-        assert ring.from_sympy(sympy.expand(expected)) == determinant.det(), f"determinant identity fails for N = {n}"
+        require(ring.from_sympy(sympy.expand(expected)) == determinant.det(), f"determinant identity fails for N = {n}")
         count += 1
         for rows in range(1, 5):
             for columns in range(1, 5):
@@ -149,7 +150,7 @@ def prove_symbolically(_: Profile) -> Outcome:
                 w = sympy.Matrix(n, columns, lambda i, m, lam=lam: lam[i] ** m)
                 middle = sympy.diag(*[ri * li for ri, li in zip(r, lam, strict=True)])
                 hankel = sympy.Matrix(rows, columns, lambda t, m, k=k: k(t + 1 + m))
-                assert sympy.expand(v * middle * w - hankel) == sympy.zeros(rows, columns)
+                require(sympy.expand(v * middle * w - hankel) == sympy.zeros(rows, columns))
                 count += 1
     return Outcome(
         Verdict.PROVED,
@@ -170,8 +171,8 @@ def decide_initialisations(_: Profile) -> Outcome:
             ranks = []
             for m in (n - 1, n):
                 ranks.append(linalg.rank(_rational(hankel_matrix(exact, n, m))))
-                assert criterion(exact, m) == (ranks[-1] == n), (name, dt, m)
-            assert ranks == [n - 1, n], (name, dt, ranks)
+                require(criterion(exact, m) == (ranks[-1] == n), (name, dt, m))
+            require(ranks == [n - 1, n], (name, dt, ranks))
             rows.append({"initialisation": name, "dt": dt, "n_obs": n, "rank_one_short": ranks[0], "rank": ranks[1]})
     how = "16 real states: prefixes of n_obs tokens are initial states and n_obs − 1 are not; ranks of rational Hankel matrices"
     return Outcome(Verdict.EXACT, how, "N = 16, dt = 1e-3, 1e-2, 1e-1", len(rows), data={"table": rows})
@@ -190,9 +191,9 @@ def float_route(profile: Profile) -> Outcome:
         condition = reachability_condition(system, n)
         rank = int(np.linalg.matrix_rank(np.array(hankel_matrix(system.to("float64"), n, n))))
         exact = linalg.rank(_rational(hankel_matrix(system, n, n)))
-        assert exact == n
+        require(exact == n)
         if SAFETY * n * EPS64 * condition**2 * max(1.0, _spread(system)) < 1.0:  # H = O R: its condition is at most the product
-            assert rank == n, f"{system!r}: LAPACK says rank {rank} of {n} at condition {condition:.1e}"
+            require(rank == n, f"{system!r}: LAPACK says rank {rank} of {n} at condition {condition:.1e}")
             agree, largest = agree + 1, max(largest, condition)
         else:
             disagree += 1

@@ -24,6 +24,7 @@ from theory.core.scalars import conj, gaussian, is_zero, real
 from theory.core.strategies import any_lti, decays, paired_lti, vectors
 from theory.core.tolerance import budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import require
 
 from .geometry import (
     PRECISIONS,
@@ -72,25 +73,25 @@ def prove_symbolically(_: Profile) -> Outcome:
     product = sympy.Matrix(reachability_gramian(system, 2)) * sympy.Matrix(observability_gramian(system, 2))
     square = hankel * hankel.T
     for left, right in ((square.trace(), product.trace()), (square.det(), product.det())):
-        assert sympy.expand(left - right) == 0, "characteristic polynomials differ"
+        require(sympy.expand(left - right) == 0, "characteristic polynomials differ")
     states = sympy.Matrix(2, 2, lambda t, n: c[n] * a[n] ** (t + 1))
     wo = sympy.Matrix(observability_gramian(system, 2))
     for left, right in (((states * states.T).trace(), wo.trace()), ((states * states.T).det(), wo.det())):
-        assert sympy.expand(left - right) == 0, "characteristic polynomials differ"
+        require(sympy.expand(left - right) == 0, "characteristic polynomials differ")
     wc, limit_o = gramians(system)
     for i in range(2):
         for j in range(2):
-            assert sympy.simplify(wc[i, j] - a[i] * wc[i, j] * a[j] - b[i] * b[j]) == 0, "Stein equation of Wc"
-            assert sympy.simplify(limit_o[i, j] * (1 - a[i] * a[j]) - c[i] * a[i] * c[j] * a[j]) == 0, "Stein equation of Wo"
+            require(sympy.simplify(wc[i, j] - a[i] * wc[i, j] * a[j] - b[i] * b[j]) == 0, "Stein equation of Wc")
+            require(sympy.simplify(limit_o[i, j] * (1 - a[i] * a[j]) - c[i] * a[i] * c[j] * a[j]) == 0, "Stein equation of Wo")
     r = sympy.Matrix(2, 3, lambda n, m: b[n] * a[n] ** m)
     gram = r * r.T
     state = sympy.Matrix(h)
     # x = Rᵀ adj(Wc) h / det(Wc), without dividing: R x = h, ‖x‖² = hᵀWc⁻¹h, and x ⊥ ker R
     x = r.T * gram.adjugate() * state
     null = sympy.Matrix([a[0] * a[1], -(a[0] + a[1]), 1])
-    assert all(sympy.expand(v) == 0 for v in r * x - gram.det() * state), "R x = h"
-    assert sympy.expand((x.T * x)[0] - gram.det() * (state.T * gram.adjugate() * state)[0]) == 0, "norm"
-    assert sympy.expand((null.T * x)[0]) == 0, "orthogonality"
+    require(all(sympy.expand(v) == 0 for v in r * x - gram.det() * state), "R x = h")
+    require(sympy.expand((x.T * x)[0] - gram.det() * (state.T * gram.adjugate() * state)[0]) == 0, "norm")
+    require(sympy.expand((null.T * x)[0]) == 0, "orthogonality")
     return Outcome(
         Verdict.PROVED,
         "H = O R gives λ(H H*) = λ(Wc Wo) and λ(O O*) = λ(Wo); least norm by orthogonality to ker R; symbols checked",
@@ -116,7 +117,7 @@ def float_hankel(profile: Profile) -> Outcome:
         worst = max(worst, float(np.abs(values - svd).max() / values[0]))
         cond = max(cond, float(1 / (1 - np.abs(system.a).max())))
         allowed = budget(200, cond)
-        assert worst <= allowed, f"σ of {system!r}: {values.tolist()} certified, {svd.tolist()} by SVD"
+        require(worst <= allowed, f"σ of {system!r}: {values.tolist()} certified, {svd.tolist()} by SVD")
     return Outcome(
         Verdict.TO,
         f"SVD of the 200 × 200 Hankel matrix, largest deviation {worst:.1e} of σ_1",
@@ -137,15 +138,15 @@ def dimension_counts(profile: Profile) -> Outcome:
     seeds = sorted({*range(min(400, profile.scaled(0.06))), *EXTREME_SEEDS})
     counts = {dt: [effective_prefix_dimension(initialisation("mamba", 16, dt, seed=s), 1e-3) for s in seeds] for dt in DT_GRID}
     for dt, found in counts.items():
-        assert all(2 <= n <= 5 for n in found), f"dt = {dt}, seeds {seeds}: {found} of 16 values exceed 1e-3 of the largest"
+        require(all(2 <= n <= 5 for n in found), f"dt = {dt}, seeds {seeds}: {found} of 16 values exceed 1e-3 of the largest")
         for seed, expected in EXTREME_SEEDS.items():
             n = found[seeds.index(seed)]
-            assert n == expected, f"dt = {dt}, seed {seed}: {n} of 16 values exceed 1e-3 of the largest, not {expected}"
+            require(n == expected, f"dt = {dt}, seed {seed}: {n} of 16 values exceed 1e-3 of the largest, not {expected}")
         twos = [s for s, n in zip(seeds, found, strict=True) if n == 2]
-        assert twos == [167], f"dt = {dt}: just 2 values exceed 1e-3 of the largest for seeds {twos}"
+        require(twos == [167], f"dt = {dt}: just 2 values exceed 1e-3 of the largest for seeds {twos}")
     # one residue only: no lower bound above 1 holds for all c
     single = LTI.from_continuous(-np.arange(1.0, 17.0), np.ones(16), np.eye(16)[0], 1e-2, discretization="mamba")
-    assert effective_prefix_dimension(single, 0.0) == 1, "one non-zero residue is one direction"
+    require(effective_prefix_dimension(single, 0.0) == 1, "one non-zero residue is one direction")
     return Outcome(
         Verdict.EXACT,
         f"A = −1..−16, {len(seeds)} draws of c: 2 (one draw), 3 to 5 (all others) of 16 Hankel singular values exceed 1e-3 of "
@@ -165,10 +166,10 @@ def tabulate(profile: Profile) -> Outcome:
     for row in rows:
         rank = row["rank"]
         distinct = 15 if row["initialisation"] == "s4d_lin" else 16  # its n = 0 mode is real
-        assert rank["exact"] == distinct, row
-        assert rank["exact"] >= rank["float64"] >= rank["float32"] >= 1, row
+        require(rank["exact"] == distinct, row)
+        require(rank["exact"] >= rank["float64"] >= rank["float32"] >= 1, row)
         # a float rank can only count singular values above the format's spacing
-        assert (rank["float64"] == distinct) == (row["condition"] * 16 * float(np.finfo(np.float64).eps) < 1), row
+        require((rank["float64"] == distinct) == (row["condition"] * 16 * float(np.finfo(np.float64).eps) < 1), row)
     hardest = rows[0]
     return Outcome(
         Verdict.EXACT,

@@ -27,6 +27,7 @@ from theory.core.gramians import (
     require_stable,
 )
 from theory.core.initialisations import DT_GRID, INITIALISATIONS, initialisation
+from theory.core.invariants import known
 from theory.core.lti import LTI, require_length
 from theory.core.multiprecision import adaptively, to_acb, to_arb
 from theory.core.scalars import Array, conj, gaussian, imag, is_real, is_zero, real, tidy
@@ -109,12 +110,12 @@ def _solve(matrix: list[list[Any]], rhs: list[Any]) -> list[Any]:
     n = len(rhs)
     if all(is_real(x) for row in matrix for x in row) and all(is_real(x) for x in rhs):
         solution = linalg.solve([[real(x) for x in row] for row in matrix], [real(x) for x in rhs])
-        assert solution is not None
-        return list(solution)
+        return list(known(solution, "the system is non-singular"))
     top = [[*(real(x) for x in row), *(-imag(x) for x in row)] for row in matrix]
     bottom = [[*(imag(x) for x in row), *(real(x) for x in row)] for row in matrix]
-    stacked = linalg.solve([*top, *bottom], [*(real(x) for x in rhs), *(imag(x) for x in rhs)])
-    assert stacked is not None
+    stacked = known(
+        linalg.solve([*top, *bottom], [*(real(x) for x in rhs), *(imag(x) for x in rhs)]), "the system is non-singular"
+    )
     return [tidy(gaussian(stacked[i], stacked[n + i])) for i in range(n)]
 
 

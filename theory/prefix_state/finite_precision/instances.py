@@ -22,6 +22,7 @@ from theory.core.gramians import (
 from theory.core.lti import LTI
 from theory.core.scalars import Array, conj, gaussian, imag, is_zero, real
 from theory.core.strategies import any_lti, gaussians, paired_lti, rationals, real_lti, vectors
+from theory.verification.refutation import existing, require
 
 from .geometry import cheapest_prefix, prefix_cost_squared
 
@@ -143,23 +144,23 @@ def check_hankel_factorisation(recipe: Recipe) -> None:
     """o = H x with H_{t,m} = k_{t+m}, and H = O R."""
     system, length, tokens = recipe.system, recipe.length, recipe.tokens
     h = measured_hankel(system, length, tokens)
-    assert _equal(h, hankel_matrix(system, length, tokens)), recipe
-    assert _equal(h, observability_matrix(system, length) @ reachability_matrix(system, tokens)), recipe
+    require(_equal(h, hankel_matrix(system, length, tokens)), recipe)
+    require(_equal(h, observability_matrix(system, length) @ reachability_matrix(system, tokens)), recipe)
 
 
 def check_prefix_axes(recipe: Recipe) -> None:
     """H Hᵀ and Wc(M) Wo(L) have the same non-zero eigenvalues: the squared semi-axes of what prefixes reach."""
     h = measured_hankel(recipe.system, recipe.length, recipe.tokens)
     gramian_product = reachability_gramian(recipe.system, recipe.tokens) @ wo_by_recipe(recipe)
-    assert _same_spectrum(h @ h.T, gramian_product), recipe
+    require(_same_spectrum(h @ h.T, gramian_product), recipe)
 
 
 def check_state_axes(recipe: Recipe) -> None:
     """S Sᵀ and Wo(L) have the same non-zero eigenvalues; in the stored norm of half storage they are twice as large."""
     wo = wo_by_recipe(recipe)
-    assert _same_spectrum(measured_states(recipe.system, recipe.length), wo), recipe
+    require(_same_spectrum(measured_states(recipe.system, recipe.length), wo), recipe)
     if recipe.system.half:
-        assert _same_spectrum(measured_states(recipe.system, recipe.length, stored_norm=True), 2 * wo), recipe
+        require(_same_spectrum(measured_states(recipe.system, recipe.length, stored_norm=True), 2 * wo), recipe)
 
 
 def check_limits(recipe: Recipe) -> None:
@@ -168,12 +169,12 @@ def check_limits(recipe: Recipe) -> None:
     wc, wo = gramians(recipe.system)
     row = full.c * full.a
     around = np.outer(full.a, conj(full.a))
-    assert _equal(wc - around * wc, np.outer(full.b, conj(full.b))), recipe
-    assert _equal(wo - conj(around) * wo, np.outer(conj(row), row)), recipe
+    require(_equal(wc - around * wc, np.outer(full.b, conj(full.b))), recipe)
+    require(_equal(wo - conj(around) * wo, np.outer(conj(row), row)), recipe)
     power = np.prod([around] * recipe.tokens, axis=0)
-    assert _equal(wc - reachability_gramian(recipe.system, recipe.tokens), power * wc), recipe
+    require(_equal(wc - reachability_gramian(recipe.system, recipe.tokens), power * wc), recipe)
     power = np.prod([conj(around)] * recipe.length, axis=0)
-    assert _equal(wo - observability_gramian(recipe.system, recipe.length), power * wo), recipe
+    require(_equal(wo - observability_gramian(recipe.system, recipe.length), power * wo), recipe)
 
 
 def least_norm_by_elimination(target: Target) -> Any:
@@ -193,8 +194,7 @@ def least_norm_by_elimination(target: Target) -> Any:
     null = linalg.nullspace(rows)
     if null:
         basis = np.array(null, dtype=object)
-        y = linalg.solve(basis @ basis.T, -(basis @ particular))
-        assert y is not None
+        y = existing(linalg.solve(basis @ basis.T, -(basis @ particular)), target)
         particular = particular + y @ basis
     return sum((x * x for x in particular), Fraction(0))
 
@@ -203,11 +203,11 @@ def check_cheapest_prefix(target: Target) -> None:
     """h_0* Wc(M)⁻¹ h_0 is the least squared norm of a prefix that leaves h_0, and the prefix found leaves it."""
     cost = prefix_cost_squared(target.system, list(target.h0), target.tokens)
     x = cheapest_prefix(target.system, list(target.h0), target.tokens)
-    assert cost == least_norm_by_elimination(target), target
-    assert (x is None) == (cost == math.inf), target
+    require(cost == least_norm_by_elimination(target), target)
+    require((x is None) == (cost == math.inf), target)
     if x is not None:
-        assert sum((v * v for v in x), Fraction(0)) == cost, target
-        assert all(is_zero(p - q) for p, q in zip(target.system.run(x)[1], target.h0, strict=True)), target
+        require(sum((v * v for v in x), Fraction(0)) == cost, target)
+        require(all(is_zero(p - q) for p, q in zip(target.system.run(x)[1], target.h0, strict=True)), target)
 
 
 def check_cost_of_any_length(target: Target) -> None:
@@ -218,16 +218,15 @@ def check_cost_of_any_length(target: Target) -> None:
     h = np.concatenate([h, conj(h)]) if target.system.half else h
     # over the rationals: [Re −Im; Im Re] (y_re, y_im) = (h_re, h_im)
     re, im = real(wc), imag(wc)
-    y = linalg.solve(np.block([[re, -im], [im, re]]), np.concatenate([real(h), imag(h)]))
-    assert y is not None, target
+    y = existing(linalg.solve(np.block([[re, -im], [im, re]]), np.concatenate([real(h), imag(h)])), target)
     limit = sum((real(conj(v) * gaussian(p, q)) for v, p, q in zip(h, y[: h.size], y[h.size :], strict=True)), Fraction(0))
     cost = prefix_cost_squared(target.system, list(target.h0))
-    assert cost == limit, target
+    require(cost == limit, target)
     finite = prefix_cost_squared(target.system, list(target.h0), target.tokens)
-    assert cost <= finite, target
+    require(cost <= finite, target)
     if any(not is_zero(v) for v in h):
-        assert cost > 0, target
+        require(cost > 0, target)
     else:
-        assert cost == finite == 0, target
+        require(cost == finite == 0, target)
     longer = prefix_cost_squared(target.system, list(target.h0), max(target.tokens, full.n_states) + 3)
-    assert cost <= longer <= finite, target
+    require(cost <= longer <= finite, target)

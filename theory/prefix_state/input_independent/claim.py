@@ -19,6 +19,7 @@ from theory.core.scalars import Array
 from theory.core.strategies import rationals, vectors
 from theory.core.tolerance import MONTE_CARLO_SIGMAS, budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import existing, require
 
 from .instances import (
     Law,
@@ -47,7 +48,7 @@ def prove_symbolically(_: Profile) -> Outcome:
             squared = 2 in powers  # E x² = μ² + σ², E x_i x_j = μ²
             mean += coefficient * (mu**2 + var if squared else mu ** sum(powers))
         formula = var * sum(d**2 for d in delta) + (mu * sum(delta) + o) ** 2
-        assert sympy.expand(mean - formula) == 0, f"t = {t}"
+        require(sympy.expand(mean - formula) == 0, f"t = {t}")
     for length, n in ((2, 1), (3, 2)):
         s = sympy.Matrix(length, n, lambda t, i: sympy.Symbol(f"a{i}", real=True) ** (t + 1))
         v = sympy.Matrix(sympy.symbols(f"v1:{length + 1}", real=True))
@@ -56,7 +57,7 @@ def prove_symbolically(_: Profile) -> Outcome:
         det, best = gram.det(), -gram.adjugate() * s.T * v  # ŵ = best / det, multiplied out below
         at_w, at_best, apart = det * (v + s * w), det * v + s * best, det * w - best
         gap = at_w.dot(at_w) - at_best.dot(at_best) - (apart.T * gram * apart)[0]
-        assert sympy.Poly(gap, *v, *w).is_zero or sympy.expand(gap) == 0, (length, n)
+        require(sympy.Poly(gap, *v, *w).is_zero or sympy.expand(gap) == 0, (length, n))
     return Outcome(
         Verdict.PROVED,
         "E of the square from first and second moments; ‖v + Sw‖² = ‖v + Sŵ‖² + (w − ŵ)ᵀSᵀS(w − ŵ); symbols checked",
@@ -91,14 +92,15 @@ def monte_carlo(profile: Profile) -> Outcome:
             noise = rng.standard_normal if kind == "normal" else (lambda size: rng.uniform(-(3**0.5), 3**0.5, size))
             x = mean + var**0.5 * noise((draws, length))
             target = _simulate(teacher, x)
-            assert found.prefix is not None
-            left = system.run(found.prefix)[1]
+            left = system.run(existing(found.prefix, name))[1]
             cases = ((None, found.untuned), (found.h0, found.optimum), (left, found.prefix_optimum))
             for h0, predicted in cases:
                 sums = ((_simulate(system, x, h0) - target) ** 2).sum(axis=1)
                 error = float(sums.std(ddof=1)) / draws**0.5
                 away = abs(float(sums.mean()) - predicted) / error
-                assert away <= MONTE_CARLO_SIGMAS, f"{name}, {kind}: {sums.mean()} measured, {predicted} predicted, {error} s.e."
+                require(
+                    away <= MONTE_CARLO_SIGMAS, f"{name}, {kind}: {sums.mean()} measured, {predicted} predicted, {error} s.e."
+                )
                 worst, relative, count = max(worst, away), max(relative, error / predicted), count + 1
     return Outcome(
         Verdict.TO,
@@ -135,7 +137,7 @@ def float_optimum(profile: Profile) -> Outcome:
             cond = max(cond, float(np.linalg.cond(matrix)))
             worst = max(worst, abs(value - predicted) / found.untuned)
     allowed = budget(24, cond)
-    assert worst <= allowed < 1, f"optima differ by {worst} of the untuned risk, allowed {allowed}"
+    require(worst <= allowed < 1, f"optima differ by {worst} of the untuned risk, allowed {allowed}")
     how = f"LAPACK least squares against balls, largest deviation {worst:.1e} of the untuned risk"
     return Outcome(Verdict.TO, how, "N = 4, L = 24, M = 3", 2 * count, tolerance=allowed, condition=cond)
 
@@ -153,9 +155,9 @@ def tabulate(profile: Profile) -> Outcome:
             found = {m: state_tuning_risk_floor(system, teacher, 1.0, 1.0, 64, prefix_length=m) for m in PREFIXES}
             any_m = found[PREFIXES[0]]
             ladder = [any_m.floor, any_m.optimum, *(found[m].prefix_optimum for m in reversed(PREFIXES)), any_m.untuned]
-            assert all(x <= y + allowed * any_m.untuned for x, y in pairwise(ladder)), (name, dt, ladder)
+            require(all(x <= y + allowed * any_m.untuned for x, y in pairwise(ladder)), (name, dt, ladder))
             centred = state_tuning_risk_floor(system, teacher, 0.0, 1.0, 64, prefix_length=4)
-            assert centred.floor == centred.optimum == centred.prefix_optimum == centred.untuned, (name, dt)
+            require(centred.floor == centred.optimum == centred.prefix_optimum == centred.untuned, (name, dt))
             cond = max(cond, any_m.condition or 1.0)
             row = {
                 "initialisation": name,

@@ -14,6 +14,7 @@ from theory.core import linalg
 from theory.core.lti import LTI
 from theory.core.scalars import is_zero
 from theory.core.strategies import any_lti, gaussians, rationals, vectors
+from theory.verification.refutation import existing, require
 
 from ..reach.spans import state_basis
 from .risk_floor import risk_per_step, state_tuning_risk_floor
@@ -86,8 +87,7 @@ def minimum_of_quadratic(function: Callable[[list[Fraction]], Fraction], size: i
     slope = [single[i] - curve[i][i] / 2 for i in range(size)]
     if not size:
         return f0
-    w = linalg.solve(curve, [-g for g in slope])
-    assert w is not None, "a quadratic that is bounded from below has a critical point"
+    w = existing(linalg.solve(curve, [-g for g in slope]), "a quadratic that is bounded from below has a critical point")
     return f0 + sum((g * x for g, x in zip(slope, w, strict=True)), Fraction(0)) / 2
 
 
@@ -183,48 +183,49 @@ def check_risk_formula(s: Scenario) -> None:
     h0 = list(s.h0)
     risk = measured_risk(s, h0)
     found = state_tuning_risk_floor(s.system, s.teacher, s.mean, s.var, s.length)
-    assert list(risk_per_step(s.system, s.teacher, s.mean, s.var, s.length, h0)) == risk, s
-    assert found.untuned == sum(measured_risk(s), Fraction(0)), s
-    assert all(x >= f for x, f in zip(risk, found.floor_per_step, strict=True)), s
+    require(list(risk_per_step(s.system, s.teacher, s.mean, s.var, s.length, h0)) == risk, s)
+    require(found.untuned == sum(measured_risk(s), Fraction(0)), s)
+    require(all(x >= f for x, f in zip(risk, found.floor_per_step, strict=True)), s)
     # the floor is what is left without the mean: centred inputs, no state
     centred = tuple((p, tuple(x - s.mean for x in sequence)) for p, sequence in s.law)
-    assert list(found.floor_per_step) == measured_risk(replace(s, measured=centred)), s
+    require(list(found.floor_per_step) == measured_risk(replace(s, measured=centred)), s)
     left = s.system.run(list(s.prefix))[1]
-    assert measured_risk(s, prefix=s.prefix) == measured_risk(s, left), s
+    require(measured_risk(s, prefix=s.prefix) == measured_risk(s, left), s)
 
 
 def check_optimum(s: Scenario) -> None:
     """The optimum over states is the enumerated minimum, the state found attains it, and its neighbours do not beat it."""
     found = state_tuning_risk_floor(s.system, s.teacher, s.mean, s.var, s.length)
-    assert list(found.optimum_per_step) == measured_risk(s, found.h0), s
-    assert found.optimum == sum(found.optimum_per_step) == measured_optimum(s), s
-    assert found.floor <= found.optimum <= sum(measured_risk(s, list(s.h0)), Fraction(0)), s
+    require(list(found.optimum_per_step) == measured_risk(s, found.h0), s)
+    require(found.optimum == sum(found.optimum_per_step) == measured_optimum(s), s)
+    require(found.floor <= found.optimum <= sum(measured_risk(s, list(s.h0)), Fraction(0)), s)
     for direction in state_basis(s.system):
         for step in (Fraction(1, 3), Fraction(-2)):
             h = s.system.state(found.h0) + step * s.system.state(direction)
             risk = sum(measured_risk(s, h), Fraction(0))
             shown = any(not is_zero(o) for o in s.system.free_response(direction, s.length))
-            assert risk > found.optimum if shown else risk == found.optimum, (s, direction, step)
+            require(risk > found.optimum if shown else risk == found.optimum, (s, direction, step))
 
 
 def check_prefix_optimum(s: Scenario) -> None:
     """The optimum over prefixes is the enumerated minimum, the prefix found attains it, and states do at least as well."""
     m = len(s.prefix)
     found = state_tuning_risk_floor(s.system, s.teacher, s.mean, s.var, s.length, prefix_length=m)
-    assert found.prefix is not None and len(found.prefix) == m, s
-    assert found.prefix_optimum_per_step == tuple(measured_risk(s, prefix=list(found.prefix))), s
-    assert found.prefix_optimum == measured_prefix_optimum(s, m), s
-    assert found.optimum <= found.prefix_optimum <= found.untuned, s
-    assert found.prefix_optimum <= sum(measured_risk(s, prefix=s.prefix), Fraction(0)), s
+    prefix = existing(found.prefix, s)
+    require(len(prefix) == m, s)
+    require(found.prefix_optimum_per_step == tuple(measured_risk(s, prefix=list(prefix))), s)
+    require(found.prefix_optimum == measured_prefix_optimum(s, m), s)
+    require(found.optimum <= found.prefix_optimum <= found.untuned, s)
+    require(found.prefix_optimum <= sum(measured_risk(s, prefix=s.prefix), Fraction(0)), s)
     longer = state_tuning_risk_floor(s.system, s.teacher, s.mean, s.var, s.length, prefix_length=m + 1)
-    assert longer.prefix_optimum <= found.prefix_optimum, s
+    require(longer.prefix_optimum <= found.prefix_optimum, s)
 
 
 def check_zero_mean(s: Scenario) -> None:
     """μ = 0: floor, optimum and untuned risk are one number, and every state that the outputs show loses."""
     found = state_tuning_risk_floor(s.system, s.teacher, s.mean, s.var, s.length, prefix_length=len(s.prefix))
-    assert s.mean == 0, s
-    assert found.floor == found.optimum == found.prefix_optimum == found.untuned, s
+    require(s.mean == 0, s)
+    require(found.floor == found.optimum == found.prefix_optimum == found.untuned, s)
     risk = sum(measured_risk(s, list(s.h0)), Fraction(0))
     energy = sum((Fraction(o) ** 2 for o in s.system.free_response(list(s.h0), s.length)), Fraction(0))
-    assert risk == found.floor + energy, s
+    require(risk == found.floor + energy, s)

@@ -23,6 +23,7 @@ from flint import acb, arb, arb_mat
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput
+from theory.core.invariants import known
 from theory.core.lti import LTI, Mode, require_length
 from theory.core.multiprecision import adaptively, to_acb, to_arb
 from theory.core.scalars import Array, abs2, as_array, conj, convert, gaussian, imag, is_real, is_zero, join_kinds, real, tidy
@@ -236,8 +237,7 @@ def _fit_exactly(columns: list[list[Any]], target: Sequence[Any]) -> _Fit:
         return _Fit([], list(target))
     s = linalg.to_flint(columns)  # rows are the columns of S
     v = linalg.to_flint([[x] for x in target])
-    w = linalg.solve(s * s.transpose(), [-x for x in linalg.from_flint(s * v)[:, 0]])
-    assert w is not None, "normal equations are consistent"
+    w = known(linalg.solve(s * s.transpose(), [-x for x in linalg.from_flint(s * v)[:, 0]]), "normal equations are consistent")
     errors = v + s.transpose() * linalg.to_flint([[x] for x in w])
     return _Fit(list(w), list(linalg.from_flint(errors)[:, 0]))
 

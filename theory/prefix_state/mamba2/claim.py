@@ -24,6 +24,7 @@ from theory.verification.claim import (
     exact_check,
     run_instances,
 )
+from theory.verification.refutation import require
 
 from ..reach.mamba2 import heads_of, independent_rows, reachable_mamba2
 from .instances import (
@@ -65,13 +66,13 @@ def prove_symbolically(_: Profile) -> Outcome:
             u = sympy.Matrix(width, 1, sympy.symbols(f"u{k}_0:{width}"))
             h = g * h + dt * (w_x * u) * (w_b * u).T
         for minor in _minors(h, m + 1):
-            assert sympy.expand(minor) == 0, (p, n, m)
+            require(sympy.expand(minor) == 0, (p, n, m))
             count += 1
     h0 = sympy.Matrix(2, 2, sympy.symbols("h0:4"))
     g, dt = sympy.symbols("gamma dt", positive=True)
     # tokens (x, B) = (first column/(γ dt), e_1) and then (second column/dt, e_2)
     left = g * dt * (h0[:, 0] / (g * dt)) * sympy.Matrix([[1, 0]]) + dt * (h0[:, 1] / dt) * sympy.Matrix([[0, 1]])
-    assert sympy.expand(left - h0) == sympy.zeros(2, 2)
+    require(sympy.expand(left - h0) == sympy.zeros(2, 2))
     count += _prove_completion()
     return Outcome(
         Verdict.PROVED,
@@ -96,10 +97,10 @@ def _prove_completion() -> int:
     tokens = ((w, sympy.Matrix([left, c, r])), (1, sympy.Matrix([g, 0, e])))
     s = sum((weight * u * u.T for weight, u in tokens), sympy.zeros(3, 3))
     fixed = sympy.Matrix([[w * left * c, w * left * r + g * e], [w * c * c, w * c * r]])  # [[S_ac, S_ab], [S_cc, S_cb]]
-    assert sympy.expand(s.extract([0, 1], [1, 2]) - fixed) == sympy.zeros(2, 2)
+    require(sympy.expand(s.extract([0, 1], [1, 2]) - fixed) == sympy.zeros(2, 2))
     schur = fixed[0, 1] - fixed[0, 0] * fixed[1, 1] / fixed[1, 0]
-    assert sympy.simplify(schur - g * e) == 0  # rank S = rank S_cc + rank of the Schur complement
-    assert sympy.simplify(fixed.det() + g * e * w * c * c) == 0  # = rank h: both vanish together
+    require(sympy.simplify(schur - g * e) == 0)  # rank S = rank S_cc + rank of the Schur complement
+    require(sympy.simplify(fixed.det() + g * e * w * c * c) == 0)  # = rank h: both vanish together
     return 3
 
 
@@ -113,11 +114,11 @@ def prove_clock(_: Profile) -> Outcome:
 
     for slope in (alpha, sympy.Integer(0)):
         f = size(slope)
-        assert f.subs(c, 0) == 0
-        assert sympy.limit(f, c, sympy.oo) == sympy.oo
+        require(f.subs(c, 0) == 0)
+        require(sympy.limit(f, c, sympy.oo) == sympy.oo)
         rate = sympy.log(1 + sympy.exp(slope * c + b)) + c * slope * sympy.exp(slope * c + b) / (1 + sympy.exp(slope * c + b))
-        assert sympy.simplify(sympy.diff(f, c) - rate) == 0  # positive for c > 0: a sum of a positive and a non-negative term
-    assert sympy.limit(size(-alpha), c, sympy.oo) == 0  # continuous on [0, ∞) with limit 0: bounded, so the sign is needed
+        require(sympy.simplify(sympy.diff(f, c) - rate) == 0)  # positive for c > 0: a sum of a positive and a non-negative term
+    require(sympy.limit(size(-alpha), c, sympy.oo) == 0)  # continuous on [0, ∞) with limit 0: bounded, so the sign is needed
     how = "scale and sign: c·softplus(|α|c + b) meets every positive value once (intermediate value), tokens chosen backwards"
     return Outcome(Verdict.PROVED, how, "one head, any P, N, w, β, A (derivation); limits with symbols", instances=3)
 

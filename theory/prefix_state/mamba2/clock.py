@@ -21,6 +21,7 @@ import numpy as np
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput
+from theory.core.invariants import known
 from theory.core.scalars import Array, as_array
 from theory.core.ssd import Mamba2Head
 
@@ -115,9 +116,7 @@ def _backwards(rows: Array, terms: Sequence[tuple[Array, Array]], w: Array, bias
     signs: list[int] = []
     growth = 1.0
     for g, e in reversed(terms):
-        u_x, u_b = linalg.solve(rows, [*g, *(0 * e)]), linalg.solve(rows, [*(0 * g), *e])
-        assert u_x is not None
-        assert u_b is not None
+        u_x, u_b = (known(linalg.solve(rows, v), "the rows are independent") for v in ([*g, *(0 * e)], [*(0 * g), *e]))
         slope, offset = Fraction(np.sum(w * u_x)), Fraction(np.sum(w * u_b))
         sign = -1 if slope < 0 else 1
         c = scale_for(abs(slope), sign * offset + bias, 1 / kept)

@@ -17,6 +17,7 @@ from theory.core.ssd import Mamba2Group, Mamba2Head
 from theory.core.strategies import decay, mamba2_head, matrices, rationals
 from theory.core.tolerance import budget
 from theory.verification.claim import Outcome, Profile, Verdict
+from theory.verification.refutation import existing, require
 
 from ..reach.mamba2 import heads_of, minimal_prefix_length_mamba2, projections, reachable_mamba2, unreachable_state
 from ..reach.window import state_after
@@ -100,19 +101,18 @@ def stack(h: Array) -> Array:
 def check_rank_limit(instance: tuple[Any, list[list[Fraction]]]) -> None:
     """M tokens leave a stacked state of rank ≤ M, whatever the clock and the projections."""
     system, prefix = instance
-    assert linalg.rank(stack(state_after(system, prefix))) <= len(prefix), instance
+    require(linalg.rank(stack(state_after(system, prefix))) <= len(prefix), instance)
 
 
 def check_witness(target: Target) -> None:
     """Independent rows: rank(h_0) tokens reach h_0, stepped exactly, and fewer cannot."""
     rank = linalg.rank(stack(target.h0))
     found = reachable_mamba2(target.system, target.h0)
-    assert found.verdict == "witness" and found.length == rank <= minimal_prefix_length_mamba2(target.system), target
+    require(found.verdict == "witness" and found.length == rank <= minimal_prefix_length_mamba2(target.system), target)
     if rank:
-        assert found.prefix is not None
-        assert np.all(state_after(target.system, found.prefix) == target.h0), target
+        require(np.all(state_after(target.system, existing(found.prefix, target)) == target.h0), target)
     if rank > 1:
-        assert reachable_mamba2(target.system, target.h0, max_length=rank - 1).verdict == "obstruction", target
+        require(reachable_mamba2(target.system, target.h0, max_length=rank - 1).verdict == "obstruction", target)
 
 
 def check_held_clock(instance: tuple[Target, list[Fraction]]) -> None:
@@ -135,41 +135,36 @@ def check_held_clock(instance: tuple[Target, list[Fraction]]) -> None:
     found = reachable_mamba2(held[0] if len(held) == 1 else Mamba2Group(held), target.h0)
     if found.length == 0:
         return
-    assert found.prefix is not None
     tokens = []
-    for u in found.prefix:  # the same (x, B), with the dt coordinate at 0
-        fixed = linalg.solve(rows, [*(projections(held) @ np.array(u, dtype=object)), Fraction(0)])
-        assert fixed is not None
-        tokens.append(list(fixed))
+    for u in existing(found.prefix, target):  # the same (x, B), with the dt coordinate at 0
+        tokens.append(list(existing(linalg.solve(rows, [*(projections(held) @ np.array(u, dtype=object)), Fraction(0)]), target)))
     moving_heads = list(moving)
     system = moving_heads[0] if len(moving_heads) == 1 else Mamba2Group(moving_heads)
-    assert np.all(state_after(system, tokens) == target.h0), target
+    require(np.all(state_after(system, tokens) == target.h0), target)
 
 
 def check_dependent(target: Target) -> None:
     """One decay, any rows: rank(h_0) tokens, or ℓ ≥ 0 on all tokens with ⟨ℓ, h_0⟩ < 0, or = 0 and a face without h_0."""
     heads, h = heads_of(target.system), stack(target.h0)
     found = reachable_mamba2(target.system, target.h0)
-    assert found.verdict != "open", target
+    require(found.verdict != "open", target)
     if found.verdict == "witness":
-        assert found.tokens is not None
-        assert found.length == linalg.rank(h), target
-        assert np.all(stack(tokens_state(heads, found.tokens)) == h), target
+        require(found.length == linalg.rank(h), target)
+        require(np.all(stack(tokens_state(heads, existing(found.tokens, target))) == h), target)
         return
-    assert found.ell is not None
-    ell = stack(found.ell)
+    ell = stack(existing(found.ell, target))
     x = np.concatenate([head.dt * head.W_x for head in heads])
     form = x.T @ ell @ heads[0].W_B  # ⟨ℓ, X u (W_B u)ᵀ⟩ = uᵀ form u
     form = form + form.T
-    assert linalg.is_psd(form), target
-    assert np.sum(ell * h) == found.value, target
+    require(linalg.is_psd(form), target)
+    require(np.sum(ell * h) == found.value, target)
     if found.verdict == "obstruction":
-        assert found.value < 0, target
+        require(found.value < 0, target)
         return
-    assert found.value == 0, target  # then every token has uᵀ form u = 0: h_0 is not even in the span of those
+    require(found.value == 0, target)  # then every token has uᵀ form u = 0: h_0 is not even in the span of those
     kernel = linalg.nullspace(form)
     columns = [(np.outer(x @ u, heads[0].W_B @ v) + np.outer(x @ v, heads[0].W_B @ u)).ravel() for u in kernel for v in kernel]
-    assert not columns or linalg.solve(np.array(columns, dtype=object).T, h.ravel()) is None, target
+    require(not columns or linalg.solve(np.array(columns, dtype=object).T, h.ravel()) is None, target)
 
 
 def tokens_state(heads: tuple[Mamba2Head, ...], tokens: Any) -> Array:
@@ -188,10 +183,10 @@ def check_every_state(target: Target) -> None:
     state = unreachable_state(target.system)
     least = minimal_prefix_length_mamba2(target.system)
     if state is None:
-        assert least == min(stack(target.h0).shape), target
+        require(least == min(stack(target.h0).shape), target)
         return
-    assert least == math.inf, target
-    assert reachable_mamba2(target.system, state).verdict in ("obstruction", "boundary"), target
+    require(least == math.inf, target)
+    require(reachable_mamba2(target.system, state).verdict in ("obstruction", "boundary"), target)
 
 
 @dataclass(frozen=True)
@@ -217,11 +212,11 @@ def check_function(r: Reading) -> None:
     same = shortened(r).reshape(len(heads), -1, n)
     for head, h, other in zip(heads, r.target.h0.reshape(len(heads), -1, n), same, strict=True):
         reading = Mamba2Head(head.W_x, head.W_B, r.W_C, dt=head.dt, decay=head.decay)
-        assert np.all(reading.run(inputs, h)[0] == reading.run(inputs, other)[0]), r
+        require(np.all(reading.run(inputs, h)[0] == reading.run(inputs, other)[0]), r)
         seen = [reading.run([u], h)[0][0] - reading.run([u])[0][0] for u in inputs]  # γ h W_C u for every unit input u
-        assert np.all(np.array(seen, dtype=object).T == reading.decay * (h @ r.W_C)), r
+        require(np.all(np.array(seen, dtype=object).T == reading.decay * (h @ r.W_C)), r)
     if linalg.rank(r.W_C) == n:
-        assert np.all(same.ravel() == r.target.h0.ravel()), r
+        require(np.all(same.ravel() == r.target.h0.ravel()), r)
 
 
 @st.composite
@@ -250,9 +245,9 @@ def check_softplus(instance: tuple[Mamba2Head, list[Fraction], Fraction, Fractio
     """rank(h_0) tokens leave h_0 under the softplus clock, to the digits of the root search; returns the condition number."""
     head, weight, bias, rate, h0 = instance
     found = softplus_witness(head, weight, bias, rate, h0, digits=30)
-    assert len(found.tokens) == linalg.rank(h0), instance
+    require(len(found.tokens) == linalg.rank(h0), instance)
     allowed = budget(4 * len(found.tokens) * head.d_input, found.condition, eps=10.0**-30)
-    assert allowed < 1 and found.error <= allowed, (instance, found.error, allowed)
+    require(allowed < 1 and found.error <= allowed, (instance, found.error, allowed))
     return found.condition
 
 
@@ -297,8 +292,8 @@ def certify_dimensions(_: Profile) -> Outcome:
             point = [Fraction((k * k + 3 * k) % 11 - 5, 1 + k % 3) for k in range(m * width)]
             found = dimension_certificate(family, point)
             expected = m * (heads * p + n - m)
-            assert found.rank == expected, (heads, p, n, m, found)
-            assert (found.rank == heads * p * n) == (m >= min(heads * p, n))
+            require(found.rank == expected, (heads, p, n, m, found))
+            require((found.rank == heads * p * n) == (m >= min(heads * p, n)))
             rows.append({"H": heads, "P": p, "N": n, "M": m, "dimension": found.rank, "states": heads * p * n})
     how = "exact Jacobian ranks: M tokens reach dimension M(PH + N − M)"
     return Outcome(Verdict.EXACT, how, "H ≤ 3, P, N ≤ 3", len(rows), data={"table": rows})
@@ -320,7 +315,7 @@ def certify_wide_blocks(_: Profile) -> Outcome:
         p = 2 * d
         w_x = np.array([[Fraction((3 * i + 5 * j * j + i * j) % 7 - 3) for j in range(d)] for i in range(p)], dtype=object)
         w_b = np.array([[Fraction((2 * i + 3 * j + i * j * j) % 5 - 1) for j in range(d)] for i in range(n)], dtype=object)
-        assert linalg.rank(w_x) == d and linalg.rank(w_b) == min(n, d)
+        require(linalg.rank(w_x) == d and linalg.rank(w_b) == min(n, d))
         head = Mamba2Head(w_x, w_b, dt=1, decay="1/2")
 
         def family(v: Array, head: Mamba2Head = head, d: int = d) -> Array:
@@ -332,9 +327,9 @@ def certify_wide_blocks(_: Profile) -> Outcome:
         ranks = []
         for m in range(1, 2 * n + 2):
             found = dimension_certificate(family, [Fraction((k * k + 5 * k) % 13 - 4, 1 + k % 4) for k in range(m * d)])
-            assert found.rank <= min(m * d, wide_limit(d, n)), (d, n, m, found)
+            require(found.rank <= min(m * d, wide_limit(d, n)), (d, n, m, found))
             ranks.append(found.rank)
-        assert ranks[-1] == wide_limit(d, n) < p * n, (d, n, ranks)
+        require(ranks[-1] == wide_limit(d, n) < p * n, (d, n, ranks))
         rows.append({"d_model": d, "d_inner": p, "N": n, "dimension_after_M": ranks, "states": p * n})
     how = "one decay value, d_inner = 2·d_model: dimensions stop below P·H·N however many tokens"
     return Outcome(Verdict.EXACT, how, "d_model, N ≤ 3, M ≤ 2N + 1", len(rows), data={"table": rows})
@@ -347,9 +342,9 @@ def released_shapes(_: Profile) -> Outcome:
         d_inner = 2 * d_model
         by_rank = min(d_inner, STATES)
         by_count = -(-d_inner * STATES // d_model)  # M·d_model numbers must fill P·H·N dimensions
-        assert d_inner + STATES > d_model and by_count == 2 * STATES > by_rank
-        assert HEAD_DIM + STATES + 1 <= d_model  # one head alone: W_x, W_B and dt rows fit
-        assert wide_limit(d_model, STATES) < d_inner * STATES
+        require(d_inner + STATES > d_model and by_count == 2 * STATES > by_rank)
+        require(HEAD_DIM + STATES + 1 <= d_model)  # one head alone: W_x, W_B and dt rows fit
+        require(wide_limit(d_model, STATES) < d_inner * STATES)
         rows.append(
             {
                 "model": name, "d_model": d_model, "rows": d_inner + STATES, "rows_of_one_head": HEAD_DIM + STATES + 1,

@@ -29,6 +29,7 @@ from theory.verification.claim import (
     exact_check,
     run_instances,
 )
+from theory.verification.refutation import existing, require
 
 from ..reach.lti import minimal_length_for, minimal_prefix_length, pairing, prefix_for, reachable_lti
 from ..reach.spans import prefix_responses, state_basis, unit_prefix_states
@@ -74,23 +75,22 @@ def check_inverse(target: Target) -> None:
     need = minimal_length_for(system, h0)
     if math.isinf(need):
         found = reachable_lti(system, h0)
-        assert found.verdict == "obstruction", target
+        require(found.verdict == "obstruction", target)
         check_obstruction(target)
-        assert linalg.solve(prefix_responses(system, horizon, horizon + 2), free) is None, target
+        require(linalg.solve(prefix_responses(system, horizon, horizon + 2), free) is None, target)
         return
     length = max(1, int(need))
     prefix = prefix_for(system, h0)
-    assert len(prefix) == length, target
-    assert _equal(_run(system, prefix, inputs), system.run(inputs, h0)[0]), f"{target}: {prefix} does not act as h0"
+    require(len(prefix) == length, target)
+    require(_equal(_run(system, prefix, inputs), system.run(inputs, h0)[0]), f"{target}: {prefix} does not act as h0")
     longer = prefix_for(system, h0, length + 2)
-    assert _equal(_run(system, longer, inputs), system.run(inputs, h0)[0]), f"{target}: {longer} does not act as h0"
+    require(_equal(_run(system, longer, inputs), system.run(inputs, h0)[0]), f"{target}: {longer} does not act as h0")
     if need > 1:
-        assert linalg.solve(prefix_responses(system, horizon, length - 1), free) is None, f"{target}: fewer tokens do"
-        refused = _refusal(system, h0, length - 1)
-        assert refused is not None, f"{target}: a prefix of {length - 1} tokens was returned"
-        assert refused.smallest_length == length and refused.mode is not None, target
+        require(linalg.solve(prefix_responses(system, horizon, length - 1), free) is None, f"{target}: fewer tokens do")
+        refused = existing(_refusal(system, h0, length - 1), f"{target}: a prefix of {length - 1} tokens was returned")
+        require(refused.smallest_length == length and refused.mode is not None, target)
     elif need == 0:
-        assert not any(free), target
+        require(not any(free), target)
 
 
 def _refusal(system: LTI, h0: list[Any], length: int) -> Unreachable | None:
@@ -106,8 +106,7 @@ def check_state_level(target: Target) -> None:
     system, h0 = target.system, list(target.h0)
     found = reachable_lti(system, h0, level="state")
     if found.verdict == "witness":
-        assert found.prefix is not None
-        assert _equal(system.run(found.prefix)[1], h0), target
+        require(_equal(system.run(existing(found.prefix, target))[1], h0), target)
         return
     check_obstruction(target, "state")
 
@@ -116,10 +115,11 @@ def check_obstruction(target: Target, level: Any = "function", length: int | Non
     """⟨ℓ, ·⟩ vanishes on the states of unit prefixes, stepped one by one, and is negative on h_0."""
     system = target.system
     found = reachable_lti(system, list(target.h0), level=level, max_length=length)
-    assert found.verdict == "obstruction" and found.ell is not None, target
+    require(found.verdict == "obstruction", target)
+    ell = existing(found.ell, target)
     steps = unit_prefix_states(system, length if length is not None else 2 * system.n_states + 2)
-    assert all(pairing(system, found.ell, list(h)) == 0 for h in steps), target
-    assert found.value < 0 and pairing(system, found.ell, list(target.h0)) == found.value, target
+    require(all(pairing(system, ell, list(h)) == 0 for h in steps), target)
+    require(found.value < 0 and pairing(system, ell, list(target.h0)) == found.value, target)
 
 
 def check_short_obstruction(target: Target) -> None:
@@ -132,16 +132,16 @@ def check_short_obstruction(target: Target) -> None:
 def check_all_states(system: LTI) -> None:
     """The longest of the least lengths over a basis of states is n_obs, so fewer tokens miss one of them."""
     each = [minimal_length_for(system, h) for h in state_basis(system)]
-    assert max(each) == minimal_prefix_length(system) == system.n_observable(), (system, each)
+    require(max(each) == minimal_prefix_length(system) == system.n_observable(), (system, each))
 
 
 def check_layer(channels: list[LTI]) -> None:
     """A layer with free inputs needs the longest of its channels, and that length serves them all."""
     need = minimal_prefix_length(channels)
-    assert need == max(c.n_observable() for c in channels)
+    require(need == max(c.n_observable() for c in channels))
     for channel in channels:
         for h in state_basis(channel):
-            assert len(prefix_for(channel, h, max(1, int(need)))) == max(1, need)
+            require(len(prefix_for(channel, h, max(1, int(need)))) == max(1, need))
 
 
 def prove_symbolically(_: Profile) -> Outcome:
@@ -152,15 +152,15 @@ def prove_symbolically(_: Profile) -> Outcome:
         a, b = sympy.symbols("a b", real=True)
         h = LTI([a], [b], [1], kind="symbolic").run(x)[1][0]
         polynomial = sum(x[tokens - 1 - m] * a**m for m in range(tokens))
-        assert sympy.expand(h - b * polynomial) == 0, f"h ≠ b p(a) for M = {tokens}"
+        require(sympy.expand(h - b * polynomial) == 0, f"h ≠ b p(a) for M = {tokens}")
         count += 1
     for n in (1, 2, 3):
         a, b, c, k = (sympy.symbols(f"{s}1:{n + 1}", real=True, nonzero=True) for s in ("a", "b", "c", "h"))
         system = LTI(list(a), list(b), list(c), kind="symbolic")
         prefix = prefix_for(system, list(k))
-        assert len(prefix) == n, f"{n} symbolic modes need {n} tokens, got {len(prefix)}"
+        require(len(prefix) == n, f"{n} symbolic modes need {n} tokens, got {len(prefix)}")
         left = system.run(prefix)[1]
-        assert all(sympy.simplify(u - v) == 0 for u, v in zip(left, k, strict=True)), f"N = {n}"
+        require(all(sympy.simplify(u - v) == 0 for u, v in zip(left, k, strict=True)), f"N = {n}")
         count += 1
     return Outcome(
         Verdict.PROVED,
@@ -184,7 +184,7 @@ def float_route(profile: Profile) -> Outcome:
         found = np.linalg.solve(matrix, [float(x) for x in target.h0])
         scale = float(np.abs(exact).max()) or 1.0
         error = float(np.abs(found - exact).max()) / scale
-        assert error <= budget(n, kappa), f"{target}: error {error:.1e} at condition {kappa:.1e}"
+        require(error <= budget(n, kappa), f"{target}: error {error:.1e} at condition {kappa:.1e}")
         if error / budget(n, kappa) > (worst / allowed if allowed else -1.0):
             worst, cond, allowed = error, kappa, budget(n, kappa)
 
@@ -206,11 +206,10 @@ def initialisations_table(profile: Profile) -> Outcome:
             state = list(LTI(np.zeros(system.n_states), h0, h0, check_stable=False).exactly().b)
             need = minimal_prefix_length(system)
             found = reachable_lti(exact, state)
-            assert found.verdict == "witness" and found.length == need == system.n_observable(), (name, dt)
-            prefix = found.prefix
-            assert prefix is not None
+            require(found.verdict == "witness" and found.length == need == system.n_observable(), (name, dt))
+            prefix = existing(found.prefix, (name, dt))
             horizon = system.n_observable() + 1
-            assert _equal(_run(exact, prefix, (0,) * horizon), exact.free_response(state, horizon)), (name, dt)
+            require(_equal(_run(exact, prefix, (0,) * horizon), exact.free_response(state, horizon)), (name, dt))
             rows.append({"initialisation": name, "dt": dt, "length": int(need), "prefix_norm": found.norm})
     hardest = max(rows, key=lambda r: float(str(r["prefix_norm"])))
     return Outcome(

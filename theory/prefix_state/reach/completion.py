@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from theory.core import linalg
+from theory.core.invariants import invariant, known
 from theory.core.scalars import Array
 
 Token = tuple[int, Array, Fraction]  # (slot, direction, squared length), slot = number of tokens that follow
@@ -77,8 +78,7 @@ def complete(X: Array, W_B: Array, decay: Fraction, h: Array) -> Completion:
     s_ac, s_ab, s_cc, s_cb = T[:a, :z], T[:a, z:], T[a:, :z], T[a:, z:]
     terms = linalg.ldl_psd(s_cc) if z else []  # an empty block asks for nothing
     if terms is None:
-        x = linalg.negative_direction(s_cc)
-        assert x is not None
+        x = known(linalg.negative_direction(s_cc), "a block that is not positive semidefinite has a negative direction")
         return _functional(X, W_B, x @ f.C, h, "the block of S on row(W_x) ∩ row(W_B) would not be positive semidefinite")
     for x in linalg.nullspace(s_cc) if z else []:
         if any(v != 0 for v in [*(s_ac @ x), *(x @ s_cb)]):
@@ -100,7 +100,7 @@ def complete(X: Array, W_B: Array, decay: Fraction, h: Array) -> Completion:
     for k, pivot in enumerate(pivots):
         slot = length - 1 - len(weights) - k
         tokens.append((slot, _input(f, rest[:, pivot] / decay**slot, 0 * f.C[:, 0], reduced[k, :]), Fraction(1)))
-    assert np.all(state_of(X, W_B, decay, tokens) == h)
+    invariant(np.all(state_of(X, W_B, decay, tokens) == h), "the tokens leave h")
     return Completion(tokens, reason=f"S has a positive semidefinite completion of rank {length} = rank h_0")
 
 
@@ -120,9 +120,7 @@ def state_of(X: Array, W_B: Array, decay: Fraction, tokens: list[Token]) -> Arra
 
 def _functional(X: Array, W_B: Array, row: Array, h: Array, reason: str) -> Completion:
     """ℓ = p qᵀ with pᵀX = qᵀW_B = row: ⟨ℓ, (X u)(W_B u)ᵀ⟩ = (row·u)²."""
-    p, q = linalg.solve(X.T, row), linalg.solve(W_B.T, row)
-    assert p is not None
-    assert q is not None
+    p, q = (known(linalg.solve(m.T, row), "row lies in both row spaces") for m in (X, W_B))
     ell = np.outer(p, q)
     return Completion(ell=ell, value=Fraction(np.sum(ell * h)), reason=reason)
 
@@ -140,9 +138,7 @@ def _solve_all(matrix: Array, rows: Array) -> Array:
     if not matrix.shape[1]:
         return out
     for i, row in enumerate(rows):
-        y = linalg.solve(matrix, row)
-        assert y is not None
-        out[i] = y
+        out[i] = known(linalg.solve(matrix, row), "the caller knows that there is a solution")
     return out
 
 
@@ -166,9 +162,7 @@ def _rows(rows: list[Array], width: int) -> Array:
 
 def _input(f: Frame, a: Array, c: Array, b: Array) -> Array:
     """u with (A u, C u, B u) = (a, c, b)."""
-    u = linalg.solve(f.rows, [*a, *c, *b])
-    assert u is not None
-    return u
+    return known(linalg.solve(f.rows, [*a, *c, *b]), "the rows of the frame are independent")
 
 
 def _root(x: Any) -> Fraction | None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput
+from theory.core.invariants import known
 from theory.core.lti import require_length
 from theory.core.scalars import Array, as_array
 from theory.core.selective import SelectiveSSM
@@ -46,8 +47,8 @@ def _exact_head(head: Mamba2Head) -> Mamba2Head:
     if head.kind != "float64" or head.dt is None:
         raise InvalidInput(f"reachability is decided in rationals; this head is {head.kind}: substitute numbers first")
     w_x, w_b, w_c = (None if w is None else _binary(w) for w in (head.W_x, head.W_B, head.W_C))
-    assert head.decay is not None
-    return Mamba2Head(w_x, w_b, w_c, dt=Fraction(float(head.dt)), decay=Fraction(float(head.decay)))
+    decay = known(head.decay, "a head with constant dt has a constant decay")
+    return Mamba2Head(w_x, w_b, w_c, dt=Fraction(float(head.dt)), decay=Fraction(float(decay)))
 
 
 def _binary(values: Array) -> Array:
@@ -171,9 +172,7 @@ def _factorise(heads: Sequence[Mamba2Head], stacked: Array) -> Reach:
                 for head, part in zip(heads, np.split(stacked[:, pivot], len(heads)), strict=True)
             ]
         )
-        u = linalg.solve(rows, np.concatenate([x, reduced[k, :]]))
-        assert u is not None
-        tokens.append(u)
+        tokens.append(known(linalg.solve(rows, np.concatenate([x, reduced[k, :]])), "independent rows take every value"))
     reason = f"independent projection rows: one token for each of the {length} rank-one terms"
     return _witness(heads[0].d_input, [(length - 1 - k, u, Fraction(1)) for k, u in enumerate(tokens)], reason)
 
@@ -206,9 +205,8 @@ def _by_decay(heads: Sequence[Mamba2Head], stacked: Array, shape: tuple[int, ...
     """Heads of one decay value are one head (dt goes into W_x); a class of them that fails obstructs the group."""
     owner = [head for head in heads for _ in range(head.head_dim)]  # of each stacked row
     scaled = np.concatenate([head.dt * head.W_x for head in heads])
-    decays = sorted({head.decay for head in heads})  # type: ignore[type-var]
+    decays = sorted({known(head.decay, "exact heads have a constant decay") for head in heads})
     for value in decays:
-        assert value is not None
         rows = np.array([head.decay == value for head in owner])
         found = complete(scaled[rows], heads[0].W_B, value, stacked[rows])
         if found.ell is not None:
@@ -218,8 +216,7 @@ def _by_decay(heads: Sequence[Mamba2Head], stacked: Array, shape: tuple[int, ...
             verdict: Any = "obstruction" if found.value < 0 else "boundary"
             return Reach(verdict, LEVEL, ell=ell.reshape(shape), value=found.value, reason=where + found.reason)
         if len(decays) == 1:
-            assert found.tokens is not None
-            return _witness(heads[0].d_input, found.tokens, found.reason)
+            return _witness(heads[0].d_input, known(found.tokens, "completed without an obstruction"), found.reason)
     return _as_selective(heads, stacked, shape, limit)
 
 
@@ -237,14 +234,12 @@ def _as_selective(heads: Sequence[Mamba2Head], stacked: Array, shape: tuple[int,
     reason = f"W_B is a function of W_x, so this is S6: {found.reason}"
     if found.verdict != "witness":
         return Reach(found.verdict, LEVEL, ell=_shaped(found.ell, shape), value=found.value, reason=reason)
-    assert found.tokens is not None
-    assert found.length is not None
-    if limit is not None and found.length > limit:
-        return Reach("open", LEVEL, reason=f"a prefix of {found.length} tokens exists, none of ≤ {limit} was found")
+    length = known(found.length, "a witness has a length")
+    if limit is not None and length > limit:
+        return Reach("open", LEVEL, reason=f"a prefix of {length} tokens exists, none of ≤ {limit} was found")
     lifted = []
-    for slot, x, squared in found.tokens:
-        u = linalg.solve(w_x, list(x))
-        assert u is not None
+    for slot, x, squared in known(found.tokens, "a witness has tokens"):
+        u = known(linalg.solve(w_x, list(x)), "the rows of W_x are independent")
         lifted.append((slot, u, squared))
     return _witness(heads[0].d_input, lifted, reason)
 

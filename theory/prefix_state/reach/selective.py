@@ -18,6 +18,7 @@ from scipy.optimize import linprog
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput
+from theory.core.invariants import BrokenInvariant, known
 from theory.core.scalars import Array
 from theory.core.selective import SelectiveSSM
 
@@ -101,9 +102,9 @@ def _witness(cone: TokenCone, h: Array, tokens: Sequence[Token], reason: str) ->
     slots = [t[0] for t in used]
     # Both are guards of the construction, not of the input: a failure is a bug and must not become a verdict.
     if len(set(slots)) != len(slots) or any(t[2] < 0 for t in used):
-        raise AssertionError("witness uses a slot twice or a negative squared length")
+        raise BrokenInvariant("witness uses a slot twice or a negative squared length")
     if not np.all(state_of_tokens(cone, used) == h):
-        raise AssertionError("witness does not reproduce the state")
+        raise BrokenInvariant("witness does not reproduce the state")
     length = max(slots) + 1
     squared = sum((w * sum((x * x for x in z), Fraction(0)) for _, z, w in used), Fraction(0))
     return Reach(
@@ -130,7 +131,7 @@ def _prefix(cone: TokenCone, tokens: Sequence[Token], length: int) -> list[list[
 
 def _obstruction(cone: TokenCone, h: Array, ell: Array, reason: str) -> Reach:
     if cone.never_negative(ell) is not True or not inner(ell, h) < 0:
-        raise AssertionError("the functional is not an obstruction")
+        raise BrokenInvariant("the functional is not an obstruction")
     return Reach("obstruction", LEVEL, ell=ell, value=inner(ell, h), reason=reason)
 
 
@@ -177,8 +178,7 @@ def _scalar_decay(cone: TokenCone, h: Array) -> Reach:
     _, pivots = linalg.rref(p)
     chosen = list(pivots)
     middle = linalg.inverse(p[np.ix_(chosen, chosen)])
-    terms = linalg.ldl_psd(middle)
-    assert terms is not None  # the inverse of a positive definite block
+    terms = known(linalg.ldl_psd(middle), "the inverse of a positive definite block is positive definite")
     value = cone.blocks[0].decay
     tokens = [(m, g[:, chosen] @ v, w / value**m) for m, (w, v) in enumerate(terms)]
     return _witness(cone, h, tokens, f"one decay value: W_B diag(1/dt) h_0 is PSD of rank {len(terms)} = rank h_0")
@@ -203,7 +203,7 @@ def _scalar_boundary(cone: TokenCone, h: Array, g: Array, p: Array) -> Reach:
             reason="rank(W_B diag(1/dt) h_0) < rank h_0: unreachable for every length, a limit of reachable states "
             "where the rows of W_B are independent",
         )
-    raise AssertionError("rank defect without a vector that shows it")
+    raise BrokenInvariant("rank defect without a vector that shows it")
 
 
 # -- one channel: the moment cone ---------------------------------------------------------------------------------------

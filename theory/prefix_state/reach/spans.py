@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from theory.core.invariants import invariant
 from theory.core.lti import LTI
 from theory.core.scalars import Array, gaussian, imag, real, zeros
 
@@ -74,7 +75,7 @@ def real_coordinates(states: Sequence[Any]) -> list[Fraction]:
 
 def _real_column(system: LTI, outputs: Any) -> list[Fraction]:
     if system.is_real_system():
-        assert all(imag(y) == 0 for y in outputs), f"a real system gave {list(outputs)}"
+        invariant(all(imag(y) == 0 for y in outputs), "a real system has real outputs")
         return [Fraction(real(y)) for y in outputs]
     return real_coordinates(outputs)
 

@@ -26,6 +26,7 @@ from theory.verification.claim import (
     exact_check,
     run_instances,
 )
+from theory.verification.refutation import existing, require
 
 from ..reach.cone import TokenCone
 from ..reach.result import Reach
@@ -124,8 +125,7 @@ def state_by_recurrence(system: SelectiveSSM, answer: Reach) -> Array:
 
     Independent of the closed form E^slot: the recurrence itself is stepped, empty slots included.
     """
-    assert answer.tokens is not None
-    by_slot = {slot: (z, w) for slot, z, w in answer.tokens}
+    by_slot = {slot: (z, w) for slot, z, w in existing(answer.tokens, answer)}
     dt, decay = system.require_constant_clock("a witness")
     h = system.zero_state()
     for slot in range((answer.length or 0) - 1, -1, -1):
@@ -139,17 +139,17 @@ def state_by_recurrence(system: SelectiveSSM, answer: Reach) -> Array:
 def check_witness(instance: Instance) -> None:
     """Criterion (iii) holds, so the state is reached, and stepping the recurrence over the witness gives it exactly."""
     cone = TokenCone(instance.system)
-    assert cone.reaches_everything is True, f"criterion (iii) should hold: {instance!r}"
+    require(cone.reaches_everything is True, f"criterion (iii) should hold: {instance!r}")
     answer = reachable_selective(instance.system, instance.h0)
-    assert answer.verdict == "witness", f"{answer.verdict} ({answer.reason}): {instance!r}"
-    assert np.all(state_by_recurrence(instance.system, answer) == instance.h0), f"the witness misses: {instance!r}"
+    require(answer.verdict == "witness", f"{answer.verdict} ({answer.reason}): {instance!r}")
+    require(np.all(state_by_recurrence(instance.system, answer) == instance.h0), f"the witness misses: {instance!r}")
 
 
 def check_criterion(instance: Instance) -> None:
     """Distinct decays: everything is reachable iff every row of W_B has two nonzero entries; else ℓ is returned."""
     cone = TokenCone(instance.system)
     expected = all(sum(v != 0 for v in row) >= 2 for row in instance.system.W_B)
-    assert cone.reaches_everything is expected, f"criterion says {cone.reaches_everything}, rows say {expected}: {instance!r}"
+    require(cone.reaches_everything is expected, f"criterion says {cone.reaches_everything}, rows say {expected}: {instance!r}")
     check_obstructions(instance)
 
 
@@ -157,17 +157,17 @@ def check_obstructions(instance: Instance) -> None:
     """Every block is decided; an obstructing ℓ is ≥ 0 on all tokens, and −ℓ is reported unreachable because of it."""
     cone = TokenCone(instance.system)
     for block in cone.criterion:
-        assert block.status != "undecided", f"block {block.block} undecided: {instance!r}"
+        require(block.status != "undecided", f"block {block.block} undecided: {instance!r}")
         if block.ell is None:
             total = sum((w * block.block.restrict(cone.token(z)) for z, w in zip(block.directions, block.weights, strict=True)))
-            assert all(x == 0 for x in total), f"weights do not balance: {instance!r}"
-            assert all(w > 0 for w in block.weights)
+            require(all(x == 0 for x in total), f"weights do not balance: {instance!r}")
+            require(all(w > 0 for w in block.weights))
             continue
-        assert any(x != 0 for x in block.ell.ravel())
-        assert cone.never_negative(block.ell) is True
+        require(any(x != 0 for x in block.ell.ravel()))
+        require(cone.never_negative(block.ell) is True)
         answer = reachable_selective(instance.system, -block.ell)
-        assert answer.verdict == "obstruction", f"−ℓ is {answer.verdict}: {instance!r}"
-        assert inner(answer.ell, -block.ell) < 0  # type: ignore[arg-type]
+        require(answer.verdict == "obstruction", f"−ℓ is {answer.verdict}: {instance!r}")
+        require(inner(answer.ell, -block.ell) < 0)  # type: ignore[arg-type]
 
 
 def check_scalar_decay(drawn: tuple[Instance, bool]) -> None:
@@ -180,17 +180,17 @@ def check_scalar_decay(drawn: tuple[Instance, bool]) -> None:
     positive = symmetric and linalg.is_psd(p)
     condition = positive and linalg.rank(p) == linalg.rank(g)
     answer = reachable_selective(system, h0)
-    assert (answer.verdict == "witness") == condition, f"{answer.verdict}, condition {condition}: {instance!r}"
-    assert not built or condition, f"a state built from tokens violates the condition: {instance!r}"
+    require((answer.verdict == "witness") == condition, f"{answer.verdict}, condition {condition}: {instance!r}")
+    require(not built or condition, f"a state built from tokens violates the condition: {instance!r}")
     if condition:
-        assert answer.length == linalg.rank(h0), f"length {answer.length}, rank {linalg.rank(h0)}: {instance!r}"
-        assert np.all(state_by_recurrence(system, answer) == h0)
+        require(answer.length == linalg.rank(h0), f"length {answer.length}, rank {linalg.rank(h0)}: {instance!r}")
+        require(np.all(state_by_recurrence(system, answer) == h0))
     else:
-        assert answer.verdict in ("obstruction", "boundary"), f"{answer.verdict}: {instance!r}"
+        require(answer.verdict in ("obstruction", "boundary"), f"{answer.verdict}: {instance!r}")
         cone = TokenCone(system)
-        assert cone.never_negative(answer.ell) is True  # type: ignore[arg-type]
+        require(cone.never_negative(answer.ell) is True)  # type: ignore[arg-type]
         sign = inner(answer.ell, h0)  # type: ignore[arg-type]
-        assert sign < 0 if answer.verdict == "obstruction" else sign == 0
+        require(sign < 0 if answer.verdict == "obstruction" else sign == 0)
 
 
 @st.composite
@@ -210,10 +210,10 @@ def check_single_channel(instance: Instance) -> None:
     v1, v2 = (h0[0, n] / system.W_B[n, 0] for n in order)
     expected = (v1 == 0 and v2 == 0) or v1 >= v2 > 0
     answer = reachable_selective(system, h0)
-    assert (answer.verdict == "witness") == expected, f"{answer.verdict} ({answer.reason}), v = {v1}, {v2}: {instance!r}"
-    assert answer.verdict != "open"
+    require((answer.verdict == "witness") == expected, f"{answer.verdict} ({answer.reason}), v = {v1}, {v2}: {instance!r}")
+    require(answer.verdict != "open")
     if answer.verdict == "boundary":
-        assert v1 > 0 and v2 == 0, f"boundary at v = {v1}, {v2}"
+        require(v1 > 0 and v2 == 0, f"boundary at v = {v1}, {v2}")
 
 
 # -- routes --------------------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def _form_identity(profile: Profile) -> Outcome:
         left = sum(ell[i, j] * power[i, j] * token[i, j] for i in range(d) for j in range(n))
         q = sympy.diag(*dt) * ell.multiply_elementwise(power) * w
         right = (zv.T * (q + q.T) * zv)[0, 0] / 2
-        assert sympy.expand(left - right) == 0, f"form identity fails at D = {d}, N = {n}"
+        require(sympy.expand(left - right) == 0, f"form identity fails at D = {d}, N = {n}")
     sizes = ", ".join(f"{d}×{n}" for d, n in shapes)
     return Outcome(
         Verdict.PROVED, "every functional is a quadratic form in the token, so (i) ⇒ (ii) ⇒ (iii)", f"D×N: {sizes}", len(shapes)
@@ -250,26 +250,26 @@ def _float_route(profile: Profile) -> Outcome:
         if answer.verdict != "witness" or not np.any(h0):
             return
         cone = TokenCone(instance.system)
-        assert answer.tokens is not None and answer.prefix is not None
-        mass = sum(abs(w * cone.column(s, z)) for s, z, w in answer.tokens)
+        prefix = existing(answer.prefix, instance)
+        mass = sum(abs(w * cone.column(s, z)) for s, z, w in existing(answer.tokens, instance))
         cond = float(np.max(np.asarray(mass, dtype=float))) / float(np.max(np.abs(h0)))
-        if not all(math.isfinite(x) for row in answer.prefix for x in row):
+        if not all(math.isfinite(x) for row in prefix for x in row):
             return
         floats = instance.system.to("float64")
         h = floats.zero_state()
-        for z in answer.prefix:
+        for z in prefix:
             h, _ = floats.step(h, np.asarray(z))
         error = float(np.max(np.abs(h - h0)) / np.max(np.abs(h0)))
         allowed = budget(answer.length or 1, cond)
         n += 1
         if allowed <= FLOAT_PROMISE:
             promised += 1
-            assert error <= allowed, f"float64 error {error:.1e} above {allowed:.1e} (cond {cond:.1e}): {instance!r}"
+            require(error <= allowed, f"float64 error {error:.1e} above {allowed:.1e} (cond {cond:.1e}): {instance!r}")
             worst_budget = max(worst_budget, allowed)
             worst_cond = max(worst_cond, cond)
 
     run_instances(one, instances(((2, 1), (3, 1), (2, 2))), profile.scaled(0.1), profile.seed)
-    assert promised > 0
+    require(promised > 0)
     return Outcome(
         Verdict.TO,
         f"float64 prefixes land on h_0 within the budget ({promised} of {n} prefixes; the rest promise no digit)",
@@ -292,7 +292,7 @@ def _witness_sizes(profile: Profile) -> Outcome:
             system = SelectiveSSM(w_b, dt=1, decay=[e[i * n : (i + 1) * n] for i in range(d)])
             h0 = np.array([[Fraction(int(v)) for v in row] for row in rng.integers(-3, 4, (d, n))], dtype=object)
             answer = reachable_selective(system, h0)
-            assert answer.verdict == "witness"
+            require(answer.verdict == "witness")
             lengths.append(int(answer.length or 0))
             norms.append(float(answer.norm or 0.0))
         finite = [math.log10(x) if x > 0 else 0.0 for x in norms if math.isfinite(x)]
@@ -319,8 +319,8 @@ def _mamba_initialisation(profile: Profile) -> Outcome:
         a = -np.arange(1.0, n + 1)[None, :].repeat(d, axis=0)
         per_channel = TokenCone(SelectiveSSM(w_b, dt=dt, A=a)).reaches_everything
         shared = TokenCone(SelectiveSSM(w_b, dt=np.full(d, dt[0]), A=a)).reaches_everything
-        assert per_channel is True, f"D = {d}, N = {n}: distinct steps should reach everything, got {per_channel}"
-        assert shared is False, f"D = {d}, N = {n}: one step for all channels should obstruct, got {shared}"
+        require(per_channel is True, f"D = {d}, N = {n}: distinct steps should reach everything, got {per_channel}")
+        require(shared is False, f"D = {d}, N = {n}: one step for all channels should obstruct, got {shared}")
         rows.append({"D": d, "N": n, "dt_per_channel": "everything reachable", "one_dt": "obstructed"})
     return Outcome(
         Verdict.EXACT,

@@ -21,6 +21,7 @@ from theory.core.lti import LTI, require_length
 from theory.core.scalars import Array, is_zero, real
 from theory.core.strategies import any_lti, decays, paired_lti, real_lti, vectors
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import existing, require
 
 from ..reach.spans import state_basis, state_responses
 
@@ -101,12 +102,12 @@ def settings(draw: st.DrawFn) -> Setting:
 
 def check_incomparable(s: Setting) -> None:
     """Every assumption holds, so neither contains the other; both directions with an explicit response."""
-    assert incomparable(s), s
-    assert state_as_offset(s.system, Fraction(1), s.horizon) is None, s
+    require(incomparable(s), s)
+    require(state_as_offset(s.system, Fraction(1), s.horizon) is None, s)
     for h in state_basis(s.system):
         response = s.system.free_response(h, s.horizon)
         if any(not is_zero(x) for x in response):
-            assert any(not is_zero(x - response[0]) for x in response), f"{s}: the state {h} acts as a constant offset"
+            require(any(not is_zero(x - response[0]) for x in response), f"{s}: the state {h} acts as a constant offset")
 
 
 def check_short_horizons(s: Setting) -> None:
@@ -114,9 +115,8 @@ def check_short_horizons(s: Setting) -> None:
     system = s.system
     n = system.n_observable()
     for length in range(1, n + 1):
-        h = state_as_offset(system, Fraction(3, 2), length)
-        assert h is not None, (s, length)
-        assert all(is_zero(x - Fraction(3, 2)) for x in system.free_response(h, length)), (s, length)
+        h = existing(state_as_offset(system, Fraction(3, 2), length), (s, length))
+        require(all(is_zero(x - Fraction(3, 2)) for x in system.free_response(h, length)), (s, length))
 
 
 def prove_symbolically(_: Profile) -> Outcome:
@@ -126,7 +126,7 @@ def prove_symbolically(_: Profile) -> Outcome:
         matrix = sympy.Matrix(n + 1, n + 1, lambda t, i, lam=lam, n=n: lam[i] ** (t + 1) if i < n else 1)
         expected = sympy.prod(lam) * sympy.prod(1 - x for x in lam)
         expected *= sympy.prod(lam[j] - lam[i] for i in range(n) for j in range(i + 1, n))
-        assert sympy.expand(matrix.det(method="berkowitz") - expected) == 0, f"n = {n}"
+        require(sympy.expand(matrix.det(method="berkowitz") - expected) == 0, f"n = {n}")
     return Outcome(
         Verdict.PROVED,
         "Vandermonde at the nodes λ_1, …, λ_n, 1: the constant is independent of λ^t for L > n_obs; symbols checked",
@@ -143,7 +143,7 @@ def decide_initialisations(_: Profile) -> Outcome:
             system = initialisation(name, 16, dt)
             n = system.exactly().n_observable()
             relations = [compare_offset(system, length).relation for length in (n, n + 1)]
-            assert relations == ["offset ⊂ state", "incomparable"], (name, dt, relations)
+            require(relations == ["offset ⊂ state", "incomparable"], (name, dt, relations))
             rows.append({"initialisation": name, "dt": dt, "n_obs": n, "at_n_obs": relations[0], "beyond": relations[1]})
     how = "16 real states: offsets are states on L = n_obs outputs and no longer; exact ranks"
     return Outcome(Verdict.EXACT, how, "N = 16, dt = 1e-3, 1e-2, 1e-1", len(rows), data={"table": rows})

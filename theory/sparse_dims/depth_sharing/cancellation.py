@@ -24,6 +24,7 @@ import numpy as np
 from theory.core import linalg
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem
+from theory.core.invariants import invariant
 from theory.core.scalars import Array
 
 from .transfer import layers_of, single
@@ -155,7 +156,7 @@ def cancelling_witness(frozen: DeepS4 | Sequence[S4Layer], target: S4Layer) -> S
         new_layers.append(_early_layer(layer, placed, [modes[d] for d in placed], last.zeros, scale))
     new_layers.append(last.layer)
     result = summarise(old, new_layers)
-    assert max(result.ranks) < width, result.ranks  # every determinant det(W' − W) was made to vanish
+    invariant(max(result.ranks) < width, "every determinant det(W' − W) was made to vanish")
     return result
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from theory.core.deep_s4 import S4Layer
 from theory.core.tolerance import SEARCH_MATCH
 from theory.verification.claim import Check, Claim, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import require
 
 from ..draws import MODES, NONZERO
 from . import proofs as proofs
@@ -60,7 +61,7 @@ def rank_one_is_excluded(profile: Profile) -> Outcome:
         for tuned in (((0, 1), (2,)), ((0,), (1, 2))):
             excluded += all(rank_one_obstruction(stack[1:], stack[0], tuned).values())
             instances += 1
-    assert excluded > instances // 2, f"only {excluded} of {instances} random stacks are generic"
+    require(excluded > instances // 2, f"only {excluded} of {instances} random stacks are generic")
     how = "every case of rank 1 meets a nonzero number, symbolic, with the case analysis in the README"
     data = {"generic": excluded, "drawn": instances}
     return Outcome(Verdict.PROVED, how, "D = 3, G = 2, generic", identities, data=data)
@@ -80,12 +81,12 @@ def counting(profile: Profile) -> Outcome:
     table, count = [], 0
     for width, states in ((1, 1), (2, 1), (2, 2), (3, 1), (3, 2)):
         certificate = target_certificate(width, states)
-        assert certificate.rank == target_dimension(width, states), f"D = {width}, N* = {states}: {certificate}"
+        require(certificate.rank == target_dimension(width, states), f"D = {width}, N* = {states}: {certificate}")
         count += 1
     for depth, rank in ((1, 1), (2, 1), (2, 2)):
         width = 2
         measured = stack_dimension(depth, width, rank)
-        assert measured <= tuned_dimension(depth, width, rank, depth), f"G = {depth}, r = {rank}: {measured}"
+        require(measured <= tuned_dimension(depth, width, rank, depth), f"G = {depth}, r = {rank}: {measured}")
         count += 1
     for row in counted_rows():
         table.append({"G": row.depth, "rank": row.rank, "refuted from D": row.width})
@@ -125,7 +126,7 @@ def table_is_complete(profile: Profile) -> Outcome:
     """Every decided row names a function that exists: the table cannot drift from the code."""
     for row in DECIDED:
         module, _, name = row.decided_by.partition(".")
-        assert callable(getattr(importlib.import_module(f"{__package__}.{module}"), name, None)), row.decided_by
+        require(callable(getattr(importlib.import_module(f"{__package__}.{module}"), name, None)), row.decided_by)
     data = {"rows": [[str(v) for v in (r.depth, r.width, r.rank, r.channels, r.others, r.status, r.scope)] for r in DECIDED]}
     return Outcome(Verdict.EXACT, "the budget table, row by row", "", len(DECIDED), data=data)
 

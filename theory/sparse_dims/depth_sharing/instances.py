@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from theory.core import linalg
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidSystem
+from theory.verification.refutation import require
 
 from ..draws import distinct_modes, nonzero, nonzeros, numbers
 from ..exact_match.claim import layer as any_layer
@@ -27,10 +28,10 @@ def check_identity_layers(instance: Deeper) -> None:
     """The deeper network gives the target's outputs, on inputs of both signs."""
     frozen, target, used, x = instance
     tuned = deeper_witness(frozen, target, used)
-    assert (tuned.run(x) == target.run(x)).all(), repr(instance)
-    assert tuned.depth == frozen.depth
+    require((tuned.run(x) == target.run(x)).all(), repr(instance))
+    require(tuned.depth == frozen.depth)
     for new, old in zip(tuned.layers, frozen.layers, strict=True):
-        assert [c.n_states for c in new.channels] == [c.n_states for c in old.channels]
+        require([c.n_states for c in new.channels] == [c.n_states for c in old.channels])
 
 
 def check_cancelling(instance: Stack) -> None:
@@ -38,39 +39,39 @@ def check_cancelling(instance: Stack) -> None:
     frozen, target = instance
     found = cancelling_witness(frozen, target)
     width, depth = target.n_channels, len(frozen)
-    assert same_transfer(found.network, target), repr(instance)
-    assert len(found.ranks) == depth and max(found.ranks) <= width - 1, repr(found.ranks)
-    assert found.ranks == tuple(linalg.rank(n.W - o.W) for n, o in zip(found.network.layers, frozen, strict=True))
+    require(same_transfer(found.network, target), repr(instance))
+    require(len(found.ranks) == depth and max(found.ranks) <= width - 1, repr(found.ranks))
+    require(found.ranks == tuple(linalg.rank(n.W - o.W) for n, o in zip(found.network.layers, frozen, strict=True)))
     place = even_placement(width, depth)
     spare = {g for g in range(depth) if g not in place}  # such a layer may silence one channel
     for g, tuned in enumerate(found.tuned):
-        assert set(tuned) <= {d for d in range(width) if place[d] == g} or (g in spare and len(tuned) <= 1), repr(found.tuned)
+        require(set(tuned) <= {d for d in range(width) if place[d] == g} or (g in spare and len(tuned) <= 1), repr(found.tuned))
 
 
 def check_two_zeroed(target: S4Layer) -> None:
     """W*_12 W*_21 = 0: two layers do it, with at most one changed column of each W."""
     layers = two_layer_witness(target)
-    assert len(layers) == 2 and same_transfer(layers, target), repr(TwoChannels.of(target))
-    assert all(c.n_states == 1 for layer in layers for c in layer.channels)
-    assert all(sum(c.b[0] * c.c[0] != 0 for c in layer.channels) <= 1 for layer in layers)
+    require(len(layers) == 2 and same_transfer(layers, target), repr(TwoChannels.of(target)))
+    require(all(c.n_states == 1 for layer in layers for c in layer.channels))
+    require(all(sum(c.b[0] * c.c[0] != 0 for c in layer.channels) <= 1 for layer in layers))
 
 
 def check_singular(target: S4Layer) -> None:
     """det W* = 0: two layers do it with two states in the first tuned channel."""
     layers = two_layer_witness_singular(target)
-    assert same_transfer(layers, target), repr(TwoChannels.of(target))
-    assert [max(c.n_states for c in layer.channels) for layer in layers] == [2, 1]
+    require(same_transfer(layers, target), repr(TwoChannels.of(target)))
+    require([max(c.n_states for c in layer.channels) for layer in layers] == [2, 1])
 
 
 def check_three_zeroed(target: S4Layer) -> None:
     """Real transmission zeros: three layers with one tuned state each, the other channel zeroed."""
     layers = three_layer_witness(target)
-    assert len(layers) == 3 and same_transfer(layers, target), repr(TwoChannels.of(target))
+    require(len(layers) == 3 and same_transfer(layers, target), repr(TwoChannels.of(target)))
     for layer in layers:
-        assert sum(c.b[0] * c.c[0] != 0 for c in layer.channels) <= 1
+        require(sum(c.b[0] * c.c[0] != 0 for c in layer.channels) <= 1)
     t = TwoChannels.of(target)
-    assert discriminant(t) >= 0
-    assert discriminant(t) * t.modes[0] ** 2 == discriminant(t.swapped()) * t.modes[1] ** 2, "both orders have one sign"
+    require(discriminant(t) >= 0)
+    require(discriminant(t) * t.modes[0] ** 2 == discriminant(t.swapped()) * t.modes[1] ** 2, "both orders have one sign")
 
 
 def check_rank_one(instance: Stack) -> None:
@@ -78,7 +79,7 @@ def check_rank_one(instance: Stack) -> None:
     frozen, target = instance
     for tuned in (((0, 1), (2,)), ((0,), (1, 2)), ((1,), (0, 2))):
         numbers_ = rank_one_obstruction(frozen, target, tuned)
-        assert all(numbers_.values()), f"{tuned}: {numbers_}"
+        require(all(numbers_.values()), f"{tuned}: {numbers_}")
 
 
 # -- strategies -------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from theory.core.tolerance import SEARCH_MATCH
+from theory.verification.refutation import Refuted, require
 
 from .counts import count_allows, first_width_refuting, target_certificate, tuned_dimension
 from .search import random_problem, search
@@ -97,8 +98,8 @@ def counted_rows(depths: Sequence[int] = (2, 3)) -> Iterator[Row]:
         width = first_width_refuting(depth, depth)
         if depth == 2:  # the certificate at D = 10; larger widths rest on the argument alone
             dimension = tuned_dimension(depth, width, depth, width)
-            assert target_certificate(width, 1).exceeds(dimension), f"D = {width}: no certificate"
-        assert not count_allows(depth, width, depth, 1) and count_allows(depth, width - 1, depth, 1)
+            require(target_certificate(width, 1).exceeds(dimension), f"D = {width}: no certificate")
+        require(not count_allows(depth, width, depth, 1) and count_allows(depth, width - 1, depth, 1))
         yield Row(depth, 1, width, depth, "q = D N* states", "any", "obstruction", "generic target", "counts.count_allows")
 
 
@@ -138,7 +139,7 @@ def searched(
 ) -> SearchedRow:
     """Run the bounded search on ``seeds`` random generic problems, ``starts`` starts each."""
     if not count_allows(len(tuned), width, rank, 1, sum(len(s) for s in tuned)):
-        raise AssertionError(f"D = {width}, rank {rank}, tuned {tuned}: already excluded by the count")
+        raise Refuted(f"D = {width}, rank {rank}, tuned {tuned}: already excluded by the count")
     best = []
     for seed in range(seeds):
         best.append(search(random_problem(seed, width, tuned, rank), starts, seed, steps).best)

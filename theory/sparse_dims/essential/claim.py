@@ -22,6 +22,7 @@ from theory.core.lti import LTI
 from theory.core.scalars import as_array, is_zero, zeros
 from theory.core.strategies import paired_lti
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import require
 
 from ..draws import any_modes, distinct_modes, mode, nonzero, nonzeros, number, numbers
 
@@ -95,7 +96,7 @@ Pair = tuple[LTI, LTI, int]  # two channels and a horizon
 def check_same_iff(pair: Pair) -> None:
     """On a deciding horizon: equal outputs exactly where the essential sets agree."""
     s1, s2, length = pair
-    assert equality_is_essential(pair), f"{s1!r} and {s2!r} on L = {length}"
+    require(equality_is_essential(pair), f"{s1!r} and {s2!r} on L = {length}")
 
 
 def equality_is_essential(pair: Pair) -> bool:
@@ -109,26 +110,26 @@ def check_order_is_hankel_rank(system: LTI) -> None:
     n = system.closed().n_states
     k = system.kernel(2 * n)
     hankel = [[k[i + j + 1] for j in range(n)] for i in range(n)]
-    assert linalg.rank(hankel) == essential_modes(system).order, repr(system)
-    assert same_essential(system, minimal_form(system)), repr(system)
+    require(linalg.rank(hankel) == essential_modes(system).order, repr(system))
+    require(same_essential(system, minimal_form(system)), repr(system))
 
 
 def check_sharp(modes: list[Fraction]) -> None:
     """The bound on L cannot be lowered: two different functions agree on L = K − 1 and differ at L = K."""
     s1, s2 = indistinguishable_pair(modes)
     length = len(modes)
-    assert deciding_horizon(s1, s2) == length
-    assert not same_essential(s1, s2)
-    assert impulse_response(s1, length - 1) == impulse_response(s2, length - 1), repr((s1, s2))
-    assert impulse_response(s1, length)[-1] != impulse_response(s2, length)[-1], repr((s1, s2))
+    require(deciding_horizon(s1, s2) == length)
+    require(not same_essential(s1, s2))
+    require(impulse_response(s1, length - 1) == impulse_response(s2, length - 1), repr((s1, s2)))
+    require(impulse_response(s1, length)[-1] != impulse_response(s2, length)[-1], repr((s1, s2)))
 
 
 def check_input_redundant(instance: tuple[LTI, list[Fraction], list[Fraction]]) -> None:
     """Any nonzero b' computes the same outputs after c' = c b / b', on a random input."""
     system, b, x = instance
     moved = absorb_input(system, b)
-    assert same_essential(system, moved)
-    assert list(system.run(x)[0]) == list(moved.run(x)[0]), repr(instance)
+    require(same_essential(system, moved))
+    require(list(system.run(x)[0]) == list(moved.run(x)[0]), repr(instance))
 
 
 # -- strategies -------------------------------------------------------------------------------------------------------
@@ -243,8 +244,8 @@ def vandermonde_determinant(profile: Profile) -> Outcome:
         v = sympy.symbols(f"lambda0:{size}")
         product = sympy.prod([v[k] - v[i] for k in range(size) for i in range(k)])
         matrix = sympy.Matrix(size, size, lambda i, j, v=v: v[i] ** j)
-        assert sympy.expand(matrix.det(method="berkowitz") - product) == 0, f"Vandermonde determinant, K = {size}"
-        assert list(matrix.subs(v[0], 0).row(0)) == [1] + [0] * (size - 1), f"mode 0 enters beyond j = 0, K = {size}"
+        require(sympy.expand(matrix.det(method="berkowitz") - product) == 0, f"Vandermonde determinant, K = {size}")
+        require(list(matrix.subs(v[0], 0).row(0)) == [1] + [0] * (size - 1), f"mode 0 enters beyond j = 0, K = {size}")
     how = "the Vandermonde determinant, symbolic, with the argument in the README"
     return Outcome(Verdict.PROVED, how, "K ≤ 4 modes symbolically, any K by the argument", 4)
 
@@ -258,7 +259,7 @@ def divided_differences(profile: Profile) -> Outcome:
         weights = [sympy.cancel(common / sympy.prod([v[i] - w for w in v if w != v[i]])) for i in range(size)]
         for j in range(size):
             total = sum((w * x**j for w, x in zip(weights, v, strict=True)), sympy.Integer(0))
-            assert sympy.expand(total - (common if j == size - 1 else 0)) == 0, f"K = {size}, j = {j}"
+            require(sympy.expand(total - (common if j == size - 1 else 0)) == 0, f"K = {size}, j = {j}")
             count += 1
     how = "divided differences of z^j, symbolic, with the argument in the README"
     return Outcome(Verdict.PROVED, how, "2 ≤ K ≤ 4 symbolically, any K by the argument", count)
@@ -268,8 +269,8 @@ def input_scaling(profile: Profile) -> Outcome:
     """h' = (b'/b) h turns (a, b, c) into (a, b', c b/b') step by step: one symbolic step is the induction."""
     a, b, new, c, h, x = sympy.symbols("a b b_new c h x", nonzero=True)
     old_h, new_h = a * h + b * x, a * (new / b * h) + new * x
-    assert sympy.simplify(new_h - new / b * old_h) == 0
-    assert sympy.simplify((c * b / new) * new_h - c * old_h) == 0
+    require(sympy.simplify(new_h - new / b * old_h) == 0)
+    require(sympy.simplify((c * b / new) * new_h - c * old_h) == 0)
     return Outcome(Verdict.PROVED, "one step of the rescaled state, symbolic; induction over t", "any N", 2)
 
 

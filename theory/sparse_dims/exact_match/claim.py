@@ -21,6 +21,7 @@ from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
 from theory.core.scalars import Array, as_array
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, exact_check
+from theory.verification.refutation import require
 
 from ..adjustment import Adjustment, minimal_adjustment, residues
 from ..draws import any_modes, distinct_modes, mode, nonzero, nonzeros, number, numbers
@@ -177,16 +178,16 @@ def check_witness(instance: Instance, gauge: Sequence[Sequence[Any]] | None = No
     """The tuned network gives the target's outputs, layer functions agree for all inputs, and the counts are true."""
     frozen, target, x = instance
     found = sdt_lora_witness(frozen, target, gauge)
-    assert (found.network.run(x) == target.run(x)).all(), repr(instance)
+    require((found.network.run(x) == target.run(x)).all(), repr(instance))
     for depth, (layer, tuned) in enumerate(zip(found.network.layers, found.layers, strict=True)):
         old, new = frozen.layers[depth], target.layers[depth]
         scales = [Fraction(1)] * old.n_channels if gauge is None else gauge[depth]
         for mine, his, s in zip(layer.channels, new.channels, scales, strict=True):
-            assert same_essential(mine, scaled(his, s)), f"layer {depth}: {mine!r} is not {s} times {his!r}"
-        assert (layer.W * scales == new.W).all() and (layer.bias == new.bias).all() and (layer.u == new.u).all()
-        assert (old.W + tuned.left @ tuned.right == layer.W).all()
-        assert tuned.rank == linalg.rank(layer.W - old.W)
-        assert tuned.tuned_scalars == _entries_changed(old, layer)
+            require(same_essential(mine, scaled(his, s)), f"layer {depth}: {mine!r} is not {s} times {his!r}")
+        require((layer.W * scales == new.W).all() and (layer.bias == new.bias).all() and (layer.u == new.u).all())
+        require((old.W + tuned.left @ tuned.right == layer.W).all())
+        require(tuned.rank == linalg.rank(layer.W - old.W))
+        require(tuned.tuned_scalars == _entries_changed(old, layer))
 
 
 def _entries_changed(old: S4Layer, new: S4Layer) -> int:
@@ -206,14 +207,15 @@ def check_gauge(instance: tuple[DeepS4, list[list[Fraction]], list[list[Fraction
     target = DeepS4(layers)
     check_witness((frozen, target, x))
     check_witness((frozen, target, x), scales)
-    assert sdt_lora_witness(frozen, target, scales).stored == 0
+    require(sdt_lora_witness(frozen, target, scales).stored == 0)
     plain = sdt_lora_witness(frozen, target)
-    assert plain.layers[0].tuned_scalars == sum(
-        sum(r != 0 for r in residues(c)) for c, s in zip(frozen.layers[0].channels, scales[0], strict=True) if s != 1
+    require(
+        plain.layers[0].tuned_scalars
+        == sum(sum(r != 0 for r in residues(c)) for c, s in zip(frozen.layers[0].channels, scales[0], strict=True) if s != 1)
     )
     best = channel_gauges(frozen, target)
     found = sdt_lora_witness(frozen, target, best)
-    assert sum(layer.tuned_scalars for layer in found.layers) == 0
+    require(sum(layer.tuned_scalars for layer in found.layers) == 0)
 
 
 # -- strategies -------------------------------------------------------------------------------------------------------

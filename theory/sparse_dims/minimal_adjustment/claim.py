@@ -13,8 +13,10 @@ from typing import Any
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from theory.core.invariants import BrokenInvariant
 from theory.core.lti import LTI
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import require
 
 from ..adjustment import (
     Adjustment,
@@ -51,16 +53,16 @@ def listed_cost(frozen: LTI, target: LTI) -> int:
 
 def check_adjustment(frozen: LTI, target: LTI, found: Adjustment) -> None:
     """The adjusted channel computes the target's function, and differs from the frozen one in exactly its edits."""
-    assert same_essential(found.system, target), f"{found.system!r} is not {target!r}"
+    require(same_essential(found.system, target), f"{found.system!r} is not {target!r}")
     length = frozen.n_states + target.n_states + 1
-    assert impulse_response(found.system, length) == impulse_response(target, length), repr(found)
+    require(impulse_response(found.system, length) == impulse_response(target, length), repr(found))
     changed = set()
     for n, (old_r, new_r) in enumerate(zip(residues(frozen), residues(found.system), strict=True)):
         changed |= {(n, "a")} if found.system.a[n] != frozen.a[n] else set()
         changed |= {(n, "r")} if new_r != old_r else set()
-    assert changed == {(e.state, e.parameter) for e in found.edits}, repr(found)
-    assert found.cost == len(changed) == len(found.edits), repr(found)
-    assert found.system.d == frozen.d
+    require(changed == {(e.state, e.parameter) for e in found.edits}, repr(found))
+    require(found.cost == len(changed) == len(found.edits), repr(found))
+    require(found.system.d == frozen.d)
 
 
 def check_upper_bound(pair: Pair) -> None:
@@ -69,14 +71,14 @@ def check_upper_bound(pair: Pair) -> None:
     by_assignment, exact = minimal_adjustment(frozen, target), exact_minimal_adjustment(frozen, target)
     check_adjustment(frozen, target, by_assignment)
     check_adjustment(frozen, target, exact)
-    assert 0 <= by_assignment.cost - exact.cost <= gap_bound(frozen), repr(pair)
-    assert (exact.cost == 0) == same_essential(frozen, target), repr(pair)
+    require(0 <= by_assignment.cost - exact.cost <= gap_bound(frozen), repr(pair))
+    require((exact.cost == 0) == same_essential(frozen, target), repr(pair))
 
 
 def check_generic(pair: Pair) -> None:
     """On generic systems the assignment is optimal."""
-    assert is_generic(*pair), f"not generic: {pair!r}"
-    assert no_gap(pair), f"gap {adjustment_gap(*pair)} on {pair!r}"
+    require(is_generic(*pair), f"not generic: {pair!r}")
+    require(no_gap(pair), f"gap {adjustment_gap(*pair)} on {pair!r}")
 
 
 def no_gap(pair: Pair) -> bool:
@@ -86,7 +88,7 @@ def no_gap(pair: Pair) -> bool:
 
 def check_exact_is_exhaustive(pair: Pair) -> None:
     """The dynamic programme against plain enumeration that also allows destinations outside frozen and target modes."""
-    assert exact_minimal_adjustment(*pair).cost == enumerated_minimum(*pair), repr(pair)
+    require(exact_minimal_adjustment(*pair).cost == enumerated_minimum(*pair), repr(pair))
 
 
 def enumerated_minimum(frozen: LTI, target: LTI) -> int:
@@ -109,7 +111,7 @@ def enumerated_minimum(frozen: LTI, target: LTI) -> int:
                     a[k] = v
                 if residues_can_match(a, r, free, total):
                     return size
-    raise AssertionError("editing all 2N numbers always suffices")
+    raise BrokenInvariant("editing all 2N numbers always suffices")
 
 
 def residues_can_match(a: list[Any], r: list[Any], free: set[int], total: dict[Any, Any]) -> bool:
@@ -124,14 +126,14 @@ def check_subset_sum(instance: tuple[list[int], int]) -> None:
     """Cost N where a nonempty subset has the wanted sum, N + 1 where none has."""
     weights, total = instance
     cost = exact_minimal_adjustment(*subset_sum_instance(weights, total)).cost
-    assert cost == len(weights) + (not subset_sum_solvable(weights, total)), f"{instance}: cost {cost}"
+    require(cost == len(weights) + (not subset_sum_solvable(weights, total)), f"{instance}: cost {cost}")
 
 
 def check_three_partition(weights: list[int]) -> None:
     """Cost N + m − k, with k the largest number of disjoint triples of sum T: N iff the 3-partition exists."""
     m = len(weights) // 3
     cost = exact_minimal_adjustment(*three_partition_instance(weights)).cost
-    assert cost == len(weights) + m - most_triples(weights), f"{weights}: cost {cost}"
+    require(cost == len(weights) + m - most_triples(weights), f"{weights}: cost {cost}")
 
 
 # -- strategies -------------------------------------------------------------------------------------------------------
@@ -265,12 +267,12 @@ def search_gaps(profile: Profile) -> Outcome:
     for n, stride in strides.items():
         found = largest_gap(n, stride)
         count += found.instances
-        assert found.any_modes == (n if n > 1 else 0), f"N = {n}: {found}"
-        assert found.distinct_modes == n // 2, f"N = {n}: {found}"
+        require(found.any_modes == (n if n > 1 else 0), f"N = {n}: {found}")
+        require(found.distinct_modes == n // 2, f"N = {n}: {found}")
         table.append({"N": n, "any": found.any_modes, "distinct": found.distinct_modes, "tried": found.instances})
     for n in (5, 6, 7):  # beyond the search: the extremal families still reach the bounds
         gaps = [adjustment_gap(*merge_family(n, distinct=d)) for d in (False, True)]
-        assert gaps == [n, n // 2], f"N = {n}: {gaps}"
+        require(gaps == [n, n // 2], f"N = {n}: {gaps}")
         count += 2
     how = "largest gap N (equal modes) and ⌊N/2⌋ (distinct modes), searched and attained"
     return Outcome(Verdict.EXACT, how, "N ≤ 4 searched, N ≤ 7 attained", count, data={"gaps": table})

@@ -17,6 +17,7 @@ from theory.core.dual import seed as dual_seed
 from theory.core.lti import LTI
 from theory.core.tolerance import SIGNIFICANCE, close
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.refutation import require
 
 from ..adjustment import cost_matrix, exact_minimal_adjustment, minimal_adjustment, residues, target_pairs
 from ..draws import MODES, distinct_modes, nonzero, nonzeros, numbers
@@ -75,17 +76,17 @@ def check_truth(pair: Pair) -> None:
     """Forced assignments against all assignments: always touched = intersection, undecided = union minus intersection."""
     found, sets = true_dimensions(*pair), optimal_touched_sets(*pair)
     common, some = frozenset.intersection(*sets), frozenset.union(*sets)
-    assert {n for (n,) in found.touched} == set(common), f"{pair}: {found} against {sets}"
-    assert {n for (n,) in found.undecided} == set(some - common), f"{pair}: {found} against {sets}"
-    assert found.defined == (len(sets) == 1), f"{pair}: {found} against {sets}"
-    assert found.cost == minimal_adjustment(*pair).cost and found.total == pair[0].n_states
+    require({n for (n,) in found.touched} == set(common), f"{pair}: {found} against {sets}")
+    require({n for (n,) in found.undecided} == set(some - common), f"{pair}: {found} against {sets}")
+    require(found.defined == (len(sets) == 1), f"{pair}: {found} against {sets}")
+    require(found.cost == minimal_adjustment(*pair).cost and found.total == pair[0].n_states)
 
 
 def check_full_order(pair: Pair) -> None:
     """N* = N: no gap, and the assignments' touched sets are those of all cheapest edits."""
-    assert len(target_pairs(*pair)[0]) == pair[0].n_states
-    assert minimal_adjustment(*pair).cost == exact_minimal_adjustment(*pair).cost, repr(pair)
-    assert touched_sets_agree(pair), repr(pair)
+    require(len(target_pairs(*pair)[0]) == pair[0].n_states)
+    require(minimal_adjustment(*pair).cost == exact_minimal_adjustment(*pair).cost, repr(pair))
+    require(touched_sets_agree(pair), repr(pair))
 
 
 def touched_sets_agree(pair: Pair) -> bool:
@@ -186,9 +187,9 @@ def scores_against_random(profile: Profile) -> Outcome:
     never = sorted(name for name, wins in good.items() if not any(wins))
     always = sorted(name for name, wins in good.items() if all(wins))
     mixed = sorted(set(good) - set(never) - set(always))
-    assert "random" in never, "a random pick was called better than random"
-    assert "magnitude" in never, "the frozen magnitude beat a random pick"
-    assert "loss_ablation" in always, f"loss ablation failed in {[s.name for s in SETTINGS]}: {good['loss_ablation']}"
+    require("random" in never, "a random pick was called better than random")
+    require("magnitude" in never, "the frozen magnitude beat a random pick")
+    require("loss_ablation" in always, f"loss ablation failed in {[s.name for s in SETTINGS]}: {good['loss_ablation']}")
     best = max(r["precision"][0] for r in rows if r["picks"] == "1×" and r["level"] == "states")
     how = (
         f"states, {seeds} runs per setting: better than random in all settings {', '.join(always)}; in some "

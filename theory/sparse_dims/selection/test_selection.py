@@ -12,6 +12,7 @@ from hypothesis import given
 
 from theory.core.errors import InvalidInput, UnknownName
 from theory.verification.claim import PROFILES, Assumption, Verdict
+from theory.verification.refutation import Refuted
 
 from . import claim as se
 from . import scores as sc
@@ -48,7 +49,7 @@ def test_twin_a_failing_ablation_refutes_the_claim(monkeypatch: pytest.MonkeyPat
     """With scores replaced by uniform numbers the check raises instead of reporting."""
     monkeypatch.setattr(se, "SETTINGS", (SMALL,))
     monkeypatch.setitem(sc.SCORES, "loss_ablation", sc.random_score)
-    with pytest.raises(AssertionError, match="loss ablation failed"):
+    with pytest.raises(Refuted, match="loss ablation failed"):
         se.scores_against_random(QUICK)
 
 

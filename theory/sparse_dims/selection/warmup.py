@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from theory.core.deep_s4 import Activation, DeepS4, S4Layer
 from theory.core.errors import InvalidInput
+from theory.core.invariants import known
 from theory.core.lti import LTI
 
 Real = NDArray[np.float64]
@@ -187,5 +188,5 @@ def warm_up(
             first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g * g
             g = (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.999**t)) + eps)
         current = replace(current, log_A=current.log_A - lr * g[0], c=current.c - lr * g[1])
-    assert start is not None
-    return WarmUp(student, current, start[0], start[1], tuple(losses))
+    by_log_A, by_c = known(start, "there is at least one step")
+    return WarmUp(student, current, by_log_A, by_c, tuple(losses))
