@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -29,7 +28,9 @@ class UnknownName(InvalidInput, KeyError):
 
     def __init__(self, kind: str, name: object, valid: Iterable[str]):
         self.kind, self.name, self.valid = kind, name, sorted(valid)
-        near = difflib.get_close_matches(str(name), self.valid, n=1, cutoff=0.4)
+        from theory.core.names import nearest  # here, because importing theory takes longer than most commands' --help
+
+        near = nearest(name, self.valid)
         hint = f"did you mean {near[0]!r}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}valid names are {', '.join(self.valid) or 'none'}")
 

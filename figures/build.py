@@ -12,9 +12,7 @@ import importlib
 import inspect
 import io
 import json
-import os
 import struct
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +23,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from theory.core.errors import InvalidInput
+from theory.core.files import write_bytes, write_json
 
 from . import plots, style
 from .registry import Picture
@@ -111,20 +110,6 @@ def with_palette(png: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file through a temporary one, so that a reader never sees a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def manifest(out: Path) -> dict[str, Any]:
     """The record of a folder's figures; empty where there is none. InvalidInput for a file that is no record."""
     path = out / MANIFEST
@@ -151,7 +136,7 @@ def build(name: str, picture: Picture, out: Path = OUT) -> list[Path]:
     data = canonical(picture.data())
     files = render(name, picture, data)
     for file, content in files.items():
-        write(out / file, content)
+        write_bytes(out / file, content)
     record = {
         "inputs": fingerprint(name, data),
         "claims": list(picture.claims),
@@ -159,8 +144,7 @@ def build(name: str, picture: Picture, out: Path = OUT) -> list[Path]:
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
     }
     everything = dict(sorted({**manifest(out), name: record}.items()))
-    text = json.dumps({"matplotlib": mpl.__version__, "figures": everything}, indent=1, ensure_ascii=False)
-    write(out / MANIFEST, (text + "\n").encode())
+    write_json(out / MANIFEST, {"matplotlib": mpl.__version__, "figures": everything})
     return [out / file for file in files]
 
 

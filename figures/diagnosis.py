@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from theory.core.errors import InvalidInput
+from theory.core.files import write_bytes
 
 from . import style
-from .build import write as write_file
 
 HEIGHT, DPI, NAME = 6.2, 300, "diagnose"
 
@@ -56,7 +56,7 @@ def write(diagnosis: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write the picture in both formats, each atomically; returns the files."""
     files = render(diagnosis)
     for name, content in files.items():
-        write_file(folder / name, content)
+        write_bytes(folder / name, content)
     return [folder / name for name in files]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from theory.core.errors import UnknownName
+from theory.core.names import suggestion
 
 from . import plots, style
 
@@ -70,7 +70,5 @@ def chosen(names: Iterable[str]) -> dict[str, Picture]:
     wanted = list(dict.fromkeys(names)) or list(known)
     for name in wanted:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-            raise UnknownName(f"no figure named {name!r}; {hint}")
+            raise UnknownName(f"no figure named {name!r}; {suggestion(name, known)}")
     return {name: known[name] for name in wanted}

@@ -6,11 +6,11 @@ imports torch or ``empirics``: a figure is drawn from files.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from theory.core import files
 from theory.core.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,10 +34,7 @@ class MissingData(Exception):
 
 def read_json(path: Path) -> Any:
     """The contents of a JSON file; InvalidInput for one that cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} is no readable JSON file ({error}); make it again") from error
+    return files.read_json(path, InvalidInput, "make it again")
 
 
 def committed(path: str, command: str, root: Path = ROOT) -> Any:

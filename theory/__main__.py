@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .core.errors import InvalidInput, TheoryError
+from .core.files import read_json, read_text
+from .core.marks import with_part
 from .verification.claim import PROFILES
 from .verification.decide import ClaimResult, verify, write_report, write_text
 from .verification.registry import FAMILIES, family_claims, get_claim
@@ -76,17 +78,13 @@ def _run_readme(argv: Sequence[str], console: Console) -> int:
     for path in (args.verdicts, args.readme):
         if not path.is_file():
             raise InvalidInput(f"{path} does not exist; run `make verify` in the repository's root first")
+    verdicts = read_json(args.verdicts)
     try:
-        table = markdown_table(json.loads(args.verdicts.read_text(encoding="utf-8")))
-    except ValueError as error:  # not JSON, not UTF-8, or JSON of something else
+        table = markdown_table(verdicts)
+    except ValueError as error:  # JSON of something else
         raise InvalidInput(f"{args.verdicts} is not a verdict report: {error}") from error
-    text = args.readme.read_text(encoding="utf-8")
-    begin, end = README_MARKS
-    if begin not in text or end not in text:
-        raise InvalidInput(f"{args.readme} lacks the marks {begin!r} and {end!r}")
-    head, _, rest = text.partition(begin)
-    tail = rest.partition(end)[2]
-    new = f"{head}{begin}\n{table}{end}{tail}"
+    text = read_text(args.readme)
+    new = with_part(text, README_MARKS, table, args.readme)
     if args.check:
         console.print("up to date" if new == text else f"{args.readme} is stale: run `python -m theory readme`")
         return 0 if new == text else 1

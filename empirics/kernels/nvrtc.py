@@ -6,18 +6,20 @@ No compiler has to be installed. A kernel is compiled once for each set of optio
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
 import site
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
 import torch
+
+from theory.core.files import write_bytes
 
 from ..errors import EmpiricsError, MissingPackage
 
@@ -168,17 +170,8 @@ def _keep(path: Path | None, code: bytes) -> None:
     """Write the file in one piece, for all to read; a cache that cannot be written is none."""
     if path is None:
         return
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            temporary = file.name
-            file.write(code)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        write_bytes(path, code)
 
 
 _WRONG_CONTEXT = (201, 400)

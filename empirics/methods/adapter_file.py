@@ -7,9 +7,6 @@ values) and the hash of the safetensors file, and is written last: a half-writte
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
+
+from theory.core import files
 
 from ..errors import CheckpointError
 
@@ -61,33 +60,13 @@ def compare_fingerprints(trained_on: Mapping[str, Any], model: Mapping[str, Any]
             )
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON atomically, keys in the given order."""
-    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-
-
 def write_adapter(folder: Path, method: Mapping[str, Any], model: Fingerprint, values: Mapping[str, Tensor]) -> None:
     """Write both files, the JSON file last. Complex tensors are stored as (..., 2) real ones and listed under ``complex``."""
     complex_names = [name for name, v in values.items() if v.is_complex()]
     stored = {name: torch.view_as_real(v) if name in complex_names else v for name, v in values.items()}
     content = dump_tensors({name: v.detach().to("cpu").contiguous().clone() for name, v in stored.items()})
-    write_bytes(folder / VALUES, content)
-    write_json(
+    files.write_bytes(folder / VALUES, content)
+    files.write_json(
         folder / DESCRIPTION,
         {
             "format": FORMAT,
@@ -121,7 +100,7 @@ def read_json(path: Path) -> dict[str, Any]:
     CheckpointError
         The file is missing, or is not a JSON object.
     """
-    return _parsed(path, read_bytes(path), json.loads, "JSON")
+    return files.read_object(path, CheckpointError, "give the folder that handle.save wrote")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -11,15 +11,16 @@ What peft then does with a file is its own matter, and worth knowing on Mamba: i
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
 
+from theory.core.files import write_bytes, write_json
+
 from ..errors import CheckpointError, InvalidInput, UnknownName
-from .adapter_file import read_json, read_tensors, write_bytes
+from .adapter_file import read_json, read_tensors
 from .base import Handle, apply
 from .dora import DoRA
 from .lora import LoRA, LowRankConfig
@@ -85,7 +86,7 @@ def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None)
         "inference_mode": True,
     }
     write_bytes(where / VALUES, dump_tensors(tensors, metadata={"format": "pt"}))
-    write_bytes(where / CONFIG, (json.dumps(description, indent=2) + "\n").encode())
+    write_json(where / CONFIG, description, indent=2)
 
 
 def load_peft(model: nn.Module, folder: str | Path) -> Handle:

@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from theory.core import files
+
 from ..errors import InvalidInput
 from .config import Mamba1Config, MambaConfig
 from .lm import MambaLM
-from .loading import CONFIG, WEIGHTS, replace_file, unadapted
+from .loading import CONFIG, WEIGHTS, unadapted
 
 INDEX = f"{WEIGHTS}.index.json"
 
@@ -139,7 +141,8 @@ def save_hub(model: MambaLM, folder: str | Path, largest: int = PART, end: int =
     for stale in where.glob(f"{stem}*.safetensors*"):
         stale.unlink()
     for name, group in zip(names, groups, strict=True):
-        replace_file(where / name, lambda path, group=group: save_file(group, path, metadata={"format": "pt"}))
+        with files.replacing(where / name) as part:
+            save_file(group, part, metadata={"format": "pt"})
     if len(groups) > 1:
         size = sum(value.numel() * value.element_size() for value in tensors.values())
         index = {
@@ -152,4 +155,4 @@ def save_hub(model: MambaLM, folder: str | Path, largest: int = PART, end: int =
 
 
 def _write_json(path: Path, value: Any) -> None:
-    replace_file(path, lambda temporary: Path(temporary).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
+    files.write_text(path, json.dumps(value, indent=2) + "\n")

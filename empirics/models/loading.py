@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.utils import parametrize
+
+from theory.core import files
 
 from ..errors import CheckpointError, InvalidInput, MissingPackage
 from .config import MambaConfig
@@ -114,8 +114,9 @@ def save_model(model: MambaLM, folder: str | Path) -> Path:
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
     metadata = {"format": "pt", "config": json.dumps(model.config.to_dict(), sort_keys=True)}
-    replace_file(where / WEIGHTS, lambda temporary: save_file(tensors, temporary, metadata=metadata))
-    replace_file(where / CONFIG, lambda temporary: Path(temporary).write_text(description + "\n"))
+    with files.replacing(where / WEIGHTS) as part:
+        save_file(tensors, part, metadata=metadata)
+    files.write_text(where / CONFIG, description + "\n")
     return where
 
 
@@ -126,21 +127,6 @@ def unadapted(model: MambaLM) -> None:
     carried += ["prompt_tokens"] if model.prompt_tokens is not None else []
     if carried:
         raise InvalidInput(f"the model carries a method at {carried[0]}; merge or remove it first, or use handle.save")
-
-
-def replace_file(path: Path, write: Any) -> None:
-    """Write to a temporary name, then rename: a reader sees the old file or the new, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _read_file(path: Path) -> tuple[MambaConfig, dict[str, Tensor]]:
@@ -214,20 +200,15 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return _parse(path.read_text(encoding="utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+    return files.read_object(path, CheckpointError, AGAIN, finite=False)
 
 
 def _parse(text: str, where: object) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise CheckpointError(f"{where} is corrupt: not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{where} is corrupt: a {type(value).__name__} instead of a JSON object")
-    return value
+    return files.as_object(files.parse_json(text, where, CheckpointError, AGAIN, finite=False), where, CheckpointError, AGAIN)
+
+
+AGAIN = "download or save it again"
+"""What mends a checkpoint. Its JSON may hold infinities: transformers writes them as limits of the step size."""
 
 
 def _download(name: str, revision: str | None) -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from theory.core.files import write_text
 
 from ..data.corpus import Corpus
 from ..errors import CheckpointError
@@ -140,7 +140,7 @@ def write_bundle(
             "how": f"{streams} windows of about {WINDOW} tokens, each with empty states and the token before it",
         }
     write_json(folder / RECORD, record)
-    _write_text(folder / CARD, card(record))
+    write_text(folder / CARD, card(record))
     return record
 
 
@@ -150,7 +150,7 @@ def _write_model(model: MambaLM, folder: Path, text: Encoded) -> list[Path]:
         save_model(model, folder)
         return [folder / WEIGHTS]
     written = save_hub(model, folder)
-    _write_text(folder / TOKENIZER, text.tokenizer)
+    write_text(folder / TOKENIZER, text.tokenizer)
     write_json(folder / SETTINGS, settings())
     return written
 
@@ -248,10 +248,3 @@ is not meant for readers.
 Killed or out of budget, the same command goes on from its checkpoint. The folder's `bundle/` is this one. Corpus and full recipe:
 `empirics/pretraining/README.md`.
 """
-
-
-def _write_text(path: Path, text: str) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
-        part = Path(folder) / path.name
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import platform
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
+
+from theory.core import files, provenance
 
 from ..errors import CheckpointError
 from .config import Strict
@@ -114,31 +111,17 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON through a temporary file and ``os.replace``: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        os.chmod(temporary, 0o644)  # mkstemp's is for its owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write JSON in one step (:func:`theory.core.files.write_json`), numbers that are not finite as ``null``."""
+    files.write_json(path, plain(value))
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file; CheckpointError, which names it, for one that cannot be read or is no JSON."""
+    return files.read_json(path, CheckpointError, REMEDY)
 
-    Raises
-    ------
-    CheckpointError
-        It cannot be read or is no JSON; the message names it.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not readable: {error}; delete it to repeat that run") from error
+
+REMEDY = "delete it to repeat that run"
+"""What mends a file of results that cannot be read."""
 
 
 def read_result(path: Path) -> Result:
@@ -148,7 +131,7 @@ def read_result(path: Path) -> Result:
     except ValidationError as error:
         first = error.errors()[0]
         spot = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{path} is no result ({spot}: {first['msg']}); delete it to repeat that run") from error
+        raise CheckpointError(f"{path} is no result ({spot}: {first['msg']}); {REMEDY}") from error
 
 
 def write_result(path: Path, result: Result) -> None:
@@ -171,39 +154,18 @@ def file_hash(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-@cache
 def git_commit() -> str | None:
-    """The checkout's commit, ``-dirty`` appended where tracked files differ from it.
+    """The checkout's commit (:func:`theory.core.provenance.git_commit`)."""
+    return provenance.git_commit(Path(__file__).parent)
 
-    In a copy that came without its history it is what the variable ``SSMPROOF_COMMIT`` says, ``None`` where that is not set.
-    """
-    here = Path(__file__).parent
-    if told := os.environ.get("SSMPROOF_COMMIT"):
-        return told
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10)
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "triton", "mamba-ssm")
+"""Packages that numbers depend on."""
 
 
 @cache
 def _versions() -> tuple[tuple[str, str], ...]:
-    found = [("python", platform.python_version())]
-    for package in ("torch", "numpy", "scipy", "scikit-learn", "triton", "mamba-ssm"):
-        try:
-            found.append((package, metadata.version(package)))
-        except metadata.PackageNotFoundError:
-            continue
-    return tuple(found)
+    return tuple(provenance.versions(PACKAGES).items())
 
 
 def versions() -> dict[str, str]:

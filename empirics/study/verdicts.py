@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import theory
+from theory.core.files import read_json
 
 from ..errors import InvalidInput
 
@@ -22,10 +22,11 @@ def read_verdicts(report: Path, wanted: Iterable[str]) -> dict[str, str]:
     InvalidInput
         The file is missing, is no such report, or does not hold a claim that is wanted.
     """
+    remedy = f"make one: python -m theory --out {report}"
     try:
-        decided = {claim["id"]: claim["verdict"] for claim in json.loads(report.read_text(encoding="utf-8"))["claims"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{report} is no report of theory ({error}); make one: python -m theory --out {report}") from error
+        decided = {claim["id"]: claim["verdict"] for claim in read_json(report, InvalidInput, remedy)["claims"]}
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"{report} is no report of theory ({error}); {remedy}") from error
     if missing := sorted(set(wanted) - decided.keys()):
         raise InvalidInput(f"{report} does not hold {', '.join(missing)}; make it anew: python -m theory --out {report}")
     return {claim: decided[claim] for claim in wanted}

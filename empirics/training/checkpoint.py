@@ -6,9 +6,7 @@ The values are JSON in the file's metadata, so that one ``os.replace`` puts both
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from theory.core.files import replacing
 
 from ..errors import CheckpointError, InvalidInput
 
@@ -50,11 +50,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], values: Any = None) -> None:
         .clone(memory_format=torch.contiguous_format)  # safetensors refuses tensors that share memory
         for name, value in tensors.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
-        part = Path(folder) / path.name
+    with replacing(path) as part:
         save_file(plain, part, metadata={"json": text})
-        os.replace(part, path)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Any]:

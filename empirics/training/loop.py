@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
+
+from theory.core.files import replacing
 
 from ..errors import CheckpointError, InvalidInput
 from ..study.results import read_json, write_json
@@ -207,12 +207,10 @@ def _save(
     device = next(iter(parameters.values())).device
     if device.type == "cuda":
         tensors["generator.cuda"] = torch.cuda.get_rng_state(device)
-    folder.mkdir(parents=True, exist_ok=True)
     # The JSON file is written last and names the tensors it belongs to: a kill between the two leaves the old pair.
     name = f"step-{len(losses)}.safetensors"
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary:
-        save_file({k: _real(v).cpu().contiguous() for k, v in tensors.items()}, Path(temporary) / name)
-        os.replace(Path(temporary) / name, folder / name)
+    with replacing(folder / name) as part:
+        save_file({k: _real(v).cpu().contiguous() for k, v in tensors.items()}, part)
     write_json(folder / "training.json", {"tensors": name, "losses": list(losses), "optimiser": asdict(optimiser)})
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:

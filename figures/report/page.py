@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from theory.core.errors import InvalidInput
+from theory.core.files import write_bytes
 
-from ..build import write
 from ..sources import ROOT
 from .content import Check, Claim, Experiment, Figure, Report, gather
 from .look import CSS
@@ -395,5 +395,5 @@ def build_report(out: Path = DEFAULT, root: Path = ROOT) -> int:
     if out.is_dir():
         raise InvalidInput(f"--out {out} is a folder, expected a file such as {out / 'report.html'}")
     content = render(gather(root)).encode("utf-8")
-    write(out, content)
+    write_bytes(out, content)
     return len(content)

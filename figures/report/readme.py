@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from theory.core.errors import InvalidInput
+from theory.core.files import read_text, write_text
+from theory.core.marks import with_part
 
-from ..build import write
 from ..sources import ROOT
 from .benchmarks import Benchmark, benchmarks
 from .content import Experiment, experiments
@@ -44,14 +44,8 @@ class Generated:
         InvalidInput
             There is none, or it lacks the marks.
         """
-        path, (begin, end) = root / self.page, self.marks
-        if not path.is_file():
-            raise InvalidInput(f"{path} does not exist")
-        text = path.read_text(encoding="utf-8")
-        if begin not in text or end not in text.partition(begin)[2]:
-            raise InvalidInput(f"{self.page} lacks the marks {begin!r} and {end!r}")
-        head, _, rest = text.partition(begin)
-        return text, f"{head}{begin}\n{self.make(root)}{end}{rest.partition(end)[2]}"
+        text = read_text(root / self.page)
+        return text, with_part(text, self.marks, self.make(root), self.page)
 
 
 def front(root: Path = ROOT) -> str:
@@ -150,4 +144,4 @@ def readme_status(root: Path = ROOT) -> str:
 def write_readme(root: Path = ROOT) -> None:
     """Bring the pages up to date."""
     for part in GENERATED:
-        write(root / part.page, part.updated(root)[1].encode())
+        write_text(root / part.page, part.updated(root)[1])

@@ -92,7 +92,7 @@ def test_mistakes(tmp_path, toy, capsys):
     assert "did you mean 'vision'" in capsys.readouterr().err
     sweep(tmp_path).run()
     (tmp_path / "out" / "runs" / "vision_like" / "torn.json").write_text('{"experiment": ')
-    with pytest.raises(CheckpointError, match=r"torn\.json is not readable"):
+    with pytest.raises(CheckpointError, match=r"torn\.json is no readable JSON"):
         collect(tmp_path / "toy.toml", tmp_path / "out")
 
 

@@ -595,7 +595,7 @@ def test_an_interrupted_write_leaves_the_old_file(tiny, tmp_path, monkeypatch):
     out = tmp_path / "o"
     out.mkdir()
     (out / "diagnose.png").write_bytes(b"old")
-    monkeypatch.setattr("figures.build.os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr("theory.core.files.os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert main(["diagnose", str(path), "--out", str(out)]) == 2
     assert (out / "diagnose.png").read_bytes() == b"old" and not list(out.glob("*.partial"))
 

@@ -352,7 +352,7 @@ def test_a_pickle_of_something_else(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "corrupt: not JSON"),
+        ("{", "no readable JSON"),
         ("[1]", "a list instead of a JSON object"),
         ("{}", "neither d_model .* nor hidden_size"),
         ('{"d_model": 8}', "'n_layer' is missing"),

@@ -16,7 +16,6 @@ s4d_lin is real, so that channel has N − 1 distinct modes, not N.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ import numpy as np
 
 from .errors import InvalidInput, InvalidSystem, UnknownName
 from .lti import LTI, require_length
+from .names import suggestion
 from .scalars import Array
 
 DT_PROJ_SPREAD = 3.0**-0.5
@@ -80,9 +80,7 @@ INITIALISATIONS: tuple[str, ...] = tuple(_MODES)
 def _known(name: Any) -> str:
     key = str(name).lower().replace("-", "_").replace(" ", "_")
     if key not in _MODES:
-        near = difflib.get_close_matches(key, INITIALISATIONS, n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(INITIALISATIONS)}"
-        raise UnknownName(f"no initialisation named {name!r}; {hint}")
+        raise UnknownName(f"no initialisation named {name!r}; {suggestion(key, INITIALISATIONS)}")
     return key
 
 

@@ -9,7 +9,6 @@ follows is listed as OPEN.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import InvalidInput, UnknownName
+from ..core.files import read_json
+from ..core.names import suggestion
 from ..verification.registry import get_claim
 
 METHODS: dict[str, str] = {
@@ -340,9 +341,7 @@ def contradictions(facts: Sequence[Fact]) -> list[tuple[Fact, Fact]]:
 
 def _known(system: str) -> str:
     if system not in SYSTEMS:
-        near = difflib.get_close_matches(str(system), SYSTEMS, n=2, cutoff=0.3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UnknownName(f"no system class named {system!r}; {hint}known: {', '.join(SYSTEMS)}")
+        raise UnknownName(f"no system class named {system!r}; {suggestion(system, SYSTEMS)}")
     return system
 
 
@@ -441,9 +440,8 @@ WITNESSES: dict[str, Callable[[], bool]] = {
 def _verdicts() -> dict[str, str]:
     path = Path(__file__).parents[1] / "verdicts.json"
     try:
-        payload = json.loads(path.read_text(encoding="utf-8"))
-        return {c["id"]: c["verdict"] for c in payload["claims"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {c["id"]: c["verdict"] for c in read_json(path)["claims"]}
+    except (InvalidInput, KeyError, TypeError):
         return {}
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..core import files, provenance
 from ..core.errors import InvalidInput, UnknownName
 from .claim import PROFILES, Claim, Outcome, Profile, Verdict, combine
 from .refutation import Refuted
@@ -250,32 +248,18 @@ def _internal(name: str, error: Exception) -> Outcome:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages a verdict depends on, and the commit where git knows it."""
-    out = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
-    for package in VERSIONED:
-        try:
-            out[package] = version(package)
-        except PackageNotFoundError:
-            out[package] = "not installed"
-    out["commit"] = git_commit()
-    return out
+    found = provenance.versions(VERSIONED)
+    return {
+        "python": found["python"],
+        "platform": f"{platform.system()} {platform.machine()}",
+        **{package: found.get(package, "not installed") for package in VERSIONED},
+        "commit": provenance.git_commit(ROOT, PARTS) or "unknown",
+    }
 
 
-def git_commit() -> str:
-    """The commit of the tree this package runs from, with ``+changes`` if the tree differs, or ``unknown``."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True)
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--", "theory", ":!theory/verdicts.json"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("theory", ":!theory/verdicts.json")
+"""Files that a verdict depends on, as git's path patterns."""
 
 
 def _outcome_json(o: Outcome) -> dict[str, Any]:
@@ -312,7 +296,7 @@ def write_report(report: Report, path: Path) -> None:
             json.dumps(claim, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"the outcome of {claim['id']} cannot be written as JSON: {error}") from error
-    write_text(json.dumps(payload, indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
+    write_text(files.json_text(payload), path)
 
 
 def write_text(text: str, path: Path) -> None:
@@ -322,15 +306,7 @@ def write_text(text: str, path: Path) -> None:
         raise InvalidInput(f"cannot write {path}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise InvalidInput(f"cannot write {path}: it is a folder; name a file in it")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    files.write_text(path, text)
 
 
 def main() -> int:  # pragma: no cover - convenience for `python -m theory.verification.decide`

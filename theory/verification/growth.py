@@ -14,14 +14,12 @@ the larger ones of that route. All answers are compared.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import multiprocessing
 import os
 import platform
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -38,7 +36,7 @@ from rich.table import Table
 from sympy.external.gmpy import GROUND_TYPES
 from sympy.polys.matrices import DomainMatrix
 
-from ..core import linalg
+from ..core import files, linalg
 from ..core.errors import InvalidInput, TheoryError
 from ..core.gramians import hankel_matrix, reachability_matrix
 from ..core.lti import LTI, require_length
@@ -400,19 +398,6 @@ def _number(text: Any, kind: Callable[[Any], Any], name: str, wanted: str) -> An
         raise InvalidInput(f"{name} {text!r} is not {wanted}") from error
 
 
-def _write(text: str, path: Path) -> None:
-    """Atomically: a reader sees the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def main_bench(argv: Sequence[str]) -> int:
     """Run the command: 0, or 1 if two routes disagree. Bad input raises a TheoryError, which the caller prints (exit code 2)."""
     args = _parser().parse_args(list(argv))
@@ -425,11 +410,11 @@ def main_bench(argv: Sequence[str]) -> int:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("timing", total=len(sizes) * len(TASKS) * len(ROUTES))
         payload = bench(sizes, repeat=repeat, budget=budget, progress=lambda: bar.update(task, advance=1))
-    text = json.dumps(payload, indent=1, ensure_ascii=False, allow_nan=False)
+    text = files.json_text(payload)
     if args.out is not None:
-        _write(text + "\n", args.out)
+        files.write_text(args.out, text)
     if args.json:
-        print(text)
+        print(text, end="")
     else:
         print_bench(payload, Console(width=None if sys.stdout.isatty() else 160))
     return 0 if payload["agree"] else 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable
 from functools import cache
 
 from ..core.errors import UnknownName
+from ..core.names import suggestion
 from .claim import Claim
 
 FAMILIES = ("prefix_state", "lora_limits", "sparse_dims")
@@ -28,10 +28,7 @@ def all_claims() -> tuple[Claim, ...]:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
-    known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    return UnknownName(f"no {what} named {name!r}; {hint}")
+    return UnknownName(f"no {what} named {name!r}; {suggestion(name, known, most=3)}")
 
 
 def family_claims(families: Iterable[str] | str | None = None) -> tuple[Claim, ...]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from theory.core import files
 from theory.core.errors import InvalidInput, UnknownName
 from theory.verification import registry
 from theory.verification.claim import PROFILES, Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
@@ -347,7 +346,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, step, interrupted)
+        patch.setattr(files.os, step, interrupted)
         with pytest.raises(KeyboardInterrupt):
             write_text("new", path)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["v.json"]
@@ -366,7 +365,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         seen.append((Path(source).parent, path.read_text(), Path(source).read_text()))
         move(source, target)
 
-    monkeypatch.setattr(module.os, "replace", watched)
+    monkeypatch.setattr(files.os, "replace", watched)
     write_text("new and longer", path)
     assert seen == [(tmp_path, "old", "new and longer")] and path.read_text() == "new and longer"
 
@@ -387,28 +386,11 @@ def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy
     import sympy
 
-    monkeypatch.setattr(module, "git_commit", lambda: "abc+changes")
+    monkeypatch.setattr(module.provenance, "git_commit", lambda *_: "abc-dirty")
     found = versions()
-    assert found["numpy"] == numpy.__version__ and found["sympy"] == sympy.__version__ and found["commit"] == "abc+changes"
+    assert found["numpy"] == numpy.__version__ and found["sympy"] == sympy.__version__ and found["commit"] == "abc-dirty"
+    monkeypatch.setattr(module.provenance, "git_commit", lambda *_: None)
+    assert versions()["commit"] == "unknown"
     assert set(module.VERSIONED) < set(found) and all(isinstance(v, str) and v for v in found.values())
     monkeypatch.setattr(module, "VERSIONED", ("no-such-package",))
     assert versions()["no-such-package"] == "not installed"
-
-
-def test_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|unknown", module.git_commit())
-    answers = {"rev-parse": "f" * 40 + "\n", "status": ""}
-
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 0, stdout=answers[command[1]])
-
-    monkeypatch.setattr(module.subprocess, "run", run)
-    assert module.git_commit() == "f" * 40
-    answers["status"] = " M theory/core/lti.py\n"
-    assert module.git_commit() == "f" * 40 + "+changes"
-
-    def absent(*_: Any, **__: Any) -> None:
-        raise FileNotFoundError("git")
-
-    monkeypatch.setattr(module.subprocess, "run", absent)
-    assert module.git_commit() == "unknown"

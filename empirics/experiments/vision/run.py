@@ -7,11 +7,8 @@ test split is measured once, at the end.
 
 from __future__ import annotations
 
-import os
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy import stats
 from torch import Tensor, nn
+
+from theory.core.files import replacing
 
 from ...data.digits import LEVELS, Digits, digits
 from ...errors import CheckpointError, UnknownName
@@ -148,11 +147,8 @@ def pretrained(config: Config, ctx: Context) -> MambaLM:
     )  # fmt: skip
     train_on(model, digits(OLD, "train"), dict(model.named_parameters()), f"pretrain-{ctx.seed}", optimiser, config.batch, ctx)
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".partial-") as folder:
-            part = Path(folder) / file.name
+        with replacing(file) as part:
             save_file({name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}, part)
-            os.replace(part, file)
     return model
 
 

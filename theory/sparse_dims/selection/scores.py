@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from theory.core.errors import InvalidInput, UnknownName
+from theory.core.names import suggestion
 
 from .truth import Index, TrueDimensions
 from .warmup import Real, WarmUp, loss
@@ -67,8 +67,7 @@ SCORES: Mapping[str, Score] = {
 def score(name: str, run: WarmUp, x: Real, y: Real, rng: np.random.Generator) -> Real:
     """A score by name, shape (layers, D, N); UnknownName lists the nearest names."""
     if name not in SCORES:
-        near = difflib.get_close_matches(name, SCORES, n=2, cutoff=0.4)
-        raise UnknownName(f"no score named {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else ", ".join(SCORES)))
+        raise UnknownName(f"no score named {name!r}; {suggestion(name, SCORES)}")
     return SCORES[name](run, x, y, rng)
 
 
