@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .core.errors import InvalidInput, TheoryError
-from .core.files import read_json, read_text
+from .core.files import read_json, read_text, require_writable
 from .core.marks import with_part
 from .verification.claim import PROFILES
 from .verification.decide import ClaimResult, verify, write_report, write_text
@@ -52,6 +52,8 @@ def _run_verify(argv: Sequence[str], console: Console, err: Console) -> int:
         return 0
     if args.out is not None and not args.out.resolve().parent.is_dir():
         raise InvalidInput(f"--out {args.out}: the folder {args.out.parent} does not exist")
+    if args.out is not None:
+        require_writable(args.out.parent)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("deciding claims", total=len(chosen))
@@ -100,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = argv[0] if argv and argv[0] in COMMANDS else "verify"
     rest = argv[1:] if argv and argv[0] in COMMANDS else argv
     if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
-        err.print(f"error: unknown command {argv[0]!r}; choose {', '.join(COMMANDS)}", markup=False)
+        print(f"error: unknown command {argv[0]!r}; choose {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     try:
         if command == "diagnose":
@@ -119,7 +121,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run_readme(rest, console)
         return _run_verify(rest, console, err)
     except TheoryError as error:
-        err.print(f"error: {error}", markup=False, highlight=False)
+        print(f"error: {error}", file=sys.stderr)  # as it is: rich would wrap it and break paths
+        return 2
+    except OSError as error:
+        print(f"error: {error}; choose a place that can be read and written", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         err.print("interrupted", markup=False)

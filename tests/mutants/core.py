@@ -382,9 +382,9 @@ _VERDICTS = (
     ),
     Mutant(
         "verify: reports written in place",
-        "verification/decide.py",
+        "core/files.py",
         "        os.replace(temporary, path)\n",
-        '        path.write_text(text, encoding="utf-8")\n        os.unlink(temporary)\n',
+        "        path.write_bytes(temporary.read_bytes())\n        os.unlink(temporary)\n",
         "verification/test_decide.py::test_a_reader_never_sees_half_a_file "
         "verification/test_decide.py::test_an_interrupted_write_leaves_the_old_file",
     ),

@@ -61,6 +61,17 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def require_writable(folder: Path, error: type[Exception] = InvalidInput, what: str = "--out") -> None:
+    """Make the folder and try to write there, before anything is computed whose result would be lost; else ``error``."""
+    try:
+        with replacing(folder / ".writable") as temporary:
+            temporary.write_bytes(b"x")
+        (folder / ".writable").unlink()
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise error(f"{what} {folder} cannot be written to: {reason}; name a folder of yours with space left") from problem
+
+
 def json_text(value: Any, indent: int | None = 1) -> str:
     """JSON as this project writes it: not escaped, keys in the given order, no NaN or infinity, a line's end at the end.
 

@@ -49,9 +49,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 def test_a_block_that_raises_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     files.write_bytes(path, b"old")
-    with pytest.raises(ZeroDivisionError), files.replacing(path) as part:
-        part.write_bytes(b"half")
-        _ = 1 / 0
+
+    def half() -> None:
+        with files.replacing(path) as part:
+            part.write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.bin"]
 
 
@@ -127,6 +132,22 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         files.read_json(tmp_path / "a", Broken)
     with pytest.raises(Broken, match="null"):
         files.read_text(Path("a\0b"), Broken)
+
+
+def test_a_folder_is_tried_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.require_writable(tmp_path / "new")
+    assert os.listdir(tmp_path / "new") == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Broken, match=r"--out .*file/x cannot be written to: Not a directory; name a folder"):
+        files.require_writable(tmp_path / "file" / "x", Broken)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(InvalidInput, match="No space left on device"):
+        files.require_writable(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["file", "new"]
 
 
 def test_a_generated_part_is_replaced() -> None:
