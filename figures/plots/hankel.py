@@ -102,7 +102,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     axes.set_ylabel("Hankel singular value σ$_n$/σ$_1$")
     axes.set_title("Directions that a prefix can use")
     note = f"Δ = {MIDDLE:g} unless stated, in the bundled model each channel’s own;\n"
-    note += f"bands: {data['draws']} draws of c; bars: layers"
+    note += f"bands: {data['draws']} draws of c; bars: layers, to 0 where modes are equal"
     figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
     axes.legend(loc="lower left")
 

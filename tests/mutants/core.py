@@ -5,8 +5,9 @@ from __future__ import annotations
 from . import Mutant
 
 _LTI, _CONV, _S6, _SSD, _S4 = "core/lti.py", "core/conv.py", "core/selective.py", "core/ssd.py", "core/deep_s4.py"
-_GRAMIANS, _LINALG, _DUAL, _SCALARS, _CLAIM = (
+_GRAMIANS, _BATCH, _LINALG, _DUAL, _SCALARS, _CLAIM = (
     "core/gramians.py",
+    "core/hankel_batch.py",
     "core/linalg.py",
     "core/dual.py",
     "core/scalars.py",
@@ -261,6 +262,34 @@ _STRUCTURE = (
         "    z = _outer(a, conj(a))\n    return _outer(b, conj(b)) *",
         "    z = _outer(conj(a), a)\n    return _outer(conj(b), b) *",
         "core/test_gramians.py::test_closed_forms_solve_their_stein_equations",
+    ),
+    Mutant(
+        "hankel_batch: outputs start at t = 0",
+        _BATCH,
+        "exponent = size + step * A.real",
+        "exponent = size + 0 * step * A.real",
+        "core/test_hankel_batch.py::test_the_very_system",
+    ),
+    Mutant(
+        "hankel_batch: poles in the order of the modes",
+        _BATCH,
+        "pole = (root * abs(product) / np.sqrt(decay)).argmax(axis=1)",
+        "pole = np.full(len(A), k)",
+        "core/test_hankel_batch.py::test_factor_reproduces_the_cauchy_matrix",
+    ),
+    Mutant(
+        "hankel_batch: the bound forgets what the entries of F do not know",
+        _BATCH,
+        "rounding = _BOUNDED_TERMS * (error + budget(sigma.size))",
+        "rounding = _BOUNDED_TERMS * budget(sigma.size)",
+        "core/test_hankel_batch.py::test_what_the_bound_does_not_cover_it_does_not_claim",
+    ),
+    Mutant(
+        "hankel_batch: the bound believes σ, U and V",
+        _BATCH,
+        "bound = np.linalg.norm((left @ p).T @ (right @ q) - unit)",
+        "bound = 0.0 * np.linalg.norm((left @ p).T @ (right @ q) - unit)",
+        "core/test_hankel_batch.py::test_the_bound_looks_at_the_result",
     ),
     Mutant(
         "function_equality: mode 0 does not merge with the skip",

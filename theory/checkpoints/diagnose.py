@@ -21,18 +21,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..core.errors import InvalidInput, InvalidSystem
-from ..core.gramians import hankel_singular_values
-from ..core.hankel_batch import count_above, hankel_spectra
+from ..core.hankel_batch import HankelSpectra, count_above, enclosed_spectrum, hankel_spectra
 from ..core.initialisations import INITIALISATIONS
-from ..core.lti import LTI, require_length
+from ..core.lti import require_length
 from ..core.scalars import Array
-from ..core.tolerance import EPS32, EPS_BF16
+from ..core.tolerance import EPS32, EPS64, EPS_BF16, SMALLEST_RATIO
 from .dynamics import Dynamics, initial_dynamics, read_checkpoint
 
 FORMATS = {"bfloat16": EPS_BF16, "float32": EPS32}
 """Number formats and their spacing at 1."""
 
 READOUTS = ("random", "ones")
+
+DIGITS = 4
+"""Significant digits that a diagnosis holds of each σ/σ_1."""
 
 
 def _spread(values: Array) -> dict[str, float]:
@@ -66,11 +68,14 @@ def frozen_channels(layer: Dynamics, indices: Array, readout: str, seed: int) ->
     return A, dt, r
 
 
-def _enclosed_count(A: Array, dt: float, residues: Array, eps: float) -> int:
-    """The count by ball arithmetic, of the channel whose modes are exp(dt A) rounded to float64."""
-    system = LTI(np.exp(dt * A), np.ones(A.size), residues)
-    values = hankel_singular_values(system)
-    return int(np.sum(values > eps * values[0]))
+def _decided(A: Array, steps: Array, residues: Array) -> tuple[HankelSpectra, int]:
+    """Spectra of which :data:`DIGITS` digits hold and every count of :data:`FORMATS` is certain, and how many took balls."""
+    spectra = hankel_spectra(A, steps, residues)
+    certain = [count_above(spectra, eps)[1] for eps in FORMATS.values()]
+    doubtful = (spectra.sigma[:, 0] > 0) & ~((spectra.digits() >= DIGITS) & np.all(certain, axis=0))
+    for k in np.flatnonzero(doubtful):
+        spectra.sigma[k], spectra.error[k] = enclosed_spectrum(A[k], steps[k], residues[k]), EPS64
+    return spectra, int(doubtful.sum())
 
 
 def diagnose_layer(
@@ -98,19 +103,11 @@ def diagnose_layer(
         raise InvalidInput(f"{layer.name}: |A| dt underflows, so a half-life is infinite; check A_log and the dt bias")
     indices = sample_channels(layer.A.shape[0], require_length(channels, "channels"))
     A, steps, residues = frozen_channels(layer, indices, readout, seed)
-    usable: dict[str, Any] = {}
-    enclosed = 0
     try:
-        spectra = hankel_spectra(A, steps, residues)
-        live = spectra.sigma[:, 0] > 0
-        for name, eps in FORMATS.items():
-            counts, certain = count_above(spectra, eps)
-            for k in np.flatnonzero(~certain & live):
-                counts[k] = _enclosed_count(A[k], steps[k], residues[k], eps)
-                enclosed += 1
-            usable[name] = _spread(counts)
+        spectra, enclosed = _decided(A, steps, residues)
     except InvalidSystem as error:
         raise InvalidSystem(f"{layer.name}: {error}") from error
+    live = spectra.sigma[:, 0] > 0
     relative = spectra.sigma[live] / spectra.sigma[live, :1]
     moved = None
     if layer.row_norms is not None:
@@ -124,8 +121,9 @@ def diagnose_layer(
         "dt": _spread(dt),
         "dt_over_inputs": moved,
         "half_life_tokens": _spread(half_lives),
-        "hankel_relative_median": [float(f"{v:.3e}") for v in np.median(relative, axis=0)] if live.any() else [],
-        "usable_directions": usable,
+        "hankel_relative_median": [float(f"{v:.{DIGITS - 1}e}") for v in np.median(relative, axis=0)] if live.any() else [],
+        "hankel_digits": int(min(DIGITS, spectra.digits()[live].min(initial=DIGITS))),
+        "usable_directions": {name: _spread(count_above(spectra, eps)[0]) for name, eps in FORMATS.items()},
         "decided_by_enclosures": enclosed,
     }
 
@@ -223,10 +221,12 @@ def print_diagnosis(payload: dict[str, Any], console: Console) -> None:
     """The table, then what its numbers assume."""
     console.print(diagnosis_table(payload))
     sampled = max(row["sampled_channels"] for row in payload["layers"])
+    digits = min(row["hankel_digits"] for row in payload["layers"])
     formats = " and ".join(payload["settings"]["eps"])
     lines = [
         "Cells: median [min, max] over channels and states.",
         f"Columns {formats}: directions that a prefix can use in that format; these and σ are of {sampled} channels a layer.",
+        f"{digits} digits of each σ over σ₁ hold on any processor, however small; 0 is exact or below {SMALLEST_RATIO:.0e}.",
     ]
     for line in lines + payload["assumes"]:
         console.print(f"- {line}", markup=False, highlight=False)

@@ -19,6 +19,7 @@ from theory.checkpoints.dynamics import Dynamics, initial_dynamics, read_checkpo
 from theory.checkpoints.test_dynamics import D, H, N, mamba, mamba2
 from theory.core.errors import InvalidInput, InvalidSystem, UnknownName
 from theory.core.gramians import hankel_singular_values
+from theory.core.hankel_batch import HankelSpectra, hankel_spectra
 from theory.core.initialisations import initialisation, inverse_softplus, softplus
 from theory.core.lti import LTI
 from theory.core.tolerance import EPS32, EPS_BF16
@@ -111,13 +112,40 @@ def test_sampling_is_even_deterministic_and_does_not_change_the_channels() -> No
     assert low["sampled_channels"] == 7 and low["dt"] == dg.diagnose_layer(layer, channels=80)["dt"]
 
 
-def test_doubtful_counts_are_decided_by_enclosures(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("doubt", ["digits", "count"])
+def test_what_float64_leaves_in_doubt_is_decided_by_enclosures(doubt: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (layer,) = initial_dynamics("mamba", d_model=2, n_layers=1, d_state=6)
     plain = dg.diagnose_layer(layer)
-    monkeypatch.setattr(dg, "count_above", lambda spectra, eps: (np.full(4, -9), np.zeros(4, bool)))
+    assert plain["decided_by_enclosures"] == 0
+
+    def vague(*channels: Any) -> HankelSpectra:
+        sigma = hankel_spectra(*channels).sigma
+        if doubt == "digits":
+            return HankelSpectra(sigma * (1 + np.arange(6)) ** 2, np.full(4, 1e-3))
+        sigma[1, 3] = EPS_BF16 * sigma[1, 0] * (1 + 1e-9)
+        return HankelSpectra(sigma, np.full(4, 1e-8))
+
+    monkeypatch.setattr(dg, "hankel_spectra", vague)
     enclosed = dg.diagnose_layer(layer)
-    assert plain["decided_by_enclosures"] == 0 and enclosed["decided_by_enclosures"] == 2 * 4
-    assert enclosed["usable_directions"] == plain["usable_directions"]
+    assert enclosed["decided_by_enclosures"] == (4 if doubt == "digits" else 1)
+    for key in ("usable_directions", "hankel_relative_median", "hankel_digits"):
+        assert enclosed[key] == plain[key]
+
+
+def test_digits_that_hold_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the JSON of a layer and below the table; fewer where no more hold."""
+    layer = one_layer([-1.0, -2.0], [0.1])
+    monkeypatch.setattr(dg, "DIGITS", 2)
+    payload = dg.diagnose([layer], "x")
+    assert payload["layers"][0]["hankel_digits"] == 2
+    buffer = io.StringIO()
+    dg.print_diagnosis(payload, Console(file=buffer, width=160))
+    assert "2 digits of each σ over σ₁ hold" in buffer.getvalue()
+
+
+def test_equal_modes_leave_exact_zeros() -> None:
+    row = dg.diagnose_layer(one_layer([-1.0, -2.0, -2.0], [0.1, 0.3]))
+    assert row["hankel_relative_median"][2] == 0.0 < row["hankel_relative_median"][1]
 
 
 def test_channels_without_output_have_no_direction() -> None:

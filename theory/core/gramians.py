@@ -192,19 +192,25 @@ def hankel_singular_values(system: LTI, dps: int | None = None, *, prefix_length
 
     def product() -> acb_mat:  # of the minimal realisation (a, b = 1, c = residues)
         a = [to_acb(m.value) for m in seen]
-        n = len(a)
-        v = [to_acb(m.residue) * x for m, x in zip(seen, a, strict=True)]  # c a: outputs start at t = 1
-        wo = acb_mat([[v[i].conjugate() * v[j] / (1 - a[i].conjugate() * a[j]) for j in range(n)] for i in range(n)])
-        if count < n:  # fewer tokens than modes: Wc(M) is singular, R* Wo R is not
+        wc, wo = ball_gramians(a, [to_acb(m.residue) for m in seen], prefix_length)
+        if count < len(a):  # fewer tokens than modes: Wc(M) is singular, R* Wo R is not
             r = _token_columns(a, count)
             return r.conjugate().transpose() * wo * r
-        z = [[a[i] * a[j].conjugate() for j in range(n)] for i in range(n)]
-        wc = acb_mat([[1 / (1 - x) if prefix_length is None else geometric_sum(x, prefix_length) for x in row] for row in z])
         return wc * wo
 
     bits = _starting_bits([m.value for m in seen], count, dps)
     out[:count] = sqrt_floats(positive_spectrum(product, bits, "Hankel singular values"))
     return out
+
+
+def ball_gramians(a: list[acb], residues: list[acb], length: int | None = None) -> tuple[acb_mat, acb_mat]:
+    """Wc(M) and Wo of a channel with these modes, b = 1 and c = residues, in balls; M = ∞ for ``length=None``."""
+    v = [r * x for r, x in zip(residues, a, strict=True)]  # c a: outputs start at t = 1
+    n = len(a)
+    z = [[a[i] * a[j].conjugate() for j in range(n)] for i in range(n)]
+    wc = [[1 / (1 - x) if length is None else geometric_sum(x, length) for x in row] for row in z]
+    wo = [[v[i].conjugate() * v[j] / (1 - z[j][i]) for j in range(n)] for i in range(n)]
+    return acb_mat(wc), acb_mat(wo)
 
 
 def _token_columns(a: list[acb], length: int) -> acb_mat:

@@ -31,6 +31,10 @@ SEARCH_MATCH = 1e-9
 # comparisons made (Bonferroni): one false "better" in a hundred whole tables.
 SIGNIFICANCE = 0.01
 
+# Hankel singular values below this share of the largest are given as 0. They are products of two column sizes; columns below
+# its 0.7th power are left out, so that the smallest product kept, 1e-280, is a normal float64 (2e-308) and loses no digits.
+SMALLEST_RATIO = 1e-200
+
 
 def budget(n: int, cond: float = 1.0, eps: float = EPS64) -> float:
     """Relative error budget c·n·eps·cond of a float computation with n operations per output.
