@@ -46,8 +46,9 @@ TASKS = ("rank", "solve")
 FITTED = 3
 """Growth is fitted to this many of the largest measured sizes; small ones are mostly overhead."""
 
-STARTUP_SECONDS = 60.0
-"""How long a route's process may take to import, warm up and build a question; not part of any cell's budget."""
+STARTUP_SECONDS = 600.0
+"""How long a route's process may take to import, warm up and build a question; not part of any cell's budget.
+Long, since it only ends a process that hangs: on a busy machine imports alone take a minute."""
 
 Rows = list[list[Fraction]]
 
@@ -201,8 +202,11 @@ def _measure_route(
                     raise TheoryError(f"route {route}: N = {n} was not set up within {STARTUP_SECONDS:g} s")
                 until = time.monotonic() + budget
                 while len(times) < repeat and ours.poll(max(0.0, until - time.monotonic())):
-                    seconds, result = ours.recv()
+                    seconds, found = ours.recv()
+                    if sum(times) + seconds > budget:  # it came in time only because this process was held up
+                        break
                     times.append(seconds)
+                    result = found
                 status = "measured" if times else "over budget"
             else:
                 status = "skipped"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from fractions import Fraction as F
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,6 +95,16 @@ def test_cells_over_the_budget_have_no_number() -> None:
     assert all(c["seconds"] is None and c["ratio_to_flint"] is None and c["repeats"] == 0 for c in slow)
     assert next(g for g in payload["growth"] if g["route"] == "fractions")["exponent"] is None
     assert bm._cell_text(slow[0], 2) == "over budget" and bm._cell_text(slow[1], 2) == "skipped"
+
+
+def test_an_answer_that_was_seen_too_late_to_be_over_the_budget_is_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine: this process is held up, and finds an answer that took longer than the budget when it looks."""
+    clock = itertools.count(0, -60)
+    monkeypatch.setattr(bm, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    cells = bm._measure_route("rank", "fractions", [24], 2, 1e-9, lambda: None)
+    assert [c["status"] for c in cells] == ["over budget"] and cells[0]["answer"] is None
+    (cell,) = bm._measure_route("rank", "fractions", [24], 2, 60.0, lambda: None)
+    assert cell["status"] == "measured" and cell["repeats"] == 2
 
 
 def test_growth_exponent() -> None:
