@@ -19,7 +19,7 @@ $(BIN)/python:
 
 # Stamps, so that a second call installs nothing.
 $(VENV)/.theory: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) -e .
+	$(PIP) -e ".[verify]"
 	@touch $@
 
 $(VENV)/.empirics: $(VENV)/.theory
@@ -31,7 +31,7 @@ $(VENV)/.figures: $(VENV)/.theory
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.theory
-	$(PIP) -e ".[empirics,figures,dev]"
+	$(PIP) -e ".[verify,empirics,figures,dev]"
 	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) $(TRITON) || echo "no Triton here: tests of the fused scan are skipped"
 	@touch $@ $(VENV)/.empirics $(VENV)/.figures
 

@@ -1,4 +1,7 @@
-"""Command line:  python -m figures [NAME ...] [--list | --check | --stale],  report [--out FILE],  readme [--check]."""
+"""Command line:  python -m figures [NAME ...] [--list | --check | --stale],  report [--out FILE],  readme [--check].
+
+Only options are read here, so that --help and mistakes answer at once; :mod:`figures.commands` does the work.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from theory.core.checkout import ROOT, require_checkout
 from theory.core.errors import TheoryError
 
-from .build import OUT, build, status
-from .registry import chosen
-from .report.page import DEFAULT, build_report
-from .report.readme import readme_status, write_readme
-from .sources import MissingData
+OUT = ROOT / "figures" / "out"
+REPORT = OUT / "report.html"
+ELSEWHERE = "clone the repository, or name a place by --out"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build, list or check figures. Exit codes: 1 for a stale figure or README under ``--check``, 2 for bad input."""
+    """Build, list or check figures. Exit codes: 1 for a stale figure or page under ``--check``, 2 for bad input."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == ["readme"]:
-        return _readme(given[1:])
-    if given[:1] == ["report"]:
-        return _report(given[1:])
+    command = {"readme": _readme, "report": _report}.get(given[0] if given else "")
+    try:
+        return _figures(given) if command is None else command(given[1:])
+    except (TheoryError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name} is not installed; pip install 'ssmproof[figures]'", file=sys.stderr)
+        return 2
+
+
+def _figures(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m figures",
         description="Build the figures from verdicts and results.",
@@ -34,32 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="build nothing; exit 1 and name the figures that are stale")
     parser.add_argument("--stale", action="store_true", help="build those that are stale, and only them")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="folder (default figures/out)")
-    args = parser.parse_args(given)
-    try:
-        wanted = chosen(args.names)
-        if args.list or args.check:
-            states = {name: status(name, picture, args.out) for name, picture in wanted.items()}
-            titles = {name: picture.title for name, picture in wanted.items()}
-            if not args.names:
-                states["readme"], titles["readme"] = readme_status(), "the scoreboard in README.md, docs/results.md"
-            for name, state in states.items():
-                if args.list or state.startswith("stale"):
-                    print(f"{name:16} {state}" + (f"\n{'':16} {titles[name]}" if args.list else ""))
-            return 1 if args.check and any(s.startswith("stale") for s in states.values()) else 0
-        if args.stale:
-            wanted = {name: picture for name, picture in wanted.items() if status(name, picture, args.out).startswith("stale")}
-            if not wanted:
-                print("every figure is up to date")
-        for name, picture in wanted.items():
-            try:
-                build(name, picture, args.out)
-                print(f"{name:16} built")
-            except MissingData as missing:
-                print(f"{name:16} {missing}")
-        return 0
-    except (TheoryError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    args = parser.parse_args(argv)
+    if args.out == OUT:
+        require_checkout("figures/out", ELSEWHERE)
+    from . import commands
+
+    if args.list or args.check:
+        return commands.show(args.names, args.out, everything=args.list, fail=args.check)
+    return commands.draw(args.names, args.out, only_stale=args.stale)
 
 
 def _readme(argv: Sequence[str]) -> int:
@@ -68,31 +60,23 @@ def _readme(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page says something else")
     args = parser.parse_args(argv)
-    try:
-        if args.check:
-            print(f"README.md and docs/results.md: {(state := readme_status())}")
-            return 0 if state == "current" else 1
-        write_readme()
-    except (TheoryError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    require_checkout("README.md", "clone the repository")
+    from . import commands
+
+    return commands.pages(check=args.check)
 
 
 def _report(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m figures report", description="Write claims, experiments and figures as one self-contained HTML page."
     )
-    parser.add_argument("--out", type=Path, default=DEFAULT, metavar="FILE", help="file (default figures/out/report.html)")
+    parser.add_argument("--out", type=Path, default=REPORT, metavar="FILE", help="file (default figures/out/report.html)")
     args = parser.parse_args(argv)
-    try:
-        size = build_report(args.out)
-    except (MissingData, TheoryError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"The report is one page of {size / 1e6:.2f} MB. Open it in a browser, it needs no network:")
-    print(args.out.resolve().as_uri())
-    return 0
+    if args.out == REPORT:
+        require_checkout("figures/out", ELSEWHERE)
+    from . import commands
+
+    return commands.report(args.out)
 
 
 if __name__ == "__main__":

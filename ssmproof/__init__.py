@@ -1,7 +1,7 @@
 """ssmproof: what fine-tuning can and cannot do to a state-space model.
 
-``ssmproof.theory``, ``ssmproof.empirics`` and ``ssmproof.figures`` are the packages ``theory``, ``empirics`` and ``figures``: the very
-same modules under a second name, with everything below them. The command ``ssmproof`` is their three command lines in one.
+``ssmproof.theory``, ``ssmproof.empirics`` and ``ssmproof.figures`` are the packages ``theory``, ``empirics`` and ``figures``:
+the very same modules under a second name, with everything below them. The command ``ssmproof`` is their command lines in one.
 """
 
 from __future__ import annotations

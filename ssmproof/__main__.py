@@ -15,6 +15,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from theory.core.names import suggestion
 from theory.version import __version__
 
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -48,9 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ssmproof {__version__}")
         return 0
     if arguments[0] not in COMMANDS:
-        from theory.core.names import nearest
-
-        print(f"error: no command {arguments[0]!r}; {nearest(arguments[0], COMMANDS)}", file=sys.stderr)
+        print(f"error: no command {arguments[0]!r}; {suggestion(arguments[0], COMMANDS)}", file=sys.stderr)
         return 2
     package, front = COMMANDS[arguments[0]]
     code: int = importlib.import_module(f"{package}.__main__").main([*front, *arguments[1:]])

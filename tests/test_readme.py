@@ -494,7 +494,8 @@ def test_the_readme_types_no_measured_number():
     assert not typed((ROOT / README).read_text(encoding="utf-8"))
 
 
-def test_its_python_runs(capsys: pytest.CaptureFixture[str]):
+def test_its_python_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)  # the second example saves its adapter
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / README).read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 2
     exec(compile(blocks[0], "README", "exec"), {})
@@ -503,6 +504,7 @@ def test_its_python_runs(capsys: pytest.CaptureFixture[str]):
     exec(compile(blocks[1], "README", "exec"), {})
     losses = [float(line) for line in capsys.readouterr().out.split()]
     assert len(losses) == 5 and losses[-1] < losses[0]
+    assert (tmp_path / "adapter").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -525,26 +527,26 @@ def test_a_page_without_marks_is_refused(copy: Path, part: Any):
         with pytest.raises(InvalidInput, match="lacks the marks"):
             part.updated(copy)
     (copy / part.page).unlink()
-    with pytest.raises(InvalidInput, match="does not exist"):
+    with pytest.raises(InvalidInput, match="cannot read"):
         part.updated(copy)
 
 
 def test_command_line(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert main(["readme", "--check"]) == 0
     assert capsys.readouterr().out == "README.md and docs/results.md: current\n"
-    monkeypatch.setattr("figures.__main__.readme_status", lambda: readme_status(copy))
-    monkeypatch.setattr("figures.__main__.write_readme", lambda: write_readme(copy))
+    monkeypatch.setattr("figures.commands.readme_status", lambda: readme_status(copy))
+    monkeypatch.setattr("figures.commands.write_readme", lambda: write_readme(copy))
     assert main(["readme", "--check"]) == 1, "the copy has no results of experiments"
     assert "run python -m figures readme" in capsys.readouterr().out
     assert main(["readme"]) == 0 and main(["readme", "--check"]) == 0
     (copy / README).unlink()
     assert main(["readme"]) == 2
-    assert "does not exist" in capsys.readouterr().err
+    assert "cannot read" in capsys.readouterr().err
 
 
 def test_the_check_of_figures_holds_the_readme(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr("figures.__main__.status", lambda *_: "current")
+    monkeypatch.setattr("figures.commands.status", lambda *_: "current")
     assert main(["--check"]) == 0
-    monkeypatch.setattr("figures.__main__.readme_status", lambda: "stale: run python -m figures readme")
+    monkeypatch.setattr("figures.commands.readme_status", lambda: "stale: run python -m figures readme")
     assert main(["--check"]) == 1 and "readme" in capsys.readouterr().out
     assert main(["bench_scan_cpu", "--check"]) == 0, "a single figure is asked for"

@@ -10,6 +10,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from .checkout import is_checkout
+
 VARIABLE = "SSMPROOF_COMMIT"
 """Environment variable that names the commit of a copy that came without its history."""
 
@@ -25,12 +27,14 @@ def git_commit(folder: Path, parts: tuple[str, ...] = ()) -> str | None:
 
     Returns
     -------
-    What :data:`VARIABLE` says where it is set; ``None`` outside a checkout.
+    What :data:`VARIABLE` says where it is set; ``None`` outside a checkout of this project.
     """
     if told := os.environ.get(VARIABLE):
         return told
     changes = ["git", "status", "--porcelain", *(["--", *parts] if parts else ["--untracked-files=no"])]
     try:
+        if not is_checkout(Path(_said(["git", "rev-parse", "--show-toplevel"], folder))):
+            return None  # an installed package inside somebody else's repository
         head, changed = (_said(command, folder) for command in (["git", "rev-parse", "HEAD"], changes))
     except (OSError, subprocess.SubprocessError):
         return None
