@@ -1,6 +1,6 @@
 """Command line of the empirics package: python -m empirics COMMAND.
 
-run, sweep, collect, list, checks, gpu-suite, bench, diagnose, pretrain, pretrain-baselines, generate, demo.
+run, sweep, collect, list, scans, checks, gpu-suite, bench, diagnose, pretrain, pretrain-baselines, generate, demo.
 """
 
 from __future__ import annotations
@@ -223,6 +223,12 @@ def _collect(argv: Sequence[str]) -> int:
     return main_collect(argv)
 
 
+def _scans(argv: Sequence[str]) -> int:
+    from .kernels.command import main_scans
+
+    return main_scans(argv)
+
+
 def _report(summary: dict[str, Any]) -> int:
     print(f"{summary['experiment']}: {summary['verdict']} ({summary['measured']})")
     for failure in summary["failed"]:
@@ -237,6 +243,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "sweep": _sweep,
     "collect": _collect,
     "list": _list,
+    "scans": _scans,
     "checks": _checks,
     "gpu-suite": _gpu_suite,
     "bench": _bench,

@@ -43,7 +43,7 @@ class CheckpointError(EmpiricsError):
 
 
 class UnsupportedScan(EmpiricsError):
-    """A scan exists but cannot do what was asked of it (device, dtype, initial state, length, or not built yet)."""
+    """A scan exists but cannot do what was asked of it (device, dtype, number of states, kind of block)."""
 
 
 class UnrecordableLoss(InvalidInput):

@@ -98,7 +98,7 @@ def contender(name: str) -> Contender:
     """
     if name in PEERS:
         return PEERS[name]
-    rows = {row.scan: row for row in TABLE if row.op == "selective_scan" and row.implementation}
+    rows = {row.scan: row for row in TABLE if row.op == "selective_scan"}
     if name not in rows:
         raise UnknownName("contender", name, {*PEERS, *rows})
     package = rows[name].package

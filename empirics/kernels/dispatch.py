@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .arguments import check_selective, check_ssd
+from .inputs import selective_inputs, ssd_inputs
 from .table import require
 
 
@@ -56,10 +56,9 @@ def selective_scan(
 
     Source: Gu and Dao 2023, arXiv 2312.00752.
     """
-    B, C, h0 = check_selective(u, dt, A, B, C, D, z, dt_bias, h0)
-    implementation = require("selective_scan", scan, u, A.shape[1])
-    result: Tensor | tuple[Tensor, Tensor] = implementation(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0, return_last_state)
-    return result
+    inputs = selective_inputs(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0)
+    out, last = require("selective_scan", scan, u, A.shape[1])(inputs, return_last_state)
+    return (out, last) if return_last_state and last is not None else out
 
 
 def ssd_scan(
@@ -110,7 +109,6 @@ def ssd_scan(
 
     Source: Dao and Gu 2024, arXiv 2405.21060.
     """
-    check_ssd(x, dt, A, B, C, D, z, dt_bias, h0)
-    implementation = require("ssd", scan, x, B.shape[-1])
-    result: Tensor | tuple[Tensor, Tensor] = implementation(x, dt, A, B, C, D, z, dt_bias, dt_softplus, h0, return_last_state)
-    return result
+    inputs = ssd_inputs(x, dt, A, B, C, D, z, dt_bias, dt_softplus, h0)
+    out, last = require("ssd", scan, x, B.shape[-1])(inputs, return_last_state)
+    return (out, last) if return_last_state and last is not None else out

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInput
-from .arguments import require_shape
+from .inputs import require_shape
 
 Rule = Literal["zoh", "mamba", "bilinear"]
 

@@ -1,4 +1,7 @@
-"""What each scan can do, as a table; asking for what one lacks is an error that says so and names one that has it."""
+"""What each scan can do, as a table; asking for what one lacks is an error that says so and names one that has it.
+
+``python -m empirics scans`` prints it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnknownName, UnsupportedScan
+from .inputs import Outcome
 from .interpreter import interpreting
 
 Op = Literal["selective_scan", "ssd"]
@@ -27,85 +31,61 @@ class Capability:
     ----------
     op, scan:
         The operation (``selective_scan`` is Mamba-1's, ``ssd`` Mamba-2's) and the name of the implementation.
+    module:
+        Module below ``empirics.kernels`` whose ``scan(inputs, want_last)`` it is.
     devices, dtypes:
         Device types (``"any"`` for all) and dtypes of the main input that it accepts. Where Triton interprets, a scan of
         package ``triton`` runs on the CPU as well.
-    h0, gradients, lengths:
-        In words: how an initial state enters, which gradients exist, which lengths are accepted.
+    twice:
+        Whether its gradients can be differentiated again.
+    off_grid:
+        What a length costs that is no multiple of anything; every length is accepted.
+    h0:
+        How an initial state enters; its gradient exists in any case.
     max_state:
         Largest N, ``None`` for no bound.
     package:
         Package that must be importable.
-    implementation:
-        ``module:function`` below ``empirics``; empty while the scan is not built.
+    stock_conv:
+        Whether the convolution in front of it may be causal-conv1d's kernel, which exists where this scan runs.
+    tf32:
+        Whether float32 inputs are multiplied in TF32 (10 bits of mantissa).
     """
 
     op: Op
     scan: str
-    devices: tuple[str, ...]
-    dtypes: tuple[torch.dtype, ...]
-    h0: str
-    gradients: str
-    lengths: str
-    implementation: str
+    module: str
+    devices: tuple[str, ...] = ("any",)
+    dtypes: tuple[torch.dtype, ...] = _FLOATS
+    twice: bool = False
+    off_grid: str = "nothing"
+    h0: str = "as the state before the first step"
     max_state: int | None = None
     package: str | None = None
+    stock_conv: bool = False
+    tf32: bool = False
 
 
 TABLE: tuple[Capability, ...] = (
+    Capability("selective_scan", "oracle", "selective_scan.oracle", twice=True),
+    Capability("selective_scan", "naive", "selective_scan.naive", twice=True),
+    Capability("selective_scan", "chunked", "selective_scan.chunked"),
     Capability(
-        "selective_scan",
-        "oracle",
-        ("any",),
-        _FLOATS,
-        "yes",
-        "all, any order",
-        "any",
-        "kernels.selective_scan.oracle:selective_scan",
+        "selective_scan", "mamba_ssm", "selective_scan.mamba_ssm", ("cuda",), _NARROW, max_state=256, package="mamba_ssm",
+        h0="as the exact term C_t·exp(A cumsum(dt)) h0", off_grid="up to 2.6 times a step at 128·2^k", stock_conv=True,
     ),
     Capability(
-        "selective_scan",
-        "naive",
-        ("any",),
-        _FLOATS,
-        "yes",
-        "all, any order",
-        "any",
-        "kernels.selective_scan.naive:selective_scan",
+        "selective_scan", "fused", "selective_scan.fused.scan", ("cuda",), _NARROW, package="triton", stock_conv=True,
     ),
+    Capability("ssd", "oracle", "ssd.oracle", twice=True),
+    Capability("ssd", "naive", "ssd.naive", twice=True),
+    Capability("ssd", "chunked", "ssd.chunked"),
     Capability(
-        "selective_scan", "chunked", ("any",), _FLOATS, "yes", "all", "any", "kernels.selective_scan.chunked:selective_scan"
+        "ssd", "mamba_ssm", "ssd.mamba_ssm", ("cuda",), _NARROW, max_state=256, package="mamba_ssm", stock_conv=True, tf32=True,
     ),
-    Capability(
-        "selective_scan",
-        "mamba_ssm",
-        ("cuda",),
-        _NARROW,
-        "as the exact term C_t·exp(A cumsum(dt)) h0",
-        "all",
-        "any; off the grid 128·2^k slower",
-        "kernels.selective_scan.mamba_ssm:selective_scan",
-        max_state=256,
-        package="mamba_ssm",
-    ),
-    Capability(
-        "selective_scan",
-        "fused",
-        ("cuda",),
-        _NARROW,
-        "yes",
-        "all",
-        "any",
-        "kernels.selective_scan.fused.scan:checked_scan",
-        package="triton",
-    ),
-    Capability("ssd", "oracle", ("any",), _FLOATS, "yes", "all, any order", "any", "kernels.ssd.oracle:ssd"),
-    Capability("ssd", "naive", ("any",), _FLOATS, "yes", "all, any order", "any", "kernels.ssd.naive:ssd_scan"),
-    Capability("ssd", "chunked", ("any",), _FLOATS, "yes", "all", "any", "kernels.ssd.chunked:ssd_scan"),
-    Capability(
-        "ssd", "mamba_ssm", ("cuda",), _NARROW, "yes", "all", "any", "kernels.ssd.mamba_ssm:ssd_scan", 256, package="mamba_ssm"
-    ),
-)
+)  # fmt: skip
+
+_ROWS = {(row.op, row.scan): row for row in TABLE}
 
 
 def scan_names(op: Op) -> tuple[str, ...]:
@@ -120,67 +100,59 @@ def capability(op: Op, scan: str) -> Capability:
     ------
     UnknownName
         No scan of that name; the nearest one is named.
+    UnsupportedScan
+        Only the other operation has a scan of that name.
     """
-    for row in TABLE:
-        if row.op == op and row.scan == scan:
-            return row
+    row = _ROWS.get((op, scan))
+    if row is not None:
+        return row
+    if any(name == scan for _, name in _ROWS):
+        kind = {"selective_scan": "Mamba-1", "ssd": "Mamba-2"}
+        (other,) = (o for o in kind if o != op)
+        raise UnsupportedScan(f"{op} scan {scan!r} exists for {kind[other]} only; for {kind[op]} use {_either(scan_names(op))}")
     raise UnknownName(f"{op} scan", scan, scan_names(op))
 
 
-def require_built(op: Op, scan: str) -> Capability:
-    """The row of a scan that exists in this version.
-
-    Raises
-    ------
-    UnknownName
-        No scan of that name.
-    UnsupportedScan
-        The name is reserved and not built yet.
-    """
-    row = capability(op, scan)
-    if not row.implementation:
-        usable = ", ".join(r.scan for r in TABLE if r.op == op and r.implementation)
-        raise UnsupportedScan(f"{op} scan {scan!r} is not built yet in this version; use one of {usable}")
-    return row
+def _either(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def require(op: Op, scan: str, main: Tensor, n_states: int) -> Callable[..., Any]:
+def require(op: Op, scan: str, main: Tensor, n_states: int) -> Callable[..., Outcome]:
     """The implementation of a scan, once it is clear that it accepts the main input (u or x) and N states.
 
     Raises
     ------
     UnknownName, UnsupportedScan
-        Unknown, not built, or wrong device, dtype or number of states; the message names a scan that would do.
+        Unknown, or wrong device, dtype or number of states; the message names a scan that would do.
     """
-    row = require_built(op, scan)
-
-    def refuse(what: str) -> UnsupportedScan:
-        return UnsupportedScan(f"{op} scan {scan!r} {what}; use scan='chunked'")
-
+    row = capability(op, scan)
     if not runs_on(row, main.device.type):
-        raise refuse(f"runs on {' or '.join(row.devices)}, the input is on {main.device}")
+        raise _refusal(row, f"runs on {' or '.join(row.devices)}, the input is on {main.device}")
     if main.dtype not in row.dtypes:
-        raise refuse(f"accepts {', '.join(str(d) for d in row.dtypes)}, the input has {main.dtype}")
+        raise _refusal(row, f"accepts {', '.join(str(d) for d in row.dtypes)}, the input has {main.dtype}")
     if row.max_state is not None and n_states > row.max_state:
-        raise refuse(f"accepts at most N = {row.max_state} states, got {n_states}")
-    return _implementation(row.implementation)
+        raise _refusal(row, f"accepts at most N = {row.max_state} states, got {n_states}")
+    return _implementation(row.module)
+
+
+def _refusal(row: Capability, what: str) -> UnsupportedScan:
+    return UnsupportedScan(f"{row.op} scan {row.scan!r} {what}; use scan='chunked'")
 
 
 def runs_on(row: Capability, device: str) -> bool:
     """Does a scan run on this type of device?"""
-    return not {"any", device}.isdisjoint(row.devices) or (device == "cpu" and row.package == "triton" and interpreting())
+    return "any" in row.devices or device in row.devices or (device == "cpu" and row.package == "triton" and interpreting())
 
 
 _LOADED: dict[str, Callable[..., Any]] = {}
 
 
-def _implementation(path: str) -> Callable[..., Any]:
-    _load(path)
-    return _LOADED[path]
+def _implementation(module: str) -> Callable[..., Any]:
+    _load(module)
+    return _LOADED[module]
 
 
 @torch.compiler.assume_constant_result  # imports are no part of a graph
-def _load(path: str) -> None:
-    if path not in _LOADED:
-        module, function = path.split(":")
-        _LOADED[path] = getattr(importlib.import_module(f"empirics.{module}"), function)
+def _load(module: str) -> None:
+    if module not in _LOADED:
+        _LOADED[module] = importlib.import_module(f"empirics.kernels.{module}").scan

@@ -103,7 +103,7 @@ class MambaLM(nn.Module):
     config:
         Shapes and options.
     scan:
-        Name of the scan (``oracle``, ``naive``, ``chunked``, ``mamba_ssm``); change it later with :meth:`set_scan`.
+        Name of the scan (``python -m empirics scans`` lists them); change it later with :meth:`set_scan`.
     device, dtype:
         Where and in what dtype the parameters live; PyTorch's defaults where left out. Fresh values are drawn from PyTorch's
         global generator as mamba-ssm draws them.
@@ -116,7 +116,7 @@ class MambaLM(nn.Module):
     Raises
     ------
     UnknownName, UnsupportedScan
-        No such scan, or not built yet.
+        No such scan, or none for this kind of block.
     """
 
     prompt_tokens: PromptHook | None
@@ -164,7 +164,7 @@ class MambaLM(nn.Module):
         Raises
         ------
         UnknownName, UnsupportedScan
-            No such scan, or not built yet; the model keeps the scan that it had.
+            No such scan, or none for this kind of block; the model keeps the scan that it had.
         """
         before = [mixer.scan for mixer in self.mixers]
         try:
@@ -172,7 +172,7 @@ class MambaLM(nn.Module):
                 mixer.set_scan(scan)
         except Exception:
             for mixer, name in zip(self.mixers, before, strict=True):
-                mixer.scan = name
+                mixer.set_scan(name)
             raise
 
     def set_recompute(self, recompute: Recompute) -> None:

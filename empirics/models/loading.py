@@ -54,7 +54,7 @@ def load_model(
     CheckpointError
         Nothing there, a file is corrupt or truncated, or weights and configuration do not fit.
     UnknownName, UnsupportedScan
-        No such scan, or not built yet.
+        No such scan, or none for this kind of block.
     MissingPackage
         A hub name without huggingface-hub.
     """

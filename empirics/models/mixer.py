@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput
-from ..kernels.table import Op, require_built
+from ..kernels.table import Op, capability
 from .hooks import ExtraStates, MixerHook
 from .low_rank import factored_update, low_rank_linear
 from .norm import widen
@@ -43,6 +43,8 @@ class Mixer(nn.Module, ABC):
         What a state method changes (:class:`~.hooks.MixerHook`), ``None`` for nothing. Attach with ``mixer.hook = hook``.
     scan:
         Name of the scan; change it with :meth:`set_scan`.
+    stock_conv:
+        Whether causal-conv1d's kernel may go before this scan.
     recompute:
         Keep less for the backward pass and compute it again (:mod:`.recompute`), the same gradients, bit for bit: with ``True``
         what lies between the outer projections, with ``"all"`` in_proj's product as well.
@@ -51,6 +53,7 @@ class Mixer(nn.Module, ABC):
     op: ClassVar[Op]
     hook: MixerHook | None
     scan: str
+    stock_conv: bool
     recompute: Recompute
 
     def __init__(self, d_model: int, scan: str):
@@ -66,9 +69,9 @@ class Mixer(nn.Module, ABC):
         Raises
         ------
         UnknownName, UnsupportedScan
-            No such scan, or not built yet.
+            No such scan, or none for this kind of block.
         """
-        require_built(self.op, scan)
+        self.stock_conv = capability(self.op, scan).stock_conv
         self.scan = scan
 
     def forward(

@@ -19,6 +19,7 @@ from empirics.kernels import compat  # noqa: E402
 from empirics.kernels.interpreter import interpreting, require_triton, round_to_bfloat16  # noqa: E402
 from empirics.kernels.selective_scan import naive  # noqa: E402
 from empirics.kernels.selective_scan.fused import scan as fused  # noqa: E402
+from empirics.kernels.selective_scan.fused import triton_route  # noqa: E402
 from empirics.kernels.table import capability, runs_on  # noqa: E402
 
 torch.set_num_threads(1)
@@ -103,8 +104,8 @@ def small(monkeypatch):
     """Small programs and frequent states, so that short sequences meet every border. Fused scan by ``segment``."""
 
     def shrink(channels=2, steps=2, every=4, warps=1):
-        monkeypatch.setattr(fused, "choose_blocks", lambda states, backward: fused.Blocks(channels, steps, warps))
-        monkeypatch.setattr(fused, "KEEP_EVERY", every)
+        monkeypatch.setattr(triton_route, "choose_blocks", lambda states, backward: triton_route.Blocks(channels, steps, warps))
+        monkeypatch.setattr(triton_route, "KEEP_EVERY", every)
 
     shrink()
     return shrink
@@ -302,11 +303,11 @@ def test_blocks_only_change_rounding(small, channels, steps, every):
 
 
 def test_segment_length():
-    length = fused.segment_length
+    length = triton_route.segment_length
     for total, programs, warps in itertools.product((1, 31, 300, 2064, 65536), (1, 48, 700, 100000), (1, 4)):
         steps = length(total, programs, warps, 132)
         segments = -(-total // steps)
-        assert steps % fused.KEEP_EVERY == 0 and segments != 2
+        assert steps % triton_route.KEEP_EVERY == 0 and segments != 2
         assert segments == 1 or programs * warps * segments <= 8 * 132
         assert segments == 1 or steps >= 256
     assert length(65536, 1, 1, 132) == 256  # one channel block: cut as far as allowed
@@ -317,9 +318,9 @@ def test_segment_length():
 @pytest.mark.parametrize("states", [1, 2, 3, 16, 17, 64, 256, 1000])
 @pytest.mark.parametrize("backward", [False, True])
 def test_blocks_are_powers_of_two(states, backward):
-    blocks = fused.choose_blocks(states, backward)
-    assert all(v == fused.next_power_of_two(v) for v in (blocks.channels, blocks.steps, blocks.warps))
-    assert fused.KEEP_EVERY % blocks.steps == 0 and blocks.warps <= 8
+    blocks = triton_route.choose_blocks(states, backward)
+    assert all(v == triton_route.next_power_of_two(v) for v in (blocks.channels, blocks.steps, blocks.warps))
+    assert triton_route.KEEP_EVERY % blocks.steps == 0 and blocks.warps <= 8
 
 
 # --- what is written, kept and computed ---
@@ -334,10 +335,8 @@ def test_every_output_is_written(small, monkeypatch):
         poisoned.append(real(*shape, **options).fill_(float("nan")))
         return poisoned[-1]
 
-    monkeypatch.setattr(fused.torch, "empty", poison)
-    monkeypatch.setattr(
-        fused.torch, "empty_like", lambda v, **o: real(v.shape, dtype=v.dtype, device=v.device).fill_(float("nan"))
-    )
+    monkeypatch.setattr(torch, "empty", poison)
+    monkeypatch.setattr(torch, "empty_like", lambda v, **o: real(v.shape, dtype=v.dtype, device=v.device).fill_(float("nan")))
     again = run(fused.selective_scan, make(9, 3), segment=4)
     assert len(poisoned) >= 8 and same_bits(again, clean)
     assert all(torch.isfinite(v).all() for v in again.values())

@@ -31,6 +31,7 @@ from empirics.errors import InvalidInput, MissingPackage  # noqa: E402
 from empirics.kernels import nvrtc  # noqa: E402
 from empirics.kernels.selective_scan.fused import cuda as fused_cuda  # noqa: E402
 from empirics.kernels.selective_scan.fused import scan as fused  # noqa: E402
+from empirics.kernels.selective_scan.fused import triton_route  # noqa: E402
 from empirics.models.recompute import recomputed  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not emulator.available(), reason="needs g++ to run CUDA C++ on a CPU")
@@ -349,7 +350,7 @@ def test_bytes_of_shared_memory_and_layout_of_the_arguments():
     source = fused_cuda._source()
     defined = {name: int(value) for name, value in re.findall(r"#define (CHANNELS|KEEP|PAD) (\d+)", source)}
     assert defined == {"CHANNELS": fused_cuda.CHANNELS, "KEEP": fused_cuda.KEEP_EVERY, "PAD": fused_cuda.PAD}
-    assert fused.KEEP_EVERY == fused_cuda.KEEP_EVERY
+    assert triton_route.KEEP_EVERY == fused_cuda.KEEP_EVERY
     formula = re.search(r"#define BACKWARD_SHARED \((.*)\)$", source, re.MULTILINE)[1]
     for p in (1, 2, 4):
         shared = fused_cuda.shared_bytes(p)

@@ -636,7 +636,7 @@ def test_scans_by_name(tiny):
     model = tiny("Mamba1")
     with pytest.raises(UnknownName, match="did you mean 'chunked'"):
         model.set_scan("chunkd")
-    with pytest.raises(UnsupportedScan, match="'fused' is not built yet"):
+    with pytest.raises(UnsupportedScan, match="'fused' exists for Mamba-1 only"):
         MambaLM(tiny("Mamba2").config, scan="fused")
     assert {m.scan for m in model.mixers} == {"chunked"}
     model.set_scan("mamba_ssm")

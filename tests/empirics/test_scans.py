@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import itertools
 import sys
 from functools import partial
@@ -13,7 +15,9 @@ import torch.nn.functional as F  # noqa: E402
 
 import empirics  # noqa: E402
 from empirics import oracle  # noqa: E402
+from empirics.__main__ import main  # noqa: E402
 from empirics.errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnsupportedScan  # noqa: E402
+from empirics.kernels.command import availability, lines  # noqa: E402
 from empirics.kernels.dispatch import selective_scan, ssd_scan  # noqa: E402
 from empirics.kernels.s4d import discretise  # noqa: E402
 from empirics.kernels.selective_scan import chunked, state_terms  # noqa: E402
@@ -479,14 +483,42 @@ def test_nan_goes_through(case):
 def test_table_rows_are_unique_and_complete():
     keys = [(row.op, row.scan) for row in TABLE]
     assert len(keys) == len(set(keys))
-    assert scan_names("selective_scan") == scan_names("ssd") == ("oracle", "naive", "chunked", "mamba_ssm", "fused")
+    assert scan_names("selective_scan") == ("oracle", "naive", "chunked", "mamba_ssm", "fused")
+    assert scan_names("ssd") == ("oracle", "naive", "chunked", "mamba_ssm")
     for row in TABLE:
         assert capability(row.op, row.scan) is row
+        assert callable(importlib.import_module(f"empirics.kernels.{row.module}").scan)
+
+
+def test_the_table_is_printed(capsys):
+    """Every row with its properties, and what it lacks here."""
+    assert main(["scans"]) == 0
+    text = capsys.readouterr().out
+    selective, ssd = text.split("ssd (Mamba-2)")
+    for part, op in ((selective, "selective_scan"), (ssd, "ssd")):
+        blocks = part.split("\n  ")
+        assert [b.split(":")[0] for b in blocks if b.split(":")[0] in scan_names(op)] == list(scan_names(op))
+    assert "chunked: runs here" in selective and selective.count("of any order") == 2
+    for row in TABLE:
+        assert row.h0 in text and f"costs {row.off_grid} more" in text
+        assert any(f"at most {row.max_state}" in line for line in lines(row)) is (row.max_state is not None)
+    assert "TF32" in ssd and "TF32" not in selective
+
+
+def test_what_does_not_run_here_says_why(monkeypatch):
+    row = capability("selective_scan", "mamba_ssm")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert availability(row) == "not here: mamba_ssm is not installed"
+    assert availability(capability("selective_scan", "chunked")).startswith("runs here, on ")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert availability(row) == "not here: it runs on cuda"
 
 
 @pytest.mark.parametrize("row", [r for r in TABLE if "any" in r.devices], ids=lambda r: f"{r.op}-{r.scan}")
 def test_the_table_tells_the_truth(row):
-    """Every row that runs here does accept its dtypes, an initial state and any length, and has all gradients."""
+    """Every row that runs here does accept its dtypes, an initial state and any length, and has all gradients as often as it
+    says."""
     make, judge, _ = CASES[row.op]
     scan = partial(selective_scan if row.op == "selective_scan" else ssd_scan, scan=row.scan)
     for dtype, length in itertools.product(row.dtypes, (1, 3)):
@@ -495,6 +527,14 @@ def test_the_table_tells_the_truth(row):
         assert_close(
             result, run(judge, {k: v.double() for k, v in make(length, 2, dtype=dtype).items()}), 40 * torch.finfo(dtype).eps
         )
+    values = make(3, 2)
+    (first,) = torch.autograd.grad(scan(**values, dt_softplus=True).square().sum(), values["B"], create_graph=True)
+    if row.twice:
+        (second,) = torch.autograd.grad(first.sum(), values["A"])
+        assert torch.isfinite(second).all() and second.any()
+    else:
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            first.sum().backward()
 
 
 @pytest.mark.parametrize(("op", "scan"), [("selective_scan", selective_scan), ("ssd", ssd_scan)])
@@ -503,7 +543,7 @@ def test_refusals(op, scan):
     with pytest.raises(UnknownName, match=r"unknown .* scan 'chunkt': did you mean 'chunked'"):
         scan(**values, scan="chunkt")
     if op == "ssd":
-        with pytest.raises(UnsupportedScan, match=r"'fused' is not built yet.*use one of oracle, naive, chunked, mamba_ssm"):
+        with pytest.raises(UnsupportedScan, match=r"'fused' exists for Mamba-1 only; for Mamba-2 use oracle, .* or mamba_ssm"):
             scan(**values, scan="fused")
     with pytest.raises(UnsupportedScan, match="runs on cuda, the input is on cpu; use scan='chunked'"):
         scan(**values, scan="mamba_ssm")

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 
 from ...errors import InvalidInput, UnknownName, UnsupportedScan
-from ...kernels.table import TABLE
+from ...kernels.table import TABLE, Op, capability
 from ...methods import apply, compile_prefix, method_config
 from ...models import Mamba1, Mamba2, MambaConfig, MambaLM
 from ...study.config import Strict
@@ -29,8 +29,8 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 TWINS = ("state_alone", "window_alone", "no_prefix")
 """What a wrong state gives: all of these have to be seen."""
 
-TF32 = {("Mamba2", "mamba_ssm")}
-"""Kernels whose float32 products are TF32 products (10 bits of mantissa): mamba-ssm's Triton kernels of the SSD scan."""
+OPS: dict[str, Op] = {"Mamba1": "selective_scan", "Mamba2": "ssd"}
+"""The scan of each kind of block."""
 
 
 class Config(Strict):
@@ -70,9 +70,9 @@ class Config(Strict):
 
 def scans_here(layer: str, dtype: torch.dtype, device: str, wanted: str | None) -> list[str]:
     """Scans of a kind of block that can run on this device in this dtype."""
-    op = "selective_scan" if layer == "Mamba1" else "ssd"
+    op = OPS[layer]
     kind = torch.device(device).type
-    rows = [r for r in TABLE if r.op == op and r.implementation and dtype in r.dtypes and {"any", kind} & set(r.devices)]
+    rows = [r for r in TABLE if r.op == op and dtype in r.dtypes and {"any", kind} & set(r.devices)]
     return [r.scan for r in rows if wanted in (None, r.scan) and _importable(r.package)]
 
 
@@ -120,6 +120,8 @@ def run(config: Config, ctx: Context) -> Metrics:
         if name not in DTYPES:
             raise UnknownName("dtype", name, DTYPES)
     for layer in config.layers:
+        if layer not in OPS:
+            raise UnknownName("kind of block", layer, OPS)
         for dtype_name in config.dtypes:
             for scan in scans_here(layer, DTYPES[dtype_name], ctx.device, ctx.scan):
                 if (layer, dtype_name, scan) in done:
@@ -128,7 +130,8 @@ def run(config: Config, ctx: Context) -> Metrics:
                     raise OutOfTime
                 model = fresh_model(config, layer, ctx.seed).to(ctx.device, DTYPES[dtype_name])
                 model.set_scan(scan)
-                arithmetic = "tf32" if dtype_name == "float32" and (layer, scan) in TF32 else dtype_name
+                narrowed = dtype_name == "float32" and capability(OPS[layer], scan).tf32
+                arithmetic = "tf32" if narrowed else dtype_name
                 setting = {"layer": layer, "dtype": dtype_name, "arithmetic": arithmetic, "scan": scan}
                 for method in config.methods:
                     for tokens in config.tokens:

@@ -18,7 +18,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ...errors import InvalidInput
-from ..arguments import check_selective
+from ..inputs import SelectiveInputs, selective_function
 from .oracle import SOFTPLUS_LINEAR_ABOVE
 
 _CHUNK_ELEMENTS = 1 << 19
@@ -172,21 +172,7 @@ class _SelectiveScan(Function):
         )
 
 
-def selective_scan(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-    h0: Tensor | None = None,
-    return_last_state: bool = False,
-    *,
-    chunk: int | None = None,
-) -> Tensor | tuple[Tensor, Tensor]:
+def scan(inputs: SelectiveInputs, want_last: bool = True, chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """:func:`empirics.oracle.selective_scan`, fast on CPUs: same equation, arguments, shapes and errors.
 
     Computed in float32 for bfloat16, float16 and float32 inputs, in float64 as soon as one input is float64; the output has
@@ -202,24 +188,23 @@ def selective_scan(
     InvalidInput
         As the oracle, and for ``chunk`` below 1.
     """
-    B, C, h0 = check_selective(u, dt, A, B, C, D, z, dt_bias, h0)
-    tensors = [v for v in (u, dt, A, B, C, D, z, dt_bias, h0) if v is not None]
-    wide = torch.float64 if any(v.dtype == torch.float64 for v in tensors) else torch.float32
+    out_dtype, length = inputs.u.dtype, inputs.u.shape[2]
     if chunk is None:
-        chunk = chunk_length(u.shape[0] * A.numel(), u.shape[2])
+        chunk = chunk_length(inputs.u.shape[0] * inputs.A.numel(), length)
     elif chunk < 1:
         raise InvalidInput(f"chunk = {chunk}: a chunk has at least one step")
-
-    out_dtype, u, dt = u.dtype, u.to(wide), dt.to(wide)
+    wide = torch.float64 if any(v is not None and v.dtype == torch.float64 for v in inputs.tensors) else torch.float32
+    u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs.mapped(lambda v: v.to(wide))
     if dt_bias is not None:
-        dt = dt + dt_bias.to(wide)[:, None]
+        dt = dt + dt_bias[:, None]
     if dt_softplus:
         dt = F.softplus(dt, threshold=SOFTPLUS_LINEAR_ABOVE)
-    start = None if h0 is None else h0.to(wide)
-    y, last = _SelectiveScan.apply(u, dt, A.to(wide), B.to(wide), C.to(wide), start, min(chunk, u.shape[2]))
+    y, last = _SelectiveScan.apply(u, dt, A, B, C, h0, min(chunk, length))
     if D is not None:
-        y = y + D.to(wide)[:, None] * u
+        y = y + D[:, None] * u
     if z is not None:
-        y = y * F.silu(z.to(wide))
-    y = y.to(out_dtype)
-    return (y, last) if return_last_state else y
+        y = y * F.silu(z)
+    return y.to(out_dtype), last
+
+
+selective_scan = selective_function(scan)

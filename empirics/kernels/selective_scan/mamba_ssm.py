@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ...errors import MissingPackage
-from ..arguments import check_selective
+from ..inputs import Outcome, SelectiveInputs, selective_function
 from .state_terms import final_state, initial_state_response
 
 
@@ -35,19 +34,7 @@ def stock_scan() -> Callable[..., Any]:
     return function
 
 
-def selective_scan(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-    h0: Tensor | None = None,
-    return_last_state: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+def scan(inputs: SelectiveInputs, want_last: bool = False) -> Outcome:
     """:func:`empirics.oracle.selective_scan` by mamba-ssm's CUDA kernel: u's dtype in and out, float32 inside.
 
     dt, z, B and C are cast to u's dtype, A, D and dt_bias to float32, as the kernel demands. The last state is float32.
@@ -59,23 +46,23 @@ def selective_scan(
     MissingPackage
         mamba-ssm is not installed.
     """
-    B, C, h0 = check_selective(u, dt, A, B, C, D, z, dt_bias, h0)
+    u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
     stock = stock_scan()
     dt, B, C = (v.to(u.dtype) for v in (dt, B, C))
     z = None if z is None else z.to(u.dtype)
     A = A.float()
     D, dt_bias = (None if v is None else v.float() for v in (D, dt_bias))
     with_gradients = torch.is_grad_enabled() and any(v.requires_grad for v in (u, dt, A, B, dt_bias) if v is not None)
-    from_stock = return_last_state and not with_gradients
+    from_stock = want_last and not with_gradients
     result = stock(u, dt, A, B, C, D, z, dt_bias, dt_softplus, from_stock)
     out, last = result if from_stock else (result, None)
-    if h0 is None and (last is not None or not return_last_state):
-        return out if last is None else (out, last)
+    if h0 is None and (last is not None or not want_last):
+        return out, last
 
     steps = dt.float() if dt_bias is None else dt.float() + dt_bias[:, None]
     if dt_softplus:
         steps = F.softplus(steps)
-    if return_last_state and last is None:
+    if want_last and last is None:
         last = final_state(steps, u.float(), A, B.float())
     if h0 is not None:
         response, left = initial_state_response(steps, A, C.float(), h0.float())
@@ -83,4 +70,7 @@ def selective_scan(
             response = response * F.silu(z.float())
         out = out + response.to(out.dtype)
         last = None if last is None else last + left
-    return out if last is None else (out, last)
+    return out, last
+
+
+selective_scan = selective_function(scan)

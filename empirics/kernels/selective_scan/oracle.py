@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arguments import check_selective
+from ..inputs import SelectiveInputs, selective_inputs
 
 SOFTPLUS_LINEAR_ABOVE = 40.0
 """From here on softplus(x) = x even in float64 (exp(-40) < 2^-57); PyTorch's default of 20 is off by 1e-10."""
@@ -55,7 +55,13 @@ def selective_scan(
 
     Source: Gu and Dao 2023, arXiv 2312.00752, section 3; the interface is that of mamba-ssm's ``selective_scan_fn``.
     """
-    B, C, h0 = check_selective(u, dt, A, B, C, D, z, dt_bias, h0)
+    out, last = scan(selective_inputs(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0))
+    return (out, last) if return_last_state else out
+
+
+def scan(inputs: SelectiveInputs, want_last: bool = True) -> tuple[Tensor, Tensor]:
+    """:func:`selective_scan` of checked inputs; the last state comes in any case."""
+    u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
     if dt_bias is not None:
         dt = dt + dt_bias[:, None]
     if dt_softplus:
@@ -74,5 +80,4 @@ def selective_scan(
         y = y + D[:, None] * u
     if z is not None:
         y = y * F.silu(z)
-    y = y.to(u.dtype)
-    return (y, h) if return_last_state else y
+    return y.to(u.dtype), h

@@ -18,7 +18,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ...errors import InvalidInput
-from ..arguments import check_ssd
+from ..inputs import SSDInputs, ssd_function
 from ..selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
 
 CHUNK = 64
@@ -189,21 +189,7 @@ def _log_decay_gradient(
     return inside + leaving + entering + through[..., None]
 
 
-def ssd_scan(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-    h0: Tensor | None = None,
-    return_last_state: bool = False,
-    *,
-    chunk: int | None = None,
-) -> Tensor | tuple[Tensor, Tensor]:
+def scan(inputs: SSDInputs, want_last: bool = True, chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """:func:`empirics.oracle.ssd`, fast on CPUs: same equation, arguments, shapes and errors.
 
     Computed in float32 for bfloat16, float16 and float32 inputs, in float64 as soon as one input is float64; the output has
@@ -219,24 +205,23 @@ def ssd_scan(
     InvalidInput
         As the oracle, and for ``chunk`` below 1.
     """
-    h0 = check_ssd(x, dt, A, B, C, D, z, dt_bias, h0)
-    tensors = [v for v in (x, dt, A, B, C, D, z, dt_bias, h0) if v is not None]
-    wide = torch.float64 if any(v.dtype == torch.float64 for v in tensors) else torch.float32
     if chunk is None:
         chunk = CHUNK
     elif chunk < 1:
         raise InvalidInput(f"chunk = {chunk}: a chunk has at least one step")
-
-    out_dtype, x, dt = x.dtype, x.to(wide), dt.to(wide)
+    out_dtype = inputs.x.dtype
+    wide = torch.float64 if any(v is not None and v.dtype == torch.float64 for v in inputs.tensors) else torch.float32
+    x, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs.mapped(lambda v: v.to(wide))
     if dt_bias is not None:
-        dt = dt + dt_bias.to(wide)
+        dt = dt + dt_bias
     if dt_softplus:
         dt = F.softplus(dt, threshold=SOFTPLUS_LINEAR_ABOVE)
-    start = None if h0 is None else h0.to(wide)
-    y, last = _SSD.apply(x, dt, A.to(wide), B.to(wide), C.to(wide), start, chunk)
+    y, last = _SSD.apply(x, dt, A, B, C, h0, chunk)
     if D is not None:
-        y = y + D.to(wide)[:, None] * x
+        y = y + D[:, None] * x
     if z is not None:
-        y = y * F.silu(z.to(wide))
-    y = y.to(out_dtype)
-    return (y, last) if return_last_state else y
+        y = y * F.silu(z)
+    return y.to(out_dtype), last
+
+
+ssd_scan = ssd_function(scan)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
-
 from ...errors import MissingPackage
-from ..arguments import check_ssd
+from ..inputs import Outcome, SSDInputs, ssd_function
 
 CHUNK = 256
 """mamba-ssm's own default, for which its kernels are tuned."""
@@ -30,19 +28,7 @@ def stock_scan() -> Callable[..., Any]:
     return function
 
 
-def ssd_scan(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-    h0: Tensor | None = None,
-    return_last_state: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+def scan(inputs: SSDInputs, want_last: bool = False) -> Outcome:
     """:func:`empirics.oracle.ssd` by mamba-ssm's Triton kernels. Its float32 products are TF32 products: about 1e-3.
 
     Raises
@@ -52,23 +38,23 @@ def ssd_scan(
     MissingPackage
         mamba-ssm is not installed.
     """
-    h0 = check_ssd(x, dt, A, B, C, D, z, dt_bias, h0)
+    x, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
     stock = stock_scan()
-    B, C = B.to(x.dtype), C.to(x.dtype)
-    z = None if z is None else z.to(x.dtype)
-    D, dt_bias = (None if v is None else v.float() for v in (D, dt_bias))
-    result: Tensor | tuple[Tensor, Tensor] = stock(
+    result = stock(
         x,
         dt,
         A.float(),
-        B,
-        C,
+        B.to(x.dtype),
+        C.to(x.dtype),
         CHUNK,
-        D=D,
-        z=z,
-        dt_bias=dt_bias,
+        D=None if D is None else D.float(),
+        z=None if z is None else z.to(x.dtype),
+        dt_bias=None if dt_bias is None else dt_bias.float(),
         initial_states=None if h0 is None else h0.float().contiguous(),
         dt_softplus=dt_softplus,
-        return_final_states=return_last_state,
+        return_final_states=want_last,
     )
-    return result
+    return result if want_last else (result, None)
+
+
+ssd_scan = ssd_function(scan)

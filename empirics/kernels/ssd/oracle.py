@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arguments import check_ssd
+from ..inputs import SSDInputs, ssd_inputs
 from ..selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
 
 
@@ -53,7 +53,13 @@ def ssd(
 
     Source: Dao and Gu 2024, arXiv 2405.21060; the interface is that of mamba-ssm's ``mamba_chunk_scan_combined``.
     """
-    h0 = check_ssd(x, dt, A, B, C, D, z, dt_bias, h0)
+    out, last = scan(ssd_inputs(x, dt, A, B, C, D, z, dt_bias, dt_softplus, h0))
+    return (out, last) if return_last_state else out
+
+
+def scan(inputs: SSDInputs, want_last: bool = True) -> tuple[Tensor, Tensor]:
+    """:func:`ssd` of checked inputs; the last state comes in any case."""
+    x, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
     batch, _, heads, headdim = x.shape
     per_group = heads // B.shape[2]
     if dt_bias is not None:
@@ -75,5 +81,4 @@ def ssd(
         y = y + D[:, None] * x
     if z is not None:
         y = y * F.silu(z)
-    y = y.to(x.dtype)
-    return (y, h) if return_last_state else y
+    return y.to(x.dtype), h

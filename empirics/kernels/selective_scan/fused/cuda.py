@@ -1,6 +1,6 @@
 """The fused scan's two passes in CUDA C++ (``cuda.cu``), compiled at run time: layouts, options and launches.
 
-For up to 16 states on NVIDIA GPUs; elsewhere the Triton kernels of ``triton_forward.py`` and ``triton_backward.py`` do the same.
+For up to 16 states on NVIDIA GPUs; elsewhere Triton's kernels do the same (``triton_route.py``).
 Tensors may have their neighbours in memory along time, as mamba-ssm lays them out, or along channels, as linear layers do: the
 kernels read and write both, nothing is transposed.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ... import nvrtc
+from ...inputs import SelectiveInputs
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 CHANNELS = 32
@@ -317,11 +318,9 @@ def _plan(request: Request, u: Tensor, channels: bool) -> Plan:
 _NOTHING = (False,) * 9
 
 
-def forward(
-    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
-    h0: Tensor | None, dt_softplus: bool, keep: bool, segment: int | None,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+def forward(inputs: SelectiveInputs, keep: bool, segment: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """out, the last state (batch, D, N) and, with ``keep``, the states before every 64th step, else nothing."""
+    u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
     channels = by_channel(u)
     rows = [_fitted(v, channels) for v in (u, dt, z) if v is not None]
     A, start = _single(A), _single_or_none(h0)
@@ -354,12 +353,20 @@ def forward(
     return out, last, kept
 
 
+def like_forward(inputs: SelectiveInputs, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Tensors of the shapes, types and strides of what :func:`forward` returns."""
+    u, states = inputs.u, inputs.A.shape[1]
+    batch, width, length = u.shape
+    kept = (batch, -(-length // KEEP_EVERY), width, states) if keep else (0,)
+    last = u.new_empty((batch, width, states), dtype=torch.float32)
+    return empty_like_rows(u, by_channel(u), u.dtype), last, u.new_empty(kept, dtype=torch.float32)
+
+
 def backward(
-    d_out: Tensor | None, d_last: Tensor | None, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-    z: Tensor | None, dt_bias: Tensor | None, h0: Tensor | None, kept: Tensor, dt_softplus: bool, need: Sequence[bool],
-    segment: int | None,
-) -> list[Tensor]:  # fmt: skip
-    """Gradients of those of (u, dt, A, B, C, D, z, dt_bias, h0) that ``need`` names, in this order and in their dtypes."""
+    d_out: Tensor | None, d_last: Tensor | None, inputs: SelectiveInputs, kept: Tensor, need: Sequence[bool], segment: int | None
+) -> list[Tensor]:
+    """Gradients of those of the nine tensors that ``need`` names, in this order and in their dtypes."""
+    u, dt, A, B, C, D, z, dt_bias, _, dt_softplus = inputs
     channels = by_channel(u)
     rows = [_fitted(v, channels) for v in (u, dt, z, d_out) if v is not None]
     single_A, single_D, single_bias, end = _single(A), _single_or_none(D), _single_or_none(dt_bias), _single_or_none(d_last)
@@ -429,9 +436,22 @@ def backward(
         a.chains = plan.batch * length * 2 * p
         plan.run_flat("sum", a, a.chains)
     gradients = (du, ddt, None if dA is None else dA.view(width, states), dB, dC, dD, dz, dbias, dh0)
-    inputs = (u, dt, A, B, C, D, z, dt_bias, h0)
     return [
         gradient if gradient.dtype == value.dtype else gradient.to(value.dtype)
-        for gradient, value, asked in zip(gradients, inputs, need, strict=True)
+        for gradient, value, asked in zip(gradients, inputs.tensors, need, strict=True)
         if asked and gradient is not None and value is not None
+    ]
+
+
+def like_backward(inputs: SelectiveInputs, need: Sequence[bool]) -> list[Tensor]:
+    """Tensors of the shapes, types and strides of what :func:`backward` returns."""
+    u, _, _, B, C, *_ = inputs
+    channels = by_channel(u)
+    along = {0: channels, 1: channels, 6: channels, 3: B.stride(2) != 1, 4: C.stride(2) != 1}  # of u, dt, z, B, C
+    return [
+        empty_like_rows(value, along[place], value.dtype)
+        if place in along
+        else torch.empty_like(value, memory_format=torch.contiguous_format)
+        for place, (value, asked) in enumerate(zip(inputs.tensors, need, strict=True))
+        if asked and value is not None
     ]
