@@ -27,7 +27,7 @@ from theory.core.files import write_bytes, write_json
 
 from . import plots, style
 from .registry import Picture
-from .sources import MissingData, read_json
+from .sources import ROOT, MissingData, read_json
 
 OUT = Path(__file__).resolve().parent / "out"
 MANIFEST = "manifest.json"
@@ -72,6 +72,8 @@ def fingerprint(name: str, data: Any) -> str:
     digest = hashlib.sha256()
     for module in drawn_by(name):
         digest.update(inspect.getsource(module).encode())
+        for path in getattr(module, "FILES", ()):
+            digest.update((ROOT / path).read_bytes())
     digest.update(json.dumps(data, sort_keys=True, ensure_ascii=True, allow_nan=False).encode())
     return digest.hexdigest()
 

@@ -8,29 +8,15 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from . import style
+from .sources import committed
 
-METHODS = {
-    "full": ("all parameters", "full"),
-    "bitfit": ("biases (BitFit)", "full"),
-    "prompt": ("prompt", "state"),
-    "prefix": ("prefix", "state"),
-    "initial_state": ("initial state", "state"),
-    "initial_state_conv": ("initial state, window", "state"),
-    "state_offset": ("state offset", "state"),
-    "additional_scan": ("additional scan", "state"),
-    "lora_in_proj": ("LoRA in_proj", "linear"),
-    "lora_out_proj": ("LoRA out_proj", "linear"),
-    "lora_linear": ("LoRA linear", "linear"),
-    "dora_linear": ("DoRA linear", "linear"),
-    "lora_x_proj": ("LoRA x_proj", "ssm"),
-    "lora_dt_proj": ("LoRA dt_proj", "ssm"),
-    "lora_A": ("LoRA A", "ssm"),
-    "lora_ssm": ("LoRA SSM", "ssm"),
-    "lora_both": ("LoRA both", "both"),
-    "sdt": ("SDT", "sparse"),
-    "sdt_random": ("SDT, random", "sparse"),
-    "sdt_lora": ("SDT + LoRA", "sparse"),
-    "sdt_lora_random": ("SDT + LoRA, random", "sparse"),
+CATALOGUE = "empirics/methods/catalogue.json"
+FILES = (CATALOGUE,)
+"""Data that count as code of the figures drawn with this module."""
+METHODS: dict[str, tuple[str, str]] = {
+    name: (entry["label"], entry["family"])
+    for name, entry in committed(CATALOGUE, "python -m empirics.methods.catalogue").items()
+    if entry["family"] != "frozen"
 }
 """Label and family of each method of the experiments; the frozen model is a line, not a row."""
 

@@ -26,11 +26,12 @@ from torch import Tensor, nn
 
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
 from ..methods import LoRA, apply
+from ..methods.catalogue import PROJECTIONS
 from ..models import Mamba1, MambaConfig, size_config
 from ..models.config import Mamba1Config
 from ..study.results import write_json
 from ..study.runner import check_device
-from .model import PROJECTIONS, RANK, RECOMPUTE
+from .model import RANK, RECOMPUTE
 from .scan import machine
 from .targets import graphed, kept_by_autograd, ratio, seconds
 

@@ -33,22 +33,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnrecordableLoss
-from ..methods import (
-    SDT,
-    AdditionalScan,
-    BitFit,
-    DoRA,
-    Full,
-    InitialState,
-    LoRA,
-    MethodConfig,
-    Prefix,
-    Prompt,
-    SDTLoRA,
-    StateOffset,
-    apply,
-    select,
-)
+from ..methods import MethodConfig, apply, select
+from ..methods.catalogue import PROJECTIONS, recipes
 from ..methods.scores import score, warm_up
 from ..models import MambaConfig, MambaLM, size_config
 from ..models.mixer import Recompute
@@ -57,13 +43,10 @@ from ..training.graphed import GraphedLoss
 from .parts import complete, finished, saver
 from .scan import machine
 
-PROJECTIONS = ("in_proj", "x_proj", "dt_proj", "out_proj")
-RANK, TOKENS, SHARE = 8, 16, 0.1
-"""Of LoRA, of prefix and prompt, and of the channels and of their states that SDT trains: 1 % of A."""
+RANK, SHARE = 8, 0.1
+"""Of the peers' LoRA, and of the channels and of their states that SDT trains: 1 % of A."""
 
-METHODS = (
-    "full", "bitfit", "lora", "dora", "sdt", "sdt_lora", "prompt", "prefix", "initial_state", "state_offset", "additional_scan",
-)  # fmt: skip
+METHODS = recipes("bench_model")
 RECOMPUTE: dict[str, Recompute] = {"recompute": True, "recompute_all": "all"}
 """How much is computed again for the backward pass, by the last part of a contender's name."""
 
@@ -123,21 +106,15 @@ def method_of(name: str, model: MambaLM, tokens: Tensor) -> tuple[MethodConfig, 
     UnknownName
         No such method.
     """
-    simple: dict[str, MethodConfig] = {
-        "full": Full(), "bitfit": BitFit(), "lora": LoRA(targets=PROJECTIONS, rank=RANK),
-        "dora": DoRA(targets=PROJECTIONS, rank=RANK), "prompt": Prompt(tokens=TOKENS), "prefix": Prefix(tokens=TOKENS),
-        "initial_state": InitialState(), "state_offset": StateOffset(), "additional_scan": AdditionalScan(states=4),
-    }  # fmt: skip
-    if name in simple:
-        return simple[name], None
     if name not in METHODS:
         raise UnknownName("method", name, METHODS)
+    recipe = METHODS[name]
+    if not recipe.score:
+        return recipe.config(), None
     began = _clock(tokens)
     moved = warm_up(model, loss_of, [tokens] * 10)
-    selection = select(score("change", model, moved=moved), channels=SHARE, states=SHARE)
-    taken = _clock(tokens) - began
-    sdt = SDT(selection=selection)
-    return (sdt if name == "sdt" else SDTLoRA(sdt=sdt, lora=LoRA(targets=("out_proj",), rank=RANK))), taken
+    selection = select(score(recipe.score, model, moved=moved), channels=SHARE, states=SHARE)
+    return recipe.config(selection=selection), _clock(tokens) - began
 
 
 def _clock(tokens: Tensor) -> float:

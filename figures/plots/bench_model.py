@@ -31,7 +31,7 @@ KERNELS = "kernels_s"
 SIZES = ((style.BLUE, "o"), (style.VERMILION, "s"), (style.GREEN, "^"), (style.PURPLE, "D"))
 """Colour and marker of each model size, in the order of the file."""
 
-LABELS = {**{name: label for name, (label, _) in dots.METHODS.items()}, "lora": "LoRA", "dora": "DoRA"}
+LABELS = {name: label for name, (label, _) in dots.METHODS.items()}
 
 
 def data() -> dict[str, Any]:

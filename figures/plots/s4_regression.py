@@ -32,24 +32,14 @@ CURVES = {
     "sdt_s4_and_columns": ("SDT", style.VERMILION, "D"),
     "full": ("all parameters", style.PURPLE, "v"),
 }
-METHODS: dict[str, tuple[str, str | None]] = {
-    "full": ("all parameters", "full"),
-    "sdt": ("SDT", "sdt_s4_and_columns"),
-    "sdt_random": ("SDT, random", "sdt_s4_and_columns"),
-    "sdt_magnitude": ("SDT, magnitude", "sdt_s4_and_columns"),
-    "sdt_lora_r8": ("SDT + LoRA r8", "sdt_and_lora"),
-    "sdt_lora_r8_random": ("SDT + LoRA r8, random", "sdt_and_lora"),
-    "lora_proj_r4": ("LoRA proj. r4", "lora_projections"),
-    "lora_proj_r8": ("LoRA proj. r8", "lora_projections"),
-    "lora_proj_r16": ("LoRA proj. r16", "lora_projections"),
-    "lora_s4_proj_r4": ("LoRA S4 + proj. r4", "lora_s4_and_projections"),
-    "lora_s4_proj_r8": ("LoRA S4 + proj. r8", "lora_s4_and_projections"),
-    "lora_s4_r4": ("LoRA S4 r4", None),
-    "prefix": ("prefix", None),
-    "initial_state": ("initial state", None),
-    "state_offset": ("state offset", None),
+CURVE_OF = {
+    "full": "full",
+    **dict.fromkeys(("sdt", "sdt_random", "sdt_magnitude"), "sdt_s4_and_columns"),
+    **dict.fromkeys(("sdt_lora_r8", "sdt_lora_r8_random"), "sdt_and_lora"),
+    **dict.fromkeys(("lora_proj_r4", "lora_proj_r8", "lora_proj_r16"), "lora_projections"),
+    **dict.fromkeys(("lora_s4_proj_r4", "lora_s4_proj_r8"), "lora_s4_and_projections"),
 }
-"""Label of each method of the experiment, and the published curve that it belongs to."""
+"""The published curve that a method of the experiment belongs to, where there is one."""
 CONTROLS = ("_random", "_magnitude")
 """Endings of methods whose dimensions are chosen otherwise: hollow, and beside no published point."""
 
@@ -137,7 +127,7 @@ def _published(axes: Axes, data: dict[str, Any]) -> None:
 
 
 def _look(method: str) -> tuple[str, str]:
-    curve = METHODS.get(method, ("", None))[1]
+    curve = CURVE_OF.get(method)
     return (style.GREY, "*") if curve is None else CURVES[curve][1:]
 
 
@@ -147,13 +137,13 @@ def _control(method: str) -> bool:
 
 def _ours(above: Axes, below: Axes, ours: list[dict[str, Any]]) -> None:
     for row in ours:
-        if METHODS.get(row["method"], ("", None))[1] is not None and not _control(row["method"]):
+        if row["method"] in CURVE_OF and not _control(row["method"]):
             colour, marker = _look(row["method"])
             above.plot(row["trainable"] / 1e3, row["mean"], marker, color=colour)
     order = [row["method"] for row in ours]
     dots.rows(
         below, order, {row["method"]: row for row in ours}, hollow=lambda row: _control(row["method"]),
-        name=lambda method: METHODS.get(method, (method.replace("_", " "), None))[0], style_of=_look,
+        style_of=_look,
     )  # fmt: skip
     dots.at_right(below, [dots.short(row["trainable"]) for row in ours], "trained")
     below.axvline(1, color=style.BLACK, linewidth=0.8, linestyle="--")

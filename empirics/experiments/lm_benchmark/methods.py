@@ -9,50 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
 from ...errors import InvalidInput, UnknownName
 from ...methods import LoRA, MethodConfig, Scores, Selection, count_trainable, method_config, select
+from ...methods.catalogue import LINEAR, STATE_SPACE, Recipe, Size, recipes
 from ...methods.geometry import Geometry, find_mixers, geometry
 from ...methods.scores import score
 from ...methods.targets import named_tensors, select_tensors
 
-LINEAR, STATE_SPACE = ("in_proj", "out_proj"), ("A_log", "x_proj", "dt_proj")
-
-TARGETS: dict[str, tuple[str, ...]] = {
-    "lora_in_proj": ("in_proj",),
-    "lora_out_proj": ("out_proj",),
-    "lora_linear": LINEAR,
-    "lora_x_proj": ("x_proj",),
-    "lora_dt_proj": ("dt_proj",),
-    "lora_A": ("A_log",),
-    "lora_ssm": STATE_SPACE,
-    "dora_linear": LINEAR,
-}
-"""Matrices of the low-rank methods, all of one rank."""
-
-BOTH = "lora_both"
-"""LoRA on the linear projections and on the state-space module, whose rank may be one more: one rank for all is too coarse."""
-
-FIXED: dict[str, dict[str, bool]] = {
-    "bitfit": {},
-    "initial_state": {},
-    "initial_state_conv": {"conv": True},
-    "state_offset": {},
-}
-"""Methods without a size, and their options."""
-
-SPARSE: dict[str, tuple[str, bool]] = {
-    "sdt": ("change", False),
-    "sdt_random": ("random", False),
-    "sdt_lora": ("change", True),
-    "sdt_lora_random": ("random", True),
-}
-"""Sparse methods: score of the selection, and whether LoRA is on the linear projections beside it."""
-
-METHODS = ("frozen", "prompt", "prefix", "additional_scan", *FIXED, *TARGETS, BOTH, *SPARSE, "full")
+RECIPES = recipes("lm_benchmark")
+METHODS = tuple(RECIPES)
 """All methods. ``frozen`` trains nothing."""
 
 TOLERANCE = 0.10
@@ -75,7 +43,7 @@ class Plan:
     method: str
     budget: int
     size: int | None
-    what: Literal["", "rank", "ranks", "tokens", "states", "channels"]
+    what: Size
 
     def matched(self, trainable: int) -> bool:
         """Whether so many trained numbers are within a tenth of the budget."""
@@ -106,8 +74,7 @@ class Sizing:
 
 def low_rank(method: str, rank: int) -> MethodConfig:
     """A low-rank method with alpha = rank, so that s = 1 at every rank."""
-    name = "dora" if method.startswith("dora") else "lora"
-    return method_config(name, targets=TARGETS[method], rank=rank, alpha=float(rank))
+    return RECIPES[method].config(rank=rank, alpha=float(rank))
 
 
 def on_both(ranks: int) -> MethodConfig:
@@ -154,28 +121,25 @@ def plan(method: str, model: nn.Module, sizing: Sizing) -> Plan:
     """
     if method not in METHODS:
         raise UnknownName("method of the experiment", method, METHODS)
-    budget = budget_of(model, sizing)
-    if method in TARGETS:
-        most = _largest_rank(TARGETS[method], model)
+    budget, recipe = budget_of(model, sizing), RECIPES[method]
+    if recipe.size == "":
+        return Plan(method, budget, None, "")
+    if recipe.size == "rank":
+        most = _largest_rank(recipe.options["targets"], model)
         size = nearest_size(lambda rank: count_trainable(model, low_rank(method, rank)), budget, most)
-        return Plan(method, budget, size, "rank")
-    if method == BOTH:
+    elif recipe.size == "ranks":
         most = 2 * _largest_rank((*LINEAR, *STATE_SPACE), model) - 1
-        return Plan(method, budget, 1 + nearest_size(lambda n: count_trainable(model, on_both(n + 1)), budget, most), "ranks")
-    if method in ("prompt", "prefix"):
-        tokens = nearest_size(lambda m: count_trainable(model, method_config(method, tokens=m)), budget, sizing.most_tokens)
-        return Plan(method, budget, tokens, "tokens")
-    if method == "additional_scan":
+        size = 1 + nearest_size(lambda n: count_trainable(model, on_both(n + 1)), budget, most)
+    elif recipe.size == "tokens":
+        size = nearest_size(lambda m: count_trainable(model, recipe.config(tokens=m)), budget, sizing.most_tokens)
+    elif recipe.size == "states":
         most = max(sizes.d_state for sizes in _sizes(model)) * 4
-        states = nearest_size(lambda n: count_trainable(model, method_config(method, states=n)), budget, most)
-        return Plan(method, budget, states, "states")
-    if method in SPARSE:
+        size = nearest_size(lambda n: count_trainable(model, recipe.config(states=n)), budget, most)
+    else:
         most = min(sizes.channels for sizes in _sizes(model))
-        lora = _lora_beside(model, sizing) if SPARSE[method][1] else None
         scores = score("random", model)  # on Mamba-1 the count does not depend on which dimensions are chosen
-        channels = nearest_size(lambda k: count_trainable(model, _sparse(scores, k, sizing, lora)), budget, most)
-        return Plan(method, budget, channels, "channels")
-    return Plan(method, budget, None, "")
+        size = nearest_size(lambda k: count_trainable(model, _sparse(recipe, scores, k, sizing, model)), budget, most)
+    return Plan(method, budget, size, recipe.size)
 
 
 def configure(planned: Plan, model: nn.Module, sizing: Sizing, scores: Callable[[str], dict[str, Scores]]) -> MethodConfig | None:
@@ -186,22 +150,18 @@ def configure(planned: Plan, model: nn.Module, sizing: Sizing, scores: Callable[
     scores:
         Name of a selection score to the scores of the model's channels and states; called for sparse methods only.
     """
-    method, size = planned.method, planned.size
-    if method == "frozen":
+    method, size, recipe = planned.method, planned.size, RECIPES[planned.method]
+    if recipe.method is None:
         return None
-    if method == "full":
-        return method_config("full", targets=tuple(name for name, _ in model.named_parameters()))
-    if method in FIXED:
-        return method_config(method.removesuffix("_conv"), **FIXED[method])
-    assert size is not None
-    if method in TARGETS:
+    if size is None:
+        return recipe.config()
+    if recipe.size == "rank":
         return low_rank(method, size)
-    if method == BOTH:
+    if recipe.size == "ranks":
         return on_both(size)
-    if method in SPARSE:
-        rule, with_lora = SPARSE[method]
-        return _sparse(scores(rule), size, sizing, _lora_beside(model, sizing) if with_lora else None)
-    return method_config(method, **{planned.what: size})
+    if recipe.size == "channels":
+        return _sparse(recipe, scores(recipe.score), size, sizing, model)
+    return recipe.config(tokens=size) if recipe.size == "tokens" else recipe.config(states=size)
 
 
 def selected(config: MethodConfig | None) -> Selection | None:
@@ -209,9 +169,9 @@ def selected(config: MethodConfig | None) -> Selection | None:
     return getattr(getattr(config, "sdt", config), "selection", None)
 
 
-def _sparse(scores: dict[str, Scores], channels: int, sizing: Sizing, lora: LoRA | None) -> MethodConfig:
-    sdt = method_config("sdt", selection=select(scores, channels, sizing.state_share))
-    return sdt if lora is None else method_config("sdt_lora", sdt=sdt, lora=lora)
+def _sparse(recipe: Recipe, scores: dict[str, Scores], channels: int, sizing: Sizing, model: nn.Module) -> MethodConfig:
+    lora = _lora_beside(model, sizing) if recipe.method == "sdt_lora" else None
+    return recipe.config(selection=select(scores, channels, sizing.state_share), lora=lora)
 
 
 def _lora_beside(model: nn.Module, sizing: Sizing) -> LoRA:

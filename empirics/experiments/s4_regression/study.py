@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InvalidInput
-from ...methods import apply, method_config
+from ...methods import apply
+from ...methods.catalogue import recipes
 from ...methods.scores import score, warm_up
 from ...methods.selection import Selection, select
 from ...models.s4 import DeepS4, DeepS4Config
@@ -73,30 +74,7 @@ class Outcome:
     curve: list[float]
 
 
-METHODS: dict[str, dict[str, Any]] = {
-    "frozen": {},
-    "prefix": {"method": "prefix", "options": {"tokens": 16}},
-    "initial_state": {"method": "initial_state", "options": {}},
-    "state_offset": {"method": "state_offset", "options": {}},
-    "lora_proj_r4": {"method": "lora", "options": {"targets": ("out_proj",), "rank": 4, "alpha": 4.0}},
-    "lora_proj_r8": {"method": "lora", "options": {"targets": ("out_proj",), "rank": 8, "alpha": 8.0}},
-    "lora_proj_r16": {"method": "lora", "options": {"targets": ("out_proj",), "rank": 16, "alpha": 16.0}},
-    "lora_s4_r4": {"method": "lora", "options": {"targets": ("C", "log_A_real", "A_imag"), "rank": 4, "alpha": 4.0}},
-    "lora_s4_proj_r4": {
-        "method": "lora",
-        "options": {"targets": ("C", "log_A_real", "A_imag", "out_proj"), "rank": 4, "alpha": 4.0},
-    },
-    "lora_s4_proj_r8": {
-        "method": "lora",
-        "options": {"targets": ("C", "log_A_real", "A_imag", "out_proj"), "rank": 8, "alpha": 8.0},
-    },
-    "sdt": {"method": "sdt", "score": "change", "projection": "columns"},
-    "sdt_random": {"method": "sdt", "score": "random", "projection": "columns"},
-    "sdt_magnitude": {"method": "sdt", "score": "magnitude", "projection": "columns"},
-    "sdt_lora_r8": {"method": "sdt_lora", "score": "change", "projection": "none", "rank": 8},
-    "sdt_lora_r8_random": {"method": "sdt_lora", "score": "random", "projection": "none", "rank": 8},
-    "full": {"method": "full", "options": {}},
-}
+METHODS = recipes("s4_regression")
 """Methods of the study. SDT keeps a share of the channels and of their states (``select_channels``, ``select_states``)."""
 
 
@@ -167,25 +145,23 @@ def train(
         raise InvalidInput(f"method {name!r} is not part of the study; choose {', '.join(METHODS)}")
     if not learning_rate > 0:
         raise InvalidInput(f"learning_rate is {learning_rate!r}, expected a positive number")
-    spec = METHODS[name]
+    recipe = METHODS[name]
     frozen, target = (m.to(device) for m in frozen_and_target(sizes, seed))
     draw, held_out = batches(sizes, 10_000 + seed, device), batches(sizes, 20_000 + seed, device)()
-    if not spec:
+    if recipe.method is None:
         with torch.no_grad():
             start = mse(frozen, target, draw()).item()
             return Outcome(0, start, start, mse(frozen, target, held_out).item(), 0.0, [start])
     began = time.perf_counter()
-    options = dict(spec.get("options", {}))
-    if "score" in spec:
-        chosen = choose(frozen, target, draw, spec["score"], select_channels, select_states, seed)
-        options = {"selection": chosen, "projection": spec["projection"]}
-        if spec["method"] == "sdt_lora":
-            lora = method_config("lora", targets=("out_proj",), rank=spec["rank"], alpha=float(spec["rank"]))
-            options = {"sdt": method_config("sdt", **options), "lora": lora}
-    waited = time.perf_counter() - began if "score" in spec else 0.0
-    if spec["method"] == "lora":  # a matrix of the small sizes may be narrower than the published rank
-        options["rank"] = min(options["rank"], sizes.width, sizes.states if "C" in options["targets"] else sizes.width)
-    handle = apply(frozen, method_config(spec["method"], **options), seed=seed)
+    chosen, waited = None, 0.0
+    if recipe.score:
+        chosen = choose(frozen, target, draw, recipe.score, select_channels, select_states, seed)
+        waited = time.perf_counter() - began
+    options: dict[str, Any] = {}
+    if recipe.method == "lora":  # a matrix of the small sizes may be narrower than the published rank
+        fixed = recipe.options
+        options["rank"] = min(fixed["rank"], sizes.width, sizes.states if "C" in fixed["targets"] else sizes.width)
+    handle = apply(frozen, recipe.config(selection=chosen, **options), seed=seed)
     optimiser = torch.optim.AdamW(handle.trainable().values(), lr=learning_rate, weight_decay=0.0)
     losses = torch.zeros(sizes.steps, device=device)
     for step in range(sizes.steps):

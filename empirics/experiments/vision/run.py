@@ -23,7 +23,8 @@ from theory.core.files import replacing
 
 from ...data.digits import LEVELS, Digits, digits
 from ...errors import CheckpointError, UnknownName
-from ...methods import MethodConfig, apply, method_config, select
+from ...methods import MethodConfig, apply, select
+from ...methods.catalogue import recipes
 from ...methods.scores import score, warm_up
 from ...models import MambaConfig, MambaLM
 from ...study.config import Strict
@@ -34,24 +35,7 @@ from ...training.loop import Optimiser
 OLD, NEW = (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)
 PIXELS = 64
 
-LINEAR, STATE_SPACE = ("in_proj", "out_proj"), ("A_log", "x_proj", "dt_proj")
-METHODS: dict[str, Mapping[str, Any] | None] = {
-    "frozen": None,
-    "bitfit": {"name": "bitfit"},
-    "prompt": {"name": "prompt", "tokens": 8},
-    "prefix": {"name": "prefix", "tokens": 8},
-    "initial_state": {"name": "initial_state"},
-    "initial_state_conv": {"name": "initial_state", "conv": True},
-    "state_offset": {"name": "state_offset"},
-    "additional_scan": {"name": "additional_scan"},
-    "lora_linear": {"name": "lora", "targets": LINEAR, "rank": 2, "alpha": 2.0},
-    "lora_ssm": {"name": "lora", "targets": STATE_SPACE, "rank": 2, "alpha": 2.0},
-    "lora_both": {"name": "lora", "targets": (*LINEAR, *STATE_SPACE), "rank": 2, "alpha": 2.0},
-    "dora_linear": {"name": "dora", "targets": LINEAR, "rank": 2, "alpha": 2.0},
-    "sdt_lora": {"name": "sdt_lora", "score": "change"},
-    "sdt_lora_random": {"name": "sdt_lora", "score": "random"},
-    "full": {"name": "full"},
-}
+METHODS = recipes("vision")
 """The methods compared. ``sdt_lora``: SDT on the chosen states and LoRA on the linear projections."""
 
 
@@ -162,30 +146,24 @@ def method_of(config: Config, model: MambaLM, data: Digits, ctx: Context) -> Met
     """
     if config.method not in METHODS:
         raise UnknownName("method of the experiment", config.method, METHODS)
-    given = METHODS[config.method]
-    if given is None:
+    recipe = METHODS[config.method]
+    if recipe.method is None:
         return None
-    options = dict(given)
-    name = options.pop("name")
-    if name == "full":
-        return method_config("full", targets=tuple(n for n, _ in model.named_parameters()))
-    rule = options.pop("score", None)
-    if rule is None:
-        return method_config(name, **options)
+    if not recipe.score:
+        return recipe.config()
     pixels, labels = data.pixels.to(ctx.device), data.labels.to(ctx.device)
     generator = torch.Generator().manual_seed(3000 + ctx.seed)
     rows = [torch.randint(0, len(labels), (config.batch,), generator=generator) for _ in range(config.select_steps)]
     moved = None
-    if rule != "random":
+    if recipe.score != "random":
 
         def loss(m: nn.Module, rows: Tensor) -> Tensor:
             assert isinstance(m, MambaLM)
             return class_loss(m, pixels[rows.to(ctx.device)], labels[rows.to(ctx.device)])
 
         moved = warm_up(model, loss, rows, config.select_learning_rate)
-    chosen = select(score(rule, model, moved=moved, seed=ctx.seed), config.select_channels, config.select_states)
-    lora = method_config("lora", targets=LINEAR, rank=2, alpha=2.0)
-    return method_config("sdt_lora", sdt=method_config("sdt", selection=chosen), lora=lora)
+    chosen = select(score(recipe.score, model, moved=moved, seed=ctx.seed), config.select_channels, config.select_states)
+    return recipe.config(selection=chosen)
 
 
 def run(config: Config, ctx: Context) -> Metrics:
