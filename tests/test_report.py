@@ -171,7 +171,7 @@ def test_experiments_say_what_was_reproduced_and_what_was_not(copy: Path):
     tables = [a["aria-label"] for a in found.all("div") if "s4_regression" in (a.get("aria-label") or "")]
     assert tables == ["Results of s4_regression, by method", "Results of s4_regression, by comparison"]
     assert "0.125; 0.375" in told and "none" not in told
-    assert "Beyond the numbers: because <of> this" in told and not found.unbalanced and not found.broken()
+    assert "Beyond the numbers" in told and "because <of> this" in told and not found.unbalanced and not found.broken()
     assert "What was reproduced" not in found.texts["experiment-state_floor"]
 
 
@@ -394,3 +394,12 @@ def test_the_report_loads_no_torch():
     loaded = "{'torch', 'empirics'} & set(sys.modules)"
     code = f"import sys; from figures.report.page import render, gather; render(gather()); sys.exit(bool({loaded}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_finding_may_be_lists():
+    from figures.report.page import prose
+
+    assert prose("One <b>.\n\nHistory:\n\n- first\n  line\n- second") == (
+        "<p>One &lt;b&gt;.</p><p>History:</p><ul><li>first line</li><li>second</li></ul>"
+    )
+    assert prose("- only - one") == "<ul><li>only - one</li></ul>"

@@ -262,7 +262,7 @@ def _experiment(path: Path, root: Path) -> Experiment:
         lines = tuple(comparisons(summary["table"]))
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"a comparison in the summary of {name} lacks {error}; run {commands[0]}") from error
-    finding = "" if result.quick else " ".join(str(file.get("finding", "")).split())
+    finding = "" if result.quick else str(file.get("finding", "")).strip()
     return Experiment(
         name, claim, question, prediction, summary["verdict"], summary["measured"], result.size, tuple(summary["table"]),
         commands, summary["device"], len(summary["seeds"]), summary["complete"], lines, finding,

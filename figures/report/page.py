@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,22 @@ def claim_page(claim_id: str) -> str:
     return f"theory/{claim_id.replace('.', '/', 1)}/README.md"
 
 
+def prose(written: str) -> str:
+    """Paragraphs and lists of a finding: blocks are separated by blank lines, items of a list begin with a hyphen."""
+    out = []
+    for part in re.split(r"\n\s*\n", written.strip()):
+        head, *items = re.split(r"(?:^|\n)- ", part)
+        if head.strip():
+            out.append(f"<p>{text(_line(head))}</p>")
+        if items:
+            out.append(f"<ul>{''.join(f'<li>{text(_line(item))}</li>' for item in items)}</ul>")
+    return "".join(out)
+
+
+def _line(written: str) -> str:
+    return " ".join(written.split())
+
+
 def _commands(commands: Iterable[str]) -> str:
     return f"<pre><code>{text(chr(10).join(commands))}</code></pre>"
 
@@ -146,7 +163,7 @@ def _experiment(found: Experiment) -> str:
     if found.lines:
         parts.append(f"<ul>{''.join(f'<li>{_place(line.verdict)} {text(line.text)}</li>' for line in found.lines)}</ul>")
     if found.finding:
-        parts.append(f"<p><strong>Beyond the numbers:</strong> {text(found.finding)}</p>")
+        parts.append(f"<h4>Beyond the numbers</h4>{prose(found.finding)}")
     if found.table:
         tables = "".join(_results(f"Results of {found.id}, by {head}", rows) for head, rows in _kinds(found.table).items())
         parts.append(f'<details class="results"><summary>All numbers of {text(found.id)}</summary>{tables}</details>')

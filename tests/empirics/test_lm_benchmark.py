@@ -843,24 +843,26 @@ def test_the_finding_says_what_the_runs_say():
     assert len(points) == len(tested) == 4 * 22 * 5
 
     first, every = (verdict_rows(results, 0.95, 0.0) for results in ([r for r in tested if r.seed in three], tested))
-    told("Each of the four claims has the same verdict on three seeds as on five")
+    told("each of the four claims has the same verdict on three seeds as on five")
     assert [row["verdict"] for row in first] == [row["verdict"] for row in every]
     assert [row["verdict"] for row in every] == ["reproduced", "reproduced", "undecided", "undecided"]
 
-    told("on polarity and DART, LoRA on the projections is above prompts and prefixes and above LoRA on the state-space module")
+    told(
+        "on polarity and DART: - LoRA on the projections is above prompts and prefixes, and above LoRA on the state-space module"
+    )
     for task in ("polarity", "dart"):
         for worse in ("prompt", "prefix", "lora_ssm"):
             assert difference("lora_linear", worse, task).low > 0, (task, worse)
 
-    told("SDT with LoRA is level with LoRA over both")
+    told("SDT with LoRA is level with LoRA over both tasks")
     (fourth,) = [part["learned"] for row in every for part in row["comparisons"] if part["better"] == "sdt_lora"]
     assert fourth["low"] < 0 < fourth["high"]
-    told("on polarity it is above by an interval that begins just above 0")
+    told("On polarity it is above LoRA, by an interval that begins just above 0")
     assert 0 < difference("sdt_lora", "lora_linear", "polarity").low < 0.1
-    told("on DART the difference is below 0 by less than its half-width")
+    told("On DART the difference is below 0 by less than its half-width")
     found = difference("sdt_lora", "lora_linear", "dart")
     assert found.mean < 0 < found.high
-    told("dimensions chosen at random serve as well on either")
+    told("Dimensions chosen at random serve as well, on either task")
     for task in ("polarity", "dart"):
         found = difference("sdt_lora", "sdt_lora_random", task)
         assert found.low < 0 < found.high, task
@@ -869,26 +871,32 @@ def test_the_finding_says_what_the_runs_say():
     majority = next(100 * r.held_out["test_majority"] for r in tested if r.config["task"] == "polarity")
     behind = [seed for seed in five if points["polarity", "lora_both", seed] < majority + 5]
     assert behind == [2] and majority < 55
-    told("is level with LoRA on the projections on the others and on DART")
+    told("It is level with LoRA on the projections on the other seeds and on DART")
     for seeds, task in (([seed for seed in five if seed not in behind], "polarity"), (five, "dart")):
         found = difference("lora_both", "lora_linear", task, seeds)
         assert found.low < 0 < found.high, task
 
-    told("They say little about methods and draw the differences towards 0")
+    told("Prompts, prefixes and other methods chose a learning rate at the end of the grid on some task")
+    grid = file.sweep.tune["learning_rate"]
+    ends = {r.config["method"] for r in tested if r.config["learning_rate"] in (min(grid), max(grid))}
+    assert {"prompt", "prefix", "lora_ssm"} <= ends
+    assert "lora_linear" not in ends
+
+    told("These two tasks say little about methods, and they draw the differences towards 0")
     for row in every:
         for part in row["comparisons"]:
             assert abs(part["points"]) < abs(part["learned"]["points"]), part
-    told("on RTE no method's interval lies above it, on CoLA every method's mean is below 6 points")
+    told("On RTE no method's interval lies above the most frequent class. - On CoLA every method's mean is below 6 points")
     methods = {method for _, method, _ in points} - {"frozen"}
     cola = {method: interval([points["cola", method, seed] for seed in five], 0.95) for method in methods}
-    told("those of three (initial state with the convolution's window, LoRA on A, DoRA) are above 0")
+    told("Three methods have an interval above 0: initial state with the convolution's window, LoRA on A, and DoRA")
     above = {method for method, found in cola.items() if found.low is not None and found.low > 0}
     assert above == {"initial_state_conv", "lora_A", "dora_linear"} and max(found.mean for found in cola.values()) < 6
     class_of_rte = next(100 * r.held_out["test_majority"] for r in tested if r.config["task"] == "rte")
     for method in methods:
         found = interval([points["rte", method, seed] for seed in five], 0.95)
         assert (found.mean if found.low is None else found.low) <= class_of_rte, method
-    told("training everything ends near the most frequent class")
+    told("Full fine-tuning ends near the most frequent class")
     full = {task: interval([points[task, "full", seed] for seed in five], 0.95) for task in ("cola", "rte")}
     rte = next(100 * r.held_out["test_majority"] for r in tested if r.config["task"] == "rte")
     assert full["cola"].low < 0 < full["cola"].high and abs(full["rte"].mean - rte) < 1
