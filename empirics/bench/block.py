@@ -24,19 +24,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from theory.core.files import require_writable
+
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
+from ..kernels.table import capability
 from ..methods import LoRA, apply
 from ..methods.catalogue import PROJECTIONS
 from ..models import Mamba1, MambaConfig, size_config
 from ..models.config import Mamba1Config
 from ..study.results import write_json
 from ..study.runner import check_device
+from .machine import machine
 from .model import RANK, RECOMPUTE
-from .scan import machine
-from .targets import graphed, kept_by_autograd, ratio, seconds
+from .targets import TARGETS
+from .timing import graphed, kept_by_autograd, ratio, seconds
 
 CONTENDERS = ("ours", "ours/recompute", "ours/recompute_all", "slow_lora", "stock")
 REFERENCE = "slow_lora"
+
+
+def mamba1(config: MambaConfig) -> Mamba1Config:
+    """The options of the model's blocks.
+
+    Raises
+    ------
+    InvalidInput
+        They are blocks of Mamba-2.
+    """
+    options = config.mixer
+    if not isinstance(options, Mamba1Config):
+        raise InvalidInput("this benchmark measures Mamba-1 blocks; give a size such as 130m")
+    return options
 
 
 def ours(name: str, config: MambaConfig, device: str, dtype: torch.dtype, scan: str) -> tuple[nn.Module, list[nn.Parameter]]:
@@ -47,9 +65,7 @@ def ours(name: str, config: MambaConfig, device: str, dtype: torch.dtype, scan: 
     InvalidInput
         A size of Mamba-2.
     """
-    options = config.mixer
-    if not isinstance(options, Mamba1Config):
-        raise InvalidInput("this benchmark measures Mamba-1 blocks; give a size such as 130m")
+    options = mamba1(config)
     torch.manual_seed(0)
     mixer = Mamba1(config.d_model, options, scan, device=device, dtype=dtype)
     mixer.recompute = RECOMPUTE[name.partition("/")[2]] if "/" in name else False
@@ -101,13 +117,7 @@ def kept_bytes(block: nn.Module, hidden: Tensor) -> int:
 def measure_block(
     names: Sequence[str], config: MambaConfig, batch: int, length: int, device: str, scan: str, repeats: int
 ) -> dict[str, dict[str, Any]]:
-    """A row for each contender: median seconds, kept bytes, and both as ratios to ``slow_lora`` where that was measured.
-
-    Raises
-    ------
-    UnknownName
-        No such contender.
-    """
+    """A row for each contender: median seconds, kept bytes, and both as ratios to ``slow_lora`` where that was measured."""
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(batch, length, config.d_model, generator=generator).to(device, dtype).requires_grad_()
@@ -115,8 +125,6 @@ def measure_block(
     rows: dict[str, dict[str, Any]] = {}
     runs: dict[str, Callable[[], object]] = {}
     for name in names:
-        if name not in CONTENDERS:
-            raise UnknownName("contender", name, CONTENDERS)
         try:
             mine = name.startswith("ours")
             block, trained = ours(name, config, device, dtype, scan) if mine else peer(name, config, device, dtype)
@@ -143,6 +151,9 @@ def line(name: str, row: dict[str, Any]) -> str:
     text = f"{name:20} {row['seconds'] * 1e3:8.3f} ms, kept {row['kept_bytes'] / 2**20:8.1f} MiB"
     if "times_as_fast" in row:
         text += f", {row['times_as_fast']:.2f} x as fast as {REFERENCE}, {row['share_of_kept']:.2f} of its bytes"
+        if name.startswith("ours"):
+            met = TARGETS[4].met([row["times_as_fast"], row["share_of_kept"]])
+            text += f", target 4 {'met' if met else 'missed'}"
     return text
 
 
@@ -168,6 +179,15 @@ def main_bench_block(argv: Sequence[str]) -> int:
             "machine": machine(options.device), "sizes": {},
         }  # fmt: skip
         scan = options.scan or ("fused" if options.device == "cuda" else "chunked")
+        # All names before the first measurement.
+        capability("selective_scan", scan)
+        for name in options.contenders:
+            if name not in CONTENDERS:
+                raise UnknownName("contender", name, CONTENDERS)
+        for size in options.sizes:
+            mamba1(size_config(size))
+        if options.out is not None:
+            require_writable(options.out.parent, InvalidInput)
         for size in options.sizes:
             print(f"a block of mamba-{size}, {options.batch} x {options.length} tokens")
             rows = measure_block(

@@ -22,7 +22,6 @@ import gc
 import importlib
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,16 +31,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from theory.core.files import require_writable
+
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnrecordableLoss
+from ..kernels.table import Op, capability
 from ..methods import MethodConfig, apply, select
 from ..methods.catalogue import PROJECTIONS, recipes
 from ..methods.scores import score, warm_up
-from ..models import MambaConfig, MambaLM, size_config
+from ..models import Mamba2Config, MambaConfig, MambaLM, size_config
 from ..models.mixer import Recompute
 from ..study.runner import check_device
 from ..training.graphed import GraphedLoss
+from .machine import machine
 from .parts import complete, finished, saver
-from .scan import machine
+from .targets import TARGETS
+from .timing import clock
 
 RANK, SHARE = 8, 0.1
 """Of the peers' LoRA, and of the channels and of their states that SDT trains: 1 % of A."""
@@ -49,6 +53,9 @@ RANK, SHARE = 8, 0.1
 METHODS = recipes("bench_model")
 RECOMPUTE: dict[str, Recompute] = {"recompute": True, "recompute_all": "all"}
 """How much is computed again for the backward pass, by the last part of a contender's name."""
+
+TARGETED = ("initial_state", "state_offset", "lora", "sdt")
+"""Methods of target 5."""
 
 PEERS = ("stock", "stock_slow_lora")
 GRAPH = "/graph"
@@ -111,36 +118,64 @@ def method_of(name: str, model: MambaLM, tokens: Tensor) -> tuple[MethodConfig, 
     recipe = METHODS[name]
     if not recipe.score:
         return recipe.config(), None
-    began = _clock(tokens)
+    began = clock(tokens.device.type)
     moved = warm_up(model, loss_of, [tokens] * 10)
     selection = select(score(recipe.score, model, moved=moved), channels=SHARE, states=SHARE)
-    return recipe.config(selection=selection), _clock(tokens) - began
+    return recipe.config(selection=selection), clock(tokens.device.type) - began
 
 
-def _clock(tokens: Tensor) -> float:
-    if tokens.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter()
+@dataclass(frozen=True)
+class Contender:
+    """A contender's name in its parts.
 
-
-def ours(name: str, setting: Setting, tokens: Tensor) -> tuple[nn.Module, list[nn.Parameter], float | None]:
-    """(model, trained tensors, seconds of selection) of ``METHOD/SCAN``, ``METHOD/SCAN/recompute`` or ``.../recompute_all``.
-
-    Raises
-    ------
-    InvalidInput, UnknownName
-        The name has another form, or no such method or scan.
+    Attributes
+    ----------
+    peer:
+        mamba-ssm's model and not one of ours.
+    method, scan, recompute:
+        Of ours, which are called METHOD/SCAN, METHOD/SCAN/recompute or METHOD/SCAN/recompute_all.
+    graph:
+        Whether the two passes are replayed.
     """
-    method, *rest = name.split("/")
-    if len(rest) not in (1, 2) or (rest[1:] and rest[1] not in RECOMPUTE):
-        ways = ", ".join(f"METHOD/SCAN{way and '/' + way}" for way in ("", *RECOMPUTE))
-        raise InvalidInput(f"contender {name!r}: expected {ways}, or one of {', '.join(PEERS)}, each with or without {GRAPH}")
+
+    peer: str | None
+    method: str
+    scan: str
+    recompute: Recompute
+    graph: bool
+
+    @classmethod
+    def named(cls, name: str, op: Op = "selective_scan") -> Contender:
+        """The contender of that name.
+
+        Raises
+        ------
+        InvalidInput
+            The name has another form.
+        UnknownName, UnsupportedScan
+            No such method, or no such scan for this kind of block.
+        """
+        short = name.removesuffix(GRAPH)
+        if short in PEERS:
+            return cls(short, "", "", False, name != short)
+        method, *rest = short.split("/")
+        if len(rest) not in (1, 2) or (rest[1:] and rest[1] not in RECOMPUTE):
+            ways = ", ".join(f"METHOD/SCAN{way and '/' + way}" for way in ("", *RECOMPUTE))
+            raise InvalidInput(f"contender {name!r}: expected {ways}, or one of {', '.join(PEERS)}, each with or without {GRAPH}")
+        if method not in METHODS:
+            raise UnknownName("method", method, METHODS)
+        capability(op, rest[0])
+        return cls(None, method, rest[0], RECOMPUTE[rest[1]] if rest[1:] else False, name != short)
+
+
+def ours(contender: Contender, setting: Setting, tokens: Tensor) -> tuple[nn.Module, list[nn.Parameter], float | None]:
+    """(model, trained tensors, seconds of selection) of one of our contenders."""
     torch.manual_seed(0)
     with torch.device(setting.device):  # drawn there: a billion numbers from a CPU take longer than the measurement
         model = MambaLM(setting.model, dtype=setting.dtype).train()
-    model.set_scan(rest[0])
-    model.set_recompute(RECOMPUTE[rest[1]] if rest[1:] else False)
-    config, seconds = method_of(method, model, tokens)
+    model.set_scan(contender.scan)
+    model.set_recompute(contender.recompute)
+    config, seconds = method_of(contender.method, model, tokens)
     handle = apply(model, config)
     return model, list(handle.trainable().values()), seconds
 
@@ -170,6 +205,11 @@ def stock(name: str, setting: Setting) -> tuple[nn.Module, list[nn.Parameter]]:
     return model, [p for p in model.parameters() if p.requires_grad]
 
 
+def op_of(config: MambaConfig) -> Op:
+    """The scan of a model's blocks."""
+    return "ssd" if isinstance(config.mixer, Mamba2Config) else "selective_scan"
+
+
 def kernel_times(step: Callable[[], None]) -> list[dict[str, Any]]:
     """Name, calls and seconds of the GPU's kernels in one step, gaps between them left out, the longest first.
 
@@ -193,11 +233,11 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
     """
     tokens, cuda = setting.tokens(), setting.device == "cuda"
     seconds: float | None = None
-    graph, name = name.endswith(GRAPH), name.removesuffix(GRAPH)
-    if name in PEERS:
-        model, trained = stock(name, setting)
+    contender = Contender.named(name, op_of(setting.model))
+    if contender.peer is not None:
+        model, trained = stock(contender.peer, setting)
     else:
-        model, trained, seconds = ours(name, setting, tokens)
+        model, trained, seconds = ours(contender, setting, tokens)
     optimiser = torch.optim.AdamW(trained, lr=1e-5)
     left: int | None = None
     passes = GraphedLoss(lambda batch: loss_of(model, batch), trained)
@@ -215,9 +255,9 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
         loss.backward()
         optimiser.step()
 
-    step = replayed if graph else launched
+    step = replayed if contender.graph else launched
     recording: int | None = None
-    if cuda and graph:
+    if cuda and contender.graph:
         torch.cuda.reset_peak_memory_stats()
         passes(tokens)
         recording = torch.cuda.max_memory_allocated()
@@ -227,9 +267,9 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     times = []
     for _ in range(setting.repeats):
-        began = _clock(tokens)
+        began = clock(tokens.device.type)
         step()
-        times.append(_clock(tokens) - began)
+        times.append(clock(tokens.device.type) - began)
     peak = torch.cuda.max_memory_allocated() if cuda else None
     state = sum(v.nbytes for kept in optimiser.state.values() for v in kept.values() if isinstance(v, Tensor))
     if recording is not None:
@@ -283,6 +323,18 @@ def line(name: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]
     return ", ".join(parts)
 
 
+def slowest(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[float | None]:
+    """The numbers of target 5: the least of its methods' times as fast as ``stock``, at 130m and at 1.4b, as Python launches
+    them; ``None`` where one of them was not measured."""
+
+    def least(rows: Mapping[str, Mapping[str, Any]]) -> float | None:
+        times = [rows.get(name, {}).get("step_s") for name in ("stock", *(f"{method}/fused" for method in TARGETED))]
+        known = [value for value in times if value is not None]
+        return min(known[0] / value for value in known[1:]) if len(known) == len(times) else None
+
+    return [least(tables.get(size, {})) for size in ("130m", "1.4b")]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m empirics bench model", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["130m"], metavar="SIZE", help="published sizes: 130m, 370m, 1.4b, ...")
@@ -324,6 +376,11 @@ def main_bench_model(argv: Sequence[str]) -> int:
     try:
         check_device(options.device)
         settings = dict(_settings(options))
+        for setting in settings.values():  # all of them before the first is measured
+            for name in options.contenders:
+                Contender.named(name, op_of(setting.model))
+        if options.out is not None:
+            require_writable(options.out.parent, InvalidInput)
         about: dict[str, Any] = {
             "benchmark": "model", "device": options.device, "length": options.length, "layers": options.layers,
             "repeats": options.repeats, "kernels": options.kernels, "contenders": list(options.contenders),
@@ -340,6 +397,9 @@ def main_bench_model(argv: Sequence[str]) -> int:
                 save(parts)
         tables = {size: parts[size]["rows"] for size in settings}
         machines = {size: parts[size]["machine"] for size in settings}
+        if None not in (numbers := slowest(tables)):
+            words = ", ".join(f"{value:.2f}" for value in numbers)
+            print(f"target 5 {'met' if TARGETS[5].met(numbers) else 'missed'}: {words} times as fast at 130m, 1.4b")
         complete(options.out, about, {"machines": machines, "sizes": tables})
     except EmpiricsError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +22,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.core.files import require_writable
+
 from ..errors import EmpiricsError, InvalidInput, UnsupportedScan
 from ..kernels.selective_scan.oracle import selective_scan as oracle_scan
-from ..study.results import git_commit, versions, write_json
+from ..study.results import write_json
 from ..study.runner import check_device
+from .machine import machine
 from .parts import complete, finished, saver
 from .peers import ORDER, Arguments, Contender, contender, make_arguments, missing, version
+from .timing import clock
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHAPES = {"cpu": (1, 768, 1024, 16), "cuda": (8, 1536, 2048, 16)}
@@ -42,19 +44,13 @@ def _leaves(one: Contender, values: Arguments) -> Arguments:
     return {k: v.detach().clone().requires_grad_() for k, v in one.convert(values).items()}
 
 
-def _clock(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def time_once(one: Contender, leaves: Arguments, device: str) -> tuple[float, float]:
     """Seconds of one forward and one backward pass with all gradients."""
-    start = _clock(device)
+    start = clock(device)
     out = one.call(leaves)
-    middle = _clock(device)
+    middle = clock(device)
     torch.autograd.grad(out, [leaves[k] for k in ORDER], torch.ones_like(out))
-    return middle - start, _clock(device) - middle
+    return middle - start, clock(device) - middle
 
 
 def agreement(one: Contender, values: Arguments) -> float:
@@ -169,27 +165,6 @@ def _resident(field: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What the numbers depend on."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = models[0] if models else name
-    return {
-        "cpu": name,
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
-        "versions": versions(),
-        "git": git_commit(),
-    }
-
-
 def _shape(text: str) -> tuple[int, int, int, int]:
     try:
         sizes = tuple(int(part) for part in text.split(","))
@@ -256,6 +231,10 @@ def main_bench_scan(argv: Sequence[str]) -> int:
             print(_own_peak(options.peak_memory_of, shape, dtype))
             return 0
         check_device(options.device)
+        for name in names:  # all of them before the first is measured
+            contender(name)
+        if options.out is not None:
+            require_writable(options.out.parent, InvalidInput)
         if options.install_peers:
             _install(names)
         if options.targets:

@@ -12,7 +12,6 @@ import argparse
 import gc
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.core.files import require_writable
+
 from ..errors import EmpiricsError, InvalidInput
+from ..kernels.table import capability
 from ..methods import SDT, LoRA, SDTLoRA, apply, select
 from ..methods.geometry import find_mixers, geometry
 from ..methods.scores import score, warm_up
@@ -28,8 +30,9 @@ from ..methods.selection import how_many
 from ..models import MambaConfig, MambaLM, size_config
 from ..study.results import write_json
 from ..study.runner import check_device
-from .model import RANK, SHARE, loss_of
-from .scan import machine
+from .machine import machine
+from .model import RANK, SHARE, loss_of, op_of
+from .timing import clock
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
 STEPS = 10
@@ -37,14 +40,9 @@ STEPS = 10
 
 
 def _seconds(run: Callable[[], Any], device: str) -> tuple[float, Any]:
-    def clock() -> float:
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    began = clock()
+    began = clock(device)
     result = run()
-    return clock() - began, result
+    return clock(device) - began, result
 
 
 def evaluations(model: MambaLM) -> int:
@@ -128,12 +126,17 @@ def main_bench_selection(argv: Sequence[str]) -> int:
         if min(options.lengths) < 2:
             raise InvalidInput(f"--lengths {min(options.lengths)} must be at least 2: the loss predicts the next token")
         scan = options.scan or ("fused" if options.device == "cuda" else "chunked")
+        # All names before the first measurement.
+        configs = {size: size_config(size) for size in options.sizes}
+        for config in configs.values():
+            capability(op_of(config), scan)
+        if options.out is not None:
+            require_writable(options.out.parent, InvalidInput)
         result: dict[str, Any] = {
             "benchmark": "selection", "device": options.device, "scan": scan, "machine": machine(options.device), "sizes": {},
         }  # fmt: skip
-        for size in options.sizes:
+        for size, config in configs.items():
             rows = result["sizes"].setdefault(size, [])
-            config = size_config(size)
             for length in options.lengths:
                 try:
                     rows.append(measure_selection(config, options.batch, length, options.device, scan, options.repeats))

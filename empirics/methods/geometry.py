@@ -24,7 +24,7 @@ class Geometry:
         ``mamba1`` and ``s4`` (a decay for every channel and state) or ``mamba2`` (one for every head).
     d_model, d_inner, d_state:
         Width at the mixer's input, width of the scan, states N of every channel.
-        heads, groups:
+    heads, groups:
         Mamba-2's heads and groups of B and C; for the others d_inner and 1.
     dt_rank:
         Rows of Mamba-1's x_proj before those of B.

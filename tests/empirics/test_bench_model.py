@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from empirics.__main__ import main
+from empirics.bench import block, scan, selection
 from empirics.bench import model as bench
 from empirics.bench.parts import complete, finished, parts_of, saver
-from empirics.errors import CheckpointError, InvalidInput, UnknownName, UnrecordableLoss
+from empirics.bench.targets import TARGETS
+from empirics.errors import CheckpointError, InvalidInput, UnknownName, UnrecordableLoss, UnsupportedScan
 from empirics.models import MambaConfig
 
 TINY = bench.Setting(
@@ -46,10 +48,12 @@ def test_a_replayed_step_is_a_step_where_nothing_can_be_recorded(monkeypatch):
 
 def test_sdt_trains_one_percent_of_A():
     """And rows of x_proj at the chosen channels: 3 of 32 channels, 1 of 4 states (a tenth, at least one)."""
-    model, trained, _ = bench.ours("sdt/chunked", TINY, TINY.tokens())
+    model, trained, _ = bench.ours(bench.Contender.named("sdt/chunked"), TINY, TINY.tokens())
     assert sum(p.numel() for p in trained) < 0.3 * sum(p.numel() for p in model.parameters())
     everything = bench.measure_one("full/chunked", TINY)["trained"]
-    assert everything == sum(p.numel() for p in bench.ours("full/chunked", TINY, TINY.tokens())[0].parameters())
+    assert everything == sum(
+        p.numel() for p in bench.ours(bench.Contender.named("full/chunked"), TINY, TINY.tokens())[0].parameters()
+    )
 
 
 def test_steps_train(monkeypatch):
@@ -77,11 +81,54 @@ def test_a_missing_peer_is_named_and_the_others_run():
 def test_mistakes():
     for wrong in ("lora", "lora/chunked/twice", "lora/chunked/recompute/recompute"):
         with pytest.raises(InvalidInput, match="expected METHOD/SCAN"):
-            bench.ours(wrong, TINY, TINY.tokens())
+            bench.Contender.named(wrong)
     with pytest.raises(UnknownName, match="did you mean 'lora'"):
-        bench.ours("lara/chunked", TINY, TINY.tokens())
+        bench.Contender.named("lara/chunked")
     with pytest.raises(UnknownName, match="did you mean 'chunked'"):
-        bench.ours("lora/chunkd", TINY, TINY.tokens())
+        bench.Contender.named("lora/chunkd/graph")
+    with pytest.raises(UnsupportedScan, match="exists for Mamba-1 only"):
+        bench.Contender.named("lora/fused", "ssd")
+    assert bench.Contender.named("lora/fused/recompute/graph") == bench.Contender(None, "lora", "fused", True, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["model", "--contenders", "lora/chunked", "lora/chunkd"], "did you mean 'chunked'"),
+        (["model", "--sizes", "130m", "mamba2-130m", "--contenders", "lora/fused"], "exists for Mamba-1 only"),
+        (["model", "--sizes", "130m", "370n"], "unknown model size '370n'"),
+        (["block", "--contenders", "ours", "our"], "unknown contender 'our'"),
+        (["block", "--scan", "chunkd"], "did you mean 'chunked'"),
+        (["block", "--sizes", "130m", "mamba2-130m"], "measures Mamba-1 blocks"),
+        (["selection", "--sizes", "130m", "131m"], "unknown model size '131m'"),
+        (["selection", "--scan", "chunkd"], "did you mean 'chunked'"),
+        (["scan", "--contenders", "chunked", "chunkd"], "unknown contender 'chunkd'"),
+    ],
+)
+def test_names_are_checked_before_anything_is_measured(command, message, monkeypatch, capsys):
+    def measured(*arguments, **options):
+        raise AssertionError("measured before all names were checked")
+
+    for module, name in ((bench, "measure_model"), (block, "measure_block"), (selection, "measure_selection"), (scan, "measure")):
+        monkeypatch.setattr(module, name, measured)
+    assert main(["bench", command[0], "--device", "cpu", *command[1:]]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("benchmark", ["model", "block", "selection", "scan"])
+def test_where_results_go_is_tried_first(benchmark, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["bench", benchmark, "--device", "cpu", "--out", str(tmp_path / "file" / "out.json")]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be written to" in error and error.count("\n") == 1
+
+
+def test_target_5_is_that_of_the_slowest_method():
+    rows = {"stock": {"step_s": 3.0}, **{f"{method}/fused": {"step_s": 1.0} for method in bench.TARGETED}}
+    rows["sdt/fused"] = {"step_s": 2.0}
+    assert bench.slowest({"130m": rows, "370m": {}, "1.4b": rows}) == [1.5, 1.5]
+    assert bench.slowest({"130m": rows, "1.4b": {**rows, "sdt/fused": {"missing": "out of memory"}}}) == [1.5, None]
+    assert TARGETS[5].met([1.5, 1.5]) and not TARGETS[5].met([1.4, 1.5]) and not TARGETS[5].met([1.5, None])
 
 
 def test_lines_compare_with_stock():

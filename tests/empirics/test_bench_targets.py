@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from empirics.bench import targets
+from empirics.bench import targets, timing
 from empirics.bench.peers import ORDER, make_arguments
 from empirics.bench.scan import main_bench_scan
 from empirics.errors import InvalidInput
@@ -102,11 +102,24 @@ def test_kept_bytes_grow_with_what_is_kept():
 
 
 def test_ratio_is_paired():
-    assert targets.ratio({"a": [2.0, 30.0, 4.0], "b": [1.0, 10.0, 1.0]}, "a", "b") == 3.0
+    assert timing.ratio({"a": [2.0, 30.0, 4.0], "b": [1.0, 10.0, 1.0]}, "a", "b") == 3.0
 
 
 def test_rows_are_judged():
-    assert targets._row(1, "", [2.0, 1.5], [(2.0, None), (1.5, None)])["met"]
-    assert not targets._row(1, "", [2.0, 1.4], [(2.0, None), (1.5, None)])["met"]
-    assert not targets._row(1, "", [1.2], [(None, 1.1)])["met"]
-    assert not targets._row(1, "", [float("nan")], [(None, 1.1)])["met"]
+    assert targets._row(1, "", [2.0, 1.5, 0.1])["met"]  # the last is shown and not asked for
+    assert not targets._row(1, "", [2.0, 1.4, 9.0])["met"]
+    assert targets._row(2, "", [4.0, 0.0, 0.0, 1.1])["met"] and not targets._row(2, "", [4.0, 0.0, 0.0, 1.2])["met"]
+    assert not targets._row(6, "", [float("nan")])["met"]
+    assert targets._row(9, "", [1.0, 0.5])["met"] and not targets._row(9, "", [0.5, 1.01])["met"]
+    assert not targets._row(3, "", [1.0, 30.0, None])["met"]
+
+
+def test_the_targets_are_one_table():
+    """Numbers 1 to 9, each with its benchmark and as many bounds as its row has numbers."""
+    assert list(targets.TARGETS) == list(range(1, 10))
+    found = targets.measure_targets("chunked", "naive", SMALL, torch.float32, "cpu")
+    for row in found["table"]:
+        assert targets.TARGETS[row["target"]].measured_by == "scan --targets"
+        assert len(row["asked"]) == len(row["measured"])
+    others = {n: t.measured_by for n, t in targets.TARGETS.items() if t.measured_by != "scan --targets"}
+    assert others == {4: "block", 5: "model"}

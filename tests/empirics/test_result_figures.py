@@ -24,7 +24,7 @@ from matplotlib.text import Text
 from empirics.bench import model as bench_model
 from empirics.bench import selection as bench_selection
 from empirics.bench import targets
-from empirics.bench.scan import machine
+from empirics.bench.machine import machine
 from empirics.experiments.lm_benchmark import run as lm_experiment
 from empirics.experiments.lm_benchmark.methods import METHODS
 from empirics.experiments.lm_benchmark.verdicts import together
