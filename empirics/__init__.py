@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HOME = {
     "selective_scan": "kernels.dispatch",
     "ssd_scan": "kernels.dispatch",
-    "quick_checks": "checks",
+    "quick_checks": "study.checks",
     "bundled_model": "pretraining.bundle",
     **dict.fromkeys(
         ("ExtraStates", "MambaConfig", "MambaLM", "MixerHook", "MixerState", "PromptHook", "load_model", "save_model"),
