@@ -1,6 +1,7 @@
 """Command line of the empirics package: python -m empirics COMMAND.
 
-run, sweep, collect, list, scans, checks, gpu-suite, bench, diagnose, pretrain, pretrain-baselines, generate, demo.
+run, sweep, collect, unpack, coverage, list, scans, checks, gpu-suite, bench, diagnose, pretrain, pretrain-baselines, generate,
+demo.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from .errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
 
+MOST_THREADS = 4096
 BENCHMARKS = ("scan", "model", "block", "selection")
 
 
@@ -41,15 +43,18 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
     if not args.budget > 0:
         raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
     if args.threads is not None:
-        if args.threads < 1:
-            raise InvalidInput(f"--threads {args.threads} must be at least 1")
+        if not 1 <= args.threads <= MOST_THREADS:
+            raise InvalidInput(f"--threads {args.threads} must lie in 1..{MOST_THREADS}")
         torch.set_num_threads(args.threads)
     elif args.quick:
         torch.set_num_threads(1)  # at these sizes a second thread only waits
     file = load_experiment(args.experiment, args.quick)
-    if options := _fixed_options(args):
+    options = _fixed_options(args)
+    if (scan := _known_scan(args.scan)) is not None:
+        options["scan"] = scan
+    if options:
         file = with_options(file, **options)
-    return file, Runner(args.out, args.device, _known_scan(args.scan), time.monotonic() + args.budget)
+    return file, Runner(args.out, args.device, time.monotonic() + args.budget)
 
 
 def _fixed_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -92,8 +97,8 @@ def _run(argv: Sequence[str]) -> int:
 def _sweep(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m empirics sweep",
-        description="Run an experiment's grid: tune each cell on a seed of its own, then all seeds. Under torchrun "
-        "(torchrun --nproc-per-node 4 -m empirics sweep ...) each process takes the next run that no other has begun.",
+        description="Run an experiment's grid: tune each cell on a seed of its own, then all seeds. Processes on one --out "
+        "folder, started by hand or by torchrun (torchrun --nproc-per-node 4 -m empirics sweep ...), share the runs.",
     )
     _experiment_options(parser)
     parser.add_argument("--only", action="append", default=[], metavar="NAME=VALUE,...", help="cut a grid option down to values")
@@ -139,10 +144,14 @@ def _checks(argv: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     parser.add_argument("--verdicts", type=Path, metavar="FILE", help="put theory's verdicts from FILE beside the rows")
     args = parser.parse_args(argv)
+    from theory.core.files import require_writable
+
     from .study.checks import QUICK, beside_theory, print_rows, quick_checks
     from .study.config import load_experiment
     from .study.results import write_json
 
+    if args.json is not None:
+        require_writable(args.json.parent, InvalidInput, "--json")
     if args.verdicts is not None:  # a bad file is better known before the work than after it
         beside_theory([{"claim": load_experiment(name).claim} for name in QUICK], args.verdicts)
     rows = quick_checks(args.device)
@@ -229,12 +238,30 @@ def _scans(argv: Sequence[str]) -> int:
     return main_scans(argv)
 
 
+def _unpack(argv: Sequence[str]) -> int:
+    from .study.collect import main_unpack
+
+    return main_unpack(argv)
+
+
+def _coverage(argv: Sequence[str]) -> int:
+    from .study.coverage import main_coverage
+
+    return main_coverage(argv)
+
+
 def _report(summary: dict[str, Any]) -> int:
+    """Print a summary; 2 where every run of it failed, else 0."""
     print(f"{summary['experiment']}: {summary['verdict']} ({summary['measured']})")
-    for failure in summary["failed"]:
-        print(f"  failed, seed {failure['seed']}: {failure['reason']}")
+    tuning = summary.get("failed_tuning", [])
+    for what, failures in (("", summary["failed"]), (" while tuning", tuning)):
+        for failure in failures:
+            print(f"  failed{what}, seed {failure['seed']}: {failure['reason']}")
     if not summary["complete"]:
         print("  not complete: call again to go on")
+    failures = [*summary["failed"], *tuning]
+    if failures and not summary["table"]:  # no run is finished
+        raise EmpiricsError(f"every run of {summary['experiment']} failed: {failures[0]['reason']}")
     return 0
 
 
@@ -242,6 +269,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": _run,
     "sweep": _sweep,
     "collect": _collect,
+    "unpack": _unpack,
+    "coverage": _coverage,
     "list": _list,
     "scans": _scans,
     "checks": _checks,
@@ -255,6 +284,10 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 }
 
 
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; bad input prints one line and gives exit code 2."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -266,7 +299,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UnknownName("command", arguments[0], COMMANDS)
         return COMMANDS[arguments[0]](arguments[1:])
     except EmpiricsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {_one_line(error)}; what is finished is kept: call again when that is mended", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         print(f"error: {MissingPackage(error.name or 'a package', 'empirics')}", file=sys.stderr)

@@ -13,6 +13,10 @@ class InvalidInput(EmpiricsError, ValueError):
     """An argument is unusable: wrong shape, dtype, device or value, not finite, or empty."""
 
 
+class Diverged(InvalidInput):
+    """Training ended, or went through, a loss that is not finite: the one failure that speaks about the options of a run."""
+
+
 class UnknownName(InvalidInput, KeyError):
     """A scan, method, model, experiment or data set that does not exist; the message lists the nearest valid name.
 

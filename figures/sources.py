@@ -1,7 +1,8 @@
 """What figures read: the verdicts, the summaries and runs of experiments, benchmark results and published points.
 
-Results at full size are looked for in ``empirics/results``; small ones, made on a CPU, also in ``figures/quick``. Nothing here
-imports torch or ``empirics``: a figure is drawn from files.
+Results at full size lie beside their experiment, in ``empirics/experiments/<id>``: ``results.json``, the summary, and
+``runs.jsonl``, a header and a line for each run. Small ones, made on a CPU, lie in ``figures/quick/<id>``. Nothing here imports
+torch or ``empirics``: a figure is drawn from files.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from theory.core import files
 from theory.core.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = Path("empirics/results")
+EXPERIMENTS = Path("empirics/experiments")
 QUICK = Path("figures/quick")
+RUNS = "runs.jsonl"
+
+
+def summary_path(name: str, scan: str | None = None, quick: bool = False) -> Path:
+    """Where an experiment's summary is committed: with its own scan, or with another one."""
+    return (QUICK if quick else EXPERIMENTS) / name / ("results.json" if scan is None else f"results_{scan}.json")
 
 
 class MissingData(Exception):
@@ -96,10 +103,10 @@ class Experiment:
 
 
 def command(name: str, verb: str = "run", quick: bool = False) -> str:
-    """The command that makes an experiment's results where figures look for them."""
-    if quick:
-        return f"python -m empirics {verb} {name} --quick --out {QUICK}"
-    return f"python -m empirics {verb} {name} --device cuda --out {RESULTS}"
+    """The commands that make an experiment's results and put them where figures look for them."""
+    size, into = ("--quick", QUICK) if quick else ("--device cuda", EXPERIMENTS)
+    collected = f"python -m empirics collect {name}{' --quick' if quick else ''} --out runs --into {into}"
+    return f"python -m empirics {verb} {name} {size} --out runs && {collected}"
 
 
 def experiment(name: str, verb: str = "run", *, accept_quick: bool = True, root: Path = ROOT) -> Experiment:
@@ -119,10 +126,8 @@ def experiment(name: str, verb: str = "run", *, accept_quick: bool = True, root:
     InvalidInput
         A file is no summary.
     """
-    places = [(RESULTS / f"{name}.json", False)]
-    if accept_quick:
-        places += [(RESULTS / f"{name}_quick.json", True), (QUICK / f"{name}_quick.json", True)]
-    for place, quick in places:
+    for quick in (False, True) if accept_quick else (False,):
+        place = summary_path(name, quick=quick)
         if not (root / place).is_file():
             continue
         summary = read_json(root / place)
@@ -130,17 +135,26 @@ def experiment(name: str, verb: str = "run", *, accept_quick: bool = True, root:
             raise InvalidInput(f"{place} is no summary of an experiment (it has no table); make it again")
         if not summary["table"]:
             continue  # no run has finished
-        return Experiment(summary, _runs(root / place.parent / "runs" / name, summary), quick)
+        return Experiment(summary, _runs(root / place.with_name(RUNS), summary), quick)
     raise MissingData(command(name, verb))
 
 
-def _runs(folder: Path, summary: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Finished runs of the summary's seeds whose options are the summary's."""
+def _runs(path: Path, summary: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Finished runs of the summary's seeds and scan whose options are the summary's."""
+    if not path.is_file():
+        return ()
+    header, *lines = (
+        files.as_object(files.parse_json(text, f"{path}, line {number}"), f"{path}, line {number}")
+        for number, text in enumerate(files.read_text(path).splitlines(), 1)
+    )
     found = []
-    for path in sorted(folder.glob("*.json")):
-        run = read_json(path)
-        options, seeds = summary.get("config", {}), summary.get("seeds", [])
-        same = all(run.get("config", {}).get(key) == value for key, value in options.items())
-        if same and run.get("seed") in seeds and run.get("status") == "finished":
-            found.append(run)
+    for line in lines:
+        try:
+            run = {**line, "config": {**header["config"], **line["config"]}}
+            options, seeds = summary.get("config", {}), summary.get("seeds", [])
+            same = all(run["config"].get(key) == value for key, value in options.items())
+            if same and run["scan"] == summary.get("scan") and run["seed"] in seeds and run["status"] == "finished":
+                found.append(run)
+        except (KeyError, TypeError) as error:
+            raise InvalidInput(f"{path} is no file of runs ({error!r}); make it again") from error
     return tuple(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import pkgutil
 import shutil
 import subprocess
 import sys
@@ -23,8 +22,8 @@ from figures import sources, style
 from figures.__main__ import main
 from figures.build import MANIFEST, OUT, build, canonical, drawn_by, fingerprint, manifest, png_text, render, status, with_palette
 from figures.plots import hankel
-from figures.registry import INFRASTRUCTURE, chosen, pictures
-from figures.sources import MissingData, check_data, committed, experiment
+from figures.registry import chosen, pictures
+from figures.sources import MissingData, check_data, committed, experiment, summary_path
 from theory.core.errors import InvalidInput, UnknownName
 from theory.relations.lattice import lattice
 from theory.verification.registry import all_claims
@@ -168,17 +167,11 @@ def test_hankel_draws_the_diagnosis_of_the_bundled_model_and_of_no_other(tmp_pat
     assert np.median(layers, axis=0).tolist() in drawn
     for change, error in (({"sha256": "0" * 64}, MissingData), ({}, InvalidInput)):
         (tmp_path / hankel.DIAGNOSIS).write_text(json.dumps({**diagnosis, "model": change}))
-        with pytest.raises(error, match=r"run python -m empirics diagnose bundled --json empirics/results/diagnose\.json"):
+        with pytest.raises(error, match=r"run python -m empirics diagnose bundled --json empirics/diagnosis/bundled\.json"):
             hankel.bundled(tmp_path)
     (tmp_path / hankel.DIAGNOSIS).unlink()
     with pytest.raises(MissingData, match="diagnose bundled"):
         hankel.bundled(tmp_path)
-
-
-def test_every_module_is_a_figure_or_infrastructure():
-    modules = {m.name for m in pkgutil.iter_modules([str(ROOT / "figures")])}
-    assert modules == set(pictures()) | set(INFRASTRUCTURE)
-    assert not set(pictures()) & set(INFRASTRUCTURE)
 
 
 def test_same_data_same_bytes_and_other_data_other_bytes():
@@ -274,43 +267,50 @@ def test_data_must_be_finite_json():
             canonical([bad])
 
 
-def _summary(folder: Path, file: str, /, **more: object) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    table = {"experiment": "e", "table": [{"x": 1}], "config": {"width": 2}, "seeds": [0], **more}
-    (folder / file).write_text(json.dumps(table))
+def _summary(path: Path, /, **more: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = {"experiment": "e", "table": [{"x": 1}], "config": {"width": 2}, "seeds": [0], "scan": None, **more}
+    path.write_text(json.dumps(table))
 
 
 def test_full_size_results_are_preferred_and_quick_ones_labelled(tmp_path: Path):
-    with pytest.raises(MissingData, match="python -m empirics run e --device cuda --out empirics/results"):
+    with pytest.raises(MissingData, match="run e --device cuda --out runs && python -m empirics collect e --out runs --into emp"):
         experiment("e", root=tmp_path)
-    _summary(tmp_path / sources.QUICK, "e_quick.json")
+    _summary(tmp_path / summary_path("e", quick=True))
     assert experiment("e", root=tmp_path).size == "quick size"
     with pytest.raises(MissingData):
         experiment("e", accept_quick=False, root=tmp_path)
-    _summary(tmp_path / sources.RESULTS, "e.json", table=[])
+    _summary(tmp_path / summary_path("e"), table=[])
     assert experiment("e", root=tmp_path).quick, "a summary without a finished run is no data"
-    _summary(tmp_path / sources.RESULTS, "e.json")
+    _summary(tmp_path / summary_path("e"))
     found = experiment("e", root=tmp_path)
-    assert not found.quick and found.size == ""
+    assert not found.quick and found.size == "" and found.runs == ()
 
 
 def test_only_runs_of_the_summary_are_read(tmp_path: Path):
-    folder = tmp_path / sources.RESULTS
-    _summary(folder, "e.json")
-    runs = folder / "runs" / "e"
-    for name, width, seed, state in (
-        ("a", 2, 0, "finished"),
-        ("b", 3, 0, "finished"),
-        ("c", 2, 1, "finished"),
-        ("d", 2, 0, "failed"),
+    path = tmp_path / summary_path("e")
+    _summary(path)
+    lines: list[dict[str, object]] = [{"config": {"other": 1}}]
+    for name, width, seed, state, scan in (
+        ("a", 2, 0, "finished", None),
+        ("b", 3, 0, "finished", None),
+        ("c", 2, 1, "finished", None),
+        ("d", 2, 0, "failed", None),
+        ("e", 2, 0, "finished", "fused"),
     ):
-        _summary(runs, f"{name}.json", config={"width": width, "other": 1}, seed=seed, status=state, name=name)
-    assert [run["name"] for run in experiment("e", root=tmp_path).runs] == ["a"]
+        lines.append({"config": {"width": width}, "seed": seed, "status": state, "scan": scan, "name": name})
+    path.with_name(sources.RUNS).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (run,) = experiment("e", root=tmp_path).runs
+    assert run["name"] == "a" and run["config"] == {"other": 1, "width": 2}
+    path.with_name(sources.RUNS).write_text('{"config": {}}\n{"seed": 0}\n')
+    with pytest.raises(InvalidInput, match="is no file of runs"):
+        experiment("e", root=tmp_path)
 
 
 def test_unusable_results_are_named(tmp_path: Path):
-    (tmp_path / sources.RESULTS).mkdir(parents=True)
-    (tmp_path / sources.RESULTS / "e.json").write_text("[]")
+    path = tmp_path / summary_path("e")
+    path.parent.mkdir(parents=True)
+    path.write_text("[]")
     with pytest.raises(InvalidInput, match="no summary"):
         experiment("e", root=tmp_path)
     (tmp_path / "broken.json").write_text("{")

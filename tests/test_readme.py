@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from comparing import compared
 
 from figures.__main__ import main
 from figures.plots import bench_model, bench_scan_cpu, bench_scan_gpu, bench_selection
 from figures.report.benchmarks import BLOCK, FUSED, benchmarks, digits, duration, times
-from figures.report.comparisons import NOT, REPRODUCED, UNDECIDED, comparisons, side
+from figures.report.comparisons import NOT, REPRODUCED, UNDECIDED, Line, comparisons, side
 from figures.report.readme import GENERATED, README, RESULTS_PAGE, block, readme_status, write_readme
-from figures.sources import RESULTS
+from figures.sources import summary_path
 from theory.core.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "empirics/data/bundled/record.json"
+
+
+WITHOUT = shutil.ignore_patterns("*.py", "results*.json", "runs.jsonl")
+"""What an experiment's folder holds beside its question."""
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def copy(tmp_path: Path) -> Path:
     for name in (README, RESULTS_PAGE, "theory/verdicts.json", RECORD, bench_scan_cpu.PATH):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=shutil.ignore_patterns("*.py"))
+    shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=WITHOUT)
     return tmp_path
 
 
@@ -65,49 +70,69 @@ def test_an_interval_lies_on_one_side_or_holds_the_value(low: float, high: float
 
 
 def test_ratios_say_what_their_interval_says():
-    rows = [
-        {"method": "sdt", "held_out": 1.0},
-        {"comparison": "sdt / full", "mse_ratio": 0.5, "low": 0.4, "high": 0.6},
-        {"comparison": "full / sdt", "mse_ratio": 2.0, "low": 1.5, "high": 2.5},
-        {"comparison": "sdt / sdt_random", "mse_ratio": 1.0, "low": 0.5, "high": 2.0},
+    records = [
+        compared("ratio", "sdt / full", 0.5, 0.4, 0.6),
+        compared("ratio", "full / sdt", 2.0, 1.5, 2.5),
+        compared("ratio", "sdt / sdt_random", 1.0, 0.5, 2.0),
     ]
-    found = comparisons(rows)
+    found = comparisons({"comparisons": records})
     assert [line.verdict for line in found] == [REPRODUCED, NOT, UNDECIDED]
     assert found[0].text == "error of sdt / full: 0.50 [0.40, 0.60], all of it below 1"
     assert found[1].text.endswith("all of it above 1") and found[2].text.endswith("the interval holds 1")
+    assert comparisons({}) == []
 
 
 def test_differences_and_claims_say_what_their_interval_says():
-    row = {"comparison": "a - b", "difference": 0.05, "half_width": 0.02, "verdict": REPRODUCED}
-    (line,) = comparisons([row])
-    assert line.text == "a - b: +5.0 points [+3.0, +7.0], all of it above 0"
-    (line,) = comparisons([{**row, "difference": -0.05, "verdict": NOT}])
-    assert line.text.endswith("[-7.0, -3.0], all of it below 0")
-    pair = {"better": "a", "worse": "b", "points": 2.0, "low": None, "high": None, "pairs": 1, "equal_budget": False}
-    (line,) = comparisons(
-        [{"claim": "(i)", "statement": "a is above b", "verdict": UNDECIDED, "comparisons": [pair], "controls": []}]
+    (line,) = comparisons({"comparisons": [compared("difference", "a - b", 5.0, 3.0, 7.0)]})
+    assert line == Line(REPRODUCED, "a - b: +5.0 points [+3.0, +7.0], all of it above 0")
+    (line,) = comparisons({"comparisons": [compared("difference", "a - b", -5.0, -7.0, -3.0)]})
+    assert line.verdict == NOT and line.text.endswith("[-7.0, -3.0], all of it below 0")
+    claim = {"claim": "(i)", "statement": "a is above b", "claim_verdict": UNDECIDED}
+    learned = {"tasks": ["dart"], "estimate": 3.0, "low": 1.0, "high": 5.0, "pairs": 2}
+    one = compared("difference", "a - b", 2.0, None, None, pairs=1, note="budgets differ", **claim)
+    other = compared("difference", "a - c", 2.0, 1.0, 3.0, control=True, learned=learned, **claim)
+    (line,) = comparisons({"comparisons": [one, other]})
+    assert line.verdict == UNDECIDED
+    assert line.text == (
+        "(i) a is above b: a - b +2.0 points no interval over 1 pairs, budgets differ; control a - c +2.0 points [+1.0, +3.0] "
+        "over 5 pairs (on the tasks that full fine-tuning learns, dart: +3.0 points [+1.0, +5.0] over 2 pairs)"
     )
-    assert line.text == "(i) a is above b: a - b +2.0 points no interval over 1 pairs, budgets differ"
+
+
+def test_a_side_at_the_edge_says_so():
+    note = "the rate of a stands at the end of its grid"
+    (line,) = comparisons({"comparisons": [compared("difference", "a - b", 5.0, 3.0, 7.0, verdict=UNDECIDED, note=note)]})
+    assert line == Line(UNDECIDED, f"a - b: +5.0 points [+3.0, +7.0], {note}")
 
 
 def test_scores_stand_beside_chance():
     def row(score: str, gain: float, half: float | None = 0.1) -> dict[str, Any]:
-        return {"kind": "s4", "score": score, "gain": gain, "half_width": half}
+        low, high = (None, None) if half is None else (gain - half, gain + half)
+        return compared("gain", f"s4 {score}", gain, low, high, predicted=None)
 
-    rows = [
-        row("good", 0.3),
-        row("bad", -0.2),
-        row("vague", 0.05),
-        row("once", 0.5, None),
-        row("oracle", 0.9),
-        row("random", 0.0),
-    ]
-    told = {line.verdict: line.text for line in comparisons(rows)}
+    records = [row("good", 0.3), row("bad", -0.2), row("vague", 0.05), row("once", 0.5, None)]
+    told = {line.verdict: line.text for line in comparisons({"comparisons": records})}
     assert told == {
         "precision above chance": "s4 good +0.30 ± 0.10",
         "below chance": "s4 bad -0.20 ± 0.10",
         "not told from chance": "s4 vague +0.05 ± 0.10, s4 once +0.50",
     }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"estimate": "high"}, {"low": [1]}, {"pairs": None}, {"kind": "sum"}, {"verdict": "yes"}, {"null": True}, {"learned": 3}],
+)
+def test_a_record_that_is_none_is_named(wrong: dict[str, Any]):
+    records = [compared("difference", "a - b", 5.0, 3.0, 7.0), compared("difference", "a - b", 5.0, 3.0, 7.0) | wrong]
+    with pytest.raises(InvalidInput, match=r"^comparison 2 of vision is none: .*; collect its results again$"):
+        comparisons({"experiment": "vision", "comparisons": records})
+    for other in (records[0].keys() - {"name"}, ["name"]):
+        cut = {key: records[0].get(key) for key in other}
+        with pytest.raises(InvalidInput, match="comparison 1 of vision lacks"):
+            comparisons({"experiment": "vision", "comparisons": [cut]})
+    with pytest.raises(InvalidInput, match="are no list"):
+        comparisons({"experiment": "vision", "comparisons": "many"})
 
 
 # -- the block --------------------------------------------------------------------------------------------------------------
@@ -126,17 +151,17 @@ def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
 
 
 def test_results_appear_with_device_and_size(copy: Path):
-    change(copy / RESULTS / "state_floor.json", **summary([{"x": 1}]))
+    change(copy / summary_path("state_floor"), **summary([{"x": 1}]))
     assert "### state_floor\n\n**undecided** (full size, a GPU, 2 seeds). seven of nine.\n" in block(copy)
-    change(copy / RESULTS / "state_floor.json", complete=False, seeds=[0])
+    change(copy / summary_path("state_floor"), complete=False, seeds=[0])
     assert "(full size, a GPU, 1 seed, not complete). seven" in block(copy)
-    rows = [{"task": "rte", "method": "full"}, {"comparison": "a / b", "mse_ratio": 0.5, "low": 0.4, "high": 0.6}]
-    change(copy / RESULTS / "s4_regression.json", **summary(rows))
+    made = {"experiment": "s4_regression", "comparisons": [compared("ratio", "a / b", 0.5, 0.4, 0.6)]}
+    change(copy / summary_path("s4_regression"), **summary([{"task": "rte", "method": "full"}], **made))
     text = block(copy)
     assert "### s4_regression\n\n**undecided** (full size, on rte, a GPU, 2 seeds).\n" in text
     assert "\n| reproduced | error of a / b: 0.50" in text
-    change(copy / RESULTS / "s4_regression.json", table=[{"comparison": "a / b", "mse_ratio": 0.5}])
-    with pytest.raises(InvalidInput, match="comparison in the summary of s4_regression lacks 'low'"):
+    change(copy / summary_path("s4_regression"), comparisons=[{"kind": "ratio", "name": "a / b", "estimate": 0.5}])
+    with pytest.raises(InvalidInput, match="comparison 1 of s4_regression lacks 'low'"):
         block(copy)
 
 
@@ -144,9 +169,9 @@ def test_a_finding_is_told_with_full_size_results_only(copy: Path):
     path = copy / "empirics/experiments/state_floor/experiment.toml"
     path.write_text('finding = "The floor is\\nwhere it should be"\n' + path.read_text())
     assert "The floor" not in block(copy)
-    change(copy / RESULTS / "state_floor_quick.json", **summary([{"x": 1}]))
+    change(copy / summary_path("state_floor", quick=True), **summary([{"x": 1}]))
     assert "(quick size, a GPU, 2 seeds)" in block(copy) and "The floor" not in block(copy)
-    change(copy / RESULTS / "state_floor.json", **summary([{"x": 1}]))
+    change(copy / summary_path("state_floor"), **summary([{"x": 1}]))
     assert "\nThe floor is\nwhere it should be.\n" in block(copy)
 
 
@@ -155,7 +180,7 @@ def test_a_finding_types_no_number(path: Path):
     """Numbers are generated; and there is nothing to find before the full size has been run."""
     finding = tomllib.loads(path.read_text(encoding="utf-8")).get("finding", "")
     assert not re.search(r"\d[.,]\d|\d ?%|\d{2}", finding)
-    assert not finding or (ROOT / RESULTS / f"{path.parent.name}.json").is_file()
+    assert not finding or (ROOT / summary_path(path.parent.name)).is_file()
 
 
 def test_benchmarks_say_what_their_files_say(copy: Path):
@@ -284,23 +309,23 @@ def test_experiments_again_with_the_fused_scan(copy: Path):
         rows = [{"method": m, "test_accuracy": v + shift, "half_width": 0.03} for m, v in (("full", 0.5), ("frozen", 0.1))]
         return [*rows, {"comparison": "a - b", "difference": 0.0, "half_width": 0.1, "verdict": "undecided"}]
 
-    change(copy / RESULTS / "vision.json", **summary(table(0.0)))
+    change(copy / summary_path("vision"), **summary(table(0.0)))
     assert "### Experiments again with the fused scan\n\n**not yet run**; `python -m empirics gpu-suite --scan fused" in block(
         copy
     )
-    change(copy / FUSED / "vision.json", **summary(table(0.02)))
+    change(copy / summary_path("vision", FUSED), **summary(table(0.02)))
     expected = "vision: undecided, as before; of 2 rows 0 differ by more than the two 95 % half-widths together, most of all"
     assert f"{expected} full (+2.0 points, 0.47 of them)." in block(copy)
-    change(copy / FUSED / "vision.json", **summary(table(0.1), verdict="reproduced"))
+    change(copy / summary_path("vision", FUSED), **summary(table(0.1), verdict="reproduced"))
     assert "vision: reproduced, was undecided; of 2 rows 2 differ" in block(copy)
     cut_off = [{"method": "full", "test_accuracy": 0.5, "half_width": None}]
-    change(copy / FUSED / "vision.json", **summary(cut_off, complete=False))
+    change(copy / summary_path("vision", FUSED), **summary(cut_off, complete=False))
     assert "vision: undecided, as before (not complete); no rows to compare." in block(copy)
-    for kind, root in (("now", FUSED), ("then", RESULTS)):
-        change(copy / root / "prefix_compiles.json", **summary([], verdict="reproduced", measured=f"1e-6 {kind}"))
+    for kind, scan in (("now", FUSED), ("then", None)):
+        change(copy / summary_path("prefix_compiles", scan), **summary([], verdict="reproduced", measured=f"1e-6 {kind}"))
     assert "prefix_compiles: reproduced, as before; 1e-6 now." in block(copy)
-    change(copy / FUSED / "vision.json", table=[{"method": "full", "test_accuracy": 0.5}])
-    with pytest.raises(InvalidInput, match=r"fused/vision\.json is not what its experiment writes"):
+    change(copy / summary_path("vision", FUSED), table=[{"method": "full", "test_accuracy": 0.5}])
+    with pytest.raises(InvalidInput, match=r"vision/results_fused\.json is not what its experiment writes"):
         block(copy)
 
 

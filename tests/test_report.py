@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from comparing import compared
 
 from figures.__main__ import main
 from figures.build import MANIFEST, OUT
 from figures.report.content import Report, gather
 from figures.report.look import CSS
 from figures.report.page import DEFAULT, PAPER, build_report, render
-from figures.sources import MissingData
+from figures.sources import MissingData, summary_path
 from theory.core.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,13 +90,17 @@ def page() -> Page:
     return Page(html())
 
 
+WITHOUT = shutil.ignore_patterns("*.py", "results*.json", "runs.jsonl")
+"""What an experiment's folder holds beside its question."""
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The part of the repository that the report is made of."""
     for name in ("theory/verdicts.json", f"figures/out/{MANIFEST}", "figures/out/state_floor.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=shutil.ignore_patterns("*.py"))
+    shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=WITHOUT)
     return tmp_path
 
 
@@ -158,9 +163,10 @@ def test_experiments_say_what_was_reproduced_and_what_was_not(copy: Path):
         {"comparison": "a / b", "mse_ratio": 0.5, "low": 0.4, "high": 0.6},
         {"comparison": "b / a", "mse_ratio": 2.0, "low": 1.5, "high": 2.5},
     ]
+    records = [compared("ratio", "a / b", 0.5, 0.4, 0.6), compared("ratio", "b / a", 2.0, 1.5, 2.5)]
     summary = {"table": rows, "verdict": "not reproduced", "measured": "a sentence", "config": {}, "seeds": [0], "complete": True}
-    (copy / "empirics/results").mkdir()
-    (copy / "empirics/results/s4_regression.json").write_text(json.dumps({**summary, "device": "a GPU"}))
+    summary["comparisons"] = records
+    (copy / summary_path("s4_regression")).write_text(json.dumps({**summary, "device": "a GPU"}))
     written = copy / "empirics/experiments/s4_regression/experiment.toml"
     without = re.sub(r'^finding = """.*?"""\n', "", written.read_text(), flags=re.DOTALL | re.MULTILINE)
     written.write_text('finding = "because <of> this"\n' + without)
@@ -183,8 +189,7 @@ def test_comparisons_within_a_claim_have_a_row_each(copy: Path):
     row = {"claim": "(i)", "statement": "a is above b", "verdict": "undecided", "comparisons": [pair], "controls": [pair]}
     bare = {"claim": "(ii)", "statement": "nothing ran", "verdict": "undecided", "comparisons": [], "controls": []}
     summary = {"table": [row, bare], "verdict": "undecided", "measured": "", "config": {}, "seeds": [0], "complete": True}
-    (copy / "empirics/results").mkdir()
-    (copy / "empirics/results/lm_benchmark.json").write_text(json.dumps({**summary, "device": "a GPU"}))
+    (copy / summary_path("lm_benchmark")).write_text(json.dumps({**summary, "device": "a GPU"}))
     found = Page(render(gather(copy)))
     told = found.texts["experiment-lm_benchmark"]
     table = told.partition("Results of lm_benchmark, by claim")[2]
@@ -345,14 +350,13 @@ def test_results_appear_once_there_are_some(copy: Path):
     table = [{"method": "a<b", "gap": 0.12345, "more": None, "nested": {"x": 1.0}}]
     summary = {"table": table, "verdict": "not reproduced", "measured": "7 & 8", "config": {}, "seeds": [0], "complete": True}
     summary["device"] = "a GPU"
-    (copy / "empirics/results").mkdir()
-    (copy / "empirics/results/state_floor.json").write_text(json.dumps(summary))
+    (copy / summary_path("state_floor")).write_text(json.dumps(summary))
     found = Page(render(gather(copy))).texts["experiment-state_floor"]
     for words in ("not reproduced", "7 & 8", "a<b", "0.123", "none", "x: 1"):
         assert words in found
     assert "quick size" not in found and "(full size, a GPU, 1 seed): 7 & 8" in found
     del summary["verdict"]
-    (copy / "empirics/results/state_floor.json").write_text(json.dumps(summary))
+    (copy / summary_path("state_floor")).write_text(json.dumps(summary))
     with pytest.raises(InvalidInput, match="state_floor lacks a verdict"):
         gather(copy)
 

@@ -6,6 +6,7 @@ whole batch, up to the order of its sums.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,7 +15,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import InvalidInput
-from ..study.workers import PATIENCE, Workers
+from ..study.workers import Workers
+
+PATIENCE = datetime.timedelta(days=7)
+"""How long a process waits for the slowest one."""
 
 
 class Team:

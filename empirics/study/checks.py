@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InvalidInput, UnknownName
-from .config import experiment_names, load_experiment
-from .runner import Runner
+from .config import experiment_names, load_experiment, override
+from .runner import Runner, silent
 from .sweep import SweepRunner
 from .verdicts import read_verdicts
 
@@ -24,10 +24,6 @@ QUICK = ("prefix_compiles", "state_to_prefix", "state_floor")
 
 SUITE = ("prefix_compiles", "state_to_prefix", "state_floor", "selection", "s4_regression", "vision")
 """The GPU suite, short ones first, so that a short budget finishes something; lm_benchmark takes hours and is called by name."""
-
-
-def _silent(line: str) -> None:
-    """Says nothing."""
 
 
 def row(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +52,7 @@ def quick_checks(device: str = "cpu") -> list[dict[str, Any]]:
     torch.set_num_threads(1)  # at these sizes a second thread only waits
     try:
         with tempfile.TemporaryDirectory() as folder:
-            runner = Runner(Path(folder), device, say=_silent)
+            runner = Runner(Path(folder), device, say=silent)
             return [row(runner.run(load_experiment(name, quick=True), quick=True)) for name in QUICK]
     finally:
         torch.set_num_threads(threads)
@@ -83,10 +79,10 @@ def gpu_suite(
     for name in names:
         if name not in experiment_names():
             raise UnknownName("experiment", name, experiment_names())
-    runner = Runner(out, device, scan, deadline=time.monotonic() + budget)
+    runner = Runner(out, device, deadline=time.monotonic() + budget)
     rows = []
     for name in names:
-        file = load_experiment(name, quick)
+        file = override(load_experiment(name, quick), scan=scan)
         summary = runner.run(file, quick) if file.sweep is None else SweepRunner(runner, file).run(quick)
         rows.append(row(summary))
     return rows

@@ -1,94 +1,42 @@
-"""Summaries from finished runs alone, on any machine: nothing is run, and runs of several devices may stand side by side.
+"""Summaries from finished runs alone, on any machine, and the files that are committed.
 
-A sweep that was spread over machines, or finished on another one, becomes one summary; what was measured on a GPU can be judged
-again on a laptop.
+Nothing is run. A sweep that was spread over machines, or finished on another one, becomes one summary; what was measured on a GPU
+can be judged again on a laptop. ``--into FOLDER`` also packs: FOLDER/<id>/runs.jsonl gets every run, beside those that it holds
+already, and FOLDER/<id>/results.json the summary (results_<scan>.json where the experiment names a scan). ``unpack`` is the way
+back: one file a run below --out, from which a sweep goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
-from . import runner as _runner
-from .config import ExperimentFile, load_experiment, validate
-from .results import Result, config_hash, plain, read_result
-from .runner import Missing, Runner
+from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
+from .pack import RUNS, name_of, read_pack, write_pack
+from .results import Result, write_json
+from .runner import Recorded
+from .store import Archive, Run, RunFolder, shown_options
 from .sweep import SweepRunner
 
 
-@dataclass
-class Archive(Runner):
-    """A runner that runs nothing: it hands out the results below its folder, or raises :class:`.runner.Missing`.
-
-    Of several results of one run, on a GPU and on the CPU, say, that of a GPU counts.
-    """
-
-    _known: dict[str, dict[tuple[str, int], Result]] = field(default_factory=dict, repr=False)
-
-    def one(self, file: ExperimentFile, seed: int, tuning: bool = False) -> Result:
-        """The result of one run: finished, or failed where it is not.
-
-        Raises
-        ------
-        Missing
-            There is none.
-        CheckpointError
-            A result's file is corrupt.
-        """
-        options = validate(_runner.experiment_module(file).Config, file.config, f"{file.id} [config]")
-        key = (config_hash(plain(options.model_dump())), seed)
-        if file.id not in self._known:
-            self._known[file.id] = self._read(file.id)
-        if key not in self._known[file.id]:
-            raise Missing
-        return self._known[file.id][key]
-
-    def _read(self, name: str) -> dict[tuple[str, int], Result]:
-        found: dict[tuple[str, int], Result] = {}
-        for path in sorted((self.out / "runs" / name).glob("*.json")):
-            result = read_result(path)
-            key = (config_hash(result.config), result.seed)
-            other = found.get(key)
-            if other is not None and other.status == result.status and other.device == result.device:
-                self._require_same(path, result, other)
-            if other is None or _worth(result) < _worth(other):
-                found[key] = result
-        if not found:
-            raise InvalidInput(f"{self.out / 'runs' / name} holds no finished run; run the experiment, or give its --out")
-        return found
-
-    @staticmethod
-    def _require_same(path: Path, result: Result, other: Result) -> None:
-        """Two results of one run on one device differ where another scan made them, and a file does not say which."""
-        if result.held_out != other.held_out:
-            raise InvalidInput(f"{path} and another file hold different results of one run, by different scans; keep one of them")
-
-    def _place(self, results: Sequence[Result]) -> dict[str, Any]:
-        """All devices, with how many runs of each where there are several, and the versions of the device that ran most."""
-        devices = Counter(r.device for r in results)
-        if not devices:
-            return {"versions": {}, "device": "none"}
-        most, _ = devices.most_common(1)[0]
-        versions: Mapping[str, str] = next(r.versions for r in results if r.device == most)
-        one = len(devices) == 1
-        return {
-            "versions": dict(versions),
-            "device": most if one else ", ".join(f"{name} ({count} runs)" for name, count in devices.most_common()),
-        }
+def results_name(scan: str | None) -> str:
+    """Name of the committed summary: one for the experiment's own scan, one for each other that it was run with."""
+    return "results.json" if scan is None else f"results_{scan}.json"
 
 
-def _worth(result: Result) -> tuple[bool, bool]:
-    """Order in which results of one run count, the least first: finished before failed, a GPU's before the CPU's."""
-    return result.status == "failed", result.device == "cpu"
+def summary(file: ExperimentFile, results: dict[str, Result], out: Path, quick: bool = False) -> dict[str, Any]:
+    """The summary of results by name, written to ``out`` as :meth:`.runner.Runs.summarise` does."""
+    recorded = Recorded(out, Archive(results))
+    return recorded.run(file, quick) if file.sweep is None else SweepRunner(recorded, file).run(quick)
 
 
-def collect(name: str | Path, out: Path, quick: bool = False) -> dict[str, Any]:
-    """The summary of an experiment, from the runs below ``out``, written there.
+def collect(
+    name: str | Path, out: Path, quick: bool = False, scan: str | None = None, into: Path | None = None
+) -> dict[str, Any]:
+    """The summary of an experiment, from the runs below ``out``, written there, and packed where ``into`` says so.
 
     Raises
     ------
@@ -98,8 +46,54 @@ def collect(name: str | Path, out: Path, quick: bool = False) -> dict[str, Any]:
         A result is corrupt, or of another version.
     """
     file = load_experiment(name, quick)
-    archive = Archive(out)
-    return archive.run(file, quick) if file.sweep is None else SweepRunner(archive, file).run(quick)
+    file = file if scan is None else override(file, scan=scan)
+    results = RunFolder(out).everything(file.id)
+    packed = None if into is None else into / file.id / RUNS
+    if packed is not None and packed.is_file():
+        results = merged(file, read_pack(packed), results)
+    if not any(result.status == "finished" for result in results.values()):
+        raise InvalidInput(f"{RunFolder(out).folder(file.id)} holds no finished run; run the experiment, or give its --out")
+    found = summary(file, results, out, quick)
+    if into is not None and packed is not None:
+        write_pack(packed, list(results.values()), shown_options(file))
+        write_json(into / file.id / results_name(file.scan), found)
+    return found
+
+
+def merged(file: ExperimentFile, old: dict[str, Result], new: dict[str, Result]) -> dict[str, Result]:
+    """Packed runs and new ones by name; of one run the new result counts, unless it failed and the old one is finished.
+
+    Runs get the names that the experiment's file gives them now, so that one run is recognised whatever its file was called.
+    """
+    found: dict[str, Result] = {}
+    for result in (*old.values(), *new.values()):
+        key = Run.of(result, shown_options(file)).stem
+        known = found.get(key)
+        if known is None or result.status == "finished" or known.status == "failed":
+            found[key] = result
+    return {name_of(result, shown_options(file)): result for result in found.values()}
+
+
+def unpack(name: str, out: Path, source: Path = EXPERIMENTS) -> int:
+    """Write the packed runs of an experiment below ``out``, one file each, and return how many there are.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such file of runs, or it is corrupt.
+    InvalidInput
+        A file below ``out`` holds another result of one of the runs.
+    """
+    file = load_experiment(name)
+    folder = RunFolder(out)
+    results = read_pack(source / file.id / RUNS)
+    for result in results.values():
+        run = Run.of(result, shown_options(file))
+        known = folder.find(run)
+        if known is not None and known.status == "finished" and known != result:
+            raise InvalidInput(f"{folder.path(run)} holds another result of that run; unpack into a new --out folder")
+        folder.write(run, result)
+    return len(results)
 
 
 def main_collect(argv: Sequence[str]) -> int:
@@ -108,10 +102,28 @@ def main_collect(argv: Sequence[str]) -> int:
     parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="TOML files, or names of committed experiments")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="the small form")
+    parser.add_argument("--scan", metavar="NAME", help="the runs that were made with this scan")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="also pack runs and summary into FOLDER/<experiment>")
     args = parser.parse_args(argv)
     for name in args.experiments:
-        summary = collect(name, args.out, args.quick)
-        print(f"{summary['experiment']}: {summary['verdict']} ({summary['measured']}); {summary['device']}")
-        if not summary["complete"]:
+        found = collect(name, args.out, args.quick, args.scan, args.into)
+        print(f"{found['experiment']}: {found['verdict']} ({found['measured']}); {found['device']}")
+        if not found["complete"]:
             print("  not complete")
+    return 0
+
+
+def main_unpack(argv: Sequence[str]) -> int:
+    """``python -m empirics unpack``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m empirics unpack", description="Packed runs as one file a run, from which a sweep goes on."
+    )
+    parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names of committed experiments")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that gets the runs")
+    parser.add_argument(
+        "--source", type=Path, default=EXPERIMENTS, metavar="FOLDER", help="folder with <experiment>/runs.jsonl (committed ones)"
+    )
+    args = parser.parse_args(argv)
+    for name in args.experiments:
+        print(f"{name}: {unpack(name, args.out, args.source)} runs below {args.out / 'runs' / name}")
     return 0

@@ -4,7 +4,8 @@ id, claim, question, prediction         what is asked, of which claim of theory/
 [threshold]                             numbers that the verdict is decided by
 seeds                                   the runs
 [config]                                options of the experiment (its module's ``Config``)
-[sweep]                                 grid, learning rates and the seed they are tuned on
+scan                                    the scan of all runs, where there is a choice
+[sweep]                                 grid, learning rates, the seeds they are tuned on, and how far their grid may grow
 [quick]                                 seeds, config, sweep and threshold of a small run on a CPU
 finding                                 what the results at full size say beyond the verdict, in words, written after the run
 """
@@ -12,12 +13,13 @@ finding                                 what the results at full size say beyond
 from __future__ import annotations
 
 import importlib
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import EmpiricsError, InvalidInput, UnknownName
 
@@ -45,12 +47,31 @@ class Sweep(Strict):
     minimise:
         Held-out metric by which values are chosen: the least geometric mean over the tuning seeds, of values that all of them
         finish with.
+    widen:
+        Options of ``tune`` whose grid grows by itself while the best value stands at its end, geometrically, within these bounds
+        (least, greatest). Where one stands at an end all the same, no comparison with that cell is decided. An experiment opts in
+        by giving it.
     """
 
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     tune: dict[str, list[Any]] = Field(default_factory=dict)
     tuning_seed: int | list[int] = 100
     minimise: str = "loss"
+    widen: dict[str, list[float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _widened_options_are_tuned(self) -> Sweep:
+        for name, bounds in self.widen.items():
+            if len(bounds) != 2:
+                raise ValueError(f"widen.{name} is {bounds}, expected its bounds [least, greatest]")
+            least, greatest = bounds
+            values = self.tune.get(name, [])
+            numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+            if len(set(numbers)) < 2 or len(numbers) < len(values) or min(numbers) <= 0:
+                raise ValueError(f"widen names {name!r}, which [sweep.tune] gives no two positive numbers for")
+            if not 0 < least <= min(numbers) <= max(numbers) <= greatest < math.inf:
+                raise ValueError(f"widen.{name} = [{least}, {greatest}] does not hold its values {values}")
+        return self
 
     @property
     def tuning_seeds(self) -> list[int]:
@@ -75,6 +96,8 @@ class ExperimentFile(Strict):
 
     Attributes
     ----------
+    scan:
+        The scan of all runs where the experiment has a choice; ``None`` for its own. ``--scan`` on the command line sets it.
     finding:
         What the committed full-size results say beyond the verdict, in words and without numbers: those are generated.
     """
@@ -86,6 +109,7 @@ class ExperimentFile(Strict):
     threshold: dict[str, float]
     seeds: list[int] = Field(min_length=1)
     config: dict[str, Any] = Field(default_factory=dict)
+    scan: str | None = None
     sweep: Sweep | None = None
     quick: Quick = Quick()
     finding: str = ""
@@ -151,11 +175,11 @@ def find_experiment(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    if path.suffix == ".toml" and path.parent != Path():
-        raise InvalidInput(f"{path} does not exist")
-    committed = EXPERIMENTS / path.stem / "experiment.toml"
-    if not committed.is_file():
-        raise UnknownName("experiment", path.stem, experiment_names())
+    if path.suffix == ".toml":
+        raise InvalidInput(f"{name} does not exist; give a TOML file that does, or one of {', '.join(experiment_names())}")
+    committed = EXPERIMENTS / path.name / "experiment.toml"
+    if str(path) != path.name or not committed.is_file():
+        raise UnknownName("experiment", str(name), experiment_names())
     return committed
 
 
@@ -189,8 +213,9 @@ def load_experiment(name: str | Path, quick: bool = False) -> ExperimentFile:
 
 
 def override(file: ExperimentFile, **options: Any) -> ExperimentFile:
-    """The experiment with some options of its ``config`` replaced."""
-    return file.model_copy(update={"config": file.config | options})
+    """The experiment with some options of its ``config``, or its ``scan``, replaced."""
+    scan = options.pop("scan", file.scan)
+    return file.model_copy(update={"config": file.config | options, "scan": scan})
 
 
 def with_options(file: ExperimentFile, **options: Any) -> ExperimentFile:
@@ -203,7 +228,7 @@ def with_options(file: ExperimentFile, **options: Any) -> ExperimentFile:
     """
     fields = experiment_module(file).Config.model_fields
     for name in options:
-        if name not in fields:
+        if name not in fields and name != "scan":
             raise UnknownName(f"option of {file.id}", name, fields)
     if file.sweep is not None:
         parts = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from theory.core import files, provenance
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, Diverged
 from .config import Strict
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
@@ -41,6 +41,84 @@ class Metrics(Strict):
     data_hash: str | None = None
 
 
+class Part(Strict):
+    """The same comparison on some of the tasks; ``low`` and ``high`` are ``None`` without a spread."""
+
+    tasks: list[str]
+    estimate: float
+    low: float | None
+    high: float | None
+    pairs: int
+
+
+class Comparison(Strict):
+    """One comparison with its numbers.
+
+    Attributes
+    ----------
+    kind:
+        ``difference`` (in ``unit``), ``ratio``, or ``gain`` (over chance).
+    name, better, worse:
+        How it is called, and the two sides, ``better`` being the one that is said to be so.
+    estimate, low, high, pairs:
+        The mean over so many pairs with its interval; ``low`` and ``high`` are ``None`` without a spread.
+    null:
+        The value of no difference: 0 or 1.
+    predicted:
+        On which side of ``null`` the prediction lies; ``None`` where nothing is predicted.
+    unit:
+        ``points`` (hundredths of a share), ``mse``, ``precision``.
+    verdict:
+        Of this comparison alone.
+    claim, statement, claim_verdict:
+        The claim that it belongs to, where an experiment decides several, and the verdict on all of it.
+    control:
+        Shown beside a claim; it decides nothing.
+    note:
+        What keeps a verdict back: budgets that differ, a side at the end of its grid.
+    parts:
+        On single tasks; ``learned`` on those that full fine-tuning learns.
+    """
+
+    kind: Literal["difference", "ratio", "gain"]
+    name: str
+    better: str
+    worse: str
+    estimate: float
+    low: float | None
+    high: float | None
+    pairs: int
+    null: float
+    predicted: Literal["above", "below"] | None
+    unit: str
+    verdict: Verdict
+    claim: str = ""
+    statement: str = ""
+    claim_verdict: Verdict | Literal[""] = ""
+    control: bool = False
+    note: str = ""
+    parts: list[Part] = Field(default_factory=list)
+    learned: Part | None = None
+
+
+def side(low: float | None, high: float | None, null: float, predicted: str = "above") -> Verdict:
+    """The verdict of an interval: whole on the predicted side of ``null``, whole on the other one, or neither."""
+    if low is None or high is None:
+        return "undecided"
+    if low > null:
+        return "reproduced" if predicted == "above" else "not reproduced"
+    if high < null:
+        return "reproduced" if predicted == "below" else "not reproduced"
+    return "undecided"
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """All have to be reproduced; one that is not decides."""
+    if "not reproduced" in verdicts:
+        return "not reproduced"
+    return "reproduced" if verdicts and all(v == "reproduced" for v in verdicts) else "undecided"
+
+
 class Judgement(Strict):
     """A verdict on the prediction, and why.
 
@@ -52,11 +130,14 @@ class Judgement(Strict):
         One line: the numbers that decided it.
     table:
         Rows for a figure or a table.
+    comparisons:
+        What decided it, typed; none for an experiment that compares with numbers of theory.
     """
 
     verdict: Verdict
     measured: str
     table: list[dict[str, Any]] = Field(default_factory=list)
+    comparisons: list[Comparison] = Field(default_factory=list)
 
 
 class Result(Strict):
@@ -72,8 +153,13 @@ class Result(Strict):
         Wall-clock time of the run.
     git, versions, device:
         Commit (with ``-dirty`` where tracked files were changed), package versions, and the device by name.
+    device_kind, scan:
+        ``cpu`` or ``cuda``; and the scan that was asked for, ``None`` for the experiment's own.
+    format:
+        Of this record. The first had neither kind of device nor scan.
     """
 
+    format: Literal[2] = 2
     experiment: str
     claim: str
     config: dict[str, Any]
@@ -88,6 +174,13 @@ class Result(Strict):
     git: str | None
     versions: dict[str, str]
     device: str
+    device_kind: Literal["cpu", "cuda"]
+    scan: str | None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it failed because training diverged: that says something about its options."""
+        return self.status == "failed" and (self.reason or "").startswith(Diverged.__name__)
 
     @property
     def out_of_memory(self) -> bool:
@@ -124,14 +217,14 @@ REMEDY = "delete it to repeat that run"
 """What mends a file of results that cannot be read."""
 
 
-def read_result(path: Path) -> Result:
-    """Read one result; raises CheckpointError for a file that is none."""
+def result_of(record: Any, where: object) -> Result:
+    """A result from JSON values; CheckpointError for what is none."""
     try:
-        return Result.model_validate(read_json(path))
+        return Result.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
         spot = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{path} is no result ({spot}: {first['msg']}); {REMEDY}") from error
+        raise CheckpointError(f"{where} is no result ({spot}: {first['msg']}); {REMEDY}") from error
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import shutil
 import sys
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,32 +17,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from theory.core.files import require_writable
+
 from ..errors import CheckpointError, EmpiricsError, InvalidInput
 from ..training import checkpoint
 from ..training.loop import Course, Loss, Optimiser, OutOfTime, train
 from ..training.progress import Tick, bar
-from .config import ExperimentFile, experiment_module, validate
+from . import config as _config
+from .claims import claim
+from .config import ExperimentFile, validate
+from .judging import judge, limit, require_thresholds, summary_of
 from .results import (
     OUT_OF_MEMORY,
-    Judgement,
     Metrics,
     Result,
-    config_hash,
     device_name,
     git_commit,
     plain,
     read_json,
-    read_result,
     versions,
     write_json,
-    write_result,
 )
+from .store import Run, RunFolder, Store, shown_options
 
 Say = Callable[[str], None]
 
 
-class Missing(OutOfTime):
-    """A run that is only looked for is not there."""
+class Missing(Exception):
+    """Results are only looked into, and hold no run of these options and this seed; or nothing can be chosen from them yet."""
 
 
 TUNING = "tuning"
@@ -58,7 +60,7 @@ class Context:
     seed:
         Of the run.
     device, scan:
-        Where it runs, and the scan it was asked to use (``None``: the experiment's choice).
+        Where it runs, and the scan of its file (``None``: the experiment's choice).
     work:
         Folder for checkpoints and shared intermediate files; ``None`` keeps nothing.
     every:
@@ -124,9 +126,118 @@ class Context:
         return checkpoint.load(path) if path.exists() else None
 
 
+def run_of(file: ExperimentFile, seed: int, device_kind: str) -> Run:
+    """The run of an experiment's options, validated, with one seed.
+
+    Raises
+    ------
+    InvalidInput, UnknownName
+        Options that the experiment does not have, or not so.
+    """
+    options = validate(_config.experiment_module(file).Config, file.config, f"{file.id} [config]")
+    return Run(file.id, plain(options.model_dump()), seed, device_kind, file.scan, shown_options(file))
+
+
+class Runs(ABC):
+    """Where the runs of an experiment come from; what is made of them is the same for all.
+
+    Attributes
+    ----------
+    out:
+        Folder of the summaries ``OUT/<id>.json``.
+    say:
+        Receives a line now and then.
+    """
+
+    out: Path
+    say: Say
+
+    @abstractmethod
+    def one(self, file: ExperimentFile, seed: int, tuning: bool = False, wait: bool = True) -> Result:
+        """The result of one run.
+
+        Parameters
+        ----------
+        tuning:
+            Whether the run only serves to choose options (:attr:`Context.tuning`).
+        wait:
+            Whether to wait for another process that is on that run.
+
+        Raises
+        ------
+        Missing
+            There is none, and nothing is run here.
+        Busy
+            Another process is on it.
+        OutOfTime
+            It is not finished and the deadline has passed.
+        """
+
+    def seeds(self, file: ExperimentFile) -> list[Result]:
+        """One result for every seed of the file, as far as there are results and time."""
+        results = []
+        for seed in file.seeds:
+            try:
+                results.append(self.one(file, seed))
+            except Missing:
+                self.say(f"{file.id}: seed {seed} is not there")
+            except OutOfTime:
+                self.say(f"{file.id}: time is up before the end of seed {seed}; call again to go on")
+                break
+        return results
+
+    def run(self, file: ExperimentFile, quick: bool = False) -> dict[str, Any]:
+        """Every seed, judged, with the summary written."""
+        require_thresholds(file)
+        return self.summarise(file, self.seeds(file), len(file.seeds), quick)
+
+    def summarise(
+        self, file: ExperimentFile, results: Sequence[Result], expected: int, quick: bool, **more: Any
+    ) -> dict[str, Any]:
+        """:func:`.judging.summary_of` the results, written to ``OUT/<id>.json`` (``<id>_quick.json`` for small runs)."""
+        summary = summary_of(file, results, expected, quick, **more)
+        write_json(self.out / f"{file.id}{'_quick' if quick else ''}.json", summary)
+        return summary
+
+
+def silent(line: str) -> None:
+    """Says nothing."""
+
+
 @dataclass
-class Runner:
+class Recorded(Runs):
+    """Runs that are only looked up; nothing is run.
+
+    Attributes
+    ----------
+    store:
+        Where they are looked up.
+    device_kind:
+        ``cpu`` or ``cuda``, for a store that tells them apart.
+    """
+
+    out: Path
+    store: Store
+    device_kind: str = "cpu"
+    say: Say = silent
+
+    def one(self, file: ExperimentFile, seed: int, tuning: bool = False, wait: bool = True) -> Result:
+        """See :meth:`Runs.one`. A run that only tuned counts for nothing else."""
+        found = self.store.find(run_of(file, seed, self.device_kind))
+        if found is None or (found.metrics.get(TUNING) and not tuning):
+            raise Missing
+        return found
+
+
+HOPELESS = 10
+"""So many failures alike, before any run has finished, end an experiment: the mistake is in what they share."""
+
+
+@dataclass
+class Runner(Runs):
     """Runs of experiments below one folder: ``OUT/runs/<id>/*.json`` and the summary ``OUT/<id>.json``.
+
+    Several processes may share the folder: each run is claimed by one of them.
 
     Attributes
     ----------
@@ -142,79 +253,103 @@ class Runner:
 
     out: Path
     device: str = "cpu"
-    scan: str | None = None
     deadline: float = float("inf")
     say: Say = field(default=lambda line: print(line, file=sys.stderr, flush=True))
     bars: bool = False
+    _began: float = field(default_factory=time.time, repr=False)
+    _alive: bool = field(default=False, repr=False)
+    _alike: list[str | None] = field(default_factory=list, repr=False)
+    _writable: bool = field(default=False, repr=False)
+    _tried: set[str] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
         if self.out.exists() and not self.out.is_dir():
             raise InvalidInput(f"--out {self.out} is a file, expected a folder")
 
-    def path(self, file: ExperimentFile, config: Mapping[str, Any], seed: int) -> Path:
-        """The result file of one run; its name shows the swept options and the hash of all of them."""
-        shown = [] if file.sweep is None else [*file.sweep.grid, *file.sweep.tune]
-        parts = [f"{key}={config[key]}" for key in shown if key in config]
-        name = "_".join([*(p.replace(os.sep, "-").replace(" ", "") for p in parts), f"seed={seed}", self._hash(config)])
-        return self.out / "runs" / file.id / f"{name}.json"
+    @property
+    def store(self) -> RunFolder:
+        """The results below the folder."""
+        return RunFolder(self.out)
 
-    def _hash(self, config: Mapping[str, Any]) -> str:
-        return config_hash({**config, "device": self.device.partition(":")[0], "scan": self.scan})
+    @property
+    def device_kind(self) -> str:
+        """``cpu`` or ``cuda``, whichever GPU."""
+        return self.device.partition(":")[0]
 
-    def one(self, file: ExperimentFile, seed: int, tuning: bool = False) -> Result:
+    def path(self, file: ExperimentFile, seed: int) -> Path:
+        """The result file of one run."""
+        return self.store.path(run_of(file, seed, self.device_kind))
+
+    def one(self, file: ExperimentFile, seed: int, tuning: bool = False, wait: bool = True) -> Result:
         """The result of one run, from its file or by running it now. A failure is a result that says why.
 
         A failed run is written to ``<name>.failed.json``, beside where its result would be, and is tried again by the next
-        call. A run that was stopped or killed goes on from its checkpoints.
-
-        Parameters
-        ----------
-        tuning:
-            Whether the run only serves to choose options (:attr:`Context.tuning`). One that was measured so is measured again
-            when it comes to count.
+        call. A run that was stopped or killed goes on from its checkpoints. One that only tuned is measured again when it comes
+        to count.
 
         Raises
         ------
-        OutOfTime
-            The run is not finished and the deadline has passed.
+        OutOfTime, Busy
+            See :meth:`Runs.one`.
         EmpiricsError
-            The options are unusable.
+            The options are unusable, or :data:`HOPELESS` runs have failed alike.
+        InvalidInput
+            The folder cannot be written to; nothing has been computed then.
         CheckpointError
             The result's file is corrupt.
+        OSError
+            The result cannot be written; its checkpoints stay, and a later call goes on from them.
         """
         check_device(self.device)
-        module = experiment_module(file)
-        config = validate(module.Config, file.config, f"{file.id} [config]")
-        options = plain(config.model_dump())
-        path = self.path(file, options, seed)
-        if path.exists():
-            known = read_result(path)
-            if known.status != "finished":
-                raise CheckpointError(f"{path} holds a {known.status} run; delete it to repeat that run")
-            if tuning or not known.metrics.get(TUNING):
-                return known
-        why = path.with_name(f"{path.stem}.failed.json")
+        run = run_of(file, seed, self.device_kind)
+        if (known := self._finished(run, tuning)) is not None:
+            return known
         if time.monotonic() > self.deadline:
             raise OutOfTime
+        module = _config.experiment_module(file)
+        options = module.Config.model_validate(file.config)
         if hasattr(module, "check"):
-            module.check(config)
+            module.check(options)
+        if not self._writable:
+            require_writable(self.out, InvalidInput)
+            self._writable = True
+        work = self._work(run)
+        with claim(work.with_name(f"{work.name}.lock"), wait=wait, deadline=self.deadline):
+            if (known := self._finished(run, tuning) or self._failed_elsewhere(run)) is not None:
+                return known  # another process was on it
+            return self._execute(file, run, options, work, tuning)
+
+    def _finished(self, run: Run, tuning: bool) -> Result | None:
+        found = self.store.find(run)
+        if found is None or found.status == "failed" or (found.metrics.get(TUNING) and not tuning):
+            return None
+        return found
+
+    def _failed_elsewhere(self, run: Run) -> Result | None:
+        """The failure of this run that another process has met since this one began: trying again would be the same."""
+        path = self.store.failed_path(run)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime > self._began and run.stem not in self._tried:
+                return self.store.find(run)
+        return None
+
+    def _work(self, run: Run) -> Path:
+        return self.out / "work" / run.experiment / run.stem
+
+    def _execute(self, file: ExperimentFile, run: Run, options: Any, work: Path, tuning: bool) -> Result:
+        """Run it now and write the result."""
         began = time.perf_counter()
         common: dict[str, Any] = {
-            "experiment": file.id,
-            "claim": file.claim,
-            "config": options,
-            "seed": seed,
-            "git": git_commit(),
-            "versions": versions(),
-            "device": device_name(self.device),
-        }
-        label = f"{file.id}: {path.stem.rpartition('_')[0]}"
-        work = self.out / "work" / file.id / path.stem
+            "experiment": file.id, "claim": file.claim, "config": dict(run.options), "seed": run.seed, "git": git_commit(),
+            "versions": versions(), "device": device_name(self.device), "device_kind": run.device_kind, "scan": run.scan,
+        }  # fmt: skip
+        label = f"{file.id}: {run.stem.rpartition('_')[0]}"
         before = _seconds_before(work)
+        self._tried.add(run.stem)
         try:
             with bar(label, self.bars) as tick:
-                ctx = Context(seed, self.device, self.scan, work, deadline=self.deadline, tick=tick, tuning=tuning)
-                measured = module.run(config, ctx)
+                ctx = Context(run.seed, self.device, run.scan, work, deadline=self.deadline, tick=tick, tuning=tuning)
+                measured = _config.experiment_module(file).run(options, ctx)
             assert isinstance(measured, Metrics)
             if tuning:
                 measured.metrics[TUNING] = True
@@ -226,100 +361,26 @@ class Runner:
             raise
         except Exception as error:
             result = Result(status="failed", reason=_reason(error), seconds=time.perf_counter() - began, **common)
-        write_result(why if result.status == "failed" else path, result)
+        self.store.write(run, result)
         if result.status == "finished":
-            why.unlink(missing_ok=True)
             shutil.rmtree(work, ignore_errors=True)
-        if self.device.startswith("cuda"):  # the allocator keeps what the largest step needed; other processes may want it
+        if run.device_kind == "cuda":  # the allocator keeps what the largest step needed; other processes may want it
             gc.collect()
             with contextlib.suppress(RuntimeError):  # a GPU that is out of order says so at every call
                 torch.cuda.empty_cache()
         tail = f"failed: {result.reason}" if result.status == "failed" else f"{result.seconds:.1f} s"
         self.say(f"{label} {tail}")
+        self._give_up_after(result)
         return result
 
-    def seeds(self, file: ExperimentFile) -> list[Result]:
-        """One result for every seed of the file, as far as the time goes."""
-        results = []
-        for seed in file.seeds:
-            try:
-                results.append(self.one(file, seed))
-            except Missing:
-                self.say(f"{file.id}: seed {seed} is not there")
-            except OutOfTime:
-                self.say(f"{file.id}: time is up before the end of seed {seed}; call again to go on")
-                break
-        return results
-
-    def run(self, file: ExperimentFile, quick: bool = False) -> dict[str, Any]:
-        """Run every seed, judge, and write the summary."""
-        return self.summarise(file, self.seeds(file), len(file.seeds), quick)
-
-    def summarise(
-        self, file: ExperimentFile, results: Sequence[Result], expected: int, quick: bool, **more: Any
-    ) -> dict[str, Any]:
-        """The summary of some results, written to ``OUT/<id>.json`` (``<id>_quick.json`` for small runs).
-
-        ``complete`` says whether all ``expected`` runs are there; an incomplete or failed experiment is undecided.
-        """
-        finished = [r for r in results if r.status == "finished"]
-        failed = [r for r in results if r.status == "failed"]
-        judgement = judge(file, finished) if finished else Judgement(verdict="undecided", measured="no run is finished")
-        complete = len(results) >= expected
-        verdict = judgement.verdict if complete and not failed else "undecided"
-        summary = {
-            "experiment": file.id, "claim": file.claim, "question": file.question, "prediction": file.prediction,
-            "threshold": file.threshold, "quick": quick, "complete": complete, "verdict": verdict,
-            "measured": judgement.measured, "table": judgement.table, "seeds": file.seeds,
-            "config": file.config, **more,
-            "failed": [{"seed": r.seed, "config": r.config, "reason": r.reason} for r in failed],
-            "git": sorted({str(r.git) for r in results}), **self._place(results),
-            "seconds": sum(r.seconds for r in results),
-        }  # fmt: skip
-        write_json(self.out / f"{file.id}{'_quick' if quick else ''}.json", summary)
-        return summary
-
-    def known(self, file: ExperimentFile, seed: int) -> Result:
-        """The result of one run from its file, finished or, where it is not, failed; nothing is run.
-
-        Raises
-        ------
-        Missing
-            There is none.
-        CheckpointError
-            The file is corrupt.
-        """
-        options = validate(experiment_module(file).Config, file.config, f"{file.id} [config]")
-        path = self.path(file, plain(options.model_dump()), seed)
-        for place in (path, path.with_name(f"{path.stem}.failed.json")):
-            if place.exists():
-                return read_result(place)
-        raise Missing
-
-    def _place(self, results: Sequence[Result]) -> dict[str, Any]:
-        """Where the results come from: ``versions`` and ``device``."""
-        return {"versions": versions(), "device": device_name(self.device)}
-
-
-def judge(file: ExperimentFile, results: Sequence[Result]) -> Judgement:
-    """The experiment's own judgement on finished runs, against the file's thresholds.
-
-    Raises
-    ------
-    CheckpointError
-        The results lack what the judgement needs, or hold ``null`` (a number that was not finite) in its place.
-    """
-    try:
-        judgement = experiment_module(file).judge(results, file.threshold)
-    except (KeyError, IndexError, TypeError) as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error}, {Path(last.filename).name}:{last.lineno}"
-        raise CheckpointError(
-            f"the results of {file.id} do not fit its judgement ({reason}); they may be of another version, or hold numbers "
-            f"that are not finite: look at the files in runs/{file.id} and delete what is to be repeated"
-        ) from error
-    assert isinstance(judgement, Judgement)
-    return judgement
+    def _give_up_after(self, result: Result) -> None:
+        """Raise EmpiricsError where only failures came, all for one reason."""
+        self._alive |= result.status == "finished"
+        if self._alive or result.diverged or result.out_of_memory:
+            return
+        self._alike = [reason for reason in (*self._alike, result.reason) if reason == result.reason]
+        if len(self._alike) >= HOPELESS:
+            raise EmpiricsError(f"the first {HOPELESS} runs failed alike, so the rest is not tried: {result.reason}")
 
 
 def _reason(error: Exception) -> str:
@@ -348,13 +409,6 @@ def _seconds_before(work: Path) -> float:
     return float(spent) if isinstance(spent, int | float) else 0.0
 
 
-def limit(threshold: Mapping[str, float], name: str) -> float:
-    """A threshold by name; InvalidInput where the file gives none."""
-    if name not in threshold:
-        raise InvalidInput(f"[threshold] lacks {name!r}; it has {', '.join(threshold) or 'nothing'}")
-    return threshold[name]
-
-
 def check_device(device: str) -> None:
     """Raise InvalidInput for a device that does not exist here."""
     try:
@@ -367,4 +421,4 @@ def check_device(device: str) -> None:
         raise InvalidInput("no CUDA device here; use --device cpu")
 
 
-__all__ = ["CheckpointError", "Context", "Missing", "OutOfTime", "Runner", "check_device", "judge", "limit"]
+__all__ = ["CheckpointError", "Context", "Missing", "OutOfTime", "Recorded", "Runner", "Runs", "check_device", "judge", "limit"]

@@ -6,18 +6,24 @@ finished are skipped. With ``launcher="slurm"`` the missing runs go to a Slurm c
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidInput, MissingPackage, UnknownName
+from ..errors import CheckpointError, InvalidInput, MissingPackage, UnknownName
+from . import config
+from .claims import Busy
 from .config import ExperimentFile, Sweep, override
+from .judging import require_thresholds
 from .results import Result
-from .runner import Missing, OutOfTime, Runner
+from .runner import Missing, OutOfTime, Runner, Runs
+from .statistics import geometric_mean
 
 LAUNCHERS = ("local", "slurm")
 
@@ -34,13 +40,6 @@ def combinations(options: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
         if not values:
             raise InvalidInput(f"[sweep] gives no value for {name!r}")
     return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
-
-
-def _geometric_mean(values: list[float]) -> float:
-    """Of positive losses; of one value that value itself, and the plain mean where one is not positive."""
-    if len(values) == 1 or min(values) <= 0:
-        return sum(values) / len(values)
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def restrict(sweep: Sweep, chosen: Iterable[str]) -> Sweep:
@@ -64,6 +63,36 @@ def restrict(sweep: Sweep, chosen: Iterable[str]) -> Sweep:
     return sweep.model_copy(update={"grid": grid})
 
 
+class CannotChoose(Exception):
+    """A tuning run failed for another reason than divergence: what it would have given is not known, so nothing is chosen.
+
+    Attributes
+    ----------
+    failures:
+        The failed runs.
+    """
+
+    def __init__(self, failures: Sequence[Result]):
+        self.failures = tuple(failures)
+        super().__init__(f"{len(failures)} tuning runs failed, the first one: {failures[0].reason}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for a cell.
+
+    Attributes
+    ----------
+    options:
+        The best candidate.
+    at_edge:
+        Tuned options whose best value is an end of all that were tried.
+    """
+
+    options: dict[str, Any]
+    at_edge: tuple[str, ...] = ()
+
+
 @dataclass
 class SweepRunner:
     """One sweep of one experiment.
@@ -71,13 +100,14 @@ class SweepRunner:
     Attributes
     ----------
     runner:
-        Runs and stores.
+        Runs and stores, or only looks up.
     file:
         The experiment, with a ``[sweep]``.
     """
 
-    runner: Runner
+    runner: Runs
     file: ExperimentFile
+    _seen: dict[str, Result] = field(default_factory=dict, repr=False)
 
     @property
     def sweep(self) -> Sweep:
@@ -87,53 +117,93 @@ class SweepRunner:
         return self.file.sweep
 
     def tuning(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """(cell, its candidates): a grid of one candidate needs no tuning."""
+        """(cell, its candidates): a grid of one candidate needs no tuning.
+
+        Nor does a cell that trains nothing where grids widen; the first edition tuned those as well.
+        """
         candidates = combinations(self.sweep.tune)
+        trains = getattr(config.experiment_module(self.file), "trains", lambda options: True)
         for cell in combinations(self.sweep.grid):
-            yield cell, candidates
+            untrained = bool(self.sweep.widen) and not trains({**self.file.config, **cell})
+            yield cell, candidates[:1] if untrained else candidates
 
-    def _one(self, options: Mapping[str, Any], seed: int, tuning: bool = False) -> Result:
-        return self.runner.one(override(self.file, **options), seed, tuning)
+    def _one(self, options: Mapping[str, Any], seed: int, tuning: bool = False, wait: bool = True) -> Result:
+        """A run, at most once in this call of the sweep: one that failed is not tried a second time."""
+        key = json.dumps([dict(options), seed, tuning], sort_keys=True, default=str)
+        if key not in self._seen:
+            self._seen[key] = self.runner.one(override(self.file, **options), seed, tuning, wait)
+        return self._seen[key]
 
-    def tune(self, cell: Mapping[str, Any], candidates: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """The candidate with the least held-out metric, a geometric mean over tuning seeds; ``None`` where every one failed.
+    def tune(self, cell: Mapping[str, Any], candidates: list[dict[str, Any]]) -> Choice | None:
+        """The candidate with the least held-out metric, a geometric mean over tuning seeds; ``None`` where every one diverged.
 
-        A candidate that fails or diverges on one of the seeds is out: a rate that one seed survives by luck is no choice.
+        A candidate that diverges on one of the seeds is out: a rate that one seed survives by luck is no choice. The grid of an
+        option that the sweep widens grows until the best value is no end of it, or the bound is reached.
 
         Raises
         ------
         Missing
             A candidate's run is not there, or ran out of memory: nothing is chosen from the others.
+        CannotChoose
+            A candidate's run failed otherwise.
         """
         if len(candidates) == 1:
-            return candidates[0]
-        best: tuple[float, dict[str, Any]] | None = None
-        for candidate in candidates:
-            values = [self._value({**cell, **candidate}, seed) for seed in self.sweep.tuning_seeds]
-            if any(value is None for value in values):
-                continue
-            mean = _geometric_mean([value for value in values if value is not None])
-            if best is None or mean < best[0]:
-                best = (mean, candidate)
-        return None if best is None else best[1]
+            return Choice(candidates[0])
+        means = [(candidate, self._mean({**cell, **candidate})) for candidate in candidates]
+        best = _least(means)
+        while best is not None and (wider := self._wider(best, means)):
+            means += [(candidate, self._mean({**cell, **candidate})) for candidate in wider]
+            best = _least(means)
+        if best is None:
+            return None
+        at_edge = tuple(name for name in self.sweep.tune if _end(best, means, name) is not None)
+        return Choice(best, at_edge)
 
-    def _value(self, options: Mapping[str, Any], seed: int) -> float | None:
-        """The metric that is minimised, ``None`` where the run failed or did not end with a finite number.
+    def _wider(self, best: Mapping[str, Any], means: Sequence[tuple[dict[str, Any], float | None]]) -> list[dict[str, Any]]:
+        """The next candidates beyond the ends of the grid at which the best one stands, within the bounds."""
+        found = []
+        for name, (least, greatest) in self.sweep.widen.items():
+            ratio = _end(best, means, name)
+            if ratio is None:
+                continue
+            value = _rounded(best[name] * ratio)
+            if least <= value <= greatest:
+                found.append({**best, name: value})
+        return found
+
+    def _mean(self, options: Mapping[str, Any]) -> float | None:
+        """Geometric mean over tuning seeds of the metric that is minimised, ``None`` where training diverged on one."""
+        results = [self._one(options, seed, tuning=True) for seed in self.sweep.tuning_seeds]
+        for result in results:
+            if result.out_of_memory:
+                raise Missing(f"{self.file.id}: {dict(options)} needs another call: {result.reason}")
+        if failures := [result for result in results if result.status == "failed" and not result.diverged]:
+            raise CannotChoose(failures)
+        values = [self._value(result) for result in results if result.status == "finished"]
+        known = [value for value in values if value is not None]
+        return geometric_mean(known) if len(known) == len(results) else None
+
+    def _value(self, result: Result) -> float | None:
+        """The metric that is minimised, ``None`` where it is not finite: training diverged.
 
         Raises
         ------
-        Missing
-            The machine had not enough memory for the run, so nothing is known about it yet.
+        UnknownName
+            The run has no such metric.
+        CheckpointError
+            It is no number.
         """
-        result = self._one(options, seed, tuning=True)
-        if result.out_of_memory:
-            raise Missing(f"{self.file.id}: {options} with seed {seed} needs another call: {result.reason}")
-        if result.status == "failed":
-            return None
         if self.sweep.minimise not in result.held_out:
             raise UnknownName("held-out metric", self.sweep.minimise, result.held_out)
-        value: float | None = result.held_out[self.sweep.minimise]
-        return value if value is not None and math.isfinite(value) else None
+        value = result.held_out[self.sweep.minimise]
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise CheckpointError(
+                f"{self.sweep.minimise} of {self.file.id} with {result.config}, seed {result.seed}, is {value!r} and no number; "
+                "delete that run's file to repeat it"
+            )
+        return float(value) if math.isfinite(value) else None
 
     def require_other_seeds(self) -> None:
         """Raise InvalidInput where a seed that tunes also counts."""
@@ -141,40 +211,96 @@ class SweepRunner:
             if seed in self.file.seeds:
                 raise InvalidInput(f"tuning_seed {seed} is one of the seeds that count; choose another")
 
+    def _share(self, runs: Iterable[tuple[Mapping[str, Any], int, bool]]) -> None:
+        """Do those runs that no other process is on; whoever needs the others' results waits for them afterwards."""
+        for options, seed, tuning in runs:
+            with contextlib.suppress(Busy, Missing):
+                self._one(options, seed, tuning, wait=False)
+
     def run(self, quick: bool = False) -> dict[str, Any]:
-        """Tune every cell, run the seeds at what was chosen, judge, and write the summary."""
+        """Tune every cell, run the seeds at what was chosen, judge, and write the summary.
+
+        Any number of processes may do so at a time on one folder: they share the runs, and end with the same summary.
+        """
         self.require_other_seeds()
-        chosen: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        require_thresholds(self.file)
+        self._seen.clear()
+        chosen: list[tuple[dict[str, Any], Choice]] = []
         results: list[Result] = []
-        failed: list[dict[str, Any]] = []
+        untuned: list[dict[str, Any]] = []
+        unknown: list[dict[str, Any]] = []
         cells = list(self.tuning())
         missing = 0
         try:
+            self._share(
+                ({**cell, **candidate}, seed, True)
+                for cell, candidates in cells
+                if len(candidates) > 1
+                for candidate in candidates
+                for seed in self.sweep.tuning_seeds
+            )
             for cell, candidates in cells:
                 try:
                     best = self.tune(cell, candidates)
                 except Missing:
                     missing += 1
-                    continue
-                if best is None:
-                    failed.append({**cell, "reason": "every tuning run failed"})
+                except CannotChoose as error:
+                    unknown += [{"seed": r.seed, "config": r.config, "reason": r.reason} for r in error.failures]
                 else:
-                    chosen.append((cell, best))
-            for seed in self.file.seeds:  # seeds outermost: a sweep that is cut off has every cell at fewer seeds
-                for cell, best in chosen:
-                    try:
-                        results.append(self._one({**cell, **best}, seed))
-                    except Missing:
-                        missing += 1
+                    if best is None:
+                        untuned.append({**cell, "reason": "every tuning run diverged"})
+                    else:
+                        chosen.append((cell, best))
+            # seeds outermost: a sweep that is cut off has every cell at fewer seeds
+            counting = [({**cell, **best.options}, seed) for seed in self.file.seeds for cell, best in chosen]
+            self._share((options, seed, False) for options, seed in counting)
+            for options, seed in counting:
+                try:
+                    results.append(self._one(options, seed))
+                except Missing:
+                    missing += 1
         except OutOfTime:
             self.runner.say(f"{self.file.id}: time is up; call again to go on")
         if missing:
             self.runner.say(f"{self.file.id}: {missing} runs or tunings are not there, or found no memory")
-        expected = (len(cells) - len(failed)) * len(self.file.seeds)
+        self._require_same_origin()
+        expected = (len(cells) - len(untuned)) * len(self.file.seeds)
+        edges = [{**cell, **best.options, "at_edge": list(best.at_edge)} for cell, best in chosen if best.at_edge]
         return self.runner.summarise(
-            self.file, results, expected, quick,
-            tuned=[{**cell, **best} for cell, best in chosen], untuned=failed, tuning_seed=self.sweep.tuning_seed,
+            self.file, results, expected, quick, at_edge=self._sides(edges),
+            tuned=[{**cell, **best.options} for cell, best in chosen], untuned=untuned, tuning_seed=self.sweep.tuning_seed,
+            edges=edges, failed_tuning=unknown,
         )  # fmt: skip
+
+    def _sides(self, edges: Iterable[Mapping[str, Any]]) -> set[str]:
+        """The methods that a verdict is held back for: those at an end of a grid that the experiment wants to be interior."""
+        return {str(row["method"]) for row in edges if set(row["at_edge"]) & self.sweep.widen.keys() and "method" in row}
+
+    def _require_same_origin(self) -> None:
+        """Let the experiment refuse runs, of tuning too, that do not belong together."""
+        check = getattr(config.experiment_module(self.file), "require_same_origin", None)
+        if check is not None:
+            check([result for result in self._seen.values() if result.status == "finished"])
+
+
+def _least(means: Sequence[tuple[dict[str, Any], float | None]]) -> dict[str, Any] | None:
+    """The candidate with the least mean, the first of equal ones; ``None`` where none has a mean."""
+    known = [(candidate, mean) for candidate, mean in means if mean is not None]
+    return min(known, key=lambda pair: pair[1])[0] if known else None
+
+
+def _end(best: Mapping[str, Any], means: Sequence[tuple[dict[str, Any], float | None]], name: str) -> float | None:
+    """Where the best candidate's value is the least or the greatest of all numbers tried: its ratio to the next one."""
+    values = sorted({candidate[name] for candidate, _ in means if isinstance(candidate[name], int | float)})
+    if len(values) < 2 or best[name] not in (values[0], values[-1]) or values[0] <= 0:
+        return None
+    neighbour = values[1] if best[name] == values[0] else values[-2]
+    return float(best[name] / neighbour)
+
+
+def _rounded(value: float) -> float:
+    """To six significant digits: a rate that is told and typed again is the same."""
+    return float(f"{value:.5e}")
 
 
 def submit(runner: Runner, file: ExperimentFile, folder: Path, parameters: Mapping[str, Any]) -> list[str]:
@@ -208,9 +334,10 @@ def submit(runner: Runner, file: ExperimentFile, folder: Path, parameters: Mappi
 def run_cell(runner: Runner, file: ExperimentFile, cell: dict[str, Any]) -> None:
     """One cell of a sweep: what a Slurm job does."""
     sweep = SweepRunner(runner, file)
-    best = sweep.tune(cell, combinations(sweep.sweep.tune))
+    (candidates,) = (found for at, found in sweep.tuning() if at == cell)
+    best = sweep.tune(cell, candidates)
     if best is not None:
-        runner.seeds(override(file, **cell, **best))
+        runner.seeds(override(file, **cell, **best.options))
 
 
 def slurm_parameters(given: Iterable[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 
 from theory.core.files import replacing
 
-from ..errors import CheckpointError, InvalidInput
+from ..errors import CheckpointError, Diverged, InvalidInput
 from ..study.results import read_json, write_json
 
 
@@ -131,8 +131,10 @@ def train(
     ------
     OutOfTime
         The deadline has passed; the same call goes on from there.
+    Diverged
+        The loss is not finite.
     InvalidInput
-        The loss is not finite: training diverged; or there is nothing to train.
+        There is nothing to train.
     CheckpointError
         The checkpoint is corrupt, or belongs to another run.
     """
@@ -155,7 +157,7 @@ def train(
         for i, value in enumerate(values):
             if not math.isfinite(value):
                 at = step - len(values) + i
-                raise InvalidInput(f"the loss is {value} at step {at}: training diverged; lower learning_rate")
+                raise Diverged(f"the loss is {value} at step {at}: training diverged; lower learning_rate")
         losses.extend(values)
 
     for step in range(start, optimiser.steps):

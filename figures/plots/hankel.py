@@ -23,12 +23,12 @@ from theory.core.tolerance import EPS32, EPS64, EPS_BF16
 
 from .. import style
 from ..registry import Picture
-from ..sources import RESULTS, ROOT, MissingData, committed
+from ..sources import ROOT, MissingData, committed
 from .pretraining import COMMAND as RECORD_COMMAND
 from .pretraining import PATH as RECORD
 
 STATES, DRAWS = 16, 20
-DIAGNOSIS = str(RESULTS / "diagnose.json")
+DIAGNOSIS = "empirics/diagnosis/bundled.json"
 COMMAND = f"python -m empirics diagnose bundled --json {DIAGNOSIS}"
 FORMATS = {"bfloat16": EPS_BF16, "float32": EPS32, "float64": EPS64}
 MARKERS = ("v", "o", "^")

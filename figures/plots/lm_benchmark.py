@@ -19,7 +19,7 @@ from theory.core.errors import InvalidInput
 
 from .. import dots, style
 from ..registry import Picture
-from ..sources import RESULTS, command, experiment
+from ..sources import command, experiment, summary_path
 
 NAME = "lm_benchmark"
 COMMAND = command(NAME, "sweep")
@@ -139,7 +139,7 @@ def baselines(axes: Axes, lines: dict[str, float]) -> str:
 FIGURE = Picture(
     title="language tasks: test score of each method, and the differences behind the paper's claims",
     claims=("lora_limits.in_proj_dominates",),
-    sources=(f"{RESULTS}/{NAME}.json",),
+    sources=(str(summary_path(NAME)),),
     height=height,
     data=data,
     draw=draw,

@@ -17,7 +17,7 @@ from theory.core.errors import InvalidInput
 
 from .. import style
 from ..registry import Picture
-from ..sources import QUICK, RESULTS, MissingData, command, experiment
+from ..sources import MissingData, command, experiment, summary_path
 
 NAME = "prefix_compiles"
 COMMAND = command(NAME)
@@ -128,7 +128,7 @@ def _rows(axes: Axes, count: int) -> None:
 FIGURE = Picture(
     title="a prefix against its compiled state: errors per scan and number format, and prefill time",
     claims=("prefix_state.contained",),
-    sources=(f"{RESULTS}/{NAME}.json", f"{QUICK}/{NAME}_quick.json"),
+    sources=(str(summary_path(NAME)), str(summary_path(NAME, quick=True))),
     height=height,
     data=data,
     draw=draw,

@@ -20,7 +20,7 @@ from theory.core.errors import InvalidInput
 
 from .. import dots, style
 from ..registry import Picture
-from ..sources import RESULTS, MissingData, command, committed, experiment
+from ..sources import MissingData, command, committed, experiment, summary_path
 
 NAME = "s4_regression"
 PUBLISHED = f"empirics/data/{NAME}_published.json"
@@ -158,7 +158,7 @@ def _ours(above: Axes, below: Axes, ours: list[dict[str, Any]]) -> None:
 FIGURE = Picture(
     title="deep S4 regression: error against trained parameters, published and measured",
     claims=("lora_limits.cheaper_sparse",),
-    sources=(PUBLISHED, f"{RESULTS}/{NAME}.json"),
+    sources=(PUBLISHED, str(summary_path(NAME))),
     height=height,
     data=data,
     draw=draw,

@@ -17,7 +17,7 @@ from theory.core.errors import InvalidInput
 
 from .. import style
 from ..registry import Picture
-from ..sources import RESULTS, MissingData, check_data, command, experiment
+from ..sources import MissingData, check_data, command, experiment, summary_path
 
 CLAIM, CHECK, NAME = "sparse_dims.selection", "scores against random", "selection"
 MARKERS = ("o", "s", "^", "D")
@@ -115,7 +115,7 @@ def _frame(axes: Axes, order: list[str]) -> None:
 FIGURE = Picture(
     title="precision and recall of selection scores against known supports",
     claims=(CLAIM,),
-    sources=("theory/verdicts.json", f"{RESULTS}/{NAME}.json", f"figures/quick/{NAME}_quick.json"),
+    sources=("theory/verdicts.json", str(summary_path(NAME)), str(summary_path(NAME, quick=True))),
     height=4.9,
     data=data,
     draw=draw,

@@ -16,7 +16,7 @@ from theory.core.errors import InvalidInput
 
 from .. import style
 from ..registry import Picture
-from ..sources import RESULTS, MissingData, command, experiment
+from ..sources import MissingData, command, experiment, summary_path
 
 NAME = "state_floor"
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -101,7 +101,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
 FIGURE = Picture(
     title="predicted and measured risk of prefix and initial-state training",
     claims=("prefix_state.input_independent",),
-    sources=(f"{RESULTS}/{NAME}.json", f"figures/quick/{NAME}_quick.json"),
+    sources=(str(summary_path(NAME)), str(summary_path(NAME, quick=True))),
     height=4.2,
     data=data,
     draw=draw,

@@ -17,7 +17,7 @@ from theory.core.errors import InvalidInput
 
 from .. import style
 from ..registry import Picture
-from ..sources import QUICK, RESULTS, MissingData, command, experiment
+from ..sources import MissingData, command, experiment, summary_path
 
 NAME = "state_to_prefix"
 COMMAND = command(NAME)
@@ -113,7 +113,7 @@ def _panel(axes: Axes, key: str, curves: list[dict[str, Any]]) -> None:
 FIGURE = Picture(
     title="random states and their best prefixes: residual, norm and directions, measured and predicted",
     claims=("prefix_state.finite_precision",),
-    sources=(f"{RESULTS}/{NAME}.json", f"{QUICK}/{NAME}_quick.json"),
+    sources=(str(summary_path(NAME)), str(summary_path(NAME, quick=True))),
     height=4.4,
     data=data,
     draw=draw,

@@ -14,7 +14,7 @@ from theory.core.errors import InvalidInput
 
 from .. import dots, style
 from ..registry import Picture
-from ..sources import RESULTS, command, experiment
+from ..sources import command, experiment, summary_path
 
 NAME = "vision"
 COMMAND = command(NAME, "sweep")
@@ -82,7 +82,7 @@ def _accuracy(axes: Axes, data: dict[str, Any]) -> None:
 FIGURE = Picture(
     title="sequential digits: test accuracy of each method, and the differences asked about",
     claims=("sparse_dims.selection",),
-    sources=(f"{RESULTS}/{NAME}.json",),
+    sources=(str(summary_path(NAME)),),
     height=height,
     data=data,
     draw=draw,

@@ -12,7 +12,7 @@ from typing import Any
 from theory.core.errors import InvalidInput
 
 from ..plots import bench_model, bench_scan_cpu, bench_scan_gpu, bench_selection, pretraining
-from ..sources import RESULTS, ROOT, MissingData, committed
+from ..sources import EXPERIMENTS, ROOT, MissingData, committed, summary_path
 
 
 @dataclass(frozen=True)
@@ -99,19 +99,20 @@ AGAIN: dict[str, tuple[tuple[str, ...], str]] = {
 NO_MAMBA = ("s4_regression", "state_floor", "state_to_prefix")
 """The experiments without a Mamba, of which a scan's name changes no bit (a test holds that)."""
 
-FUSED = "empirics/results/fused"
-"""Where these summaries are."""
+FUSED = "fused"
+"""The scan that they were run again with."""
 
 
 def _fused(root: Path) -> Benchmark:
     """The same experiments with the fused scan, beside what they found with the scan of their own."""
-    name, command = "Experiments again with the fused scan", "python -m empirics gpu-suite --scan fused"
-    command = f"{command} --only {' '.join(AGAIN)} --out {FUSED} --budget 3600"
+    name, again_with = "Experiments again with the fused scan", f"--scan {FUSED}"
+    command = f"python -m empirics gpu-suite {again_with} --only {' '.join(AGAIN)} --out runs --budget 3600"
+    command += f" && python -m empirics collect {' '.join(AGAIN)} {again_with} --out runs --into {EXPERIMENTS}"
     said = []
     for experiment, (keys, value) in AGAIN.items():
-        path = f"{FUSED}/{experiment}.json"
+        path = str(summary_path(experiment, FUSED))
         try:
-            again, first = committed(path, command, root), committed(f"{RESULTS}/{experiment}.json", command, root)
+            again, first = committed(path, command, root), committed(str(summary_path(experiment)), command, root)
         except MissingData:
             continue
         try:

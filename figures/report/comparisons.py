@@ -1,16 +1,24 @@
-"""What was reproduced, what was not, and why: one line for each comparison of an experiment, from the table of its summary.
+"""What was reproduced, what was not, and why: one line for each comparison of an experiment, from those of its summary.
 
-The reason is always the interval: it lies on the side that was predicted, on the other one, or holds the value of no difference.
+A summary's ``comparisons`` are records of one form (``empirics.study.results.Comparison`` writes them): kind, name, estimate,
+interval, the value of no difference, the side that was predicted, and a verdict. The reason is always the interval: it lies on
+the side that was predicted, on the other one, or holds the value of no difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
+
+from theory.core.errors import InvalidInput
 
 OUTCOMES = REPRODUCED, NOT, UNDECIDED = "reproduced", "not reproduced", "undecided"
 """What a comparison may come out as."""
+
+KINDS = DIFFERENCE, RATIO, GAIN = "difference", "ratio", "gain"
 
 
 @dataclass(frozen=True)
@@ -21,16 +29,96 @@ class Line:
     text: str
 
 
-def comparisons(table: Sequence[dict[str, Any]]) -> list[Line]:
-    """The comparisons among a summary's rows, in their order; none for an experiment that compares no methods.
+@dataclass(frozen=True)
+class Numbers:
+    """An estimate with its interval, ``None`` where there is none, over so many pairs, on some tasks."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    pairs: int
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A record of a summary's ``comparisons``; ``null`` is the value of no difference, ``below`` the predicted side."""
+
+    kind: str
+    name: str
+    numbers: Numbers
+    null: float
+    below: bool
+    verdict: str
+    claim: str
+    statement: str
+    claim_verdict: str
+    control: bool
+    note: str
+    learned: Numbers | None
+
+
+def comparisons(summary: Mapping[str, Any]) -> list[Line]:
+    """The comparisons of a summary, in their order; none for an experiment that compares no methods.
 
     Raises
     ------
-    KeyError
-        A row lacks a number that rows of its kind have.
+    InvalidInput
+        One lacks an entry, or holds something else than its form says.
     """
-    lines = [line for row in table for key, read in READERS.items() if key in row for line in read(row)]
-    return [*lines, *_against_chance(row for row in table if "gain" in row)]
+    records = read(summary)
+    lines: list[Line] = []
+    for claim, run in groupby((c for c in records if c.kind != GAIN), key=lambda c: (c.claim, c.statement, c.claim_verdict)):
+        group = list(run)
+        lines += [_claim(*claim, group)] if claim[0] else [_single(c) for c in group]
+    return [*lines, *_against_chance(c for c in records if c.kind == GAIN)]
+
+
+def read(summary: Mapping[str, Any]) -> list[Comparison]:
+    """The records of a summary, with their types checked; InvalidInput for what is none."""
+    found = summary.get("comparisons", [])
+    if not isinstance(found, list):
+        raise InvalidInput(f"the comparisons of {summary.get('experiment')} are no list; collect its results again")
+    return [_record(entry, f"comparison {place} of {summary.get('experiment')}") for place, entry in enumerate(found, 1)]
+
+
+def _record(entry: Any, where: str) -> Comparison:
+    try:
+        return Comparison(
+            kind=_word(entry["kind"], KINDS),
+            name=str(entry["name"]),
+            numbers=_numbers(entry),
+            null=_number(entry["null"]),
+            below=entry["predicted"] == "below",
+            verdict=_word(entry["verdict"], OUTCOMES),
+            claim=str(entry["claim"]),
+            statement=str(entry["statement"]),
+            claim_verdict=_word(entry["claim_verdict"], ("", *OUTCOMES)),
+            control=bool(entry["control"]),
+            note=str(entry["note"]),
+            learned=None if entry["learned"] is None else _numbers(entry["learned"]),
+        )
+    except KeyError as error:
+        raise InvalidInput(f"{where} lacks {error}; collect its results again") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{where} is none: {error}; collect its results again") from error
+
+
+def _numbers(entry: Any) -> Numbers:
+    low, high = (None if entry[key] is None else _number(entry[key]) for key in ("low", "high"))
+    return Numbers(_number(entry["estimate"]), low, high, int(_number(entry["pairs"])), tuple(map(str, entry.get("tasks", ()))))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} stands where a number should")
+    return value
+
+
+def _word(value: Any, words: Sequence[str]) -> str:
+    if value not in words:
+        raise ValueError(f"{value!r} is none of {', '.join(word for word in words if word)}")
+    return str(value)
 
 
 def side(low: float | None, high: float | None, none: float, below: bool = False) -> str:
@@ -42,62 +130,48 @@ def side(low: float | None, high: float | None, none: float, below: bool = False
     return (NOT if below else REPRODUCED) if low > none else UNDECIDED
 
 
-def _why(verdict: str, none: str, below: bool = False) -> str:
-    if verdict == UNDECIDED:
-        return f"the interval holds {none}"
-    return f"all of it {'below' if below == (verdict == REPRODUCED) else 'above'} {none}"
+def _why(c: Comparison) -> str:
+    held = side(c.numbers.low, c.numbers.high, c.null, c.below)
+    if c.note and c.verdict != held:
+        return c.note
+    if held == UNDECIDED:
+        return f"the interval holds {c.null:g}" if c.numbers.low is not None else "no interval"
+    return f"all of it {'below' if c.below == (held == REPRODUCED) else 'above'} {c.null:g}"
 
 
-def _ratio(row: dict[str, Any]) -> Iterable[Line]:
-    verdict = side(row["low"], row["high"], 1.0, below=True)
-    numbers = f"{row['mse_ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-    yield Line(verdict, f"error of {row['comparison']}: {numbers}, {_why(verdict, '1', below=True)}")
+def _single(c: Comparison) -> Line:
+    form, of, unit = (".2f", "error of ", "") if c.kind == RATIO else ("+.1f", "", " points")
+    n = c.numbers
+    bounds = "" if n.low is None or n.high is None else f" [{n.low:{form}}, {n.high:{form}}]"
+    return Line(c.verdict, f"{of}{c.name}: {n.estimate:{form}}{unit}{bounds}, {_why(c)}")
 
 
-def _difference(row: dict[str, Any]) -> Iterable[Line]:
-    middle, half = 100 * row["difference"], 100 * row["half_width"]
-    numbers = f"{middle:+.1f} points [{middle - half:+.1f}, {middle + half:+.1f}]"
-    yield Line(row["verdict"], f"{row['comparison']}: {numbers}, {_why(row['verdict'], '0')}")
+def _claim(claim: str, statement: str, verdict: str, group: Sequence[Comparison]) -> Line:
+    parts = [f"{'control ' if c.control else ''}{_pair(c)}" for c in group]
+    return Line(verdict, f"{claim} {statement}: {'; '.join(parts)}")
 
 
-def _claim(row: dict[str, Any]) -> Iterable[Line]:
-    parts = [_pair(part) for part in row["comparisons"]] or ["no pair of runs"]
-    parts += [f"control {_pair(part)}" for part in row["controls"]]
-    yield Line(row["verdict"], f"{row['claim']} {row['statement']}: {'; '.join(parts)}")
+def _pair(c: Comparison) -> str:
+    note = f", {c.note}" if c.note else ""
+    learned = ""
+    if c.learned is not None:
+        learned = f" (on the tasks that full fine-tuning learns, {', '.join(c.learned.tasks)}: {_points(c.learned)})"
+    return f"{c.name} {_points(c.numbers)}{note}{learned}"
 
 
-def _pair(part: dict[str, Any]) -> str:
-    fair = "" if part["equal_budget"] else ", budgets differ"
-    learned = part.get("learned")
-    where = (
-        ""
-        if learned is None
-        else f" (on the tasks that full fine-tuning learns, {', '.join(learned['tasks'])}: {_points(learned)})"
-    )
-    return f"{part['better']} - {part['worse']} {_points(part)}{fair}{where}"
+def _points(n: Numbers) -> str:
+    interval = "no interval" if n.low is None else f"[{n.low:+.1f}, {n.high:+.1f}]"
+    return f"{n.estimate:+.1f} points {interval} over {n.pairs} pairs"
 
-
-def _points(part: dict[str, Any]) -> str:
-    interval = "no interval" if part["low"] is None else f"[{part['low']:+.1f}, {part['high']:+.1f}]"
-    return f"{part['points']:+.1f} points {interval} over {part['pairs']} pairs"
-
-
-READERS: dict[str, Callable[[dict[str, Any]], Iterable[Line]]] = {
-    "mse_ratio": _ratio, "difference": _difference, "claim": _claim,
-}  # fmt: skip
-"""The key that tells a kind of row, and what reads it."""
 
 CHANCE = {REPRODUCED: "precision above chance", NOT: "below chance", UNDECIDED: "not told from chance"}
 
 
-def _against_chance(rows: Iterable[dict[str, Any]]) -> list[Line]:
-    """Scores of a selection by their place beside chance; what stands for the truth or for chance itself is left out."""
+def _against_chance(records: Iterable[Comparison]) -> Iterator[Line]:
+    """Scores of a selection by their place beside chance."""
     found: dict[str, list[str]] = {place: [] for place in CHANCE.values()}
-    for row in rows:
-        if row["score"] in ("oracle", "random"):
-            continue
-        half = row["half_width"]
-        low, high = (None, None) if half is None else (row["gain"] - half, row["gain"] + half)
-        words = f"{row['kind']} {row['score']} {row['gain']:+.2f}{'' if half is None else f' ± {half:.2f}'}"
-        found[CHANCE[side(low, high, 0.0)]].append(words)
-    return [Line(place, ", ".join(scores)) for place, scores in found.items() if scores]
+    for c in records:
+        n = c.numbers
+        half = "" if n.high is None else f" ± {n.high - n.estimate:.2f}"
+        found[CHANCE[side(n.low, n.high, c.null)]].append(f"{c.name} {n.estimate:+.2f}{half}")
+    return (Line(place, ", ".join(scores)) for place, scores in found.items() if scores)

@@ -258,10 +258,7 @@ def _experiment(path: Path, root: Path) -> Experiment:
         isinstance(row, dict) for row in summary["table"]
     ):
         raise InvalidInput(f"the summary of {name} lacks a verdict or its table is no list of rows; run {commands[0]}")
-    try:
-        lines = tuple(comparisons(summary["table"]))
-    except (KeyError, TypeError) as error:
-        raise InvalidInput(f"a comparison in the summary of {name} lacks {error}; run {commands[0]}") from error
+    lines = tuple(comparisons(summary))
     finding = "" if result.quick else str(file.get("finding", "")).strip()
     return Experiment(
         name, claim, question, prediction, summary["verdict"], summary["measured"], result.size, tuple(summary["table"]),

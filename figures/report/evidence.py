@@ -10,7 +10,7 @@ from typing import Any
 
 from theory.core.errors import InvalidInput
 
-from ..sources import RESULTS, read_json
+from ..sources import read_json, summary_path
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find_comparison(experiment: str, name: str, root: Path) -> Comparison | None
 
     Raises InvalidInput for results that are not what the experiment writes.
     """
-    path = root / RESULTS / f"{experiment}.json"
+    path = root / summary_path(experiment)
     if not path.is_file():
         return None
     summary = read_json(path)

@@ -8,17 +8,18 @@ import pytest
 from test_sweep import TEXT, Toy, sweep
 
 from empirics.__main__ import main
-from empirics.errors import CheckpointError, InvalidInput
-from empirics.study import runner as runner_module
-from empirics.study.collect import Archive, collect
-from empirics.study.config import load_experiment
-from empirics.study.runner import Missing
+from empirics.errors import CheckpointError, Diverged, InvalidInput
+from empirics.study import config as config_module
+from empirics.study.collect import collect
+from empirics.study.config import load_experiment, override
+from empirics.study.runner import Missing, Recorded
+from empirics.study.store import Archive, RunFolder
 
 
 @pytest.fixture
 def toy(monkeypatch):
     made = Toy()
-    monkeypatch.setattr(runner_module, "experiment_module", lambda file: made)
+    monkeypatch.setattr(config_module, "experiment_module", lambda file: made)
     return made
 
 
@@ -48,13 +49,15 @@ def test_a_gpus_result_counts_and_every_device_is_named(tmp_path, toy):
     sweep(tmp_path).run()
     runs = tmp_path / "out" / "runs" / "vision_like"
     path = change(runs, "method=a_rate=10_seed=0_*.json", device="cpu")
-    other = json.loads(path.read_text()) | {"device": "GPU", "held_out": {"loss": 7.0}, "versions": {"torch": "9"}}
-    (runs / "method=a_rate=10_seed=0_other.json").write_text(json.dumps(other))
-    archive = Archive(tmp_path / "out")
+    gpu = {"device": "GPU", "device_kind": "cuda", "held_out": {"loss": 7.0}, "versions": {"torch": "9"}}
+    (runs / "method=a_rate=10_seed=0_other.json").write_text(json.dumps(json.loads(path.read_text()) | gpu))
+    archive = Recorded(tmp_path, Archive(RunFolder(tmp_path / "out").everything("vision_like")))
     file = load_experiment(tmp_path / "toy.toml").model_copy(update={"config": {"method": "a", "rate": 10}})
     assert archive.one(file, 0).device == "GPU"
     with pytest.raises(Missing):
         archive.one(file, 5)
+    with pytest.raises(Missing):  # another scan's runs are other runs
+        archive.one(override(file, scan="fused"), 0)
     assert collect(tmp_path / "toy.toml", tmp_path / "out")["device"] == "cpu (3 runs), GPU (1 runs)"
 
 
@@ -63,7 +66,7 @@ def test_a_failed_candidate_is_out_as_in_the_sweep(tmp_path, toy):
 
     def run(config, ctx):
         if config.rate == toy.broken_rate:
-            raise InvalidInput("broken")
+            raise Diverged("broken")
         return right(config, ctx)
 
     toy.run = run
@@ -72,7 +75,7 @@ def test_a_failed_candidate_is_out_as_in_the_sweep(tmp_path, toy):
     assert whole["complete"] and whole["tuned"] == again["tuned"] and again["complete"] and again["measured"] == whole["measured"]
 
 
-def test_results_of_two_scans_are_not_mixed(tmp_path, toy):
+def test_two_results_of_one_run_are_not_mixed(tmp_path, toy):
     sweep(tmp_path).run()
     runs = tmp_path / "out" / "runs" / "vision_like"
     path = change(runs, "method=a_rate=10_seed=0_*.json")
@@ -94,20 +97,3 @@ def test_mistakes(tmp_path, toy, capsys):
     (tmp_path / "out" / "runs" / "vision_like" / "torn.json").write_text('{"experiment": ')
     with pytest.raises(CheckpointError, match=r"torn\.json is no readable JSON"):
         collect(tmp_path / "toy.toml", tmp_path / "out")
-
-
-def test_the_committed_summaries_are_those_of_the_committed_runs(tmp_path):
-    """Every summary at full size follows from its runs, on any machine."""
-    import shutil
-
-    from empirics.study.config import experiment_names
-    from figures.sources import RESULTS, ROOT
-
-    if not (ROOT / RESULTS / "runs").is_dir():
-        pytest.skip("no results at full size are committed")
-    shutil.copytree(ROOT / RESULTS / "runs", tmp_path / "runs")
-    for name in experiment_names():
-        committed = ROOT / RESULTS / f"{name}.json"
-        if committed.exists():
-            collect(name, tmp_path)
-            assert json.loads((tmp_path / f"{name}.json").read_text()) == json.loads(committed.read_text()), name

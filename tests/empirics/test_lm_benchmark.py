@@ -43,13 +43,14 @@ from empirics.experiments.lm_benchmark.methods import (
 from empirics.experiments.lm_benchmark.metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
 from empirics.experiments.lm_benchmark.model import base_model, weights_hash
 from empirics.experiments.lm_benchmark.tokens import ByteTokens, answer_tokens, tokens_for
-from empirics.experiments.lm_benchmark.verdicts import CLAIMS, in_words, interval, learned_tasks, together, verdict_rows
+from empirics.experiments.lm_benchmark.verdicts import CLAIMS, in_words, learned_tasks, verdict_rows
 from empirics.methods import apply, count_trainable, method_config
 from empirics.methods.scores import score
 from empirics.models import MambaConfig, MambaLM, save_model
 from empirics.study.config import load_experiment, override, validate
-from empirics.study.results import Result
+from empirics.study.results import Result, together
 from empirics.study.runner import Context, Runner
+from empirics.study.statistics import interval
 from empirics.study.sweep import SweepRunner
 
 POLARITY = TASKS["polarity"]
@@ -821,14 +822,12 @@ def test_demo_compiles_a_prefix_and_adapts(capsys, monkeypatch):
 
 def test_the_finding_says_what_the_runs_say():
     """Each sentence of it stands there, and follows from the committed runs."""
-    from empirics.study.results import read_result
-    from figures.sources import RESULTS, ROOT
+    from empirics.study.config import EXPERIMENTS
+    from empirics.study.pack import RUNS, read_pack
 
     file = load_experiment("lm_benchmark")
-    paths = sorted((ROOT / RESULTS / "runs" / "lm_benchmark").glob("*.json"))
-    if not paths:
-        pytest.skip("no runs at full size are committed")
-    tested = [r for r in map(read_result, paths) if r.seed != file.sweep.tuning_seed and r.status == "finished"]
+    runs = read_pack(EXPERIMENTS / "lm_benchmark" / RUNS).values()
+    tested = [r for r in runs if r.seed != file.sweep.tuning_seed and r.status == "finished"]
     points = {(r.config["task"], r.config["method"], r.seed): 100 * r.held_out["test_score"] for r in tested}
     three, five = range(3), range(5)
     said = " ".join(file.finding.split())

@@ -32,8 +32,10 @@ from empirics.experiments.s4_regression import run as s4_experiment
 from empirics.experiments.vision import run as vision_experiment
 from empirics.models import MambaConfig
 from empirics.study.config import experiment_names, find_experiment, load_experiment, validate
-from empirics.study.results import Result, config_hash, plain, write_json, write_result
-from empirics.study.runner import Runner
+from empirics.study.judging import summary_of
+from empirics.study.pack import RUNS, write_pack
+from empirics.study.results import Result, plain, write_json
+from empirics.study.store import shown_options
 from figures import dots, plots, sources, style
 from figures.build import canonical, render
 from figures.plots import lm_benchmark, lora_targets, s4_regression, vision
@@ -91,10 +93,12 @@ def put(root: Path, name: str, module: Any, runs: list[dict[str, Any]]) -> dict[
     for run in runs:
         options = plain(validate(module.Config, {**file.config, **run.pop("options")}, name).model_dump())
         common = {"experiment": name, "claim": file.claim, "config": options, "status": "finished", "seconds": 1.0}
-        results.append(Result.model_validate({**common, "git": "0", "versions": {}, "device": "a GPU", **run}))
-        path = root / sources.RESULTS / "runs" / name / f"{config_hash(options)}-{run['seed']}.json"
-        write_result(path, results[-1])
-    return Runner(root / sources.RESULTS).summarise(file, results, len(results), quick=False)
+        place = {"git": "0", "versions": {}, "device": "a GPU", "device_kind": "cuda", "scan": None}
+        results.append(Result.model_validate({**common, **place, **run}))
+    write_pack(root / sources.EXPERIMENTS / name / RUNS, results, shown_options(file))
+    summary = summary_of(file, results, len(results), quick=False)
+    write_json(root / sources.summary_path(name), summary)
+    return summary
 
 
 # -- sequential digits ------------------------------------------------------------------------------------------------------
@@ -255,7 +259,7 @@ def test_lines_in_words_come_to_the_judgements_verdict(power: float, verdict: st
             for seed in range(5)
         ],
     )  # fmt: skip
-    verdicts = [line.verdict for line in comparisons(summary["table"])]
+    verdicts = [line.verdict for line in comparisons(summary)]
     assert len(verdicts) == len(s4_experiment.COMPARISONS)
     assert together(verdicts) == summary["verdict"] == verdict
 
@@ -374,10 +378,10 @@ def test_bench_selection_reads_what_its_benchmark_writes(root: Path, draw: Draw,
 
 
 def test_a_result_of_another_shape_is_named(root: Path):
-    write_json(root / sources.RESULTS / "vision.json", {"table": [{"method": "full"}], "seeds": [0]})
+    write_json(root / sources.summary_path("vision"), {"table": [{"method": "full"}], "seeds": [0]})
     with pytest.raises(InvalidInput, match="lack 'test_accuracy'"):
         vision.data()
-    write_json(root / sources.RESULTS / "lm_benchmark.json", {"table": [{"task": "rte", "method": "full"}], "seeds": [0]})
+    write_json(root / sources.summary_path("lm_benchmark"), {"table": [{"task": "rte", "method": "full"}], "seeds": [0]})
     with pytest.raises(InvalidInput, match="lack 'points'"):
         lm_benchmark.data()
     write_json(root / plots.bench_model.PATH, {"sizes": []})

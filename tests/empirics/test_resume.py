@@ -18,10 +18,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from empirics.errors import CheckpointError, InvalidInput
+from empirics.study import config as config_module
 from empirics.study import runner as runner_module
 from empirics.study.config import Strict, load_experiment, override
-from empirics.study.results import Judgement, Metrics, read_result
+from empirics.study.results import Judgement, Metrics
 from empirics.study.runner import Context, Runner
+from empirics.study.store import read_result
 from empirics.training import checkpoint
 from empirics.training import loop as training
 from empirics.training.loop import Optimiser, OutOfTime
@@ -81,7 +83,7 @@ class TwoStages:
 @pytest.fixture
 def stages(monkeypatch):
     made = TwoStages()
-    monkeypatch.setattr(runner_module, "experiment_module", lambda file: made)
+    monkeypatch.setattr(config_module, "experiment_module", lambda file: made)
     monkeypatch.setattr(runner_module, "Context", partial(Context, every=5))
     return made
 
@@ -135,7 +137,7 @@ def test_the_deadline_stops_a_training_and_a_later_call_goes_on(tmp_path, stages
 
 def test_seconds_add_up_over_calls(tmp_path, stages):
     file = experiment(tmp_path)
-    work = tmp_path / "out/work/state_floor" / runner(tmp_path / "out").path(file, {"steps": 12}, 3).stem
+    work = tmp_path / "out/work/state_floor" / runner(tmp_path / "out").path(file, 3).stem
     work.mkdir(parents=True)
     (work / "seconds.json").write_text("1000.0", encoding="utf-8")
     assert runner(tmp_path / "out").one(file, 3).seconds > 1000
@@ -158,7 +160,7 @@ def test_a_failed_run_in_the_place_of_a_result_is_refused(tmp_path, stages):
     file = experiment(tmp_path)
     one = runner(tmp_path / "out")
     one.one(file, 3)
-    path = one.path(file, {"steps": 12}, 3)
+    path = one.path(file, 3)
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "status": "failed", "reason": "x"}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="holds a failed run"):
@@ -251,7 +253,7 @@ PROGRAM = """
     from pathlib import Path
     import torch
     torch.set_num_threads(1)
-    from empirics import training
+    from empirics.training import loop as training
     from empirics.study.config import load_experiment, override
     from empirics.study.runner import Runner
 

@@ -12,10 +12,11 @@ from torch import nn
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.methods import apply, method_config
 from empirics.models.s4 import DeepS4, DeepS4Config
-from empirics.study import runner as runner_module
+from empirics.study import config as config_module
 from empirics.study.config import Strict, experiment_names, load_experiment
-from empirics.study.results import Judgement, Metrics, read_result, write_json
+from empirics.study.results import Judgement, Metrics, write_json
 from empirics.study.runner import Context, Runner
+from empirics.study.store import read_result
 from empirics.training.loop import Optimiser, train
 
 GOOD = """
@@ -65,7 +66,7 @@ class Toy:
 @pytest.fixture
 def toy(monkeypatch):
     made = Toy()
-    monkeypatch.setattr(runner_module, "experiment_module", lambda file: made)
+    monkeypatch.setattr(config_module, "experiment_module", lambda file: made)
     return made
 
 
@@ -133,7 +134,7 @@ def test_finished_runs_are_skipped_and_other_options_are_not(tmp_path, toy):
     assert toy.calls == [0, 1]
     runner.run(file_of(tmp_path, GOOD.replace("size = 3", "size = 4")))
     assert toy.calls == [0, 1, 0, 1]
-    result = read_result(runner.path(file_of(tmp_path), {"size": 3, "fail": ""}, 1))
+    result = read_result(runner.path(file_of(tmp_path), 1))
     assert result.held_out == {"loss": 1 / 3, "worst": None} and result.trainable == 3 and result.seed == 1
     assert set(result.versions) >= {"python", "torch"} and result.device == "cpu"
 
@@ -166,7 +167,7 @@ def test_a_corrupt_result_is_named(tmp_path, toy, content):
     runner = Runner(tmp_path / "out", say=lambda line: None)
     file = file_of(tmp_path)
     runner.run(file)
-    path = runner.path(file, {"size": 3, "fail": ""}, 0)
+    path = runner.path(file, 0)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CheckpointError, match=path.name):
         runner.run(file)

@@ -8,21 +8,39 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch.distributed as dist
 
 from empirics.errors import InvalidInput
-from empirics.study.workers import Workers, claimed
+from empirics.study.claims import Busy, claim
+from empirics.study.runner import OutOfTime
+from empirics.study.workers import Workers
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_item_is_claimed_once_and_nobody_waits_for_a_slow_one():
-    store, items = dist.HashStore(), list("abcde")
-    slow, fast = claimed(store, "x", items), claimed(store, "x", items)
-    assert next(slow) == "a"
-    assert list(fast) == ["b", "c", "d", "e"]
-    assert list(slow) == [] == list(claimed(store, "x", items))
-    assert list(claimed(store, "y", items)) == items
+def test_a_claim_is_held_by_one_and_given_back(tmp_path):
+    path = tmp_path / "work" / "run.lock"
+    with claim(path, wait=False):
+        with pytest.raises(Busy), claim(path, wait=False):
+            pytest.fail("claimed twice")
+        with pytest.raises(OutOfTime), claim(path, wait=True, deadline=0.0):
+            pytest.fail("claimed twice")
+    assert not path.exists()
+    with claim(path, wait=False):
+        pass
+
+
+def test_a_dead_process_gives_its_claim_back(tmp_path):
+    path = tmp_path / "run.lock"
+    text = "import sys, time; from pathlib import Path; from empirics.study.claims import claim\n"
+    text += "with claim(Path(sys.argv[1]), wait=False): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", text, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(Busy), claim(path, wait=False):
+            pytest.fail("claimed twice")
+        other.kill()
+        other.wait()
+        with claim(path, wait=False):
+            assert path.exists()
 
 
 def test_environment():

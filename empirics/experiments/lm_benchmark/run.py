@@ -18,20 +18,21 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from ...data.tasks import LOCAL, SMALL, Task, TaskData, find_task, load_task, local_folder, require_source, subset
-from ...errors import CheckpointError, InvalidInput, UnknownName
+from ...errors import CheckpointError, Diverged, UnknownName
 from ...methods import Scores, apply
 from ...methods.scores import score, warm_up
 from ...models import MambaLM
 from ...study.config import Strict
-from ...study.results import Judgement, Metrics, Result
+from ...study.results import Judgement, Metrics, Result, together
 from ...study.runner import Context, limit
+from ...study.statistics import interval
 from ...training.loop import Optimiser
 from .examples import Encoded, batch_loss, encode, generate, held_out_loss, predictions
 from .methods import METHODS, Sizing, configure, plan, selected
 from .metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
 from .model import BUNDLED, DTYPES, base_model, weights_hash
 from .tokens import Tokens, tokens_for
-from .verdicts import in_words, interval, together, verdict_rows
+from .verdicts import in_words, typed, verdict_rows
 
 MATMUL = ("highest", "high")
 """Precisions of float32 matrix products."""
@@ -234,7 +235,7 @@ def _run(config: Config, ctx: Context) -> Metrics:
         measured |= {f"test_{name}": value for name, value in found.items()}
     for name, value in measured.items():
         if not math.isfinite(value):
-            raise InvalidInput(f"{name} is {value} after training: the run diverged; lower learning_rate")
+            raise Diverged(f"{name} is {value} after training: the run diverged; lower learning_rate")
     return Metrics(metrics=metrics, held_out=measured, trainable=trainable, data_hash=data.sha256)
 
 
@@ -251,6 +252,14 @@ def selection_scores(rule: str, model: MambaLM, train: Encoded, config: Config, 
         return batch_loss(m, [train.sequences[i] for i in rows], ctx.device)
 
     return score(rule, model, moved=warm_up(model, loss, batches, config.select_learning_rate))
+
+
+THRESHOLDS = ("confidence", "points")
+
+
+def trains(options: Mapping[str, Any]) -> bool:
+    """Whether a method trains anything, so that its learning rate matters."""
+    return bool(options["method"] != "frozen")
 
 
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
@@ -275,7 +284,8 @@ def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgemen
     ]
     described += [f"control of {row['claim']}: {in_words(control)}" for row in rows for control in row["controls"]]
     verdict = together([row["verdict"] for row in rows])
-    return Judgement(verdict=verdict, measured="; ".join(described), table=[*table, *rows])
+    comparisons = [comparison for row in rows for comparison in typed(row, least)]
+    return Judgement(verdict=verdict, measured="; ".join(described), table=[*table, *rows], comparisons=comparisons)
 
 
 def require_same_origin(results: Sequence[Result]) -> None:

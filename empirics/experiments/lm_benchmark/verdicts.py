@@ -13,14 +13,13 @@ was added when the first three tasks had been seen.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
-
-from ...study.results import Result, Verdict
+from ...study import results as records
+from ...study.results import Result, side, together
+from ...study.statistics import Interval, interval, paired
 
 Key = tuple[str, int]
 """(task, seed)."""
@@ -89,37 +88,6 @@ CLAIMS = (
 """The abstract's claims (Galim et al. 2024, arXiv 2410.09016), and what decides them here."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its confidence interval.
-
-    Attributes
-    ----------
-    mean, low, high:
-        In the values' unit; ``low`` and ``high`` are ``None`` without a spread: for one value, or equal ones.
-    standardised:
-        Mean over standard deviation (Cohen's d of paired values), ``None`` without a spread.
-    count:
-        Number of values.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    standardised: float | None
-    count: int
-
-
-def interval(values: Sequence[float], confidence: float) -> Interval:
-    """Student's t interval of the mean of independent values."""
-    mean = statistics.fmean(values)
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    if spread == 0:  # scores are counts of right answers: two equal ones say nothing about their spread
-        return Interval(mean, None, None, None, len(values))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * spread / len(values) ** 0.5
-    return Interval(mean, mean - half, mean + half, mean / spread, len(values))
-
-
 def scores(results: Iterable[Result], method: str) -> dict[Key, float]:
     """Main test score, in points, of a method's runs."""
     return {(r.config["task"], r.seed): 100 * r.held_out["test_score"] for r in results if r.config["method"] == method}
@@ -128,7 +96,7 @@ def scores(results: Iterable[Result], method: str) -> dict[Key, float]:
 def differences(results: Sequence[Result], comparison: Comparison) -> dict[Key, float]:
     """Better minus worse, in points, for every (task, seed) that both have."""
     better, worse = scores(results, comparison.better), scores(results, comparison.worse)
-    return {key: better[key] - worse[key] for key in sorted(better.keys() & worse.keys())}
+    return dict(sorted(paired(better, worse).items()))
 
 
 def learned_tasks(results: Sequence[Result], confidence: float) -> tuple[str, ...]:
@@ -157,13 +125,6 @@ def same_budget(results: Sequence[Result], comparison: Comparison) -> bool:
     return all(r.metrics["matched"] for r in results if r.config["method"] in both)
 
 
-def decide(found: Interval, least: float) -> Verdict:
-    """The verdict of an interval against a least difference."""
-    if found.low is None or found.high is None:
-        return "undecided"
-    return "reproduced" if found.low > least else "not reproduced" if found.high < least else "undecided"
-
-
 def compare(results: Sequence[Result], comparison: Comparison, confidence: float, least: float) -> dict[str, Any] | None:
     """One comparison as a row, ``None`` where no pair is finished.
 
@@ -182,7 +143,7 @@ def compare(results: Sequence[Result], comparison: Comparison, confidence: float
         "effect": found.standardised, "equal_budget": fair,
         "by_task": {task: _on(pairs, (task,), confidence) for task in tasks},
         "learned": {"tasks": learned, **_on(pairs, learned, confidence)} if learned else None,
-        "verdict": decide(found, least) if fair or not comparison.equal_budget else "undecided",
+        "verdict": side(found.low, found.high, least) if fair or not comparison.equal_budget else "undecided",
     }  # fmt: skip
 
 
@@ -194,11 +155,28 @@ def _bounds(found: Interval) -> dict[str, Any]:
     return {"points": found.mean, "low": found.low, "high": found.high, "pairs": found.count}
 
 
-def together(verdicts: Sequence[Verdict]) -> Verdict:
-    """All have to be reproduced; one that is not decides."""
-    if "not reproduced" in verdicts:
-        return "not reproduced"
-    return "reproduced" if verdicts and all(v == "reproduced" for v in verdicts) else "undecided"
+def typed(row: Mapping[str, Any], least: float) -> list[records.Comparison]:
+    """A row of :func:`verdict_rows` as records: the comparisons that decide its claim, then its controls."""
+    decide, beside = (row["comparisons"], row["controls"])
+    return [_typed(row, compared, least, control) for control, rows in ((False, decide), (True, beside)) for compared in rows]
+
+
+def _typed(row: Mapping[str, Any], c: Mapping[str, Any], least: float, control: bool) -> records.Comparison:
+    learned = None if c["learned"] is None else _part(c["learned"]["tasks"], c["learned"])
+    return records.Comparison(
+        kind="difference", name=f"{c['better']} - {c['worse']}", better=c["better"], worse=c["worse"], estimate=c["points"],
+        low=c["low"], high=c["high"], pairs=c["pairs"], null=least, predicted="above", unit="points", verdict=c["verdict"],
+        claim=row["claim"], statement=row["statement"], claim_verdict=row["verdict"], control=control, learned=learned,
+        note="" if c["equal_budget"] else BUDGETS_DIFFER,
+        parts=[_part([task], values) for task, values in c["by_task"].items()],
+    )  # fmt: skip
+
+
+BUDGETS_DIFFER = "budgets differ"
+
+
+def _part(tasks: list[str], values: Mapping[str, Any]) -> records.Part:
+    return records.Part(tasks=tasks, estimate=values["points"], low=values["low"], high=values["high"], pairs=values["pairs"])
 
 
 def verdict_rows(results: Sequence[Result], confidence: float, least: float) -> list[dict[str, Any]]:
@@ -219,7 +197,7 @@ def verdict_rows(results: Sequence[Result], confidence: float, least: float) -> 
 
 def in_words(row: Mapping[str, Any]) -> str:
     """A row of :func:`compare` in one phrase."""
-    note = "" if row["equal_budget"] else ", budgets differ"
+    note = "" if row["equal_budget"] else f", {BUDGETS_DIFFER}"
     only = row["learned"]
     learned = "" if only is None else f", learned tasks ({', '.join(only['tasks'])}) alone {_numbers(only)}"
     return f"{row['better']} - {row['worse']} {_numbers(row, note)}{learned}"

@@ -224,6 +224,9 @@ def _seconds(model: MambaLM, tokens: torch.Tensor, repeats: int) -> float:
     return statistics.median(times)
 
 
+THRESHOLDS = ("float64", "float32", "tf32", "bfloat16", "twin_factor", "twin_factor_coarse")
+
+
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
     """Per arithmetic: the largest error is within its threshold, and the negative twins (no window, state or prefix) stand out.
 

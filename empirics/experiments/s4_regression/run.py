@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,12 +9,13 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from scipy import stats
 
 from ...errors import UnknownName
+from ...study.comparing import quotient
 from ...study.config import Strict
-from ...study.results import Judgement, Metrics, Result
+from ...study.results import Judgement, Metrics, Result, together
 from ...study.runner import Context, limit
+from ...study.statistics import interval, ratio
 from .study import METHODS, Sizes, train
 
 
@@ -71,27 +71,36 @@ def run(config: Config, ctx: Context) -> Metrics:
     )
 
 
+THRESHOLDS = ("confidence",)
+
+
+def trains(options: Mapping[str, Any]) -> bool:
+    """Whether a method trains anything, so that its learning rate matters."""
+    return bool(options["method"] != "frozen")
+
+
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
     """Paired comparisons over seeds of log MSE: is SDT below what it is said to beat, and does selection matter?
 
     Reproduced: every comparison's 95 % interval lies on the predicted side. Not reproduced: one lies on the other side.
     """
     confidence = limit(threshold, "confidence")
-    table = [_row(method, [r for r in results if r.config["method"] == method]) for method in _in_order(results)]
+    of = {method: [r for r in results if r.config["method"] == method] for method in _in_order(results)}
+    table = [_row(method, runs, confidence) for method, runs in of.items()]
+    errors = {method: _errors(runs) for method, runs in of.items()}
     comparisons = [
-        (better, worse, found)
+        quotient(better, worse, found, "mse")
         for better, worse in COMPARISONS
-        if (found := paired_ratio(results, better, worse, confidence)) is not None
+        if (found := ratio(errors.get(better, {}), errors.get(worse, {}), confidence)) is not None
     ]
-    for better, worse, (ratio, low, high) in comparisons:
-        table.append({"comparison": f"{better} / {worse}", "mse_ratio": ratio, "low": low, "high": high})
+    for c in comparisons:
+        table.append({"comparison": c.name, "mse_ratio": c.estimate, "low": c.low, "high": c.high})
     if len(comparisons) < len(COMPARISONS):
-        return Judgement(verdict="undecided", measured="too few seeds or methods are finished", table=table)
-    described = "; ".join(f"{b}/{w} {r:.2f} [{lo:.2f}, {hi:.2f}]" for b, w, (r, lo, hi) in comparisons)
-    if all(high < 1 for _, _, (_, _, high) in comparisons):
-        return Judgement(verdict="reproduced", measured=described, table=table)
-    against = any(low > 1 for _, _, (_, low, _) in comparisons)
-    return Judgement(verdict="not reproduced" if against else "undecided", measured=described, table=table)
+        return Judgement(
+            verdict="undecided", measured="too few seeds or methods are finished", table=table, comparisons=comparisons
+        )
+    described = "; ".join(f"{c.better}/{c.worse} {c.estimate:.2f} [{c.low:.2f}, {c.high:.2f}]" for c in comparisons)
+    return Judgement(verdict=together([c.verdict for c in comparisons]), measured=described, table=table, comparisons=comparisons)
 
 
 COMPARISONS = (
@@ -104,23 +113,10 @@ COMPARISONS = (
 """(said to be better, said to be worse), by held-out MSE."""
 
 
-def paired_ratio(results: Sequence[Result], better: str, worse: str, confidence: float) -> tuple[float, float, float] | None:
-    """Geometric mean over seeds of MSE(better) / MSE(worse), with its Student-t interval; ``None`` below two seeds."""
-    logs = []
-    for seed in sorted({r.seed for r in results}):
-        first, second = _mse(results, better, seed), _mse(results, worse, seed)
-        if first and second:
-            logs.append(math.log(first / second))
-    if len(logs) < 2:
-        return None
-    mean, spread = statistics.fmean(logs), statistics.stdev(logs) / len(logs) ** 0.5
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(logs) - 1)) * spread
-    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
-
-
-def _mse(results: Sequence[Result], method: str, seed: int) -> float | None:
-    values = [r.held_out["mse"] for r in results if r.config["method"] == method and r.seed == seed]
-    return values[0] if values else None
+def _errors(runs: Sequence[Result]) -> dict[int, float]:
+    """Held-out mean squared errors by seed, in the seeds' order; those that are not finite are left out."""
+    found = {r.seed: r.held_out["mse"] for r in runs if r.held_out["mse"] is not None}
+    return dict(sorted(found.items()))
 
 
 def _in_order(results: Sequence[Result]) -> list[str]:
@@ -128,12 +124,12 @@ def _in_order(results: Sequence[Result]) -> list[str]:
     return [method for method in METHODS if method in present]
 
 
-def _row(method: str, runs: Sequence[Result]) -> dict[str, Any]:
+def _row(method: str, runs: Sequence[Result], confidence: float) -> dict[str, Any]:
     held = [r.held_out["mse"] for r in runs if r.held_out["mse"] is not None]
     least = [r.metrics["least_train"] for r in runs if r.metrics["least_train"] is not None]
-    half = float(stats.t.ppf(0.975, len(held) - 1)) * statistics.stdev(held) / len(held) ** 0.5 if len(held) > 1 else None
+    found = interval(held, confidence, equal=True) if held else None
     return {
         "method": method, "trainable": runs[0].trainable, "learning_rate": runs[0].config["learning_rate"],
-        "seeds": len(runs), "held_out": statistics.fmean(held) if held else None, "held_out_half_width": half,
+        "seeds": len(runs), "held_out": found and found.mean, "held_out_half_width": found and found.half,
         "least_train": statistics.fmean(least) if least else None, "per_seed_held_out": held,
     }  # fmt: skip

@@ -10,11 +10,10 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from scipy import stats
 from torch import Tensor, nn
 
 from ...errors import UnknownName
@@ -23,9 +22,11 @@ from ...methods.geometry import find_mixers, geometry
 from ...methods.scores import SCORES, score, warm_up
 from ...models import MambaConfig, MambaLM
 from ...models.s4 import DeepS4, DeepS4Config
+from ...study.comparing import gain
 from ...study.config import Strict
-from ...study.results import Judgement, Metrics, Result
+from ...study.results import Comparison, Judgement, Metrics, Result
 from ...study.runner import Context, limit
+from ...study.statistics import interval
 
 KINDS = ("s4", "mamba1")
 NEEDS_A_LOG = ("gradient", "ablation")
@@ -161,6 +162,9 @@ GOOD: dict[str, tuple[str, ...]] = {"s4": (), "mamba1": ("gradient", "ablation")
 """Scores that are predicted to beat chance; ``magnitude`` is predicted not to."""
 
 
+THRESHOLDS = ("confidence",)
+
+
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
     """95 % intervals over seeds of precision minus chance: above 0 for the good scores, not above 0 for magnitude, and the
     oracle at exactly 1."""
@@ -170,43 +174,40 @@ def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgemen
     right: list[str] = []
     wrong: list[str] = []
     open_: list[str] = []
+    comparisons: list[Comparison] = []
     for kind, rule in dict.fromkeys((row["kind"], row["score"]) for row in rows):
         of_rule = [row for row in rows if (row["kind"], row["score"]) == (kind, rule)]
         gains = [row["precision"] - row["chance"] for row in of_rule]
-        mean = statistics.fmean(gains)
-        half = _half_width(gains, confidence)
+        found = interval(gains, confidence, equal=True)
+        low, high = found.low, found.high
         table.append(
             {
                 "kind": kind, "score": rule, "seeds": len(gains), "chance": of_rule[0]["chance"],
                 **{key: statistics.fmean(row[key] for row in of_rule) for key in ("precision", "recall", "channel_precision")},
-                "gain": mean, "half_width": half, "seconds": statistics.median(row["seconds"] for row in of_rule),
+                "gain": found.mean, "half_width": found.half, "seconds": statistics.median(row["seconds"] for row in of_rule),
             }
         )  # fmt: skip
         name = f"{kind} {rule}"
         if rule == "oracle" and min(row["precision"] for row in of_rule) < 1:
             wrong.append(name)
-        if half is None:
+        predicted: Literal["above", "below"] | None = "above" if rule in GOOD[kind] else "below" if rule == "magnitude" else None
+        if rule not in ("oracle", "random"):
+            comparisons.append(gain(name, rule, found, predicted))
+        if low is None or high is None:
             open_.append(name)
-        elif rule in GOOD[kind]:
-            (right if mean - half > 0 else wrong if mean + half < 0 else open_).append(name)
-        elif rule == "magnitude":
-            (wrong if mean - half > 0 else right).append(name)
+        elif predicted == "above":
+            (right if low > 0 else wrong if high < 0 else open_).append(name)
+        elif predicted == "below":
+            (wrong if low > 0 else right).append(name)
     shown = "; ".join(f"{r['kind']} {r['score']} {r['precision']:.2f}" for r in table if r["score"] not in ("oracle", "random"))
     chance = ", ".join(
         f"{kind} {next(r['chance'] for r in table if r['kind'] == kind):.2f}" for kind in GOOD if _has(table, kind)
     )
     against = f"; against the prediction: {', '.join(wrong)}" if wrong else ""
     verdict = "not reproduced" if wrong else "undecided" if open_ or not right else "reproduced"
-    return Judgement.model_validate(
-        {"verdict": verdict, "measured": f"precision {shown}; chance {chance}{against}", "table": table}
-    )
+    measured = f"precision {shown}; chance {chance}{against}"
+    return Judgement.model_validate({"verdict": verdict, "measured": measured, "table": table, "comparisons": comparisons})
 
 
 def _has(table: Sequence[Mapping[str, Any]], kind: str) -> bool:
     return any(row["kind"] == kind for row in table)
-
-
-def _half_width(values: Sequence[float], confidence: float) -> float | None:
-    if len(values) < 2:
-        return None
-    return float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5

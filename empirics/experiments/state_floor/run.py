@@ -119,6 +119,9 @@ def _errors(student: nn.Module, teacher: nn.Module, x: Tensor) -> Tensor:
     return (student(x) - wanted).square().mean(1)
 
 
+THRESHOLDS = ("relative", "standard_errors", "condition")
+
+
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
     """Summed over channels whose optimum is within reach of training (condition at most ``condition``), the measured risk is
     within ``relative`` of the predicted one; over all channels, it is nowhere below by more than ``standard_errors``."""

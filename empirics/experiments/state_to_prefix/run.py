@@ -236,6 +236,9 @@ def _trained(
     return rows
 
 
+THRESHOLDS = ("factor", "rank", "noise")
+
+
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
     """No prefix lies below e(R) by more than noise; least-squares ones lie within ``factor`` of it; ranks agree within
     ``rank`` directions."""

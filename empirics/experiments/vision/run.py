@@ -7,7 +7,6 @@ test split is measured once, at the end.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ import torch.nn.functional as F
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from scipy import stats
 from torch import Tensor, nn
 
 from theory.core.files import replacing
@@ -27,9 +25,11 @@ from ...methods import MethodConfig, apply, select
 from ...methods.catalogue import recipes
 from ...methods.scores import score, warm_up
 from ...models import MambaConfig, MambaLM
+from ...study.comparing import difference
 from ...study.config import Strict
-from ...study.results import Judgement, Metrics, Result, config_hash
+from ...study.results import Comparison, Judgement, Metrics, Result, Verdict, config_hash, together
 from ...study.runner import Context, limit
+from ...study.statistics import interval, paired
 from ...training.loop import Optimiser
 
 OLD, NEW = (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)
@@ -198,6 +198,14 @@ COMPARISONS = (
 """(said to be at least as good, said to be worse): the abstract's claims on this data."""
 
 
+THRESHOLDS = ("confidence",)
+
+
+def trains(options: Mapping[str, Any]) -> bool:
+    """Whether a method trains anything, so that its learning rate matters."""
+    return bool(options["method"] != "frozen")
+
+
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
     """Paired differences of test accuracy over seeds: each has to lie above 0 with its whole interval."""
     confidence = limit(threshold, "confidence")
@@ -205,40 +213,32 @@ def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgemen
     table: list[dict[str, Any]] = []
     for method in methods:
         runs = [r for r in results if r.config["method"] == method]
-        mean, half = _interval([r.held_out["test_accuracy"] for r in runs], confidence)
+        found = interval([r.held_out["test_accuracy"] for r in runs], confidence, equal=True)
         table.append(
             {
                 "method": method, "trainable": runs[0].trainable, "learning_rate": runs[0].config["learning_rate"],
-                "seeds": len(runs), "test_accuracy": mean, "half_width": half,
+                "seeds": len(runs), "test_accuracy": found.mean, "half_width": found.half,
             }
         )  # fmt: skip
-    described, verdicts = [], []
+    comparisons: list[Comparison] = []
     for better, worse in COMPARISONS:
-        differences = paired(results, better, worse)
-        if len(differences) < 2:
-            verdicts.append("undecided")
+        pairs = paired(scores(results, better), scores(results, worse))
+        if len(pairs) < 2:
             continue
-        mean, half = _interval(differences, confidence)
-        assert half is not None
-        verdicts.append("reproduced" if mean - half > 0 else "not reproduced" if mean + half < 0 else "undecided")
-        table.append({"comparison": f"{better} - {worse}", "difference": mean, "half_width": half, "verdict": verdicts[-1]})
-        described.append(f"{better} - {worse} {100 * mean:+.1f} ± {100 * half:.1f} points")
-    for verdict in ("not reproduced", "undecided", "reproduced"):
-        if verdict in verdicts:
-            measured = "; ".join(described) or "too few seeds or methods are finished"
-            return Judgement.model_validate({"verdict": verdict, "measured": measured, "table": table})
-    raise AssertionError("COMPARISONS is empty")
+        found = interval(list(pairs.values()), confidence, equal=True)
+        comparisons.append(difference(better, worse, found, scale=100))
+        row = {"comparison": comparisons[-1].name, "difference": found.mean, "half_width": found.half}
+        table.append({**row, "verdict": comparisons[-1].verdict})
+    described = "; ".join(f"{c.name} {c.estimate:+.1f} ± {(c.high or 0) - c.estimate:.1f} points" for c in comparisons)
+    verdicts: list[Verdict] = [comparison.verdict for comparison in comparisons]
+    missing: list[Verdict] = ["undecided"] * (len(COMPARISONS) - len(verdicts))
+    return Judgement(
+        verdict=together([*verdicts, *missing]), measured=described or "too few seeds or methods are finished", table=table,
+        comparisons=comparisons,
+    )  # fmt: skip
 
 
-def paired(results: Sequence[Result], better: str, worse: str) -> list[float]:
-    """Differences of test accuracy on the seeds that both methods have."""
-    by_key = {(r.config["method"], r.seed): r.held_out["test_accuracy"] for r in results}
-    seeds = sorted({seed for method, seed in by_key if method == better})
-    return [by_key[better, s] - by_key[worse, s] for s in seeds if (worse, s) in by_key]
-
-
-def _interval(values: Sequence[float], confidence: float) -> tuple[float, float | None]:
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, None
-    return mean, float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+def scores(results: Sequence[Result], method: str) -> dict[int, float]:
+    """Test accuracy of a method by seed, in the seeds' order."""
+    found = {r.seed: r.held_out["test_accuracy"] for r in results if r.config["method"] == method}
+    return dict(sorted(found.items()))
