@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .core.certificate import dimension_certificate, exclusion
     from .core.conv import Conv, ConvState
     from .core.deep_s4 import DeepS4, S4Layer
-    from .core.errors import InvalidInput, InvalidSystem, KindMismatch, TheoryError, UnknownName, Unreachable
+    from .core.errors import InvalidInput, InvalidSystem, KindMismatch, TheoryError, Undecided, UnknownName, Unreachable
     from .core.function_equality import same_function
     from .core.gramians import gramians, hankel_singular_values
     from .core.initialisations import initialisation
@@ -54,7 +54,7 @@ _HOME = {
     **dict.fromkeys(("Conv", "ConvState"), "core.conv"),
     **dict.fromkeys(("DeepS4", "S4Layer"), "core.deep_s4"),
     **dict.fromkeys(
-        ("InvalidInput", "InvalidSystem", "KindMismatch", "TheoryError", "UnknownName", "Unreachable"), "core.errors"
+        ("InvalidInput", "InvalidSystem", "KindMismatch", "TheoryError", "Undecided", "UnknownName", "Unreachable"), "core.errors"
     ),
     **dict.fromkeys(("same_function",), "core.function_equality"),
     **dict.fromkeys(("gramians", "hankel_singular_values"), "core.gramians"),
@@ -123,6 +123,7 @@ __all__ = [
     "SelectiveSSM",
     "StateTuningRisk",
     "TheoryError",
+    "Undecided",
     "UnknownName",
     "Unreachable",
     "Verdict",

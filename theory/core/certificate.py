@@ -84,7 +84,7 @@ def dimension_certificate(
     Parameters
     ----------
     family:
-        Parameters (p,) → outputs, built from +, −, ·, / and comparisons (it is run once on dual numbers).
+        Parameters (p,) → outputs, built from +, −, ·, /, |·| and comparisons (it is run once on dual numbers).
     point:
         Ints or Fractions, p ≥ 1 of them.
     outputs:
@@ -93,8 +93,8 @@ def dimension_certificate(
     Raises
     ------
     InvalidInput
-        An empty point, entries that are not rational, an output that does not exist or is listed twice, or a point on a kink
-        (a comparison such as ReLU's ends in a tie there), where a derivative proves nothing.
+        An empty point, entries that are not rational, an output that does not exist or is listed twice, a division by
+        zero, or a point on a kink (a comparison such as ReLU's ends in a tie there), where a derivative proves nothing.
     """
     values = tuple(_rational(x, i) for i, x in enumerate(point))
     if not values:

@@ -1,7 +1,7 @@
 """Dual numbers over the rationals: exact first derivatives by running a function once.
 
 A dual number is v + Σ g_i ε_i with ε_i ε_j = 0. The gradient is a row of python-flint's ``fmpq_mat``, so a system with
-hundreds of parameters stays cheap. Supports +, −, ·, / and integer powers; comparisons are by value (for ReLU).
+hundreds of parameters stays cheap. Supports +, −, ·, / and integer powers, |·|, truth and comparisons by value (for ReLU).
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _ties: ContextVar[list[Fraction] | None] = ContextVar("ties", default=None)
 
 @contextmanager
 def watch_ties() -> Iterator[list[Fraction]]:
-    """Collect the comparisons that end in a tie of different gradients: there a branch (ReLU, max) has a kink.
+    """Collect the comparisons (==, <, truth, …) of a number that depends on the parameters, and that end in a tie.
 
-    A tie of equal gradients is none: relu(g) with g = 0 and ∇g = 0 has the derivative 0.
+    At a tie a branch may change however flat the compared number is (v² ≤ 0 holds at v = 0 alone), so no slope excuses it.
+    Only what depends on no parameter, such as 0·v, is compared freely: it takes the same branch everywhere.
     """
     seen: list[Fraction] = []
     token = _ties.set(seen)
@@ -49,14 +50,15 @@ def _q(x: Any) -> flint.fmpq:
 
 
 class Dual:
-    """A rational value with a rational gradient."""
+    """A rational value with a rational gradient; ``constant`` where it depends on no parameter, whatever their values."""
 
-    __slots__ = ("grad", "value")
+    __slots__ = ("constant", "grad", "value")
     __exact_scalar__ = True  # as_array and kind_of pass it through exact systems
 
-    def __init__(self, value: flint.fmpq, grad: flint.fmpq_mat):
+    def __init__(self, value: flint.fmpq, grad: flint.fmpq_mat, constant: bool = False):
         self.value = value
         self.grad = grad
+        self.constant = constant
 
     def gradient(self) -> list[Fraction]:
         """∂value/∂parameter as Fractions."""
@@ -71,13 +73,13 @@ class Dual:
         if isinstance(other, np.ndarray):  # numpy then works entry by entry
             return NotImplemented
         if isinstance(other, Dual):
-            return Dual(self.value + other.value, self.grad + other.grad)
-        return Dual(self.value + _q(other), self.grad)
+            return Dual(self.value + other.value, self.grad + other.grad, self.constant and other.constant)
+        return Dual(self.value + _q(other), self.grad, self.constant)
 
     __radd__ = __add__
 
     def __neg__(self) -> Dual:
-        return Dual(-self.value, -self.grad)
+        return Dual(-self.value, -self.grad, self.constant)
 
     def __sub__(self, other: Any) -> Dual:
         if isinstance(other, np.ndarray):
@@ -91,16 +93,20 @@ class Dual:
         if isinstance(other, np.ndarray):  # numpy then works entry by entry
             return NotImplemented
         if isinstance(other, Dual):
-            return Dual(self.value * other.value, self.grad * other.value + other.grad * self.value)
+            constant = (self.constant and other.constant) or self._always_zero() or other._always_zero()
+            return Dual(self.value * other.value, self.grad * other.value + other.grad * self.value, constant)
         q = _q(other)
-        return Dual(self.value * q, self.grad * q)
+        return Dual(self.value * q, self.grad * q, self.constant or q == 0)
+
+    def _always_zero(self) -> bool:
+        return self.constant and self.value == 0
 
     __rmul__ = __mul__
 
     def reciprocal(self) -> Dual:
         """1/x; ZeroDivisionError at 0."""
         inv = 1 / self.value
-        return Dual(inv, self.grad * (-inv * inv))
+        return Dual(inv, self.grad * (-inv * inv), self.constant)
 
     def __truediv__(self, other: Any) -> Dual:
         if isinstance(other, np.ndarray):
@@ -115,12 +121,16 @@ class Dual:
             raise InvalidInput(f"{self} ** {exponent!r}: dual numbers have integer powers only")
         if exponent < 0:
             return self.reciprocal() ** (-exponent)
-        out = Dual(flint.fmpq(1), self.grad * 0)
+        out = Dual(flint.fmpq(1), self.grad * 0, True)
         for _ in range(exponent):
             out = out * self
         return out
 
     def __eq__(self, other: object) -> bool:
+        self._note_tie(other)
+        return self._equals(other)
+
+    def _equals(self, other: object) -> bool:
         try:
             return bool(self.value == (other.value if isinstance(other, Dual) else _q(other)))
         except KindMismatch:
@@ -129,12 +139,17 @@ class Dual:
     def __hash__(self) -> int:
         return hash(self.value)
 
+    def __bool__(self) -> bool:
+        return self != 0
+
+    def __abs__(self) -> Dual:
+        return -self if self < 0 else self
+
     def _note_tie(self, other: Any) -> None:
         seen = _ties.get()
-        if seen is None or self != other:
+        if seen is None or other is self or (self.constant and not (isinstance(other, Dual) and not other.constant)):
             return
-        slope = self.grad - other.grad if isinstance(other, Dual) else self.grad
-        if any(slope[0, j] != 0 for j in range(slope.ncols())):
+        if self._equals(other) is True:
             seen.append(self.fraction)
 
     def __lt__(self, other: Any) -> bool:

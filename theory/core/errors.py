@@ -19,6 +19,10 @@ class KindMismatch(InvalidInput):
     """Numbers of one kind met a system of another, for example a float in an exact system."""
 
 
+class Undecided(TheoryError, ArithmeticError):
+    """The answer rests on a number that no exact method here tells from another; the message says which and what would help."""
+
+
 class Unreachable(TheoryError, ValueError):
     """No prefix of the requested length produces the state.
 

@@ -8,16 +8,13 @@ A channel's function is its set of essential pairs (λ, r_λ), λ ≠ 0 and r_λ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import sympy
-
 from .errors import InvalidInput
-from .lti import LTI, require_length
-from .scalars import Array, is_zero, tidy
+from .lti import LTI, group_by_value, require_length
+from .scalars import is_zero, tidy
 
 
 @dataclass(frozen=True)
@@ -45,26 +42,17 @@ class Essential:
         return self.residues | ({Fraction(0): self.direct} if not is_zero(self.direct) else {})
 
 
-def group_by_value(values: Sequence[Any] | Array) -> list[tuple[Any, list[int]]]:
-    """Distinct values with their positions, in order of appearance: hashed, except for sympy expressions."""
-    groups: dict[Any, list[int]] = {}
-    for n, value in enumerate(values):
-        value = tidy(value)
-        if isinstance(value, sympy.Expr) and value not in groups:
-            value = next((known for known in groups if is_zero(known - value)), value)
-        groups.setdefault(value, []).append(n)
-    return list(groups.items())
-
-
 def essential_modes(system: LTI) -> Essential:
     r"""The essential pairs  {(λ, r_λ) : λ ≠ 0, r_λ ≠ 0}  and the direct term  δ = d + r_0  of a channel.
 
-    Modes are compared exactly: Fractions and Gaussian rationals by value, floats bit by bit, sympy simplified.
-    Half-stored systems are closed under conjugation first.
+    Exact: a float channel is taken as the rationals its floats are, so its residues are Fractions or Gaussian rationals, not
+    rounded products. Half-stored systems are closed under conjugation first.
+
+    Raises InvalidInput for something else than a channel, and Undecided for symbolic modes or residues that no proof covers.
     """
     if not isinstance(system, LTI):
         raise InvalidInput(f"expected an LTI channel, got {system!r} of type {type(system).__name__}")
-    full = system.closed()
+    full = system.exactly().closed()
     residues: dict[Any, Any] = {}
     direct = full.d
     for value, members in group_by_value(full.a):
@@ -78,8 +66,10 @@ def essential_modes(system: LTI) -> Essential:
 
 def same_essential(s1: LTI, s2: LTI) -> bool:
     """Whether two channels have one essential set and one direct term: the same function on every horizon."""
-    e1, e2 = essential_modes(s1), essential_modes(s2)
     symbolic = "symbolic" in (s1.kind, s2.kind)
+    if symbolic:
+        s1, s2 = s1.to("symbolic"), s2.to("symbolic")
+    e1, e2 = essential_modes(s1), essential_modes(s2)
     if not symbolic:
         return bool(e1.residues == e2.residues and e1.direct == e2.direct)
     if len(e1.residues) != len(e2.residues) or not is_zero(e1.direct - e2.direct):
@@ -99,13 +89,16 @@ def same_function(s1: LTI, s2: LTI, length: int | None = None) -> bool:
 
         {(λ, r_λ) : λ ≠ 0, r_λ ≠ 0} and δ agree      ⟺      y = y' for every input
 
-    Always an exact answer: rationals by value, sympy by simplification, and floats as the binary numbers they are (so two
-    channels that agree only up to rounding differ). With ``length`` the impulse responses y_1..y_L are compared.
+    Always an exact answer: rationals by value, symbolic constants by proof, and floats as the binary numbers they are (so two
+    channels that agree only up to rounding differ). Free symbols are indeterminates: the answer is about the functions as
+    expressions in them. With ``length`` the impulse responses y_1..y_L are compared.
 
     Raises
     ------
     InvalidInput
         Not two LTI channels, a length below 1, or a symbolic channel against a float one.
+    Undecided
+        Symbolic numbers that no proof tells apart (see :mod:`theory.core.constants`).
     """
     for s in (s1, s2):
         if not isinstance(s, LTI):
@@ -116,4 +109,6 @@ def same_function(s1: LTI, s2: LTI, length: int | None = None) -> bool:
     if length is None:
         return same_essential(s1, s2)
     n = require_length(length, "length")
+    if "symbolic" in (s1.kind, s2.kind):
+        s1, s2 = s1.to("symbolic"), s2.to("symbolic")
     return all(is_zero(x - y) for x, y in zip(impulse_response(s1, n), impulse_response(s2, n), strict=True))

@@ -18,16 +18,21 @@ Source: Antoulas, Approximation of Large-Scale Dynamical Systems (2005), ch. 4 a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
+import flint
 import numpy as np
 from flint import acb, acb_mat, arb
 
-from .errors import InvalidInput, InvalidSystem
+from .constants import MAX_BITS
+from .errors import InvalidInput, InvalidSystem, Undecided
+from .linalg import to_flint
 from .lti import LTI, _modulus_at_least_one, require_length
-from .multiprecision import positive_spectrum, sqrt_floats, to_acb
-from .scalars import Array, conj, is_real, is_zero, zeros
+from .multiprecision import nearest_float, positive_spectrum, sqrt_floats, to_acb, to_arb
+from .scalars import Array, Kind, as_array, conj, imag, is_real, is_zero, real, zeros
 
 # Where the search for a sufficient precision starts, in bits per state: real decays crowd at 1 and need more. A guess
 # that only saves time; what counts is that the error bounds are small in the end.
@@ -112,8 +117,16 @@ def observability_gramian(system: LTI, length: int | None = None, *, first_outpu
 
 
 def gramians(system: LTI, *, first_output: int = 1) -> Gramians:
-    """(Wc, Wo) for M = L = ∞; see the module's text. Raises InvalidSystem where |a| ≥ 1."""
-    return Gramians(reachability_gramian(system), observability_gramian(system, first_output=first_output))
+    """(Wc, Wo) for M = L = ∞; see the module's text. Floats are taken as the numbers they are and the results rounded once.
+
+    Raises InvalidSystem where |a| ≥ 1, and InvalidInput where an entry of a float system exceeds float64's range.
+    """
+    exact = system.exactly()
+    found = Gramians(reachability_gramian(exact), observability_gramian(exact, first_output=first_output))
+    if system.kind in ("exact", "symbolic"):
+        return found
+    kind: Kind = "float64" if all(is_real(x) for w in found for x in w.ravel()) and system.kind == "float64" else "complex128"
+    return Gramians(as_array(found.Wc, kind, "Wc"), as_array(found.Wo, kind, "Wo"))
 
 
 def _power(a: Array, exponent: int) -> Array:
@@ -181,35 +194,137 @@ def hankel_singular_values(system: LTI, dps: int | None = None, *, prefix_length
     InvalidSystem
         |a| ≥ 1.
     InvalidInput
-        Free symbols, or dps or prefix_length below 1.
+        Free symbols, dps or prefix_length below 1, or a value beyond float64's range (see :func:`count_hankel_above`).
     """
-    require_stable(system, "the Hankel operator")
-    seen = [m for m in system.modes() if m.observable and not is_zero(m.residue)]
+    problem = hankel_problem(system, prefix_length)
     out = np.zeros(system.closed().n_states)
-    count = len(seen) if prefix_length is None else min(len(seen), require_length(prefix_length, "prefix_length"))
-    if not seen:
-        return out
-
-    def product() -> acb_mat:  # of the minimal realisation (a, b = 1, c = residues)
-        a = [to_acb(m.value) for m in seen]
-        wc, wo = ball_gramians(a, [to_acb(m.residue) for m in seen], prefix_length)
-        if count < len(a):  # fewer tokens than modes: Wc(M) is singular, R* Wo R is not
-            r = _token_columns(a, count)
-            return r.conjugate().transpose() * wo * r
-        return wc * wo
-
-    bits = _starting_bits([m.value for m in seen], count, dps)
-    out[:count] = sqrt_floats(positive_spectrum(product, bits, "Hankel singular values"))
+    if problem.count:
+        balls = positive_spectrum(problem.balls, problem.starting_bits(dps), "Hankel singular values")
+        out[: problem.count] = sqrt_floats(balls, "a Hankel singular value")
     return out
+
+
+@dataclass(frozen=True)
+class HankelProblem:
+    """The minimal realisation (a, b = 1, c = residues) of a channel in exact numbers, whose σ's are all positive.
+
+    Attributes
+    ----------
+    modes, residues:
+        The modes that the outputs show after a prefix: λ ≠ 0 with r_λ ≠ 0.
+    tokens:
+        M, or None for prefixes of any length.
+    """
+
+    modes: tuple[Any, ...]
+    residues: tuple[Any, ...]
+    tokens: int | None
+
+    @property
+    def count(self) -> int:
+        """Number of positive singular values: min(M, number of modes)."""
+        return len(self.modes) if self.tokens is None else min(len(self.modes), self.tokens)
+
+    def starting_bits(self, dps: int | None = None) -> int:
+        """Where the search for a sufficient precision starts."""
+        return _starting_bits(self.modes, self.count, dps)
+
+    def balls(self) -> acb_mat:
+        """A matrix with the eigenvalues σ_i², at the current precision."""
+        return acb_mat(
+            self._product([to_acb(x) for x in self.modes], [to_acb(x) for x in self.residues], lambda x: x.conjugate())
+        )
+
+    def polynomial(self) -> flint.fmpq_poly:
+        """A rational polynomial whose roots are the σ_i² (repeated for complex modes). InvalidInput for symbolic modes."""
+        rows = self._product(list(self.modes), list(self.residues), conj)
+        m = np.array(rows, dtype=object)
+        re, im = (np.array([part(x) for x in m.ravel()], dtype=object).reshape(m.shape) for part in (real, imag))
+        whole = re if not np.any(im) else np.block([[re, -im], [im, re]])
+        return to_flint(whole).charpoly()
+
+    def _product(self, a: list[Any], r: list[Any], bar: Callable[[Any], Any]) -> list[list[Any]]:
+        wc, wo = gramian_rows(a, r, bar, self.tokens)
+        if self.count == len(a):
+            return _matmul(wc, wo)
+        columns = [[x**m for m in range(self.count)] for x in a]  # fewer tokens than modes: Wc(M) is singular, R* Wo R is not
+        left = [[bar(row[m]) for row in columns] for m in range(self.count)]
+        return _matmul(_matmul(left, wo), columns)
+
+
+def _matmul(left: list[list[Any]], right: list[list[Any]]) -> list[list[Any]]:
+    columns = list(zip(*right, strict=True))
+    return [[sum((x * y for x, y in zip(row, column, strict=True)), 0 * row[0]) for column in columns] for row in left]
+
+
+def hankel_problem(system: LTI, prefix_length: int | None = None) -> HankelProblem:
+    """What the Hankel operator of a channel depends on. Raises as :func:`hankel_singular_values`."""
+    require_stable(system, "the Hankel operator")
+    tokens = None if prefix_length is None else require_length(prefix_length, "prefix_length")
+    seen = [m for m in system.modes() if m.observable and not is_zero(m.residue)]
+    return HankelProblem(tuple(m.value for m in seen), tuple(m.residue for m in seen), tokens)
+
+
+def count_hankel_above(system: LTI, eps: Fraction, prefix_length: int | None = None) -> int:
+    """The number of σ_i > eps σ_1, decided on certified balls and, where σ_i = eps σ_1 might hold, on exact polynomials.
+
+    Raises as :func:`hankel_singular_values`, and Undecided where a symbolic system's balls cannot be separated.
+    """
+    problem = hankel_problem(system, prefix_length)
+    if eps == 0 or problem.count == 0:
+        return problem.count
+    bits = max(64, problem.starting_bits())
+    while bits <= MAX_BITS:
+        with flint.ctx.workprec(bits):
+            try:
+                values = [x.real for x in problem.balls().eig(multiple=True)]
+            except (ValueError, ZeroDivisionError):
+                values = []
+            certain = bool(values) and all(v > 0 for v in values)
+            if certain:
+                top = values[0]
+                for v in values[1:]:
+                    top = top.max(v)
+                limit = top * to_arb(eps) ** 2
+                above, unclear = sum(bool(v > limit) for v in values), [v for v in values if v.overlaps(limit)]
+                if not unclear or (bits >= _TIE_BITS and system.kind != "symbolic" and _all_tied(problem, unclear, limit, eps)):
+                    return above
+        bits *= 2
+    raise Undecided(f"whether a Hankel singular value exceeds {eps} of the largest is not decided with {MAX_BITS} bits")
+
+
+_TIE_BITS = 1024
+"""Balls of this precision that still overlap are suspected to be equal numbers, which only exact polynomials decide."""
+
+
+def _all_tied(problem: HankelProblem, unclear: list[arb], limit: arb, eps: Fraction) -> bool:
+    """Whether the numbers in the balls ``unclear`` are the number in ``limit``: one and the same root of an exact polynomial."""
+    p = problem.polynomial()
+    e = flint.fmpq(eps.numerator, eps.denominator) ** 2
+    scaled = flint.fmpq_poly([c / e**k for k, c in enumerate(p)])  # p(x/eps²): roots eps² σ²
+    both = p * scaled
+    distinct = both / both.gcd(both.derivative())
+    isolated: Any = distinct.numer().complex_roots()  # python-flint's stub says acb; it is a list of (acb, multiplicity)
+    roots = [z for z, _ in isolated]
+    owner = [z for z in roots if z.overlaps(acb(limit))]
+    return len(owner) == 1 and all([z for z in roots if z.overlaps(acb(v))] == owner for v in unclear)
+
+
+def gramian_rows(
+    a: list[Any], residues: list[Any], bar: Callable[[Any], Any], length: int | None = None
+) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Rows of Wc(M) and Wo of a channel with these modes, b = 1 and c = residues, in any numbers with the conjugation ``bar``."""
+    v = [r * x for r, x in zip(residues, a, strict=True)]  # c a: outputs start at t = 1
+    n = len(a)
+    z = [[a[i] * bar(a[j]) for j in range(n)] for i in range(n)]
+    wc = [[1 / (1 - x) if length is None else geometric_sum(x, length) for x in row] for row in z]
+    wo = [[bar(v[i]) * v[j] / (1 - z[j][i]) for j in range(n)] for i in range(n)]
+    return wc, wo
 
 
 def ball_gramians(a: list[acb], residues: list[acb], length: int | None = None) -> tuple[acb_mat, acb_mat]:
     """Wc(M) and Wo of a channel with these modes, b = 1 and c = residues, in balls; M = ∞ for ``length=None``."""
-    v = [r * x for r, x in zip(residues, a, strict=True)]  # c a: outputs start at t = 1
-    n = len(a)
-    z = [[a[i] * a[j].conjugate() for j in range(n)] for i in range(n)]
-    wc = [[1 / (1 - x) if length is None else geometric_sum(x, length) for x in row] for row in z]
-    wo = [[v[i].conjugate() * v[j] / (1 - z[j][i]) for j in range(n)] for i in range(n)]
+    wc, wo = gramian_rows(a, residues, lambda x: x.conjugate(), length)
     return acb_mat(wc), acb_mat(wo)
 
 
@@ -230,12 +345,16 @@ def reachability_singular_values(system: LTI, length: int) -> Array:
     Equal modes have proportional rows: they are merged to one row of weight √Σ|b_n|², which keeps the non-zero singular
     values. What remains has full rank min(M, number of distinct modes with b ≠ 0).
     """
-    length = require_length(length)
-    full = system.closed()
+    return sqrt_floats(_reachability_balls(system, require_length(length)))
+
+
+def _reachability_balls(system: LTI, length: int) -> list[arb]:
+    """The squares of these values, certified."""
+    full = system.exactly().closed()
     groups = [(m.value, [full.b[n] for n in m.indices]) for m in system.modes()]
     groups = [(value, weights) for value, weights in groups if not all(is_zero(w) for w in weights)]
     if not groups:
-        return np.zeros(0)
+        return []
 
     def weight(weights: list[Any]) -> acb:
         total = arb(0)
@@ -254,8 +373,7 @@ def reachability_singular_values(system: LTI, length: int) -> Array:
         return rows.conjugate().transpose() * rows
 
     bits = _starting_bits([value for value, _ in groups], min(len(groups), length))
-    values = positive_spectrum(gram, bits, "reachability matrix")
-    return sqrt_floats(values)
+    return positive_spectrum(gram, bits, "reachability matrix")
 
 
 def reachability_condition(system: LTI, length: int, *, on_range: bool = False) -> float:
@@ -264,9 +382,10 @@ def reachability_condition(system: LTI, length: int, *, on_range: bool = False) 
     With ``on_range`` the smallest non-zero singular value is used instead, so that equal modes (as s4d_lin's real one,
     stored like a pair) do not hide how badly the distinct ones are conditioned.
     """
-    values = reachability_singular_values(system, length)
-    if values.size == 0:
+    values = _reachability_balls(system, require_length(length))
+    if not values:
         raise InvalidInput("every b_n is zero: the reachability matrix is 0 and has no condition number")
-    if not on_range and values.size < min(system.closed().n_states, length):
+    if not on_range and len(values) < min(system.closed().n_states, length):
         return math.inf
-    return float(values[0] / values[-1])
+    with flint.ctx.workprec(128):
+        return nearest_float((values[0].mid() / values[-1].mid()).sqrt(), "the condition number")

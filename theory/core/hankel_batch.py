@@ -234,7 +234,7 @@ def enclosed_spectrum(A: Array, dt: float, residues: Array) -> Array:
         return wc * wo
 
     bits = len(seen) * (BITS_COMPLEX if np.iscomplexobj(modes) else BITS_REAL)
-    out[: len(seen)] = sqrt_floats(positive_spectrum(product, bits, "Hankel singular values"))
+    out[: len(seen)] = sqrt_floats(positive_spectrum(product, bits, "Hankel singular values"), to_zero=True)
     return out
 
 

@@ -5,6 +5,7 @@ Every function takes nested sequences or arrays of ints and Fractions and return
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -59,6 +60,14 @@ def from_flint(matrix: flint.fmpq_mat) -> Array:
     return out
 
 
+def rational_root(square: Fraction) -> Fraction | None:
+    """√ of a nonnegative rational, where it is rational."""
+    if square < 0:
+        return None
+    root = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
+    return root if root * root == square else None
+
+
 def rank(matrix: Matrix) -> int:
     """Rank over Q."""
     m = to_flint(matrix)
@@ -93,6 +102,13 @@ def rref(matrix: Matrix) -> tuple[Array, tuple[int, ...]]:
     for i in range(r):
         pivots.append(next(j for j in range(reduced.ncols()) if reduced[i, j] != 0))
     return from_flint(reduced), tuple(pivots)
+
+
+def rank_factors(matrix: Matrix) -> tuple[Array, Array]:
+    """U (m, ρ) and V (ρ, n) with U V = M exactly, ρ = rank M: pivot columns times the rows of the reduced echelon form."""
+    m = from_flint(to_flint(matrix))
+    reduced, pivots = rref(m)
+    return m[:, list(pivots)].reshape(m.shape[0], len(pivots)), reduced[: len(pivots)].reshape(len(pivots), m.shape[1])
 
 
 def nullspace(matrix: Matrix) -> list[Array]:
@@ -233,7 +249,12 @@ def jacobian(function: Callable[[Array], Sequence[Any] | Array], point: Sequence
     """
     from .dual import Dual, seed
 
-    outputs = function(seed(point))
+    try:
+        outputs = function(seed(point))
+    except ZeroDivisionError as error:
+        raise InvalidInput("the function divides by zero at the point: it has no derivative there; move the point") from error
+    except (TypeError, AttributeError) as error:
+        raise InvalidInput(f"the function does what dual numbers cannot: {error}; build it from +, −, ·, /") from error
     if isinstance(outputs, Dual) or np.ndim(np.asarray(outputs, dtype=object)) != 1:
         raise InvalidInput("the function must return a one-dimensional sequence of numbers (ravel() its outputs)")
     p = len(point)

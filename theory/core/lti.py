@@ -17,7 +17,23 @@ import sympy
 from sympy.polys.domains.gaussiandomains import GaussianRational
 
 from .errors import InvalidInput, InvalidSystem
-from .scalars import Array, Kind, abs2, as_array, conj, gaussian, is_real, is_zero, join_kinds, kind_of, real, tidy, zeros
+from .scalars import (
+    Array,
+    Kind,
+    abs2,
+    as_array,
+    conj,
+    exact_array,
+    exact_value,
+    is_real,
+    is_zero,
+    join_kinds,
+    kind_of,
+    real,
+    sign,
+    tidy,
+    zeros,
+)
 
 
 @dataclass(frozen=True)
@@ -156,14 +172,21 @@ class LTI:
     def to(self, kind: Kind) -> LTI:
         """The same system with its numbers in another kind (exact → float64, complex128 or symbolic)."""
         a, b, c = (as_array(v, kind, s) for v, s in ((self.a, "a"), (self.b, "b"), (self.c, "c")))
-        return LTI(a, b, c, as_array([self.d], kind, "d")[0], half=self.half, check_stable=False, kind=kind)
+        return LTI._trusted(a, b, c, as_array([self.d], kind, "d")[0], self.half, kind)
 
     def exactly(self) -> LTI:
         """The same system in exact numbers: each float becomes the rational it is in binary, so nothing is rounded."""
         if self.kind in ("exact", "symbolic"):
             return self
-        a, b, c = ([_binary(x) for x in v] for v in (self.a, self.b, self.c))
-        return LTI(a, b, c, _binary(self.d), half=self.half, check_stable=False)
+        a, b, c = (exact_array(v) for v in (self.a, self.b, self.c))
+        return LTI._trusted(a, b, c, exact_value(self.d), self.half, "exact")
+
+    @classmethod
+    def _trusted(cls, a: Array, b: Array, c: Array, d: Any, half: bool, kind: Kind) -> LTI:
+        """A system from arrays of one kind and length that were checked already: nothing is converted or looked at again."""
+        out = cls.__new__(cls)
+        out.kind, out.a, out.b, out.c, out.d, out.half = kind, a, b, c, d, half
+        return out
 
     def replace(self, **changes: Any) -> LTI:
         """A copy with some of a, b, c, d replaced (used to perturb a system in negative checks)."""
@@ -244,19 +267,16 @@ class LTI:
         if not self.half:
             return self
         a, b, c = (np.concatenate([v, conj(v)]) for v in (self.a, self.b, self.c))
-        return LTI(a, b, c, self.d, check_stable=False, kind=self.kind)
+        return LTI._trusted(a, b, c, self.d, False, self.kind)
 
     def modes(self) -> tuple[Mode, ...]:
-        """Distinct eigenvalues of the closed system with their residues, closed under conjugation before grouping."""
-        full = self.closed()
-        groups: list[tuple[Any, list[int]]] = []
-        for n, value in enumerate(full.a):
-            for representative, members in groups:
-                if is_zero(value - representative):
-                    members.append(n)
-                    break
-            else:
-                groups.append((value, [n]))
+        """Distinct eigenvalues of the closed system with their residues, closed under conjugation before grouping.
+
+        Values and residues of a float system are exact numbers: its floats taken as the rationals they are, not added in floats.
+        Raises Undecided where two symbolic modes cannot be told apart nor proved equal.
+        """
+        full = self.exactly().closed()
+        groups = group_by_value(full.a)
         out = []
         for value, members in groups:
             residue = tidy(_sum(full.c[members] * full.b[members]))
@@ -265,19 +285,22 @@ class LTI:
         return tuple(out)
 
     def is_real_system(self) -> bool:
-        """Whether real inputs give real outputs: half storage, or (a, b, c) closed under conjugation."""
+        """Whether real inputs give real outputs and its states can: half storage, or modes closed under conjugation.
+
+        Closed means that λ̄ is a mode wherever λ is, with the conjugate residue, and shows in the outputs wherever λ does.
+        """
         return self.half or not self._unpaired()
 
     def _unpaired(self) -> list[int]:
-        """Stored modes without a conjugate partner of equal total c b (full storage)."""
+        """Stored modes without a conjugate partner of conjugate total c b that shows as they do (full storage)."""
         if self.half:
             return []
+        modes = self.modes()
         out = []
-        for mode in self.modes():
-            if is_real(mode.value) and is_real(mode.residue):
-                continue
-            partner = [m for m in self.modes() if is_zero(m.value - conj(mode.value)) and is_zero(m.residue - conj(mode.residue))]
-            if not partner:
+        for mode in modes:
+            mirror = [mode] if is_real(mode.value) else [m for m in modes if is_zero(m.value - conj(mode.value))]
+            alike = mirror and mirror[0].observable == mode.observable and is_zero(mirror[0].residue - conj(mode.residue))
+            if not alike:
                 out.append(mode.indices[0])
         return out
 
@@ -312,9 +335,15 @@ def channels_of(system: LTI | Iterable[LTI]) -> tuple[LTI, ...]:
     return out
 
 
-def _binary(x: Any) -> Any:
-    """The exact value of a float, as a Fraction or a Gaussian rational."""
-    return tidy(gaussian(Fraction(float(x.real)), Fraction(float(x.imag))))
+def group_by_value(values: Sequence[Any] | Array) -> list[tuple[Any, list[int]]]:
+    """Distinct values with their positions, in order of appearance: hashed, except for sympy expressions."""
+    groups: dict[Any, list[int]] = {}
+    for n, value in enumerate(values):
+        value = tidy(value)
+        if isinstance(value, sympy.Expr) and value not in groups:
+            value = next((known for known in groups if is_zero(known - value)), value)
+        groups.setdefault(value, []).append(n)
+    return list(groups.items())
 
 
 def surely_complex(value: Any) -> bool:
@@ -323,10 +352,13 @@ def surely_complex(value: Any) -> bool:
 
 
 def _modulus_at_least_one(value: Any) -> bool:
-    squared = abs2(value)
-    if isinstance(squared, sympy.Expr):
+    """|a| ≥ 1, exactly: |a|² of a float is taken in rationals, since it may round to 1."""
+    if getattr(value, "__exact_scalar__", False):
+        return False
+    squared = abs2(exact_value(value))
+    if isinstance(squared, sympy.Expr) and squared.free_symbols:
         return (squared >= 1) == True  # noqa: E712  (sympy: undecided relations are not errors)
-    return bool(squared >= 1) if not getattr(squared, "__exact_scalar__", False) else False
+    return sign(squared - 1) >= 0
 
 
 def _sum(values: Sequence[Any] | Array) -> Any:

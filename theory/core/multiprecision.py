@@ -18,12 +18,10 @@ import sympy
 from flint import acb, acb_mat, arb, fmpq
 from sympy.polys.domains.gaussiandomains import GaussianRational
 
+from .constants import MAX_BITS, enclosure
 from .errors import InvalidInput, InvalidSystem, TheoryError
 from .scalars import Array, imag, real
 from .tolerance import EPS64
-
-MAX_BITS = 1 << 16
-_LOG10_2 = 0.30103
 
 
 def to_arb(x: Any) -> arb:
@@ -31,9 +29,7 @@ def to_arb(x: Any) -> arb:
     if isinstance(x, sympy.Expr):
         if x.free_symbols:
             raise InvalidInput(f"{x} contains free symbols; substitute numbers first")
-        digits = int(flint.ctx.prec * _LOG10_2) + 3
-        ball = arb(str(sympy.N(x, digits)))
-        return ball + arb(0, abs(ball) * arb(10) ** (1 - digits))  # the decimal's own rounding
+        return enclosure(x).real
     value = x if isinstance(x, Fraction) else Fraction(x)
     return arb(fmpq(value.numerator, value.denominator))
 
@@ -85,7 +81,23 @@ def positive_spectrum(build: Callable[[], acb_mat], bits: int, what: str) -> lis
     return sorted(adaptively(compute, bits, what), key=lambda x: float(x.mid().log()), reverse=True)
 
 
-def sqrt_floats(values: list[arb]) -> Array:
-    """√ of certified positive balls as float64, correct to rounding; no overflow or underflow on the way."""
+def nearest_float(x: arb, what: str) -> float:
+    """The float64 next to a ball's centre.
+
+    Raises InvalidInput where that is infinite, or 0 although the number is not: a float would be a wrong answer.
+    """
+    value = float(x.mid())
+    if not np.isfinite(value) or (value == 0 and x != 0):
+        size = "exceeds" if value else "is below"
+        raise InvalidInput(f"{what} {size} float64's range (about {x.mid().str(3, radius=False)}); rescale the system")
+    return value
+
+
+def sqrt_floats(values: list[arb], what: str = "a singular value", *, to_zero: bool = False) -> Array:
+    """√ of certified positive balls as float64, correct to rounding.
+
+    InvalidInput beyond float64's range; with ``to_zero`` values below it become 0, for results that say so.
+    """
     with flint.ctx.workprec(128):
-        return np.array([float(v.mid().sqrt()) for v in values], dtype=np.float64)
+        roots = [v.mid().sqrt() for v in values]
+        return np.array([0.0 if to_zero and float(r) == 0 else nearest_float(r, what) for r in roots], dtype=np.float64)

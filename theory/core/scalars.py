@@ -25,6 +25,7 @@ import sympy
 from sympy import QQ_I
 from sympy.polys.domains.gaussiandomains import GaussianRational
 
+from .constants import constant_sign, is_zero_expression
 from .errors import InvalidInput, KindMismatch
 
 Kind = Literal["exact", "symbolic", "float64", "complex128"]
@@ -92,9 +93,12 @@ def abs2(x: Any) -> Any:
 
 
 def is_zero(x: Any) -> bool:
-    """Whether x is zero: decided exactly; sympy expressions are simplified first."""
+    """Whether x is zero, decided exactly; an expression with symbols is zero where it vanishes identically in them.
+
+    Raises Undecided where no proof is found either way (see :mod:`.constants`): never a guess.
+    """
     if isinstance(x, sympy.Expr):
-        return bool(sympy.simplify(x) == 0)
+        return is_zero_expression(x)
     if isinstance(x, GaussianRational):  # sympy calls no Gaussian number equal to an int, so x == 0 is always False
         return not x
     return bool(x == 0)
@@ -103,6 +107,36 @@ def is_zero(x: Any) -> bool:
 def is_real(x: Any) -> bool:
     """Whether the imaginary part of x is exactly zero."""
     return is_zero(imag(x))
+
+
+def sign(x: Any) -> int:
+    """The sign of a real number, −1, 0 or 1: exact for every kind. Raises Undecided for expressions that no proof covers."""
+    if isinstance(x, sympy.Expr):
+        return constant_sign(x)
+    return int(x > 0) - int(x < 0)
+
+
+def exact_value(x: Any) -> Any:
+    """The very number that a float is in binary, as a Fraction or Gaussian rational; other kinds as they are (tidied)."""
+    if isinstance(x, complex | np.complexfloating):
+        return tidy(gaussian(Fraction(float(x.real)), Fraction(float(x.imag))))
+    return Fraction(float(x)) if isinstance(x, float | np.floating) else tidy(x)
+
+
+def exact_array(values: Array) -> Array:
+    """:func:`exact_value` of every entry."""
+    out = np.empty(values.shape, dtype=object)
+    for index in np.ndindex(values.shape):
+        out[index] = exact_value(values[index])
+    return out
+
+
+def scaled(vector: Array, factor: Any) -> Array:
+    """vector · factor entry by entry; a Gaussian number to the left of an array would try to swallow it whole."""
+    out = np.empty(vector.shape, dtype=vector.dtype)
+    for index in np.ndindex(vector.shape):
+        out[index] = tidy(vector[index] * factor)
+    return out
 
 
 def tidy(x: Any) -> Any:

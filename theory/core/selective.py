@@ -21,7 +21,7 @@ import sympy
 
 from .errors import InvalidInput, InvalidSystem
 from .invariants import known
-from .scalars import Array, Kind, as_array, is_real, join_kinds, kind_of, real, zeros
+from .scalars import Array, Kind, as_array, is_real, join_kinds, kind_of, real, sign, zeros
 
 Clock = Callable[[Array], tuple[Array, Array]]
 
@@ -102,7 +102,7 @@ class SelectiveSSM:
             return
         if A is not None:
             self.A = self._shaped(A, "A", (d, n))
-            self._refuse(self.A, "A", lambda v: v >= 0, "must be negative (a decay); Mamba stores A = −exp(A_log)")
+            self._refuse(self.A, "A", lambda v: sign(v) >= 0, "must be negative (a decay); Mamba stores A = −exp(A_log)")
         if dt_bias is not None or W_dn is not None or W_up is not None:
             if self.A is None or dt_bias is None or dt is not None or decay is not None:
                 raise InvalidSystem("the softplus clock needs A and dt_bias (with W_dn and W_up, or neither), not dt or decay")
@@ -124,7 +124,7 @@ class SelectiveSSM:
             raise InvalidSystem("no clock: give dt with decay (or A), or dt_bias with A, or clock")
         else:
             self.dt = self._shaped([dt] * d if np.ndim(dt) == 0 else dt, "dt", (d,))
-        self._refuse(self.dt, "dt", lambda v: v <= 0, "must be a positive step size")
+        self._refuse(self.dt, "dt", lambda v: sign(v) <= 0, "must be a positive step size")
         if decay is not None:
             if A is not None:
                 raise InvalidSystem("give A or decay = exp(dt A), not both")
@@ -137,7 +137,7 @@ class SelectiveSSM:
                     "exp(dt A) of rationals is not rational: pass decay=E directly, or use sympy or float numbers"
                 )
             self.decay = _exp(self.dt[:, None] * self.A)
-        self._refuse(self.decay, "decay", lambda v: not (0 < v < 1), "must lie in (0, 1): exp(dt A) with A < 0")
+        self._refuse(self.decay, "decay", lambda v: sign(v) <= 0 or sign(1 - v) <= 0, "must lie in (0, 1): exp(dt A) with A < 0")
 
     def _shaped(self, values: Any, name: str, shape: tuple[int, ...]) -> Array:
         out = as_array(values, self.kind, name)

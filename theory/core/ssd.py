@@ -17,7 +17,7 @@ import numpy as np
 import sympy
 
 from .errors import InvalidInput, InvalidSystem
-from .scalars import Array, Kind, as_array, convert, is_real, join_kinds, kind_of, real, zeros
+from .scalars import Array, Kind, as_array, convert, is_real, join_kinds, kind_of, real, sign, zeros
 
 ScalarClock = Callable[[Array], tuple[Any, Any]]
 
@@ -69,9 +69,9 @@ class Mamba2Head:
             if dt is None or decay is None:
                 raise InvalidSystem("a Mamba-2 head needs dt and decay = exp(dt A), or clock")
             self.dt, self.decay = convert(dt, self.kind, "dt"), convert(decay, self.kind, "decay")
-            if _refused(self.dt, lambda v: v <= 0):
+            if _refused(self.dt, lambda v: sign(v) <= 0):
                 raise InvalidSystem(f"dt = {dt} must be a positive step size")
-            if _refused(self.decay, lambda v: not 0 < v < 1):
+            if _refused(self.decay, lambda v: sign(v) <= 0 or sign(1 - v) <= 0):
                 raise InvalidSystem(f"decay = {decay} must lie in (0, 1): exp(dt A) with A < 0")
         elif dt is not None or decay is not None:
             raise InvalidSystem("clock excludes dt and decay")

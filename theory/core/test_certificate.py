@@ -76,10 +76,36 @@ def test_kinks_are_refused(kink: Any) -> None:
     assert dimension_certificate(kink, [2, 1]).rank == 1
 
 
-def test_a_tie_without_slope_is_no_kink() -> None:
-    """relu(p²) is differentiable at 0."""
-    assert dimension_certificate(lambda p: [relu(p[0] * p[0]), p[1]], [0, 0]).rank == 1
-    assert dimension_certificate(lambda p: [max(p[0] + p[1], p[1] + p[0])], [1, 2]).rank == 1  # equal values, equal slopes
+@pytest.mark.parametrize(
+    "family",
+    [
+        lambda p: [p[0] if p[0] == 0 else 0 * p[0]],
+        lambda p: [0 * p[0] if p[0] != 0 else p[0]],
+        lambda p: [p[0] if p[0] * p[0] <= 0 else 0 * p[0]],
+        lambda p: [0 * p[0] if p[0] else p[0]],
+        lambda p: [p[0] if p[0] * p[0] == p[0] * p[0] * p[0] else 0 * p[0]],
+        lambda p: [p[0] if abs(p[0]) <= 0 else 0 * p[0]],
+        lambda p: [p[0] if p[0] in (0, 1) else 0 * p[0]],
+    ],
+)
+def test_a_branch_taken_at_one_point_alone_is_a_kink(family: Any) -> None:
+    """Each family is 0 everywhere, yet its branch at 0 has slope 1: a comparison with a tie certifies nothing, however flat."""
+    with pytest.raises(InvalidInput, match="kink"):
+        dimension_certificate(family, [0])
+    assert dimension_certificate(family, [Fraction(1, 2)]).rank == 0
+
+
+def test_comparisons_of_what_depends_on_nothing_are_free() -> None:
+    """0·p is 0 at every point, so a ReLU of it takes one branch; a tie of p² does not excuse itself by its slope."""
+    assert dimension_certificate(lambda p: [relu(0 * p[0]), p[1]], [0, 0]).rank == 1
+    with pytest.raises(InvalidInput, match="kink"):
+        dimension_certificate(lambda p: [relu(p[0] * p[0]), p[1]], [0, 0])
+
+
+@pytest.mark.parametrize("family", [lambda p: [1 / p[0]], lambda p: [np.exp(p[0])], lambda p: [int(p[0])]])
+def test_what_dual_numbers_cannot_do_is_refused(family: Any) -> None:
+    with pytest.raises(InvalidInput):
+        dimension_certificate(family, [0])
 
 
 def test_chosen_outputs() -> None:

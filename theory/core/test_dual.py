@@ -149,22 +149,24 @@ def relu(v: Any) -> Any:
     return v if v > 0 else 0 * v
 
 
-def test_ties_are_kinks_only_where_the_slopes_differ() -> None:
+def test_ties_of_what_depends_on_the_parameters_are_kinks() -> None:
     with watch_ties() as ties:
         x, y = seed([F(1), F(1)])
         relu(x - 2)  # no tie
+        relu(0 * x)  # 0 at every point
+        _ = (0 * x) == (0 * y), (0 * x) * y <= 0, x <= x
         assert ties == []
-        relu((x - 1) * (x - 1))  # value 0, gradient 0: the branches agree to first order
-        assert ties == []
-        relu(x - 1)
+        relu((x - 1) * (x - 1))  # value 0, gradient 0: a branch may still change there alone
         assert ties == [0]
+        relu(x - 1)
         _ = x >= y  # one value, two slopes
         _ = x < F(1)
-        assert ties == [0, 1, 1]
-        _ = x <= x * 1
-        assert len(ties) == 3
+        _ = x == 1, x != y
+        assert ties == [0, 0, 1, 1, 1, 1]
+        _ = bool(x - y), abs(x - 1)
+        assert ties[6:] == [0, 0]
     relu(x - 1)  # outside the context nothing is kept
-    assert len(ties) == 3
+    assert len(ties) == 8
 
 
 def test_watches_nest() -> None:

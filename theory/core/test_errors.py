@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from theory.core import errors
-from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch, TheoryError, UnknownName, Unreachable
+from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch, TheoryError, Undecided, UnknownName, Unreachable
 from theory.core.lti import LTI
 from theory.core.scalars import convert
 from theory.verification.registry import get_claim
@@ -21,7 +21,7 @@ CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__modu
 
 def test_every_error_has_the_one_base_and_says_when_it_is_raised() -> None:
     """The command line catches TheoryError alone: a class outside it would end in a traceback."""
-    assert {InvalidInput, InvalidSystem, KindMismatch, TheoryError, UnknownName, Unreachable} == set(CLASSES)
+    assert {InvalidInput, InvalidSystem, KindMismatch, TheoryError, Undecided, UnknownName, Unreachable} == set(CLASSES)
     for error in CLASSES:
         assert issubclass(error, TheoryError) and error.__doc__
 
@@ -34,6 +34,7 @@ def test_every_error_has_the_one_base_and_says_when_it_is_raised() -> None:
         (KindMismatch, (InvalidInput, ValueError), (InvalidSystem, KeyError)),
         (Unreachable, (ValueError,), (InvalidInput, InvalidSystem)),
         (UnknownName, (InvalidInput, ValueError, KeyError), (InvalidSystem, KindMismatch)),
+        (Undecided, (ArithmeticError,), (ValueError, InvalidInput, InvalidSystem)),
         (TheoryError, (Exception,), (ValueError, KeyError)),
     ],
 )

@@ -16,7 +16,7 @@ import flint
 import numpy as np
 
 from theory.core.errors import InvalidInput
-from theory.core.linalg import from_flint, inverse, matmul, nullspace, rref, to_flint
+from theory.core.linalg import from_flint, inverse, matmul, nullspace, to_flint
 from theory.core.lti import require_length
 from theory.core.scalars import Array, as_array, kind_of
 from theory.core.tolerance import budget
@@ -90,16 +90,6 @@ def certified_dimension(rows: int, columns: int, rank: int) -> int:
     return int(product_jacobian(u, v).rank()) if rank else 0
 
 
-def rank_factors(matrix: Any) -> tuple[Array, Array]:
-    """U (D, ρ) and V (ρ, N) with U V = M exactly, ρ = rank M: the least LoRA adapter that holds M.
-
-    V is the nonzero part of the reduced row echelon form, U the pivot columns of M.
-    """
-    m = np.array([[Fraction(x) for x in row] for row in matrix], dtype=object)
-    reduced, pivots = rref(m)
-    return m[:, list(pivots)].reshape(m.shape[0], len(pivots)), reduced[: len(pivots)].reshape(len(pivots), m.shape[1])
-
-
 # -- best approximation ------------------------------------------------------------------------------------------------
 
 
@@ -110,10 +100,11 @@ class Floor:
     Attributes
     ----------
     lower, upper:
-        Rational bounds; equal where the sum is rational and hence known exactly.
+        Rational bounds; equal where the sum is rational and hence known exactly. Float input is taken as the numbers it is, and
+        its singular values are within c·eps·σ_1 of the computed ones, so a small floor is known by its size alone.
     condition:
         1 for exact input. For float input the relative condition number 2 √(m−r) σ_1/√floor of the sum, ``inf`` where
-        the floor is 0 (then only its size, not its digits, is known).
+        the computed floor is 0.
     """
 
     lower: Fraction
@@ -128,10 +119,13 @@ class Floor:
     @property
     def value(self) -> Fraction | float:
         """The rational value where it is known, else the middle of the enclosure as a float."""
-        return self.lower if self.exact else float((self.lower + self.upper) / 2)
+        return self.lower if self.exact else float(self)
 
     def __float__(self) -> float:
-        return float((self.lower + self.upper) / 2)
+        try:
+            return float((self.lower + self.upper) / 2)
+        except OverflowError as error:
+            raise InvalidInput("the floor exceeds float64's range; take its bounds lower and upper") from error
 
 
 def _as_fraction(x: flint.arb) -> Fraction:
@@ -179,6 +173,23 @@ def _trailing_eigenvalues(gram: flint.fmpq_mat, count: int) -> tuple[Fraction, F
     return max(low, Fraction(0)), high
 
 
+def _float_floor(delta: Array, r: int) -> Floor:
+    """The enclosure from LAPACK's singular values s: |σ_i − s_i| ≤ c·eps·σ_1, an absolute bound (backward stability, Weyl)."""
+    top = float(np.max(np.abs(delta)))
+    if top == 0:
+        return Floor(Fraction(0), Fraction(0))
+    exponent = int(np.frexp(top)[1])
+    s = np.linalg.svd(np.ldexp(delta, -exponent), compute_uv=False)  # entries of size 1: squares neither over- nor underflow
+    unit = Fraction(2) ** exponent
+    largest, tail = Fraction(float(s[0])), [Fraction(float(x)) for x in s[r:]]
+    slack = Fraction(budget(delta.size)) * largest * 2  # σ_1 is the computed one to a factor far below 2
+    low = sum((max(Fraction(0), x - slack) ** 2 for x in tail), Fraction(0))
+    high = sum(((x + slack) ** 2 for x in tail), Fraction(0))
+    value = float(np.sum(s[r:] ** 2))
+    condition = float("inf") if value == 0 else 2 * float(np.sqrt(len(tail)) * s[0] / np.sqrt(value))
+    return Floor(low * unit**2, high * unit**2, condition)
+
+
 def lora_floor(update: Any, rank: int) -> Floor:
     """Least squared Frobenius error of a LoRA of rank r that should equal ``update``:  min ‖Δ − X‖² = Σ_{i>r} σ_i(Δ)².
 
@@ -186,7 +197,7 @@ def lora_floor(update: Any, rank: int) -> Floor:
     ----------
     update:
         Δ, shape (D, N). Exact numbers give an enclosure by the characteristic polynomial of the Gram matrix (equal
-        bounds where the sum is rational); floats use the SVD and report the condition number.
+        bounds where the sum is rational); floats use the SVD, whose error widens the enclosure, and report the condition number.
     rank:
         r ≥ 0. From min(D, N) on the floor is 0.
 
@@ -212,13 +223,7 @@ def lora_floor(update: Any, rank: int) -> Floor:
     if r >= m:
         return Floor(Fraction(0), Fraction(0))
     if kind == "float64":
-        s = np.linalg.svd(delta, compute_uv=False)
-        value = float(np.sum(s[r:] ** 2))
-        condition = float("inf") if value == 0 else 2 * float(np.sqrt(m - r) * s[0] / np.sqrt(value))
-        if value == 0:
-            return Floor(Fraction(0), Fraction(0), 1.0 if s[0] == 0 else condition)
-        slack = budget(d * n, condition) * value
-        return Floor(max(Fraction(0), Fraction(value - slack)), Fraction(value + slack), condition)
+        return _float_floor(delta, r)
     f = to_flint(delta)
     gram = f * f.transpose() if d <= n else f.transpose() * f
     low, high = _trailing_eigenvalues(gram, m - r)

@@ -17,8 +17,6 @@ from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.core.scalars import Array, as_array
 
-from .low_rank import rank_factors
-
 
 @dataclass(frozen=True)
 class RowMatch:
@@ -72,7 +70,7 @@ def match_rows(S: Any, W_in: Any, wanted: Any) -> RowMatch:
     if s.shape[1] != w.shape[0] or r.shape != (s.shape[0], w.shape[1]):
         raise InvalidInput(f"S {s.shape}, W_in {w.shape} and wanted {r.shape} must be (rows, D), (D, d_model), (rows, d_model)")
     gap = r - linalg.matmul(s, w)
-    g, f = rank_factors(gap)
+    g, f = linalg.rank_factors(gap)
     columns = []
     for column in g.T:
         x = linalg.solve(s, list(column))

@@ -21,7 +21,6 @@ from theory.lora_limits.low_rank import (
     lora_floor,
     lora_stored,
     product_jacobian,
-    rank_factors,
     rational_factors,
     require_rank,
     squared_distance,
@@ -70,7 +69,7 @@ def test_jacobian_is_the_derivative_of_the_product(d, n, r):
 
 @given(matrices(3, 2, 2))
 def test_rank_factors(matrix):
-    left, right = rank_factors(matrix)
+    left, right = linalg.rank_factors(matrix)
     rank = linalg.rank(matrix)
     assert left.shape == (3, rank)
     assert right.shape == (rank, 2)

@@ -16,11 +16,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
+from theory.core.function_equality import essential_modes
 from theory.core.invariants import invariant
-from theory.core.lti import LTI
-from theory.core.scalars import Array, is_zero, join_kinds, tidy
-
-from .essential.claim import essential_modes, group_by_value
+from theory.core.lti import LTI, group_by_value
+from theory.core.scalars import Array, Kind, abs2, as_array, exact_value, is_zero, join_kinds, tidy
 
 LARGEST_EXHAUSTIVE = 12  # the exact solver visits 3^N subsets per mode value: half a million at N = 12
 
@@ -61,8 +60,9 @@ class Adjustment:
 
 
 def residues(system: LTI) -> Array:
-    """r_n = c_n b_n, one per state."""
-    return np.array([tidy(r) for r in system.c * system.b], dtype=system.c.dtype)
+    """r_n = c_n b_n, one per state: exact numbers, a float system's floats taken as the rationals they are."""
+    full = system.exactly()
+    return np.array([tidy(r) for r in full.c * full.b], dtype=object)
 
 
 def target_pairs(frozen: LTI, target: LTI) -> tuple[list[Any], list[Any]]:
@@ -85,9 +85,9 @@ def target_pairs(frozen: LTI, target: LTI) -> tuple[list[Any], list[Any]]:
     join_kinds([frozen.kind, target.kind], "frozen and target")
     essential = essential_modes(target)
     pairs = dict(essential.residues)
-    direct = tidy(essential.direct - frozen.d)
+    direct = tidy(essential.direct - exact_value(frozen.d))
     if not is_zero(direct):
-        pairs[0 * frozen.a[0]] = direct
+        pairs[0 * exact_value(frozen.a[0])] = direct
     if len(pairs) > frozen.n_states:
         raise InvalidSystem(
             f"the target needs {len(pairs)} modes but the frozen channel has N = {frozen.n_states} states; "
@@ -107,7 +107,7 @@ def _codes(first: Sequence[Any] | Array, second: Sequence[Any] | Array) -> tuple
 def cost_matrix(frozen: LTI, modes: Sequence[Any], wanted: Sequence[Any]) -> Array:
     """Costs (N, N): column m < N* is [a_n ≠ λ*_m] + [r_n ≠ r*_m], the other columns are [r_n ≠ 0] (unmatched)."""
     r = residues(frozen)
-    a_code, mode_code = _codes(frozen.a, modes)
+    a_code, mode_code = _codes(frozen.exactly().a, modes)
     r_code, wanted_code = _codes(r, wanted)
     cost = np.empty((frozen.n_states, frozen.n_states), dtype=np.int64)
     cost[:, : len(modes)] = (a_code[:, None] != mode_code) + (r_code[:, None] != wanted_code).astype(np.int64)
@@ -122,36 +122,84 @@ def minimal_adjustment(frozen: LTI, target: LTI) -> Adjustment:
         Σ_m ([a_π(m) ≠ λ*_m] + [r_π(m) ≠ r*_m]) + #{n unmatched: r_n ≠ 0}
 
     solved by :func:`scipy.optimize.linear_sum_assignment`. Always an upper bound of the true minimum, equal to it on
-    generic systems (see :func:`is_generic`). Any kind of number; floats are compared bit by bit.
+    generic systems (see :func:`is_generic`). Any kind of number; floats are taken as the rationals they are, and the adjusted
+    float channel computes the target's function exactly, not to rounding.
 
-    Raises InvalidSystem for half storage or N* > N, KindMismatch for exact against float.
+    Raises InvalidSystem for half storage or N* > N, KindMismatch for exact against float, InvalidInput where a new residue is no
+    product of two floats, Undecided for symbolic numbers that no proof tells apart.
     """
     modes, wanted = target_pairs(frozen, target)
     rows, columns = linear_sum_assignment(cost_matrix(frozen, modes, wanted))
-    new_a, new_r = list(frozen.a), [0 * r for r in residues(frozen)]
+    new_a, new_r = list(frozen.exactly().a), [0 * r for r in residues(frozen)]
     for n, m in zip(rows, columns, strict=True):
         if m < len(modes):
             new_a[n], new_r[n] = modes[m], wanted[m]
-    return adjusted(frozen, new_a, new_r)
+    return adjusted(frozen, new_a, new_r, target)
 
 
-def adjusted(frozen: LTI, new_a: Sequence[Any], new_r: Sequence[Any]) -> Adjustment:
-    """The adjustment that writes the given modes and residues, counting only numbers that differ."""
-    a, b, c, edits = frozen.a.copy(), frozen.b.copy(), frozen.c.copy(), []
+def adjusted(frozen: LTI, new_a: Sequence[Any], new_r: Sequence[Any], target: LTI | None = None) -> Adjustment:
+    """The adjustment that writes the given exact modes and residues, counting only numbers that differ.
+
+    A float channel gets floats whose exact product is the residue: c_n = r/b_n where that divides, else b_n and c_n of the
+    target's state. Raises InvalidInput where neither does, as for a residue that the target adds up from several states.
+    """
+    floats = frozen.kind in ("float64", "complex128")
+    exact = frozen.exactly()
+    a, b, c, edits = exact.a.copy(), exact.b.copy(), exact.c.copy(), []
     for n, old in enumerate(residues(frozen)):
         if not is_zero(new_a[n] - a[n]):
-            edits.append(Edit(n, "a", a[n], new_a[n]))
+            edits.append(Edit(n, "a", frozen.a[n], _as_kind(new_a[n], frozen)))
             a[n] = new_a[n]
         if is_zero(new_r[n] - old):
             continue
-        edits.append(Edit(n, "r", old, new_r[n]))
-        if not is_zero(b[n]):
+        edits.append(Edit(n, "r", _shown(old, frozen), _shown(new_r[n], frozen)))
+        if floats:
+            b[n], c[n] = _float_pair(frozen.kind, b[n], c[n], new_r[n], target)
+        elif not is_zero(b[n]):
             c[n] = new_r[n] / b[n]
         elif not is_zero(c[n]):
             b[n] = new_r[n] / c[n]
         else:
             b[n], c[n] = 1 + 0 * b[n], new_r[n]
+    if floats:
+        a, b, c = (as_array(v, frozen.kind, name) for v, name in ((a, "a"), (b, "b"), (c, "c")))
     return Adjustment(len(edits), tuple(edits), LTI(a, b, c, frozen.d, check_stable=False))
+
+
+def _as_kind(x: Any, frozen: LTI) -> Any:
+    return as_array([x], frozen.kind, "a mode")[0]
+
+
+def _shown(residue: Any, frozen: LTI) -> Any:
+    """A residue as the edit lists it: rounded for a float channel, whose stored numbers are b and c."""
+    if frozen.kind in ("exact", "symbolic"):
+        return residue
+    try:
+        return as_array([residue], frozen.kind, "a residue")[0]
+    except InvalidInput:  # beyond the range of floats, though b and c are not
+        return residue
+
+
+def _float_pair(kind: Kind, b: Any, c: Any, residue: Any, target: LTI | None) -> tuple[Any, Any]:
+    """Exact values of floats (b, c) with b c = residue exactly, the frozen b kept where that works."""
+    zero = 0 * residue
+    if is_zero(residue):
+        return (b, zero) if not is_zero(b) or is_zero(c) else (zero, c)
+    kept = [(x, y) for x, y in ((b, 1), (c, 0)) if not is_zero(x)]
+    for x, is_b in kept:
+        try:
+            other = exact_value(as_array([residue / x], kind, "a residue")[0])
+        except InvalidInput:
+            continue
+        if is_zero(x * other - residue):
+            return (x, other) if is_b else (other, x)
+    for x, y in zip(*(target.exactly().closed().b, target.exactly().closed().c), strict=True) if target is not None else ():
+        if is_zero(x * y - residue):
+            return x, y
+    raise InvalidInput(
+        f"the new residue {float(abs2(residue)) ** 0.5:.17g} is no product of the channel's or the target's floats; give both "
+        "channels as .exactly()"
+    )
 
 
 def exact_minimal_adjustment(frozen: LTI, target: LTI) -> Adjustment:

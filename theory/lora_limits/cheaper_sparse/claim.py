@@ -11,13 +11,14 @@ from typing import NamedTuple
 import sympy
 from hypothesis import strategies as st
 
+from theory.core import linalg
 from theory.core.linalg import rank as exact_rank
 from theory.core.scalars import Array
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
 from theory.verification.refutation import require
 
 from ..costs import MODELS, generic_values, line_cover, model_costs, staggered, support_cost, term_rank
-from ..low_rank import lora_dimension, lora_floor, lora_stored, rank_factors
+from ..low_rank import lora_dimension, lora_floor, lora_stored
 
 # -- instances ---------------------------------------------------------------------------------------------------------
 
@@ -64,7 +65,7 @@ def check_term_rank(change: SparseChange) -> None:
     channels, states = line_cover(change.support)
     require(len(channels) + len(states) == tau)
     require(all(d in channels or n in states for d, n in change.support))
-    u, v = rank_factors(value)
+    u, v = linalg.rank_factors(value)
     require(u.size + v.size == lora_stored(change.rows, change.columns, tau))
     require(lora_floor(value, tau).upper == 0)
     require(lora_floor(value, tau - 1).lower > 0, "one rank less must miss the change")

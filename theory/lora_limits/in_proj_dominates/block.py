@@ -10,7 +10,7 @@ and S W_in = S* W_in* reproduces the target. A skip D_skip that is no multiple o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cache
 from itertools import product
@@ -20,11 +20,12 @@ import numpy as np
 import sympy
 
 from theory.core import linalg
-from theory.core.errors import InvalidInput, UnknownName
+from theory.core.errors import InvalidInput, InvalidSystem, UnknownName
 from theory.core.lti import require_length
-from theory.core.scalars import Array, as_array
+from theory.core.scalars import Array, Kind, as_array, join_kinds, kind_of
 from theory.core.selective import SelectiveSSM
 
+from ..rational_clock import RationalClock, whole_rates
 from ..row_matching import RowMatch, match_rows
 
 Clock = Literal["rational", "softplus"]
@@ -61,6 +62,28 @@ class MixerBlock:
     D_skip: Any
     taps: Any = None
 
+    def __post_init__(self) -> None:
+        """Arrays of one kind and of shapes that fit. Raises InvalidSystem for shapes, KindMismatch for rationals with floats."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        joined = join_kinds([kind_of(v, name) for name, v in given.items()], "MixerBlock")
+        kind: Kind = "exact" if joined == "integer" else joined
+        if kind not in ("exact", "float64"):
+            raise InvalidSystem(f"a block of {kind} numbers is not run here; use rationals or floats")
+        arrays = {name: as_array(v, kind, name) for name, v in given.items()}
+        if any(arrays[name].ndim != 2 for name in arrays if name not in ("v", "D_skip")) or arrays["v"].ndim != 1:
+            raise InvalidSystem("W_in, W_out, W_B, W_C, W_dn, rates and taps are matrices, v and D_skip vectors")
+        d, n, r = arrays["W_in"].shape[0], arrays["W_B"].shape[0], arrays["W_dn"].shape[0]
+        expected = {"W_B": (n, d), "W_C": (n, d), "W_dn": (r, d), "v": (r,), "rates": (d, n), "D_skip": (d,)}
+        expected |= {"W_out": (arrays["W_out"].shape[0], d)} | (
+            {"taps": (d, arrays["taps"].shape[1])} if "taps" in arrays else {}
+        )
+        for name, array in arrays.items():
+            if name in expected and array.shape != expected[name]:
+                raise InvalidSystem(
+                    f"{name} has shape {array.shape}, expected {expected[name]} beside W_in {arrays['W_in'].shape}"
+                )
+            object.__setattr__(self, name, array)
+
     def selectors(self) -> Array:
         """[W_B; W_C; vᵀ W_dn], (2N + 1, D)."""
         return np.concatenate([self.W_B, self.W_C, (self.v @ self.W_dn)[None, :]])
@@ -73,13 +96,8 @@ class MixerBlock:
             return SelectiveSSM(
                 self.W_B, self.W_C, A=-self.rates, W_dn=self.W_dn, W_up=W_up, dt_bias=bias, D_skip=self.D_skip
             )  # fmt: skip
-        return SelectiveSSM(self.W_B, self.W_C, clock=self._rational_clock, D_skip=self.D_skip, kind="exact")
-
-    def _rational_clock(self, z: Array) -> tuple[Array, Array]:
-        s = self.v @ (self.W_dn @ z)
-        dt = 1 / (1 + s * s)
-        decay = np.array([[(1 / (1 + dt)) ** int(k) for k in row] for row in self.rates], dtype=object)
-        return np.array([dt] * len(decay), dtype=object), decay
+        clock = RationalClock(self.v[None, :], self.W_dn, np.array([Fraction(0)], dtype=object), self.rates)
+        return SelectiveSSM(self.W_B, self.W_C, clock=clock, D_skip=self.D_skip, kind="exact")
 
     def run(self, tokens: Any, W_in: Any = None) -> Array:
         """Outputs (L, d_model) for tokens (L, d_model), optionally with another in_proj."""
@@ -215,6 +233,7 @@ def _clock_series(clock: Clock, order: int, log2: sympy.Symbol) -> tuple[list[An
 def _outputs(block: MixerBlock, w: list[list[Any]], tokens: list[list[Any]], ring: _Series, clock: Clock) -> list[list[Any]]:
     dt_series, decay_series = _clock_series(clock, ring.order, ring.log2)
     d, n = len(w), len(block.W_B)
+    rates = whole_rates(block.rates)
     h = [[ring.ring.zero] * n for _ in range(d)]
     raw, out = [], []
     for u in tokens:
@@ -226,9 +245,7 @@ def _outputs(block: MixerBlock, w: list[list[Any]], tokens: list[list[Any]], rin
         s = ring.dot(block.v @ block.W_dn, z)
         dt, decay = ring.compose(dt_series, s), ring.compose(decay_series, s)
         b, c = ([ring.dot(row, z) for row in rows] for rows in (block.W_B, block.W_C))
-        h = [
-            [ring.mul(h[i][k], *[decay] * int(block.rates[i][k])) + ring.mul(dt, z[i], b[k]) for k in range(n)] for i in range(d)
-        ]
+        h = [[ring.mul(h[i][k], *[decay] * rates[i][k]) + ring.mul(dt, z[i], b[k]) for k in range(n)] for i in range(d)]
         y = [sum((ring.mul(h[i][k], c[k]) for k in range(n)), ring.number(block.D_skip[i]) * z[i]) for i in range(d)]
         out.append([ring.cut(ring.dot(row, y)) for row in block.W_out])
     return out
@@ -285,11 +302,13 @@ def out_of_reach(frozen: MixerBlock, target: MixerBlock, *, clock: Clock = "rati
 
 
 def separating_input(frozen: MixerBlock, W_in: Any) -> Array | None:
-    """A token after which the target with another in_proj points elsewhere than W_out W_in u, where selectors leave the output.
+    """A token after which the target with another in_proj is no multiple of W_out W_in u, where selectors leave the output.
 
-    The target is the frozen block with ``W_in`` in place of its own; all channels share dynamics, clock and skip. Both
-    directions and the target's scale (dt C·B + δ) are polynomials in u of degree ≤ 4 per entry once multiplied by 1 + s²; a
-    nonzero one does not vanish on all of {−2, …, 2}^d_model, so None means that no token separates.
+    The target is the frozen block with ``W_in`` in place of its own; all channels share dynamics, clock and skip. The minors of
+    both directions times the target's scale (dt C·B + δ) are polynomials in u of degree ≤ 4 per entry once multiplied by 1 +
+    s²; a
+    nonzero one does not vanish on all of {−2, …, 2}^d_model. Where all minors vanish, only tokens with W_out W_in u = 0 can
+    separate, and the same grid over that subspace decides. So None means that no token separates.
     """
     w = as_array(W_in, "exact", "W_in", ndim=2)
     if w.shape != np.shape(frozen.W_in):
@@ -300,12 +319,13 @@ def separating_input(frozen: MixerBlock, W_in: Any) -> Array | None:
         )
     target, m = replace(frozen, W_in=w), w.shape[1]
     ours, theirs = linalg.matmul(frozen.W_out, frozen.W_in), linalg.matmul(frozen.W_out, w)
-    if all(parallel(theirs @ u, ours @ u) for u in probes(m)):
-        return None  # the minors are quadratic forms, and they vanish
-    for entries in product((1, 0, -1, 2, -2), repeat=m):
-        u = np.array([Fraction(x) for x in entries], dtype=object)
-        if not parallel(theirs @ u, ours @ u) and not parallel(target.run([u])[0], ours @ u):
-            return u
+    everywhere = [np.array([Fraction(int(i == j)) for j in range(m)], dtype=object) for i in range(m)]
+    # where ours·u = 0 the frozen output is 0 whatever the selectors: there any output separates, and grids may miss that subspace
+    for basis in (everywhere, linalg.nullspace(ours)):
+        for entries in product((1, 0, -1, 2, -2), repeat=len(basis)):
+            u = sum((Fraction(x) * v for x, v in zip(entries, basis, strict=True)), everywhere[0] * 0)
+            if not multiple(theirs @ u, ours @ u) and not multiple(target.run([u])[0], ours @ u):
+                return u
     return None
 
 
@@ -313,6 +333,11 @@ def probes(size: int) -> list[Array]:
     """e_i and e_i + e_j: a quadratic form that vanishes at all of them is zero."""
     eye = np.array([[Fraction(int(i == j)) for j in range(size)] for i in range(size)], dtype=object)
     return [*eye, *(eye[i] + eye[j] for i in range(size) for j in range(i))]
+
+
+def multiple(a: Any, b: Any) -> bool:
+    """Whether a is a multiple of b: parallel, and 0 where b is."""
+    return parallel(a, b) and (bool(np.any(b)) or not np.any(a))
 
 
 def parallel(a: Any, b: Any) -> bool:

@@ -7,7 +7,7 @@ with nothing between W_in and the selectors, and the value path on rows of its o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, product
@@ -23,6 +23,7 @@ from theory.core.lti import require_length
 from theory.core.scalars import Array, as_array
 from theory.core.selective import SelectiveSSM
 
+from ..rational_clock import RationalClock, rising_step
 from ..row_matching import RowMatch, match_rows
 
 _MOST_MINORS = 8  # rows and columns up to which all minors are taken: at most C(8, 4)² = 4900 of one size
@@ -206,7 +207,7 @@ class Module:
 
     It is run as a :class:`~theory.core.selective.SelectiveSSM` on the tokens z = (V u, W_in u), whose selectors ignore the first
     rows and whose outputs are those of the first channels. Floats: softplus clock, dt = softplus(W_up W_dn z + β). Exact numbers
-    need rational outputs: dt = 1/(1 + s²), decay (1 + dt)^{−rate}, s = W_up W_dn z + β.
+    need rational outputs: a clock of :mod:`..rational_clock`, one-to-one like softplus unless ``step`` says otherwise.
 
     Attributes
     ----------
@@ -216,6 +217,8 @@ class Module:
         (N, D), (N, D), (R, D), (D_v, R), (D_v,).
     rates:
         −A, (D_v, N), positive (whole where exact).
+    step:
+        φ of an exact clock, dt = φ(W_up W_dn z + β).
     """
 
     W_in: Any
@@ -226,6 +229,7 @@ class Module:
     bias: Any
     value: Any
     rates: Any
+    step: Callable[[Fraction], Fraction] = rising_step
 
     @property
     def selectors(self) -> Array:
@@ -239,19 +243,18 @@ class Module:
             return np.concatenate([np.zeros((len(m), v), dtype=m.dtype) + m.flat[0] * 0, m], axis=1)
 
         if np.asarray(self.W_in).dtype == object:
-            return SelectiveSSM(wide(self.W_B), wide(self.W_C), clock=self._rational_clock, kind="exact")
+            return SelectiveSSM(wide(self.W_B), wide(self.W_C), clock=self._clock, kind="exact")
         A = -np.concatenate([self.rates, np.ones((d, self.rates.shape[1]))])
         W_up = np.concatenate([self.W_up, np.zeros((d, self.W_up.shape[1]))])
         bias = np.concatenate([self.bias, np.zeros(d)])
         return SelectiveSSM(wide(self.W_B), wide(self.W_C), A=A, W_dn=wide(self.W_dn), W_up=W_up, dt_bias=bias)
 
-    def _rational_clock(self, z: Array) -> tuple[Array, Array]:
+    def _clock(self, z: Array) -> tuple[Array, Array]:
+        """The clock of the value channels; the others only carry the selectors' input and stand still."""
         v, d = len(self.value), len(self.W_in)
-        s = self.W_up @ (self.W_dn @ z[v:]) + self.bias
-        one = Fraction(1)
-        dt = np.array([one / (1 + x * x) for x in s] + [one] * d, dtype=object)
-        rates = [[int(k) for k in row] for row in self.rates] + [[0] * self.rates.shape[1]] * d
-        return dt, np.array([[(1 / (1 + t)) ** k for k in row] for t, row in zip(dt, rates, strict=True)], dtype=object)
+        dt, decay = RationalClock(self.W_up, self.W_dn, self.bias, self.rates, self.step)(z[v:])
+        still = np.full((d, decay.shape[1]), Fraction(1), dtype=object)
+        return np.concatenate([dt, still[:, 0]]), np.concatenate([decay, still])
 
     def run(self, tokens: Any, W_in: Any = None) -> Array:
         """Outputs (L, D_v) for tokens (L, d_model), optionally with another in_proj."""

@@ -5,8 +5,9 @@ Algorithms (the update, the gauge, whole modules): :mod:`.absorption`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from theory.verification.claim import Assumption, Check, Claim, Counterexample, 
 from theory.verification.refutation import existing, require
 
 from ..costs import MODELS
+from ..in_proj_dominates.block import probes
+from ..rational_clock import even_step, rising_step
 from ..row_matching import match_rows
 from .absorption import Module, absorb_selectors, gauge_gap, gauge_rank_bounds, least_gauge_rank, rescale
 
@@ -123,17 +126,63 @@ def check_gauge(task: Task) -> None:
     require(not np.any(gauge_gap(read, moved, n, task.gauge)), task)
 
 
-def check_identified(task: Task) -> None:
-    """N = 1: three tokens tell the decay of the middle one, so the function fixes the clock and C(t) B(s), hence B and C up to g.
+def same_function(first: Module, second: Module) -> bool:
+    """Whether two modules of one value path agree on all sequences of at most three of the tokens e_i, e_i + e_j.
 
-    F_2(u_1, u_3) = y_2(u_1, u_3) − y_1(u_3) and F_3 = y_3(u_1, u_2, u_3) − y_2(u_2, u_3) are what the first token adds.
+    Those decide for N = 1, one-to-one clocks, B, C and every value row not zero, W_up of full column rank: see the README.
     """
-    module, (u1, u2, u3) = task.target, task.tokens
-    two = module.run([u1, u3])[1] - module.run([u3])[0]
-    three = module.run([u1, u2, u3])[2] - module.run([u2, u3])[1]
-    z = np.concatenate([module.value @ u2, module.W_in @ u2])
-    _, decay = module._inner().clock(z)
-    require(np.all(three == decay[: len(two), 0] * two), task)
+    tokens = probes(np.shape(first.W_in)[1])
+    return all(
+        np.all(first.run(sequence) == second.run(sequence))
+        for length in (2, 3)  # outputs of the shorter ones come first in the longer ones
+        for sequence in product(tokens, repeat=length)
+    )
+
+
+def check_identified(task: Task) -> None:
+    """N = 1: two modules compute one function iff their selectors read the same up to one factor g."""
+    read, wanted = (linalg.matmul(m.selectors, m.W_in) for m in (task.module, task.target))
+    moved = rescale(task.target.selectors, 1, task.gauge)
+    twin = replace(task.target, W_B=moved[:1], W_C=moved[1:2])
+    require(same_function(task.target, twin), f"{task}: the gauge shows")
+    require(same_function(task.module, task.target) == (gauge_rank_bounds(read, wanted, 1).upper == 0), task)
+
+
+def identified(task: Task) -> bool:
+    """The converse's conclusion: modules of one function read the same up to the gauge."""
+    read, wanted = (linalg.matmul(m.selectors, m.W_in) for m in (task.module, task.target))
+    return not same_function(task.module, task.target) or gauge_rank_bounds(read, wanted, 1).upper == 0
+
+
+@st.composite
+def told_apart(draw: st.DrawFn, kind: str = "plain") -> Task:
+    """N = 1, R = 1, d_model ≤ 2: B, C, W_up and every value row not zero; targets elsewhere, or one number away."""
+    m, values = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    if kind == "silent":
+        values = 2
+
+    def nonzero_rows(rows: int, columns: int) -> Array:
+        return np.array([draw(vectors(columns, 1).filter(any)) for _ in range(rows)], dtype=object)
+
+    value, W_up = nonzero_rows(values, m), nonzero_rows(values, 1)
+    if kind == "silent":
+        value[-1] = value[-1] * 0
+        W_up = np.array([[0 * x for x in W_up[0]], W_up[1]], dtype=object)  # only the silent channel's clock reads W_dn
+    bias = np.array([Fraction(0)] * values, dtype=object) if kind == "even" else _matrix(draw, values, 1)[:, 0]
+    rates = np.array([[draw(st.integers(1, 2))] for _ in range(values)], dtype=object)
+    eye = np.array([[Fraction(int(i == j)) for j in range(m)] for i in range(m)], dtype=object)
+    b, c, dn = nonzero_rows(1, m), nonzero_rows(1, m), nonzero_rows(1, m)
+    step = even_step if kind == "even" else rising_step
+
+    def module(b: Array, c: Array, dn: Array) -> Module:
+        return Module(eye, b, c, dn, W_up, bias, value, rates, step)
+
+    changed = dn + nonzero_rows(1, m) if kind == "silent" else -dn if kind == "even" else dn
+    if kind == "plain" and draw(st.booleans()):
+        b, c, changed = draw(st.sampled_from([(2 * b, c, dn), (b, nonzero_rows(1, m), dn), (2 * b, c / 2, dn), (b, c, -dn)]))
+    target = module(b, c, changed)
+    frozen = module(nonzero_rows(1, m), c, dn) if kind == "plain" and draw(st.booleans()) else module(target.W_B, target.W_C, dn)
+    return Task(frozen, target, (), (draw(_FACTORS),))
 
 
 # -- routes ---------------------------------------------------------------------------------------------------------------
@@ -313,7 +362,46 @@ ASSUMPTIONS = (
             "S = I, S* = [[1, 1], [0, 1]] and values z = W_in u: changing W_in for the selectors changes the values",
         ),
     ),
+    Assumption(
+        "one-to-one clock, for the converse",
+        "dt = φ(s) tells s, as softplus does",
+        lambda t: t.module.step is rising_step,
+        told_apart,
+        lambda: told_apart("even"),
+        identified,
+        Counterexample(
+            "an even clock",
+            lambda: _twins(step=even_step, W_dn=-1),
+            "dt = 1/(1 + s²), β = 0, D = N = 1, W_dn* = −W_dn: the same function with no update, though W_dn reads otherwise",
+        ),
+    ),
+    Assumption(
+        "no value row is zero, for the converse",
+        "every channel's values x_d are not identically zero",
+        lambda t: all(any(row) for row in t.module.value),
+        told_apart,
+        lambda: told_apart("silent"),
+        identified,
+        Counterexample(
+            "a silent channel",
+            lambda: _twins(value=((1,), (0,)), W_up=((0,), (1,)), W_dn=2),
+            "two channels, the second without values, W_up = (0, 1)ᵀ: only its clock reads W_dn, so W_dn* = 2 W_dn shows nowhere",
+        ),
+    ),
 )
+
+
+def _twins(step: Any = rising_step, value: Any = ((1,),), W_up: Any = ((1,),), W_dn: int = 1) -> Task:
+    """D = d_model = N = 1 and all weights 1, against the same module with another W_dn."""
+
+    def array(rows: Any) -> Array:
+        return np.array([[Fraction(x) for x in row] for row in rows], dtype=object)
+
+    one, bias = array([[1]]), np.array([Fraction(0)] * len(value), dtype=object)
+    rates = array([[1]] * len(value))
+    frozen = Module(one, one, one, one, array(W_up), bias, array(value), rates, step)
+    return Task(frozen, replace(frozen, W_dn=array([[W_dn]])), (), (Fraction(1),))
+
 
 CLAIM = Claim(
     id="lora_limits.selector_absorption",
@@ -322,8 +410,8 @@ CLAIM = Claim(
         "Nothing between W_in and the selectors S = [W_B; W_C; W_dn], values on rows of their own. Some Δ has S(W_in + Δ) = S* "
         "W_in* iff col(S* W_in*) ⊆ col(S); always so if S has full row rank (possible where 2N + R ≤ D). The least LoRA rank is "
         "rank(S* W_in* − S W_in). This is equality of the selector maps. As functions, the gauge B_n → g_n B_n, C_n → C_n/g_n is "
-        "free, so the least rank is at most the minimum over g; for N = 1 (B, C and the values not zero, W_up of full column "
-        "rank) it is that minimum."
+        "free, so the least rank is at most the minimum over g; for N = 1, a clock that is one-to-one (softplus), B, C and every "
+        "value row not zero and W_up of full column rank it is that minimum."
     ),
     level="module, selectors fed linearly",
     horizon="all; L ≥ 3 for the minimum over g",
@@ -352,8 +440,14 @@ CLAIM = Claim(
             part="gauge",
         ),
         Check(
-            "three tokens fix the clock",
-            exact_check(check_identified, lambda: tasks(states=(1,)), "decay of the middle token from outputs alone", "N = 1"),
+            "three tokens fix the selectors",
+            exact_check(
+                check_identified,
+                told_apart,
+                "outputs on probing triples against the gauge",
+                "N = 1, d_model ≤ 2",
+                0.25,
+            ),
             part="gauge",
         ),
         Check("softplus clock in float64", float_route, part=None),

@@ -196,7 +196,7 @@ ASSUMPTIONS = (
     ),
     Assumption(
         "long horizon",
-        "L ≥ n_frozen + 1, one more where the skip is tuned",
+        "L ≥ n_frozen + 1 (nonzero frozen modes), one more where the skip is tuned or a frozen mode is 0",
         lambda h: h.length >= h.needed,
         horizons,
         lambda: horizons(enough=False),
@@ -247,12 +247,14 @@ CLAIM = Claim(
     statement=(
         "Projections only. S4, one layer or linear activations: every pole λ ≠ 0 of the tuned model is a frozen pole (in depth "
         "with at most the frozen multiplicities: poles can be cancelled, not added). A target kernel with one pole outside "
-        "n_frozen frozen ones is out of reach iff L ≥ n_frozen + 1, + 2 where the skip is tuned. S6, module level: channel d's "
+        "n_frozen nonzero frozen ones is out of reach iff L ≥ n_frozen + 1, + 2 where a direct term is free (the skip is "
+        "tuned, or a "
+        "frozen mode is 0, or both: they are one). S6, module level: channel d's "
         "decays are exp(dt_t[d] A[d,:]), so the vector of log-decays keeps its direction A[d,:]; with softplus(w z + β), w ≠ 0, "
         "even N = 1 is rigid: equal log-decays for all z force A = Ã, w = w̃, β = β̃. Only constant clocks can be rescaled."
     ),
     level="module; for S4 also stacks with linear activations",
-    horizon="L ≥ n_frozen + 1 (+ 1 with a tunable skip), sharp",
+    horizon="L ≥ n_frozen + 1 (+ 1 with a free direct term), sharp",
     checks=(
         Check("symbolic identities", prove_symbolically, part="statement"),
         Check(

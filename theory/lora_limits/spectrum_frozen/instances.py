@@ -71,8 +71,9 @@ class Horizon:
 
     @property
     def needed(self) -> int:
-        """n_frozen + 1, one more with a tunable skip."""
-        return shortest_refuting_horizon(len(self.modes), 1, skip=self.skip)
+        """n + 1 for n nonzero frozen modes, one more where a direct term is free: a tunable skip, or a frozen mode 0."""
+        nonzero = sum(m != 0 for m in self.modes)
+        return shortest_refuting_horizon(nonzero, 1, skip=self.skip or nonzero < len(self.modes))
 
     def target(self) -> list[Fraction]:
         """Kernel of the target: every frozen mode with residue 1 and the pole outside."""
@@ -88,6 +89,8 @@ class Horizon:
 def horizons(draw: st.DrawFn, *, enough: bool = True, zero: bool = False) -> Horizon:
     """A pole outside the frozen set (0 itself with ``zero``); L from ``needed`` on, or below it."""
     modes = draw(decays(draw(st.integers(2, 5))))
+    if not zero and draw(st.booleans()):
+        modes = [Fraction(0), *modes]  # a frozen state with mode 0 is a direct term of its own
     pole = Fraction(0) if zero else modes[-1]
     h = Horizon(tuple(modes[:-1]), pole, draw(rationals(nonzero=True)), True if zero else draw(st.booleans()), 1)
     return replace(h, length=h.needed + draw(st.integers(0, 2)) if enough else draw(st.integers(1, h.needed - 1)))

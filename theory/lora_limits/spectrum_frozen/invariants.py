@@ -180,12 +180,23 @@ def _ball(x: Fraction) -> flint.arb:
     return flint.arb(flint.fmpq(x.numerator, x.denominator))
 
 
+MOST_BITS = 1 << 12
+"""Working precision up to which two clocks are compared at a token."""
+
+
 def separating_token(first: SoftplusClock, second: SoftplusClock) -> Fraction | None:
-    """A token z at which two clocks certainly differ (disjoint balls), or None where none of the tried ones shows it."""
-    for k in (0, 1, 2, 4, 8, 16, 32, 64):
-        for z in (Fraction(k), Fraction(-k)):
-            if not first.log_decay(z).overlaps(second.log_decay(z)):
-                return z
+    """A token z at which two clocks certainly differ (disjoint balls), or None where none of the tried ones shows it.
+
+    None is no proof that they agree: :func:`clocks_differ` decides.
+    """
+    bits = 64
+    while bits <= MOST_BITS:
+        with flint.ctx.workprec(bits):
+            for k in (0, 1, 2, 4, 8, 16, 32, 64):
+                for z in (Fraction(k), Fraction(-k)):
+                    if not first.log_decay(z).overlaps(second.log_decay(z)):
+                        return z
+        bits *= 4
     return None
 
 
@@ -196,10 +207,14 @@ def same_constant_decay(first: SoftplusClock, second: SoftplusClock) -> bool:
 
 
 def clocks_differ(first: SoftplusClock, second: SoftplusClock) -> bool:
-    """Whether two clocks give different decays at some token."""
+    """Whether two clocks give different decays at some token, decided exactly.
+
+    Constant clocks by their decays. Otherwise by rigidity (README): with one w ≠ 0, equal decays at every token force equal w,
+    β, A.
+    """
     if first.w == 0 and second.w == 0:
         return not same_constant_decay(first, second)
-    return first != second and separating_token(first, second) is not None
+    return first != second
 
 
 def rescaled(clock: SoftplusClock, A: Fraction) -> SoftplusClock:

@@ -196,7 +196,8 @@ class FrozenFit:
 def fit_with_frozen_modes(modes: Sequence[Any], target: Any, *, skip: bool) -> FrozenFit:
     """Solve Σ_n r_n λ_n^j + d [j = 0] = k*_j, j < L, for the residues r and, if tunable, the skip d.
 
-    This is all that projections around a frozen S4 channel bank can do to one input-output pair: they change the residues.
+    This is all that projections around a frozen S4 channel bank can do to one input-output pair: they change the residues. A
+    frozen mode 0 is a direct term, the same column as a tuned skip: they count as one.
 
     Parameters
     ----------
@@ -207,7 +208,7 @@ def fit_with_frozen_modes(modes: Sequence[Any], target: Any, *, skip: bool) -> F
     skip:
         Whether d may be tuned.
     """
-    lam = [Fraction(x) for x in modes]
+    lam = [Fraction(x) for x in as_array(list(modes), "exact", "modes")]
     if len(set(lam)) != len(lam):
         raise InvalidInput(f"frozen modes {[str(x) for x in lam]} must be distinct: list each once")
     k = [_fraction(x) for x in _sequence(target, "target kernel")]
@@ -215,11 +216,12 @@ def fit_with_frozen_modes(modes: Sequence[Any], target: Any, *, skip: bool) -> F
     solution = solve(matrix, k)
     if solution is not None:
         return FrozenFit(solution[: len(lam)], solution[len(lam)] if skip else Fraction(0), None)
-    p = polynomial_from_modes(lam)
-    first = 1 if skip else 0  # the row p applied at the first lag that the skip does not touch, where it decides
-    for start in range(first, len(k) - len(lam)):
+    nonzero = [x for x in lam if x != 0]
+    p = polynomial_from_modes(nonzero)
+    first = 1 if skip or len(nonzero) < len(lam) else 0  # the first lag that no direct term touches, where p decides
+    for start in range(first, len(k) - len(nonzero)):
         row = np.full(len(k), Fraction(0), dtype=object)
-        for i in range(len(lam) + 1):
+        for i in range(len(nonzero) + 1):
             row[start + i] = _fraction(p[i])
         if sum((x * y for x, y in zip(row, k, strict=True)), Fraction(0)) != 0:
             return FrozenFit(None, Fraction(0), row)
@@ -227,6 +229,9 @@ def fit_with_frozen_modes(modes: Sequence[Any], target: Any, *, skip: bool) -> F
 
 
 def shortest_refuting_horizon(frozen: int, outside: int, *, skip: bool) -> int:
-    """L from which a target with ``outside`` ≥ 1 further poles cannot be matched: n_frozen + outside + [skip tunable]."""
+    """L from which a target with ``outside`` ≥ 1 further poles cannot be matched: frozen + outside + [a direct term is free].
+
+    ``frozen`` counts the nonzero frozen modes; a direct term is free where the skip is tuned or a frozen mode is 0.
+    """
     n, q = require_length(frozen, "frozen", least=0), require_length(outside, "outside")
     return n + q + int(bool(skip))

@@ -134,5 +134,15 @@ def reaches(task: SpectrumTask) -> bool:
     if task.dt_free:
         if any(len(modes) < 2 for modes in required):
             raise InvalidInput("a tuned dt is decided only where the target sees both states of both channels")
-        return task.rank == 1 and dt_witness(task) is not None
+        return _rescaled(task) if task.rank == 0 else dt_witness(task) is not None
     return False
+
+
+def _rescaled(task: SpectrumTask) -> bool:
+    """Rank 0: whether each channel's frozen row times one positive step size is the target's row, states in either order."""
+
+    def positive_multiple(t: Row, a: Row) -> bool:
+        return t[0] * a[1] == t[1] * a[0] and (t[0] * a[0] + t[1] * a[1] > 0 or not any((*t, *a)))
+
+    pairs = zip(task.target, task.frozen, strict=True)
+    return all(any(positive_multiple(moved, a) for moved in (t, (t[1], t[0]))) for t, a in pairs)

@@ -21,11 +21,12 @@ import numpy as np
 from theory.core.errors import InvalidInput
 from theory.core.invariants import known
 from theory.core.linalg import rank as exact_rank
+from theory.core.linalg import rank_factors
 from theory.core.lti import require_length
 from theory.core.scalars import Array, as_array
 from theory.core.tolerance import budget
 
-from ..low_rank import Floor, lora_dimension, lora_floor, product_jacobian, rank_factors, rational_factors, require_rank
+from ..low_rank import Floor, lora_dimension, lora_floor, product_jacobian, rational_factors, require_rank
 
 MOST_RELABELLINGS = 60_000  # beyond it brute force stops being a matter of seconds; certificates take over
 
@@ -111,7 +112,10 @@ def relabelled_floor(frozen: Any, target: Any, rank: int) -> RelabelledFloor:
     r = require_rank(rank, d, n)
     every = list(relabellings(d, n))
     estimates = np.empty(len(every))
-    af, tf = a.astype(float), t.astype(float)
+    try:
+        af, tf = a.astype(float), t.astype(float)
+    except OverflowError as error:
+        raise InvalidInput("the entries exceed float64's range; rescale A and A* together") from error
     for i, order in enumerate(every):
         moved = np.stack([tf[row, list(o)] for row, o in enumerate(order)]) - af
         estimates[i] = np.sum(np.linalg.svd(moved, compute_uv=False)[r:] ** 2)

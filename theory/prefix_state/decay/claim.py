@@ -198,13 +198,13 @@ def tabulate(_: Profile) -> Outcome:
 
 @st.composite
 def _hidden_slow_mode(draw: st.DrawFn) -> Fade:
-    """A visible response beside a slower mode that h_0 does not excite or c does not read, and ρ over all modes."""
+    """A visible response beside a slower mode that h_0 does not excite, c does not read or that cancels; ρ over all modes."""
     f = draw(dominated())
     slow = draw(st.sampled_from([Fraction(13, 14), Fraction(-99, 100)]))
-    c, h = draw(st.sampled_from([(Fraction(1), Fraction(0)), (Fraction(0), Fraction(1))]))
+    c, h = draw(st.sampled_from([((1,), (0,)), ((0,), (1,)), ((1, 1), (1, -1)), ((2, -3), (3, 2))]))  # the last two cancel
     s = f.system
-    system = LTI([*s.a, slow], [*s.b, 1], [*s.c, c])
-    return replace(f, system=system, h0=(*f.h0, h), all_modes=True)
+    system = LTI([*s.a, *[slow] * len(c)], [*s.b, *[1] * len(c)], [*s.c, *c])
+    return replace(f, system=system, h0=(*f.h0, *map(Fraction, h)), all_modes=True)
 
 
 @st.composite
@@ -249,7 +249,8 @@ _SLOW_AND_FAST = SelectiveSSM([[1, 1]], [[1, 1]], dt=[1, 1], decay=[["1/2"], ["1
 ASSUMPTIONS = (
     Assumption(
         "ρ over visible modes",
-        "the maximum runs over the states with c_n h_0n ≠ 0. Over all modes it is a bound too, but not at the response's rate",
+        "the maximum runs over the modes with κ_λ = Σ c_n h_0n ≠ 0. Over all modes it is a bound too, but not at the "
+        "response's rate",
         _visible_rate,
         dominated,
         _hidden_slow_mode,
@@ -332,9 +333,10 @@ CLAIM = Claim(
     id="prefix_state.decay",
     title="an initial state fades geometrically: ρ^t for LTI, exp(−min|A| Σ dt) per channel of one S6 module",
     statement=(
-        "LTI: |o_t| ≤ κ Σ_n |c_n h_0n| ρ^t for t ≥ 1, with ρ = max |a_n| over the states with c_n h_0n ≠ 0 and κ = 2 where one "
-        "mode of each conjugate pair is stored, else 1. Where one real visible mode alone has the largest modulus, no smaller "
-        "rate will do. S6, one module, unchanged inputs, any clock with E_t = exp(dt_t A): |δy_t[d]| ≤ ‖C_t‖ ‖h_0[d,:]‖ "
+        "LTI: |o_t| ≤ κ Σ_n |c_n h_0n| ρ^t for t ≥ 1, with n over the states on visible modes, those λ ≠ 0 with κ_λ = Σ_{a_n=λ} "
+        "c_n h_0n ≠ 0 (closed system: states on one mode can cancel), ρ = max |a_n| over them, and κ = 2 where one mode of each "
+        "conjugate pair is stored, else 1. Where one real visible mode alone has the largest modulus, no smaller rate will "
+        "do. S6, one module, unchanged inputs, any clock with E_t = exp(dt_t A): |δy_t[d]| ≤ ‖C_t‖ ‖h_0[d,:]‖ "
         "exp(−min_n |A[d,n]| Σ_{s≤t} dt_s[d]), with n over the states where h_0[d,n] ≠ 0; for N = 1 an equality. Half-life of "
         "a mode: ln 2/(|Re A| dt) tokens, in S6 for as long as dt stays at that value."
     ),

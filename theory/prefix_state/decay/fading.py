@@ -1,6 +1,7 @@
 r"""How fast an initial state fades from the outputs: bounds and half-lives, for LTI channels and S6 modules.
 
-LTI.  o_t = Σ_n c_n a_n^t h_{0,n}, so with ρ = max |a_n| over the states with c_n h_{0,n} ≠ 0
+LTI.  o_t = Σ_λ κ_λ λ^t with κ_λ = Σ_{a_n=λ} c_n h_{0,n}, so with n over the states on modes with κ_λ ≠ 0 and ρ = max |λ| over
+these
 
     |o_t| ≤ κ Σ_n |c_n h_{0,n}| ρ^t,     κ = 2 where one mode of each conjugate pair is stored, else 1.
 
@@ -23,10 +24,12 @@ import flint
 import numpy as np
 from flint import arb
 
+from theory.core import linalg
 from theory.core.errors import InvalidInput, InvalidSystem
-from theory.core.lti import LTI, require_length
-from theory.core.multiprecision import to_acb, to_arb
-from theory.core.scalars import Array, abs2, as_array, is_zero, kind_of, zeros
+from theory.core.invariants import known
+from theory.core.lti import LTI, group_by_value, require_length
+from theory.core.multiprecision import nearest_float, to_acb, to_arb
+from theory.core.scalars import Array, abs2, as_array, conj, exact_array, exact_value, is_real, is_zero, kind_of, zeros
 from theory.core.selective import SelectiveSSM
 
 LOG2 = math.log(2.0)
@@ -43,27 +46,32 @@ def _numeric(system: LTI) -> LTI:
 
 
 def visible_states(system: LTI, h0: Any) -> tuple[int, ...]:
-    """The stored states n with c_n h_{0,n} ≠ 0 and a_n ≠ 0: those that o_t, t ≥ 1, can show."""
-    h = _numeric(system).state(h0)
-    shown = (not is_zero(a) and not is_zero(c) and not is_zero(x) for a, c, x in zip(system.a, system.c, h, strict=True))
-    return tuple(n for n, yes in enumerate(shown) if yes)
+    """The stored states that o_t, t ≥ 1, can show: c_n h_{0,n} ≠ 0, a_n ≠ 0, and the states on their mode do not cancel.
 
-
-def rational_root(square: Fraction) -> Fraction | None:
-    """√ of a rational, where it is rational."""
-    root = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
-    return root if root * root == square else None
+    o_t = Σ_λ κ_λ λ^t with κ_λ = Σ_{a_n=λ} c_n h_{0,n} over the closed system: a mode with κ_λ = 0 does not show, whatever its
+    states hold. Decided exactly, floats taken as the numbers they are.
+    """
+    exact, h = _numeric(system).exactly(), exact_array(system.state(h0))
+    full = exact.closed()
+    whole = np.concatenate([h, conj(h)]) if exact.half else h
+    out: list[int] = []
+    for value, members in group_by_value(full.a):
+        kappa = sum((full.c[n] * whole[n] for n in members), Fraction(0))
+        if not is_zero(value) and not is_zero(kappa):
+            out += [n for n in members if n < exact.n_states and not is_zero(full.c[n]) and not is_zero(whole[n])]
+    return tuple(sorted(out))
 
 
 def _modulus(x: Any) -> Fraction | None:
     """|x| of an exact number, where it is rational."""
-    return rational_root(Fraction(abs2(x)))
+    return linalg.rational_root(Fraction(abs2(x)))
 
 
 def decay_bound(system: LTI, h0: Any, length: int) -> Array:
     """κ Σ_n |c_n h_{0,n}| ρ^t for t = 1..L, an upper bound of |o_t|: shape (L,).
 
-    κ = 2 for half storage; ρ = max |a_n| over :func:`visible_states`; 0 where there are none. Fractions where the system is exact
+    κ = 2 for half storage; n runs over :func:`visible_states` and ρ = max |a_n| over them; 0 where there are none. Fractions
+    where the system is exact
     and every modulus is rational, else float64 rounded upwards, so that it is a bound in either case. It holds for
     |a| ≥ 1 too, but decays only for ρ < 1.
 
@@ -92,7 +100,10 @@ def decay_bound(system: LTI, h0: Any, length: int) -> Array:
 
 def _upwards(x: arb) -> float:
     """A float64 that is at least x."""
-    return float(np.nextafter(float(x.abs_upper()), np.inf)) if x != 0 else 0.0
+    middle = float(x.mid())
+    if math.isfinite(middle) and x == arb(middle):  # known exactly, and a float
+        return middle
+    return float(np.nextafter(float(x.abs_upper()), np.inf))
 
 
 def selective_decay_bound_squared(system: SelectiveSSM, z: Any, h0: Any) -> Array:
@@ -103,31 +114,44 @@ def selective_decay_bound_squared(system: SelectiveSSM, z: Any, h0: Any) -> Arra
 
     Raises InvalidInput for a module without W_C, empty inputs, or wrong shapes.
     """
+    _require_bounded(system)
+    squared = _selective_squares(system, z, h0)
+    return squared if system.kind == "exact" else np.array([[_upwards(to_arb(x)) for x in row] for row in squared])
+
+
+def _require_bounded(system: SelectiveSSM) -> None:
     if not isinstance(system, SelectiveSSM):
         raise InvalidInput(f"expected an S6 module, got {type(system).__name__}; LTI channels have decay_bound")
     if system.W_C is None:
         raise InvalidInput("this system was built without W_C: its outputs are undefined; pass W_C")
     if system.kind == "symbolic":
         raise InvalidInput("the system has symbols: substitute numbers, decays are compared")
-    z, h = system.inputs(z), system.state(h0)
+
+
+def _selective_squares(system: SelectiveSSM, z: Any, h0: Any) -> Array:
+    """The squares in rationals: those of small floats would underflow to 0, which bounds nothing."""
+    z, h = system.inputs(z), exact_array(system.state(h0))
     if len(z) == 0:
         raise InvalidInput("z is empty: at least one token is needed")
-    shown = np.array([[not is_zero(x) for x in row] for row in h])
-    left = np.where(shown, 1 + 0 * h, 0 * h)  # Π E², 0 for states that start at 0
+    if any(not is_real(x) for v in (z, h) for x in v.ravel()):
+        raise InvalidInput("z and h0 must be real: the bound is for real modules")
+    w_c = exact_array(known(system.W_C, "the caller has checked that there is a readout"))
+    left = np.array([[Fraction(int(x != 0)) for x in row] for row in h], dtype=object)  # Π E², 0 for states that start at 0
     size = (h * h).sum(axis=1)
-    out = zeros((len(z), system.n_channels), system.kind)
+    out = zeros((len(z), system.n_channels), "exact")
     for t, token in enumerate(z):
         _, decay = system.clock(token)
-        left = left * decay * decay
-        readout = system.W_C @ token
+        left = left * exact_array(np.asarray(decay)) ** 2
+        readout = w_c @ exact_array(token)
         out[t] = (readout * readout).sum() * size * left.max(axis=1)
     return out
 
 
 def selective_decay_bound(system: SelectiveSSM, z: Any, h0: Any) -> Array:
-    """The bound of |δy_t[d]| itself, float64, shape (L, D): see :func:`selective_decay_bound_squared`."""
-    squared = selective_decay_bound_squared(system, z, h0)
-    return np.sqrt(as_array([[float(x) for x in row] for row in squared], "float64", "bound"))
+    """The bound of |δy_t[d]| itself, float64 rounded upwards, shape (L, D): see :func:`selective_decay_bound_squared`."""
+    _require_bounded(system)
+    with flint.ctx.workprec(BOUND_BITS):
+        return np.array([[_upwards(to_arb(x).sqrt()) for x in row] for row in _selective_squares(system, z, h0)])
 
 
 # -- half-lives ----------------------------------------------------------------------------------------------------------
@@ -138,7 +162,7 @@ def half_life(a: Any) -> Any:
 
     0 for a = 0, ∞ for |a| = 1. ln |a| is taken as ½ log1p(|a|² − 1) of the exact number, which keeps its digits near 1.
 
-    Raises InvalidSystem for |a| > 1 (nothing halves) and InvalidInput for NaN, infinities or symbols.
+    Raises InvalidSystem for |a| > 1 (nothing halves) and InvalidInput for NaN, infinities, symbols or a half-life beyond float64.
     """
     kind = kind_of(a, "a")
     if kind == "symbolic":
@@ -149,13 +173,15 @@ def half_life(a: Any) -> Any:
 
 
 def _half_life(a: Any) -> float:
-    square = Fraction(abs2(a)) if not isinstance(a, complex) else Fraction(a.real) ** 2 + Fraction(a.imag) ** 2
+    square = Fraction(abs2(exact_value(a)))
     if square > 1:
         raise InvalidSystem(f"a = {a} has |a| > 1: the mode grows and has no half-life")
     if square in (0, 1):
         return math.inf if square else 0.0
     with flint.ctx.workprec(BOUND_BITS):
-        return float((-2 * arb(2).log() / to_arb(square - 1).log1p()).mid())
+        return nearest_float(
+            -2 * arb(2).log() / (to_arb(square).log() if 4 * square < 1 else to_arb(square - 1).log1p()), "a half-life"
+        )
 
 
 def _numbers(values: Any, name: str, ndim: int | None = None) -> Array:
@@ -188,8 +214,8 @@ def half_lives(A: Any, dt: Any) -> Array:
         raise InvalidSystem(f"dt must be positive step sizes; the smallest is {np.real(steps).min():g}")
     with np.errstate(over="ignore", divide="ignore"):
         out = LOG2 / (-modes.real * steps[..., None])
-    if not np.all(np.isfinite(out)):
-        raise InvalidInput("|A| dt underflows, so a half-life exceeds float64; check A and dt")
+    if not np.all(np.isfinite(out) & (out > 0)):
+        raise InvalidInput("|A| dt underflows or overflows, so a half-life is beyond float64; check A and dt")
     return out
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.core import linalg
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.lti import LTI
 from theory.core.scalars import gaussian
@@ -26,7 +27,6 @@ from .fading import (
     half_life,
     half_life_range,
     half_lives,
-    rational_root,
     selective_decay_bound,
     selective_decay_bound_squared,
     visible_states,
@@ -206,8 +206,8 @@ def test_half_lives_of_a_layer() -> None:
 
 
 def test_rational_root() -> None:
-    assert rational_root(F(9, 16)) == F(3, 4) and rational_root(F(0)) == 0
-    assert rational_root(F(2)) is None and rational_root(F(1, 8)) is None
+    assert linalg.rational_root(F(9, 16)) == F(3, 4) and linalg.rational_root(F(0)) == 0
+    assert linalg.rational_root(F(2)) is None and linalg.rational_root(F(1, 8)) is None
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------------

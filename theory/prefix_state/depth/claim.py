@@ -160,7 +160,8 @@ CLAIM = Claim(
     id="prefix_state.depth",
     title="prompt ⊆ per-layer prefix ⊆ per-layer initial state (with conv window); strict where dimensions say so",
     statement=(
-        "A stack of blocks (projection, causal convolution, activation, S6 or S4, gate, projection, residual), M tokens of width "
+        "A stack of blocks (projection, causal convolution without bias, activation, S6 or S4, gate, projection, residual), M "
+        "tokens of width "
         "d_model. Every prompt acts as the per-layer prefixes it turns into, and every family of per-layer prefixes as the "
         "per-layer initial states (window, h) it leaves. With one layer prompt = prefix. Where the Jacobian of the prefix class "
         "has rank > M·d_model the first inclusion is strict; where that of the state class exceeds layers·M·d_model the second "
@@ -206,6 +207,7 @@ CLAIM = Claim(
     not_claimed=(
         "Strictness for special weights: W_out = 0 has nothing to be strict about. A certificate at one rational stack carries "
         "over to almost all weights of its shape where the activation is polynomial, and to an open set of weights for ReLU. "
+        "Mamba's conv1d has a bias: the inclusions and the counts stay, but zero tokens then write φ(bias) and are no padding. "
         "Nothing about which class trains better."
     ),
 )

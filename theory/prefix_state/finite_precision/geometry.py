@@ -20,6 +20,7 @@ from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.core.gramians import (
     BITS_REAL,
+    count_hankel_above,
     geometric_sum,
     hankel_singular_values,
     reachability_condition,
@@ -29,8 +30,8 @@ from theory.core.gramians import (
 from theory.core.initialisations import DT_GRID, INITIALISATIONS, initialisation
 from theory.core.invariants import known
 from theory.core.lti import LTI, require_length
-from theory.core.multiprecision import adaptively, to_acb, to_arb
-from theory.core.scalars import Array, conj, gaussian, imag, is_real, is_zero, real, tidy
+from theory.core.multiprecision import adaptively, nearest_float, to_acb, to_arb
+from theory.core.scalars import Array, as_array, conj, exact_value, gaussian, imag, is_real, is_zero, real, tidy
 from theory.core.tolerance import EPS32, EPS_BF16
 
 PRECISIONS = ("exact", "float64", "float32")
@@ -39,7 +40,7 @@ COARSE = 1e-3
 """The precision at which the tables count directions that still matter: three decimal digits of the largest."""
 
 
-def effective_prefix_dimension(system: LTI, eps: float, *, prefix_length: int | None = None) -> int:
+def effective_prefix_dimension(system: LTI, eps: float | Fraction, *, prefix_length: int | None = None) -> int:
     """Number of Hankel singular values above eps · σ_1.
 
     The outputs that prefixes of norm ≤ 1 reach fill an ellipsoid with semi-axes σ_1 ≥ σ_2 ≥ … . So this is the least
@@ -56,12 +57,15 @@ def effective_prefix_dimension(system: LTI, eps: float, *, prefix_length: int | 
     prefix_length:
         Number of tokens; ``None`` for prefixes of any length.
 
-    Raises InvalidInput for eps outside [0, 1), InvalidSystem for |a| ≥ 1.
+    Decided on certified balls and never on rounded values: eps is taken as the number it is, and eps = 0 is a count.
+
+    Raises InvalidInput for eps outside [0, 1), InvalidSystem for |a| ≥ 1, Undecided for symbolic values too alike.
     """
-    if not 0 <= eps < 1:
+    if isinstance(eps, bool) or not isinstance(eps, int | float | Fraction | np.integer | np.floating) or not 0 <= eps < 1:
         raise InvalidInput(f"eps = {eps!r} must lie in [0, 1), e.g. 1e-3 or the spacing of a float format")
-    values = hankel_singular_values(system, prefix_length=prefix_length)
-    return int(np.sum(values > eps * values[0]))
+    if not isinstance(system, LTI):
+        raise InvalidInput(f"expected an LTI channel, got {type(system).__name__}")
+    return count_hankel_above(system, Fraction(exact_value(eps)), prefix_length)
 
 
 # -- the cheapest prefix ------------------------------------------------------------------------------------------------
@@ -75,18 +79,11 @@ class _Nodes:
     targets: list[Any]
 
 
-def _exact(x: Any) -> Any:
-    """The very number that a float is, as a (Gaussian) rational."""
-    if isinstance(x, complex | np.complexfloating):
-        return tidy(gaussian(Fraction(float(x.real)), Fraction(float(x.imag))))
-    return tidy(x) if not isinstance(x, float | np.floating) else Fraction(float(x))
-
-
 def _nodes(system: LTI, h0: Any) -> _Nodes | None:
     if system.kind == "symbolic":
         raise InvalidInput("the cheapest prefix is computed for exact and float systems; substitute numbers for the symbols")
     h = system.state(h0)
-    states = [(_exact(a), _exact(b), _exact(v)) for a, b, v in zip(system.a, system.b, h, strict=True)]
+    states = [(exact_value(a), exact_value(b), exact_value(v)) for a, b, v in zip(system.a, system.b, h, strict=True)]
     values: list[Any] = []
     targets: list[Any] = []
     # Tokens are real, so the conjugate of every equation holds too.
@@ -159,8 +156,16 @@ def cheapest_prefix(system: LTI, h0: Any, length: int) -> Array | None:
         x = _exact_prefix(nodes, length)
         if x is None:
             return None
-        return np.array(x, dtype=object) if exact else np.array([float(token) for token in x])
-    return np.array([float(token.mid()) for token in _ball_tokens(nodes, length)])
+        return np.array(x, dtype=object) if exact else as_array(np.array(x, dtype=object), "float64", "the prefix")
+    with flint.ctx.workprec(128):
+        return np.array([_token_float(token) for token in _ball_tokens(nodes, length)])
+
+
+def _token_float(token: arb) -> float:
+    value = float(token.mid())
+    if math.isinf(value):
+        raise InvalidInput("a token of the cheapest prefix exceeds float64's range; system.exactly() gives it as a rational")
+    return value
 
 
 def _gram(a: Sequence[Any], length: int | None) -> list[list[Any]]:
@@ -230,10 +235,7 @@ def prefix_cost_squared(system: LTI, h0: Any, length: int | None = None) -> Any:
     if system.kind == "exact":
         return squared
     with flint.ctx.workprec(128):
-        value = _nearest(squared if isinstance(squared, arb) else to_arb(squared))
-    if math.isinf(value):
-        raise InvalidInput("the squared cost exceeds float64's range: use prefix_cost, or system.exactly() for a Fraction")
-    return value
+        return nearest_float(squared if isinstance(squared, arb) else to_arb(squared), _SQUARED)
 
 
 def prefix_cost(system: LTI, h0: Any, length: int | None = None) -> float:
@@ -252,7 +254,7 @@ def prefix_cost(system: LTI, h0: Any, length: int | None = None) -> float:
     Raises
     ------
     InvalidInput
-        A state of the wrong shape, a length below 1, or a symbolic system.
+        A state of the wrong shape, a length below 1, a symbolic system, or a cost beyond float64's range.
     InvalidSystem
         |a| ≥ 1 with ``length=None``.
     """
@@ -260,12 +262,11 @@ def prefix_cost(system: LTI, h0: Any, length: int | None = None) -> float:
     if squared is None:
         return math.inf
     with flint.ctx.workprec(128):
-        return _nearest((squared if isinstance(squared, arb) else to_arb(squared)).sqrt())
+        return nearest_float((squared if isinstance(squared, arb) else to_arb(squared)).sqrt(), _COST)
 
 
-def _nearest(x: arb) -> float:
-    """The float64 next to a ball's centre."""
-    return float(x.mid())
+_SQUARED = "the squared cost (system.exactly() gives it as a Fraction)"
+_COST = "the cost (prefix_cost_squared of system.exactly() gives its square as a Fraction)"
 
 
 # -- ranks in number formats --------------------------------------------------------------------------------------------
@@ -285,10 +286,8 @@ def reachability_rank(system: LTI, length: int, precision: str = "exact") -> int
     if system.kind == "symbolic":
         raise InvalidInput("ranks are computed for exact and float systems; substitute numbers for the symbols")
     if precision == "exact":
-        full = system.closed()
-        columns = min(length, full.n_states)  # more tokens than states add no rank (Cayley and Hamilton)
-        exact = LTI(*([_exact(x) for x in v] for v in (full.a, full.b, full.c)), check_stable=False, kind="exact")
-        r = reachability_matrix(exact, columns)
+        exact = system.exactly().closed()
+        r = reachability_matrix(exact, min(length, exact.n_states))  # more tokens than states add no rank (Cayley and Hamilton)
         if all(is_real(x) for x in r.ravel()):
             return linalg.rank(real(r))
         re, im = real(r), imag(r)
@@ -314,11 +313,9 @@ def finite_precision_row(name: str, n: int, dt: float, *, seeds: Iterable[int] =
     if not systems:
         raise InvalidInput("seeds is empty: at least one draw of c is needed")
     first = systems[0]
-    spectra = [hankel_singular_values(s) for s in systems]
-    short = [hankel_singular_values(s, prefix_length=n) for s in systems]
 
-    def spread(values: Sequence[Array], eps: float) -> list[int]:
-        counts = [int(np.sum(v > eps * v[0])) for v in values]
+    def spread(eps: float, tokens: int | None = None) -> list[int]:
+        counts = [effective_prefix_dimension(s, eps, prefix_length=tokens) for s in systems]
         return [min(counts), max(counts)]
 
     return {
@@ -327,11 +324,11 @@ def finite_precision_row(name: str, n: int, dt: float, *, seeds: Iterable[int] =
         "dt": dt,
         "condition": reachability_condition(first, n, on_range=True),
         "rank": {p: reachability_rank(first, n, p) for p in PRECISIONS},
-        "dimension_1e-3": spread(spectra, COARSE),
-        "dimension_bfloat16": spread(spectra, EPS_BF16),
-        "dimension_float32": spread(spectra, EPS32),
-        "dimension_1e-3_tokens": spread(short, COARSE),
-        "sigma": [float(f"{v:.3e}") for v in spectra[0]],
+        "dimension_1e-3": spread(COARSE),
+        "dimension_bfloat16": spread(EPS_BF16),
+        "dimension_float32": spread(EPS32),
+        "dimension_1e-3_tokens": spread(COARSE, n),
+        "sigma": [float(f"{v:.3e}") for v in hankel_singular_values(first)],
     }
 
 

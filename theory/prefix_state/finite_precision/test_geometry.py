@@ -155,7 +155,12 @@ def test_dimension_at_the_edges() -> None:
     assert geo.effective_prefix_dimension(system, 0) == 16
     assert geo.effective_prefix_dimension(system, 0.9999) == 1
     spectrum = hankel_singular_values(system)
-    assert geo.effective_prefix_dimension(system, spectrum[3] / spectrum[0]) == 3  # σ_4 is not above its own ratio
+    ratio = F(float(spectrum[3] / spectrum[0]))  # σ_4 against its own ratio, rounded down and up
+    assert geo.effective_prefix_dimension(system, ratio * (1 - F(1, 2**48))) == 4
+    assert geo.effective_prefix_dimension(system, ratio * (1 + F(1, 2**48))) == 3
+    tied = LTI(["1/2", "-1/2"], [1, 1], [1, F(2, 7)])  # σ = 64/105 and 2/15, whose ratio is 7/32
+    assert geo.effective_prefix_dimension(tied, F(7, 32)) == 1  # a number does not exceed itself
+    assert geo.effective_prefix_dimension(tied, F(7, 32) - F(1, 10**300)) == 2
     assert geo.effective_prefix_dimension(LTI(["1/2"], [0], [1]), 0.1) == 0  # the Hankel operator is 0
 
 

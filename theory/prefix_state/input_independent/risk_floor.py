@@ -25,8 +25,22 @@ from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.core.invariants import known
 from theory.core.lti import LTI, Mode, require_length
-from theory.core.multiprecision import adaptively, to_acb, to_arb
-from theory.core.scalars import Array, abs2, as_array, conj, convert, gaussian, imag, is_real, is_zero, join_kinds, real, tidy
+from theory.core.multiprecision import adaptively, nearest_float, to_acb, to_arb
+from theory.core.scalars import (
+    Array,
+    abs2,
+    as_array,
+    conj,
+    convert,
+    exact_value,
+    gaussian,
+    imag,
+    is_real,
+    is_zero,
+    join_kinds,
+    real,
+    tidy,
+)
 
 BITS_PER_MODE = 32
 """Where the search for a sufficient precision starts; it only saves time."""
@@ -150,7 +164,7 @@ def _directions(system: LTI) -> list[_Direction]:
     modes = system.modes()
 
     def loudest(mode: Mode) -> int:
-        return max(mode.indices, key=lambda n: abs2(full.c[n]))
+        return max(mode.indices, key=lambda n: abs2(exact_value(full.c[n])))
 
     out = []
     for mode in modes:
@@ -187,6 +201,8 @@ def _state(system: LTI, directions: Sequence[_Direction], weights: Sequence[Any]
     h = h[: system.n_states]
     if exact:
         return np.array([tidy(x) for x in h], dtype=object)
+    if not np.all(np.isfinite(h)):
+        raise InvalidInput("the optimal initial state exceeds float64's range; system.exactly() gives it as rationals")
     return h if np.any(h.imag != 0) or system.kind == "complex128" else h.real
 
 
@@ -242,8 +258,11 @@ def _fit_exactly(columns: list[list[Any]], target: Sequence[Any]) -> _Fit:
     return _Fit(list(w), list(linalg.from_flint(errors)[:, 0]))
 
 
-def _fit_balls(columns: list[list[arb]], target: list[arb], scale: arb) -> tuple[_Fit, list[arb]]:
-    """The same in balls for columns known to be independent, and the balls that must be narrow for it to count."""
+def _fit_balls(columns: list[list[arb]], target: list[arb], size: arb) -> tuple[_Fit, list[arb]]:
+    """The same in balls for columns known to be independent, and the balls that must be narrow for it to count.
+
+    ``size`` is what errors are compared with: they have to be known to its relative precision.
+    """
     k = len(columns)
     if not k:
         return _Fit([], target), []
@@ -255,80 +274,64 @@ def _fit_balls(columns: list[list[arb]], target: list[arb], scale: arb) -> tuple
     weights = w.entries()
     spread, pinv = (sum((m[i, i] for i in range(k)), arb(0)) for m in (gram, inverse))
     condition = (spread * pinv).sqrt()
-    size = sum((x * x for x in weights), scale / spread)  # a state of 0 is known to the scale that v and S set
-    watch = [size, condition, *(scale.sqrt() + e for e in errors)]
-    return _Fit(weights, errors, float(condition.mid())), watch
+    length = sum((x * x for x in weights), size * size / spread)  # a state of 0 is known to the scale that v and S set
+    return _Fit(weights, errors, nearest_float(condition, "the condition number")), [
+        length,
+        condition,
+        *(size + e for e in errors),
+    ]
 
 
 def _float_problem(
-    system: LTI, teacher: LTI, mean: float, var: float, length: int, directions: Sequence[_Direction], tokens: int | None
-) -> tuple[list[Any], list[Any], _Fit, _Fit | None]:
-    """Everything in balls, the floats taken as the numbers they are; narrow relative to the terms before cancellation."""
-    found: list[tuple[list[arb], list[arb], _Fit, _Fit | None]] = []
+    system: LTI, floors: list[Fraction], gaps: list[Fraction], directions: Sequence[_Direction], tokens: int | None
+) -> tuple[_Fit, _Fit | None]:
+    """Both least-squares problems in balls, the floats taken as the numbers they are.
 
-    def kernel(channel: LTI, count: int) -> list[arb]:
-        full = channel.closed()
-        modes = [to_acb(x) for x in full.a]
-        power = [to_acb(x) * to_acb(y) for x, y in zip(full.c, full.b, strict=True)]
-        out = []
-        for _ in range(count):
-            out.append(sum(power, acb(0)).real)
-            power = [p * a for p, a in zip(power, modes, strict=True)]
-        return out
+    Errors are found to the precision of the floor they are added to, not of the terms that cancelled before: a floor far below
+    those terms keeps its digits.
+    """
+    length = len(gaps)
+    found: list[tuple[_Fit, _Fit | None]] = []
+    kernel = [] if tokens is None else list(real(system.kernel(length + tokens)))
 
     def compute() -> list[arb]:
-        own = kernel(system, length + (tokens or 0))
-        other = kernel(teacher, length)
-        mu, sigma2 = to_arb(mean), to_arb(var)
-        delta = [x - y for x, y in zip(own, other, strict=False)]
-        delta[0] += to_acb(system.d).real - to_acb(teacher.d).real
-        sizes = [abs(x) + abs(y) for x, y in zip(own, other, strict=False)]
-        sizes[0] += abs(to_acb(system.d)) + abs(to_acb(teacher.d))
-        floors, gaps, total, squares, scale, size = [], [], arb(0), arb(0), arb(0), arb(0)
-        for d, s in zip(delta, sizes, strict=True):
-            total, squares, size = total + d, squares + d * d, size + s
-            floors.append(sigma2 * squares)
-            gaps.append(mu * total)
-            scale += (sigma2 + mu * mu) * size * size
-        states, watch = _fit_balls(_powers(directions, length, to_acb), gaps, scale)
+        target, size = [to_arb(x) for x in gaps], to_arb(sum(floors, Fraction(0))).sqrt()
+        states, watch = _fit_balls(_powers(directions, length, to_acb), target, size)
         prefixes = None
         if tokens is not None:
-            columns = [[own[t + m] for t in range(1, length + 1)] for m in range(tokens)]
-            prefixes, more = _fit_balls(columns, gaps, scale)
+            columns = [[to_arb(kernel[t + m]) for t in range(1, length + 1)] for m in range(tokens)]
+            prefixes, more = _fit_balls(columns, target, size)
             watch += more
-        found[:] = [(floors, gaps, states, prefixes)]
-        if scale == 0:  # no input or no kernels: everything is exactly 0
-            return [arb(1)]
-        return [scale, *(scale + x for x in floors), *(scale.sqrt() + x for x in gaps), *watch]
+        found[:] = [(states, prefixes)]
+        return [size, *watch]
 
     # columns of small norm are known to be independent, but telling so may take many bits
     adaptively(compute, BITS_PER_MODE * max(4, system.closed().n_states), "state-tuning optimum")
-    floors, gaps, states, prefixes = found[-1]
+    states, prefixes = found[-1]
     with flint.ctx.workprec(128):
-        return _floats(floors), _floats(gaps), _rounded(states), None if prefixes is None else _rounded(prefixes)
+        return _rounded(states), None if prefixes is None else _rounded(prefixes)
 
 
-def _floats(values: list[Any]) -> list[float]:
-    return [float(x.mid()) for x in values]
+def _floats(values: Sequence[Any], what: str) -> list[float]:
+    return [nearest_float(x if isinstance(x, arb) else to_arb(x), what) for x in values]
 
 
 def _rounded(fit: _Fit) -> _Fit:
-    return _Fit(_floats(fit.weights), _floats(fit.errors), fit.condition)
+    """Weights and errors as floats; an error is known to the floor's precision, below which it may round to 0."""
+    errors = [float(x.mid()) if isinstance(x, arb) else float(x) for x in fit.errors]
+    return _Fit(_floats(fit.weights, "a weight of the optimal state or prefix"), errors, fit.condition)
 
 
 def _exact_problem(
-    system: LTI, teacher: LTI, mean: Any, var: Any, length: int, directions: Sequence[_Direction], tokens: int | None
-) -> tuple[list[Any], list[Any], _Fit, _Fit | None]:
-    floors, gaps, total, squares = [], [], Fraction(0), Fraction(0)
-    for d in _kernel_difference(system, teacher, length):
-        total, squares = total + d, squares + d * d
-        floors.append(var * squares)
-        gaps.append(mean * total)
+    system: LTI, gaps: list[Fraction], directions: Sequence[_Direction], tokens: int | None
+) -> tuple[_Fit, _Fit | None]:
+    """Both least-squares problems over the rationals."""
+    length = len(gaps)
     states = _fit_exactly(_powers(directions, length, lambda x: x), gaps)
     if tokens is None:
-        return floors, gaps, states, None
+        return states, None
     k = real(system.kernel(length + tokens))
-    return floors, gaps, states, _fit_exactly([list(k[1 + m : 1 + m + length]) for m in range(tokens)], gaps)
+    return states, _fit_exactly([list(k[1 + m : 1 + m + length]) for m in range(tokens)], gaps)
 
 
 def state_tuning_risk_floor(
@@ -347,14 +350,14 @@ def state_tuning_risk_floor(
     prefix_length:
         M ≥ 1, to have the optimum over prefixes too.
 
-    Exact systems are solved over the rationals. Float systems are taken as the numbers they are and solved in ball
-    arithmetic, so the risks are right however ill-conditioned the problem is, to float64's precision relative to the risk
-    terms before any cancellation; ``condition`` says what that costs a solver that rounds.
+    Exact systems are solved over the rationals. Float systems are taken as the numbers they are: the floor is rational and
+    rounded once, and the optimum is solved in ball arithmetic to the floor's own precision, however ill-conditioned it is;
+    ``condition`` says what that costs a solver that rounds.
 
     Raises
     ------
     InvalidInput
-        Symbolic systems, a negative variance, NaN, lengths below 1.
+        Symbolic systems, a negative variance, NaN, lengths below 1, results beyond float64's range.
     KindMismatch
         Exact numbers with floats.
     InvalidSystem
@@ -369,19 +372,25 @@ def state_tuning_risk_floor(
     seen = _seen(system)
     tokens = None if m is None else min(m, seen)  # further tokens add no direction (Cayley and Hamilton)
     exact = system.kind == "exact"
+    student, reference, mu, sigma2 = system.exactly(), teacher.exactly(), exact_value(mean), exact_value(var)
+    floors: list[Any] = []
+    gaps: list[Any] = []
+    total, squares = Fraction(0), Fraction(0)
+    for d in _kernel_difference(student, reference, length):
+        total, squares = total + d, squares + d * d
+        floors.append(sigma2 * squares)
+        gaps.append(mu * total)
     columns = sum(1 if d.partner is None else 2 for d in directions)
-    as_rationals = system, teacher, mean, var
-    if not exact and length < max(columns, seen if tokens else 0):
-        # more directions than outputs: columns may depend on each other, which only exact numbers decide
-        as_rationals = system.exactly(), teacher.exactly(), Fraction(mean), Fraction(var)
-    if as_rationals[0].kind == "exact":
-        floors, gaps, states, prefixes = _exact_problem(*as_rationals, length, _directions(as_rationals[0]), tokens)
-        if not exact:
-            floors, gaps = [float(x) for x in floors], [float(x) for x in gaps]
-            states = _as_floats(states)
-            prefixes = None if prefixes is None else _as_floats(prefixes)
+    # more columns than outputs may depend on each other, and without a floor an error may be 0: only exact numbers tell
+    if exact or length < max(columns, seen if tokens else 0) or floors[-1] == 0:
+        states, prefixes = _exact_problem(student, gaps, directions, tokens)
     else:
-        floors, gaps, states, prefixes = _float_problem(system, teacher, mean, var, length, directions, tokens)
+        states, prefixes = _float_problem(student, floors, gaps, directions, tokens)
+    if not exact:
+        with flint.ctx.workprec(128):
+            floors, gaps = _floats(floors, "the floor"), _floats(gaps, "the mean error")
+            states = _rounded(states)
+            prefixes = None if prefixes is None else _rounded(prefixes)
     zero = Fraction(0) if exact else 0.0
     per_step = tuple(f + e * e for f, e in zip(floors, states.errors, strict=True))
     out: dict[str, Any] = {}
@@ -407,7 +416,3 @@ def state_tuning_risk_floor(
         condition=states.condition,
         **out,
     )
-
-
-def _as_floats(fit: _Fit) -> _Fit:
-    return _Fit([float(x) for x in fit.weights], [float(x) for x in fit.errors])

@@ -149,7 +149,7 @@ def test_float_systems_are_solved_exactly_and_rounded_once():
 
 
 def test_reach_has_no_truth_value():
-    with pytest.raises(TypeError, match="four verdicts"):
+    with pytest.raises(TypeError, match="five verdicts"):
         bool(reachable_lti(TWO, [1, 2]))
 
 

@@ -11,10 +11,8 @@ kernel; the least number of tokens is then the least rank of S, which is rank(S_
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +20,8 @@ from theory.core import linalg
 from theory.core.invariants import invariant, known
 from theory.core.scalars import Array
 
-Token = tuple[int, Array, Fraction]  # (slot, direction, squared length), slot = number of tokens that follow
+from .result import Token
+from .tokens import state_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +77,7 @@ def complete(X: Array, W_B: Array, decay: Fraction, h: Array) -> Completion:
     s_ac, s_ab, s_cc, s_cb = T[:a, :z], T[:a, z:], T[a:, :z], T[a:, z:]
     terms = linalg.ldl_psd(s_cc) if z else []  # an empty block asks for nothing
     if terms is None:
-        x = known(linalg.negative_direction(s_cc), "a block that is not positive semidefinite has a negative direction")
+        x = known(linalg.negative_direction(s_cc), "a symmetric matrix that is not semidefinite has a negative direction")
         return _functional(X, W_B, x @ f.C, h, "the block of S on row(W_x) ∩ row(W_B) would not be positive semidefinite")
     for x in linalg.nullspace(s_cc) if z else []:
         if any(v != 0 for v in [*(s_ac @ x), *(x @ s_cb)]):
@@ -94,13 +93,11 @@ def complete(X: Array, W_B: Array, decay: Fraction, h: Array) -> Completion:
     for i, w in enumerate(weights):
         slot = length - 1 - i
         u = _input(f, left[:, i], v[i], right[:, i])
-        squared = w / decay**slot
-        root = _root(squared)
-        tokens.append((slot, u, squared) if root is None else (slot, root * u, Fraction(1)))
+        tokens.append(Token(slot, u, w / decay**slot))
     for k, pivot in enumerate(pivots):
         slot = length - 1 - len(weights) - k
-        tokens.append((slot, _input(f, rest[:, pivot] / decay**slot, 0 * f.C[:, 0], reduced[k, :]), Fraction(1)))
-    invariant(np.all(state_of(X, W_B, decay, tokens) == h), "the tokens leave h")
+        tokens.append(Token(slot, _input(f, rest[:, pivot] / decay**slot, 0 * f.C[:, 0], reduced[k, :]), Fraction(1)))
+    invariant(np.all(state_of(X, W_B, decay, tokens) == h), "a completion reproduces its state")
     return Completion(tokens, reason=f"S has a positive semidefinite completion of rank {length} = rank h_0")
 
 
@@ -110,17 +107,9 @@ _LIMIT = (
 )
 
 
-def state_of(X: Array, W_B: Array, decay: Fraction, tokens: list[Token]) -> Array:
-    """Σ squared·γ^slot (X u)(W_B u)ᵀ."""
-    total = np.outer(0 * X[:, 0], 0 * W_B[:, 0])
-    for slot, u, squared in tokens:
-        total = total + squared * decay**slot * np.outer(X @ u, W_B @ u)
-    return np.asarray(total)
-
-
 def _functional(X: Array, W_B: Array, row: Array, h: Array, reason: str) -> Completion:
     """ℓ = p qᵀ with pᵀX = qᵀW_B = row: ⟨ℓ, (X u)(W_B u)ᵀ⟩ = (row·u)²."""
-    p, q = (known(linalg.solve(m.T, row), "row lies in both row spaces") for m in (X, W_B))
+    p, q = (known(linalg.solve(m.T, row), "the row is common to both row spaces") for m in (X, W_B))
     ell = np.outer(p, q)
     return Completion(ell=ell, value=Fraction(np.sum(ell * h)), reason=reason)
 
@@ -162,10 +151,4 @@ def _rows(rows: list[Array], width: int) -> Array:
 
 def _input(f: Frame, a: Array, c: Array, b: Array) -> Array:
     """u with (A u, C u, B u) = (a, c, b)."""
-    return known(linalg.solve(f.rows, [*a, *c, *b]), "the rows of the frame are independent")
-
-
-def _root(x: Any) -> Fraction | None:
-    """√x where it is rational."""
-    p, q = math.isqrt(x.numerator), math.isqrt(x.denominator)
-    return Fraction(p, q) if p * p == x.numerator and q * q == x.denominator else None
+    return known(linalg.solve(f.rows, [*a, *c, *b]), "rows A, C and B are independent")

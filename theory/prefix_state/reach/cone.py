@@ -8,7 +8,8 @@ A functional ℓ ∈ R^{D×N} sees it as a quadratic form,
 
     ⟨ℓ, E^m ⊙ G(z)⟩ = zᵀ Q_m(ℓ) z,         Q_m(ℓ) = sym(diag(dt) (ℓ ⊙ E^m) W_B),
 
-so ℓ is ≥ 0 on everything a prefix can reach iff Q_m(ℓ) ⪰ 0 for every m ≥ 0. This module decides that exactly, and decides
+so ℓ is ≥ 0 on everything a prefix can reach iff Q_m(ℓ) ⪰ 0 for every m ≥ 0. In general a token adds E^m ⊙ (X z)(W_B z)ᵀ: X is
+diag(dt) for S6 and dt W_x for heads of Mamba-2, whose rows have one decay each. This module decides that exactly, and decides
 criterion (iii) of the theorem in selective/README.md: whether, for some decay value λ, an ℓ ≠ 0 supported on the entries
 with E[d, n] = λ has sym(diag(dt) ℓ W_B) ⪰ 0. Float linear programs only propose; every answer is checked in rationals.
 """
@@ -26,8 +27,11 @@ from scipy.optimize import linprog
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput
-from theory.core.scalars import Array
+from theory.core.scalars import Array, exact_array, is_real
 from theory.core.selective import SelectiveSSM
+
+from .result import Token
+from .tokens import log2_size, state_of
 
 Entry = tuple[int, int]
 
@@ -47,19 +51,13 @@ def rational_system(system: SelectiveSSM) -> SelectiveSSM:
     Raises InvalidInput for a symbolic system or a clock that depends on the token.
     """
     dt, decay = system.require_constant_clock("reachability")
-    if system.kind == "exact":
-        return system
-    if system.kind != "float64":
-        raise InvalidInput(f"reachability is decided in rationals; this system is {system.kind}: substitute numbers first")
-
-    def exactly(values: Array) -> Array:
-        out = np.empty(values.shape, dtype=object)
-        for index in np.ndindex(values.shape):
-            out[index] = Fraction(float(values[index]))
-        return out
-
-    w_c = None if system.W_C is None else exactly(system.W_C)
-    return SelectiveSSM(exactly(system.W_B), w_c, dt=exactly(dt), decay=exactly(decay), D_skip=exactly(system.D_skip))
+    if system.kind not in ("exact", "float64"):
+        raise InvalidInput(f"reachability is decided in rationals; this system is {system.kind}: substitute real numbers first")
+    parts = [exact_array(v) for v in (system.W_B, dt, decay, system.D_skip)]
+    w_c = None if system.W_C is None else exact_array(system.W_C)
+    if any(not is_real(x) for v in parts for x in v.ravel()):
+        raise InvalidInput("reachability is decided for real systems; this one has complex entries")
+    return SelectiveSSM(parts[0], w_c, dt=parts[1], decay=parts[2], D_skip=parts[3])
 
 
 @dataclass(frozen=True)
@@ -113,13 +111,46 @@ class BlockVerdict:
 
 
 class TokenCone:
-    """G, Q_m and the blocks of one constant-clock system, in rationals."""
+    """G, Q_m and the blocks of one constant-clock system, in rationals.
+
+    Attributes
+    ----------
+    X, W_B, decay:
+        (P, D), (N, D) and (P, N): a token z in slot m adds decay^m ⊙ (X z)(W_B z)ᵀ. P = D and X = diag(dt) for S6.
+    dt:
+        Step sizes of S6, (D,), where X = diag(dt); None otherwise.
+    shape, d_input:
+        (P, N) and D.
+    """
 
     def __init__(self, system: SelectiveSSM):
-        self.system = rational_system(system)
-        dt, decay = self.system.require_constant_clock("reachability")
-        self.dt, self.decay, self.W_B = dt, decay, self.system.W_B
-        self.shape = (self.system.n_channels, self.system.n_states)
+        exact = rational_system(system)
+        dt, decay = exact.require_constant_clock("reachability")
+        self._set(np.diag(dt), exact.W_B, decay, dt)
+
+    @classmethod
+    def of(cls, X: Array, W_B: Array, decay: Array) -> TokenCone:
+        """The cone of any rational X (P, D), W_B (N, D) and decays (P, N) in (0, 1)."""
+        out = cls.__new__(cls)
+        out._set(X, W_B, decay)
+        return out
+
+    def _set(self, X: Array, W_B: Array, decay: Array, dt: Array | None = None) -> None:
+        self.X, self.W_B, self.decay, self.dt = X, W_B, decay, dt
+        self.shape = (int(X.shape[0]), int(W_B.shape[0]))
+        self.d_input = int(X.shape[1])
+
+    def zero_state(self) -> Array:
+        """h = 0."""
+        return _zero(self.shape)
+
+    def state_of(self, tokens: Sequence[Token]) -> Array:
+        """What tokens leave, exactly."""
+        return state_of(self.X, self.W_B, self.decay, tokens)
+
+    def within(self, basis: Array) -> TokenCone:
+        """The cone of the tokens z = V y for the columns V of a subspace."""
+        return TokenCone.of(self.X @ basis, self.W_B @ basis, self.decay)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -131,8 +162,8 @@ class TokenCone:
         return tuple(Block(value, tuple(groups[value])) for value in sorted(groups, reverse=True))
 
     def token(self, z: Array) -> Array:
-        """G(z), shape (D, N)."""
-        return np.outer(self.dt * z, self.W_B @ z)
+        """G(z) = (X z)(W_B z)ᵀ, shape (P, N)."""
+        return np.outer(self.X @ z if self.dt is None else self.dt * z, self.W_B @ z)
 
     def column(self, slot: int, z: Array) -> Array:
         """E^slot ⊙ G(z): what z adds to the state when ``slot`` tokens follow it."""
@@ -140,7 +171,8 @@ class TokenCone:
 
     def form(self, ell: Array, slot: int = 0) -> Array:
         """Q_slot(ℓ), a symmetric D × D rational matrix."""
-        raw = (self.dt[:, None] * (ell * self.decay**slot)) @ self.W_B
+        seen = ell * self.decay**slot
+        raw = (self.X.T @ seen if self.dt is None else self.dt[:, None] * seen) @ self.W_B
         return (raw + raw.T) / Fraction(2)
 
     def never_negative(self, ell: Array, max_slot: int = 512) -> bool | None:
@@ -153,7 +185,7 @@ class TokenCone:
         parts = [(b.decay, self.form(b.embed(b.restrict(ell), self.shape))) for b in self.blocks]
         checked, start = 0, 0
         while start <= max_slot:
-            total = _zero((self.shape[0], self.shape[0]))
+            total = _zero((self.d_input, self.d_input))
             tail = True
             for value, part in parts:
                 total = total + value**start * part
@@ -183,19 +215,25 @@ class TokenCone:
         return None
 
     def always_positive(self, ell: Array) -> bool:
-        """Whether zᵀQ_m(ℓ)z > 0 for every z ≠ 0 and every m (a sufficient, exact test): then ⟨ℓ, h⟩ = 0 forces h = 0."""
+        """Whether zᵀQ_m(ℓ)z > 0 for every token z that adds something and every m: then ⟨ℓ, h⟩ = 0 forces h = 0.
+
+        A sufficient, exact test. Q_m is a combination of the partial sums P_k of :meth:`never_negative` at m₀ = 0, with positive
+        weights for m ≥ 1 and with P_K = Q_0 alone for m = 0. So a token that some Q_m does not see is in the kernel of Q_0, or in
+        that of every P_k; neither may hold one that adds something.
+        """
         if self.never_negative(ell) is not True:
             return False
-        total = _zero((self.shape[0], self.shape[0]))
-        definite = False
-        for b in self.blocks:  # one definite partial sum in the combination of never_negative makes every Q_m definite
+        total, partial = _zero((self.d_input, self.d_input)), []
+        for b in self.blocks:
             total = total + self.form(b.embed(b.restrict(ell), self.shape))
             if not linalg.is_psd(total):
-                break
-            definite = definite or linalg.rank(total) == self.shape[0]
-        else:
-            return definite
-        return False
+                return False
+            partial.append(total)
+        return all(self._silent(linalg.nullspace(m)) for m in (total, np.concatenate(partial)))
+
+    def _silent(self, basis: Sequence[Array]) -> bool:
+        """Whether every token of a subspace adds nothing: X or W_B vanishes on it."""
+        return any(all(not np.any(m @ z) for z in basis) for m in (self.W_B, self.X))
 
     # -- criterion (iii) --------------------------------------------------------------------------------------------
 
@@ -214,31 +252,36 @@ class TokenCone:
 
     @cached_property
     def silent_tokens(self) -> list[Array]:
-        """A basis of ker W_B: tokens that add nothing. Every form Q_m(ℓ) vanishes on them."""
-        return linalg.nullspace(self.W_B)
+        """Bases of ker W_B and ker X: tokens that add nothing. Every form Q_m(ℓ) vanishes on them."""
+        return [*linalg.nullspace(self.W_B), *linalg.nullspace(self.X)]
 
     @cached_property
     def _loud_basis(self) -> Array:
-        """Unit vectors at the pivot columns of W_B (D × rank): with the silent tokens they span R^D."""
-        _, pivots = linalg.rref(self.W_B)
-        return np.array([_unit(p, self.shape[0]) for p in pivots], dtype=object).T.reshape(self.shape[0], len(pivots))
+        """Unit vectors (D × rank) that span R^D together with the silent tokens."""
+        silent = self.silent_tokens
+        rows = linalg.nullspace(silent) if silent else [_unit(i, self.d_input) for i in range(self.d_input)]
+        pivots = linalg.rref(rows)[1] if rows else ()
+        return np.array([_unit(p, self.d_input) for p in pivots], dtype=object).T.reshape(self.d_input, len(pivots))
 
     def functionals(self, block: Block) -> list[Array]:
         """A basis of the ℓ on one block whose form annihilates the silent tokens.
 
-        A semidefinite form that vanishes at z has z in its kernel, so every ℓ with Q(ℓ) ⪰ 0 satisfies
-        W_Bᵀ ℓᵀ diag(dt) z = 0 for z ∈ ker W_B. Without this reduction the semidefinite ℓ have empty interior as soon as
-        D > N, and a numerical search cannot land on them.
+        A semidefinite form that vanishes at z has z in its kernel, so every ℓ with Q(ℓ) ⪰ 0 satisfies Q(ℓ) z = 0 for silent z.
+        Without this reduction the semidefinite ℓ have empty interior as soon as D > N, and no numerical search lands on them.
         """
         units = [block.embed(_unit(i, len(block.entries)), self.shape) for i in range(len(block.entries))]
-        rows = []
-        for z in self.silent_tokens:
-            rows.append(np.array([self.W_B.T @ (u.T @ (self.dt * z)) for u in units], dtype=object).T)
+        rows = [np.array([self.form(u) @ z for u in units], dtype=object).T for z in self.silent_tokens]
         if not rows:
             return units
         return [
             sum((c * u for c, u in zip(v, units, strict=True)), _zero(self.shape)) for v in linalg.nullspace(np.concatenate(rows))
         ]
+
+    def vanishing(self, block: Block) -> list[Array]:
+        """A basis of the ℓ on one block whose form is zero: they vanish on every state that a prefix leaves."""
+        units = (block.embed(_unit(i, len(block.entries)), self.shape) for i in range(len(block.entries)))
+        forms = np.array([self.form(u).ravel() for u in units])
+        return [block.embed(v, self.shape) for v in linalg.nullspace(forms.T)]
 
     def decide_block(self, block: Block) -> BlockVerdict:
         """Decide one block: obstructions that can be read off first, then cutting planes, checked in rationals.
@@ -275,13 +318,11 @@ class TokenCone:
         return BlockVerdict(block, "undecided")
 
     def _single_entry(self, block: Block) -> BlockVerdict:
-        """One entry (d, n) whose row of W_B has w_j ≠ 0 for some j ≠ d: z = e_d + s e_j gives dt_d (w_d + s w_j) = ±dt_d."""
-        ((d, n),) = block.entries
-        w = self.W_B[n]
-        j = max((i for i in range(self.shape[0]) if i != d and w[i] != 0), key=lambda i: abs(w[i]))
-        unit_d, unit_j = _unit(d, self.shape[0]), _unit(j, self.shape[0])
-        directions = tuple(unit_d + (sign - w[d]) / w[j] * unit_j for sign in (Fraction(1), Fraction(-1)))
-        return BlockVerdict(block, "spanning", directions, (Fraction(1), Fraction(1)))
+        """One entry (p, n) whose rows x_p of X and w_n of W_B are independent: tokens with x_p·z = 1 and w_n·z = ±1."""
+        ((p, n),) = block.entries
+        pair = np.array([self.X[p], self.W_B[n]], dtype=object)
+        directions = [linalg.solve(pair, [Fraction(1), sign]) for sign in (Fraction(1), Fraction(-1))]
+        return BlockVerdict(block, "spanning", tuple(z for z in directions if z is not None), (Fraction(1), Fraction(1)))
 
     def _lifted(self, vector: Array, rng: np.random.Generator) -> list[Array]:
         """Rational tokens with the given loud part, plain and with random silent parts of growing size."""
@@ -294,29 +335,29 @@ class TokenCone:
         return out
 
     def _structural_obstruction(self, block: Block) -> Array | None:
-        """Obstructions that can be read off: dependent forms, and columns n whose whole support lies in the block.
+        """Obstructions that can be read off: dependent forms, and rows w_n spanned by rows of X whose entries lie in the block.
 
-        The latter: ℓ[d, n] = W_B[n, d]/dt_d gives sym(diag(dt) ℓ W_B) = w_n w_nᵀ ⪰ 0. It contains D = 1, decays shared by
-        all channels, and rows of W_B with one nonzero entry (up to sign).
+        The latter: Σ_p ℓ[p, n] x_p = w_n gives sym(Xᵀ ℓ W_B) = w_n w_nᵀ ⪰ 0. For S6 it contains D = 1, decays shared by all
+        channels, and rows of W_B with one nonzero entry (up to sign).
         """
-        forms = np.array(
-            [self.form(block.embed(_unit(i, len(block.entries)), self.shape)).ravel() for i in range(len(block.entries))]
-        )
-        kernel = linalg.nullspace(forms.T)
-        if kernel:
-            return block.embed(kernel[0], self.shape)
+        zero = self.vanishing(block)
+        if zero:
+            return zero[0]
         for n in range(self.shape[1]):
-            support = [(d, n) for d in range(self.shape[0]) if self.W_B[n, d] != 0]
-            if support and all(e in block.entries for e in support):
+            members = [p for p, m in block.entries if m == n]
+            if not members or not np.any(self.W_B[n]):
+                continue
+            weights = linalg.solve(self.X[members].T, self.W_B[n])
+            if weights is not None:
                 ell = _zero(self.shape)
-                for d, _ in support:
-                    ell[d, n] = self.W_B[n, d] / self.dt[d]
+                for p, w in zip(members, weights, strict=True):
+                    ell[p, n] = w
                 return ell
         return None
 
     def starting_directions(self, rng: np.random.Generator) -> list[Array]:
         """Unit vectors, their pairwise sums and differences, and small random integer directions."""
-        d = self.shape[0]
+        d = self.d_input
         out = [_unit(i, d) for i in range(d)]
         for i in range(d):
             for j in range(i):
@@ -414,19 +455,15 @@ def nonnegative_solution(columns: Array, target: Array) -> Array | None:
     return None
 
 
-def _log2(x: Fraction) -> int:
-    return x.numerator.bit_length() - x.denominator.bit_length()
-
-
 def _ldexp(x: Fraction, exponent: int) -> float:
     scaled = x * Fraction(2) ** exponent
-    return float(scaled) if abs(_log2(scaled)) < 1000 or scaled == 0 else (0.0 if _log2(scaled) < 0 else float("inf"))
+    return float(scaled) if abs(log2_size(scaled)) < 1000 or scaled == 0 else (0.0 if log2_size(scaled) < 0 else float("inf"))
 
 
 def _scaled(columns: Array) -> tuple[Array, list[int]]:
     """Float matrix with rows and columns scaled by powers of two towards entries of size 1 (a few alternating sweeps)."""
     rows, cols = columns.shape
-    logs = [[_log2(abs(x)) if x != 0 else None for x in row] for row in columns]
+    logs = [[log2_size(abs(x)) if x != 0 else None for x in row] for row in columns]
     r, c = [0] * rows, [0] * cols
     for _ in range(4):
         for i in range(rows):

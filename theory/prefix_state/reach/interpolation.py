@@ -21,7 +21,7 @@ import numpy as np
 from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.core.lti import LTI
-from theory.core.scalars import Array, conj, gaussian, imag, is_zero, real, tidy, zeros
+from theory.core.scalars import Array, conj, gaussian, imag, is_zero, real, scaled, tidy, zeros
 
 Level = Literal["state", "function"]
 
@@ -100,7 +100,7 @@ def interpolation(system: LTI, h0: Any, level: Level = "function") -> Interpolat
             if is_zero(mode.residue):
                 if not is_zero(kappa):
                     reason = f"mode λ = {mode.value} shows in the outputs, but its residue is 0: no token moves it"
-                    return Interpolation([], [], [], [], Block(mode.value, -conj(kappa) * weights, reason))
+                    return Interpolation([], [], [], [], Block(mode.value, scaled(weights, -conj(kappa)), reason))
                 continue
             _add(found, mode.value, kappa / mode.residue, weights, mode.residue)
             continue

@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
+import flint
+import sympy
 
+from theory.core.constants import enclosure
 from theory.core.errors import InvalidInput, Unreachable
 from theory.core.lti import LTI, channels_of, require_length
-from theory.core.scalars import Array, is_zero, real
+from theory.core.scalars import Array, exact_array, is_zero, real
 
 from .interpolation import (
     Level,
@@ -28,6 +30,7 @@ from .interpolation import (
     prefix_of,
 )
 from .result import Reach
+from .tokens import float_root
 
 
 def minimal_prefix_length(system: LTI | Iterable[LTI]) -> int | float:
@@ -78,7 +81,7 @@ def exact_pair(system: LTI, h0: Any) -> tuple[LTI, list[Any]]:
     h = system.state(h0)
     if system.kind in ("exact", "symbolic"):
         return system, list(h)
-    return system.exactly(), list(LTI(np.zeros(h.size), h, h, check_stable=False).exactly().b)
+    return system.exactly(), list(exact_array(h))
 
 
 def prefix_for(system: LTI, h0: Any, length: int | None = None, *, level: Level = "function") -> list[Any]:
@@ -134,12 +137,21 @@ def prefix_for(system: LTI, h0: Any, length: int | None = None, *, level: Level 
 
 
 def _rounded(x: Any) -> float:
-    try:
-        return float(x)
-    except OverflowError as error:
+    value = _float(x)
+    if value is None:
         raise Unreachable(
             "the tokens exceed the range of float64; pass system.exactly() to get them as rationals", smallest_length=None
-        ) from error
+        )
+    return value
+
+
+def _float(x: Any) -> float | None:
+    """A rational as a float, None where that would be infinite, or 0 although the number is not."""
+    try:
+        value = float(x)
+    except OverflowError:
+        return None
+    return None if value == 0 and x != 0 else value
 
 
 def reachable_lti(system: LTI, h0: Any, *, level: Level = "function", max_length: int | None = None) -> Reach:
@@ -157,11 +169,10 @@ def reachable_lti(system: LTI, h0: Any, *, level: Level = "function", max_length
         need = max(1, len(polynomial))
         if max_length is None or require_length(max_length, "max_length") >= need:
             tokens = prefix_of(polynomial, need)
-            norm = _norm(tokens)
-            shown = tokens if system.kind in ("exact", "symbolic") or math.isinf(norm) else [float(x) for x in tokens]
-            return Reach(
-                "witness", level, prefix=shown, reason=f"interpolation at {len(found.nodes)} mode(s)", length=need, norm=norm
-            )
+            floats = [_float(x) for x in tokens] if system.kind not in ("exact", "symbolic") else [None]
+            shown = tokens if None in floats else floats  # exact tokens where floats cannot hold them
+            reason = f"interpolation at {len(found.nodes)} mode(s)"
+            return Reach("witness", level, prefix=shown, reason=reason, length=need, norm=_norm(tokens))
         ell, reason = length_obstruction(exact, found, max_length), f"{need} tokens are needed, {max_length} allowed"
     return Reach("obstruction", level, ell=ell, value=pairing(exact, ell, h), reason=reason)
 
@@ -171,8 +182,12 @@ def pairing(system: LTI, ell: Array, h: Any) -> Any:
     return real(sum((x * y for x, y in zip(ell, closed_state(system, h), strict=True)), 0 * ell[0]))
 
 
-def _norm(tokens: list[Any]) -> float:
-    try:
-        return math.sqrt(sum(float(x) ** 2 for x in tokens))
-    except OverflowError:
-        return math.inf
+def _norm(tokens: list[Any]) -> float | None:
+    """‖tokens‖ as a float (inf beyond its range); None where they hold free symbols."""
+    squared = sum((x * x for x in tokens), 0 * tokens[0] if tokens else Fraction(0))
+    if isinstance(squared, sympy.Expr):
+        if squared.free_symbols:
+            return None
+        with flint.ctx.workprec(128):
+            return float(enclosure(squared).real.sqrt().mid())
+    return float_root(Fraction(squared))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
-
 from theory.core.errors import InvalidInput
 from theory.core.lti import LTI
 from theory.core.selective import SelectiveSSM
@@ -31,7 +29,7 @@ def reachable(system: Any, h0: Any, *, level: Literal["state", "function"] | Non
     if level == "function":
         raise InvalidInput("function level is decided for LTI systems only; S6 and Mamba-2 are decided at state level")
     if isinstance(system, SelectiveSSM):
-        return reachable_selective(system, np.asarray(h0, dtype=object), **limits)
+        return reachable_selective(system, h0, **limits)
     if isinstance(system, Mamba2Head | Mamba2Group):
         return reachable_mamba2(system, h0, **limits)
     raise InvalidInput(f"reachable expects an LTI, SelectiveSSM, Mamba2Head or Mamba2Group, got {type(system).__name__}")

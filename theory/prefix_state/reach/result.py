@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple
 
 from theory.core.scalars import Array
+
+
+class Token(NamedTuple):
+    """The token √squared·direction with ``slot`` tokens after it."""
+
+    slot: int
+    direction: Array
+    squared: Fraction
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,15 +25,16 @@ class Reach:
     ----------
     verdict:
         ``witness`` (a prefix that does), ``obstruction`` (a functional ℓ that is ≥ 0 on everything reachable and < 0 on
-        h_0), ``boundary`` (ℓ ≥ 0 on everything reachable, ⟨ℓ, h_0⟩ = 0; ``reason`` says whether h_0 itself is excluded) or
-        ``open``.
+        h_0), ``exists`` (a prefix is proved to exist, but none was built within the limits), ``boundary`` (ℓ ≥ 0 on everything
+        reachable, ⟨ℓ, h_0⟩ = 0; ``reason`` says whether h_0 itself is excluded) or ``open``. An obstruction to prefixes of at
+        most ``max_length`` tokens says so in ``reason``; one that rests on a rank has no ℓ.
     level:
         ``state`` (h_0 itself) or ``function`` (all outputs that follow are those of h_0).
     prefix:
-        Tokens, first processed first: numbers for an LTI channel, rows of length D otherwise. Floats where the exact
-        token is irrational; then ``tokens`` is the exact certificate.
+        Tokens, first processed first: numbers for an LTI channel, rows of length D otherwise. Floats where an exact token is
+        irrational, None where those exceed float64's range; ``tokens`` is the exact certificate then.
     tokens:
-        (slot, direction, squared length): the token √(squared length)·direction, followed by ``slot`` tokens.
+        :class:`Token` each: (slot, direction, squared length).
     ell, value:
         ℓ and ⟨ℓ, h_0⟩.
     reason:
@@ -33,10 +43,10 @@ class Reach:
         Prefix length and Euclidean norm of the prefix (a float; may be ``inf``).
     """
 
-    verdict: Literal["witness", "obstruction", "boundary", "open"]
+    verdict: Literal["witness", "obstruction", "exists", "boundary", "open"]
     level: Literal["state", "function"]
     prefix: list[Any] | None = None
-    tokens: list[tuple[int, Array, Any]] | None = None
+    tokens: list[Token] | None = None
     ell: Array | None = None
     value: Any = None
     reason: str = ""
@@ -44,4 +54,4 @@ class Reach:
     norm: float | None = None
 
     def __bool__(self) -> bool:
-        raise TypeError("a Reach has four verdicts; compare .verdict with 'witness' instead of testing its truth")
+        raise TypeError("a Reach has five verdicts; compare .verdict with 'witness' instead of testing its truth")

@@ -13,7 +13,7 @@ import numpy as np
 
 from theory.core.invariants import invariant
 from theory.core.lti import LTI
-from theory.core.scalars import Array, gaussian, imag, real, zeros
+from theory.core.scalars import Array, conj, gaussian, imag, is_real, is_zero, real, zeros
 
 
 def prefix_responses(system: LTI, length: int, prefix_length: int) -> Array:
@@ -30,10 +30,11 @@ def prefix_responses(system: LTI, length: int, prefix_length: int) -> Array:
 
 
 def state_basis(system: LTI) -> list[list[Any]]:
-    """A real basis of the space of initial states.
+    """A real basis of the initial states whose outputs are real.
 
     Half storage: the real and the imaginary unit of every stored mode. A real system stored in full: real units at real
-    modes and u e_i + ū e_j at its pairs. Any other complex system: all complex states.
+    modes and u e_i + ū e_j at its pairs, where c reads them so; else (c = i at a real mode) units turned until it does. Any other
+    complex system: all complex states.
     """
     n = system.n_states
     i = gaussian(0, 1)
@@ -43,24 +44,57 @@ def state_basis(system: LTI) -> list[list[Any]]:
 
     if system.half or not system.is_real_system():
         return [vector({k: u}) for k in range(n) for u in (Fraction(1), i)]
+    partners = _partners(system)
+    if partners is None:
+        return [vector(entries) for entries in _turned_basis(system)]
     out: list[list[Any]] = []
-    paired: set[int] = set()
-    for k in range(n):
-        if imag(system.a[k]) == 0:
+    for k, partner in enumerate(partners):
+        if partner == k:
             out.append(vector({k: Fraction(1)}))
-        elif k not in paired:
-            partner = _partner(system, k, paired)
-            paired |= {k, partner}
+        elif partner > k:
             out += [vector({k: Fraction(1), partner: Fraction(1)}), vector({k: i, partner: -i})]
     return out
 
 
-def _partner(system: LTI, k: int, taken: set[int]) -> int:
-    for j in range(k + 1, system.n_states):
-        mirrored = real(system.a[j]) == real(system.a[k]) and imag(system.a[j]) == -imag(system.a[k])
-        if j not in taken and mirrored:
-            return j
-    raise ValueError(f"mode {system.a[k]} has no partner of its own")
+def _partners(system: LTI) -> list[int] | None:
+    """For every state one of its own with conjugate mode and readout (itself at a real mode), None where there is none."""
+    out: list[int] = [-1] * system.n_states
+    for k in range(system.n_states):
+        if out[k] >= 0:
+            continue
+        free = [k] if imag(system.a[k]) == 0 else [j for j in range(k + 1, system.n_states) if out[j] < 0]
+        mirror = [j for j in free if _mirrored(system.a[k], system.a[j]) and _mirrored(system.c[k], system.c[j])]
+        if not mirror:
+            return None
+        out[k], out[mirror[0]] = mirror[0], k
+    return out
+
+
+def _mirrored(x: Any, y: Any) -> bool:
+    return bool(real(x) == real(y) and imag(x) == -imag(y))
+
+
+def _turned_basis(system: LTI) -> list[dict[int, Any]]:
+    """Per mode: 1/c at a state that shows (with its mirror at a pair), then all states that add nothing, complex ones too."""
+    i = gaussian(0, 1)
+    modes = system.modes()
+    out: list[dict[int, Any]] = []
+    for mode in modes:
+        shown = [n for n in mode.indices if not is_zero(system.c[n])]
+        for n in mode.indices:
+            if n not in shown:
+                out += [{n: Fraction(1)}, {n: i}]
+            elif n != shown[0]:  # seen against the first one: outputs cancel
+                out += [{n: u, shown[0]: -u * system.c[n] / system.c[shown[0]]} for u in (Fraction(1), i)]
+        if not mode.observable:
+            out += [{n: u} for n in shown for u in (Fraction(1), i)]  # mode 0 shows nowhere
+        elif is_real(mode.value):
+            out.append({shown[0]: 1 / system.c[shown[0]]})
+        elif imag(mode.value) > 0:
+            (mirror,) = (m for m in modes if is_zero(m.value - conj(mode.value)))
+            other = next(n for n in mirror.indices if not is_zero(system.c[n]))
+            out += [{shown[0]: u / system.c[shown[0]], other: conj(u) / system.c[other]} for u in (Fraction(1), i)]
+    return out
 
 
 def state_responses(system: LTI, length: int) -> Array:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from theory.core.conv import Conv, ConvState
 from theory.core.errors import InvalidInput, Unreachable
 from theory.core.lti import LTI
@@ -38,7 +40,8 @@ def state_after(system: System, prefix: Any) -> Any:
     Raises
     ------
     InvalidInput
-        Another kind of system, an empty prefix, a wrong shape, floats into an exact system, NaN or infinity.
+        Another kind of system, an empty prefix, a wrong shape, floats into an exact system, NaN or infinity, a float state beyond
+        float64's range.
     """
     if not isinstance(system, System):
         raise InvalidInput(f"state_after expects an LTI, S6, Mamba-2 or Conv system, got {type(system).__name__}")
@@ -48,7 +51,11 @@ def state_after(system: System, prefix: Any) -> Any:
         raise InvalidInput("the prefix is empty (length 0); at least one token is needed")
     state: Any = system.zero_state()
     for token in tokens:
-        state, _ = system.step(state, token)
+        with np.errstate(over="ignore", invalid="ignore"):
+            state, _ = system.step(state, token)
+    last = state.h if isinstance(state, ConvState) else state
+    if last.dtype != object and not np.all(np.isfinite(last)):
+        raise InvalidInput("the state exceeds float64's range; rescale the system, or run it in rationals (.exactly())")
     return state
 
 

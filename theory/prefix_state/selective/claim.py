@@ -29,8 +29,9 @@ from theory.verification.claim import (
 from theory.verification.refutation import existing, require
 
 from ..reach.cone import TokenCone
-from ..reach.result import Reach
-from ..reach.selective import inner, reachable_selective, state_of_tokens
+from ..reach.decide import inner
+from ..reach.result import Reach, Token
+from ..reach.selective import reachable_selective
 
 # A float prefix is compared only where the budget leaves some digits; above it the row says that none are promised.
 FLOAT_PROMISE = 1e-4
@@ -111,7 +112,7 @@ def single_decay(draw: st.DrawFn) -> tuple[Instance, bool]:
     built = draw(st.booleans())
     if built:
         z = np.array([[Fraction(v) for v in r] for r in draw(_matrix(draw(st.integers(1, d)), d))], dtype=object)
-        h0 = state_of_tokens(TokenCone(system), [(m, row, Fraction(1)) for m, row in enumerate(z)])
+        h0 = TokenCone(system).state_of([Token(m, row, Fraction(1)) for m, row in enumerate(z)])
     else:
         h0 = np.array([[Fraction(v) for v in r] for r in draw(_matrix(d, n))], dtype=object)
     return Instance(system, h0), built

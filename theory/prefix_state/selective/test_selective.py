@@ -16,8 +16,8 @@ from theory.core.selective import SelectiveSSM
 from theory.verification.claim import PROFILES
 
 from ..reach.cone import TokenCone, nonnegative_solution
+from ..reach.decide import inner
 from ..reach.reachable import reachable
-from ..reach.selective import inner, state_of_tokens
 from . import claim as sel
 
 F = Fraction
@@ -66,7 +66,7 @@ def test_negative_twin_of_a_witness(instance, where):
     assert not np.all(sel.state_by_recurrence(instance.system, answer) == other)
     if answer.tokens:
         shifted = [(slot + 1, z, w) for slot, z, w in answer.tokens]
-        assert not np.all(state_of_tokens(TokenCone(instance.system), shifted) == instance.h0)
+        assert not np.all(TokenCone(instance.system).state_of(shifted) == instance.h0)
 
 
 @given(sel.instances(((2, 1), (2, 2), (3, 1)), full_rows=None), st.lists(st.integers(-3, 3), min_size=9, max_size=9))

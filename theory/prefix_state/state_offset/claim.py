@@ -57,6 +57,8 @@ def compare_offset(system: LTI, length: int) -> Comparison:
     """
     if not isinstance(system, LTI):
         raise InvalidInput(f"compare_offset decides LTI channels, got {type(system).__name__}")
+    if system.kind == "symbolic":
+        raise InvalidInput("compare_offset takes ranks of rational matrices: substitute numbers for the symbols")
     system = system.exactly()
     system.require_real()
     offset, state = offset_responses(system, length), state_responses(system, length)

@@ -84,7 +84,15 @@ DECIDED = (
     ),
     Row(2, 1, 2, 1, "1 per layer, disjoint", "frozen", "witness", "generic", "proofs.cancelling_pair"),
     Row(
-        "2..4", 1, "2..4", "D − 1", "⌈D/G⌉ per layer, disjoint", "frozen", "witness", "generic", "cancellation.cancelling_witness"
+        "2..4",
+        1,
+        "2..4",
+        "D − 1",
+        "⌈D/G⌉ per layer, disjoint for G ≤ D",
+        "frozen",
+        "witness",
+        "generic",
+        "cancellation.cancelling_witness",
     ),
     Row(2, 1, 3, 1, "disjoint", "frozen", "obstruction", "generic", "rank_one.rank_one_obstruction"),
     Row("any", 1, "any", "any", "any", "any", "obstruction", "u frozen, Π u_g ≠ u*", "proofs.frozen_skip"),

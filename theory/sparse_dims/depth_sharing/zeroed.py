@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isqrt
 from typing import Any
 
+from theory.core import linalg
 from theory.core.deep_s4 import S4Layer
 from theory.core.errors import InvalidSystem
 from theory.core.lti import LTI
@@ -127,17 +127,10 @@ def discriminant(t: TwoChannels) -> Fraction:
     return b * b - 4 * a * c
 
 
-def _rational_root(x: Fraction) -> Fraction | None:
-    if x < 0:
-        return None
-    p, q = isqrt(x.numerator), isqrt(x.denominator)
-    return Fraction(p, q) if p * p == x.numerator and q * q == x.denominator else None
-
-
 def middle_poles(t: TwoChannels) -> list[Fraction]:
     """Rational roots μ of the quadratic that are usable: not 0, λ_1 or λ_2."""
     a, b, c = three_layer_quadratic(t)
-    root = _rational_root(b * b - 4 * a * c)
+    root = linalg.rational_root(b * b - 4 * a * c)
     roots: list[Fraction] = []
     if a == 0 and b != 0:
         roots = [-c / b]

@@ -87,12 +87,6 @@ class Witness:
         return sum(layer.stored for layer in self.layers)
 
 
-def lora_factors(delta: Array) -> tuple[Array, Array]:
-    """Exact factors (D, r), (r, D) of a rational matrix with r its rank: pivot columns times reduced row echelon form."""
-    reduced, pivots = linalg.rref(delta)
-    return delta[:, list(pivots)], reduced[: len(pivots)]
-
-
 def _require_alike(frozen: DeepS4, target: DeepS4) -> None:
     for name, net in (("frozen", frozen), ("target", target)):
         if not isinstance(net, DeepS4):
@@ -119,7 +113,10 @@ def sdt_lora_witness(frozen: DeepS4, target: DeepS4, gauge: Sequence[Sequence[An
     r"""Tuned parameters with which the frozen network computes the target, for every input and either activation.
 
     Layer by layer, channel d is adjusted to s_d times the target channel (:func:`minimal_adjustment`), W becomes
-    W* diag(1/s) through LoRA factors of rank(W* diag(1/s) − W), and β, u become β*, u*.
+    W* diag(1/s) through LoRA factors of rank(W* diag(1/s) − W), and β, u become β*, u*. A direct term that differs from the
+    frozen
+    skip needs a state of mode 0; where the channel has none to spare, and feeds output d alone (W* has no other entry in column
+    d, as for D = 1), u_d takes it.
 
     Parameters
     ----------
@@ -129,7 +126,8 @@ def sdt_lora_witness(frozen: DeepS4, target: DeepS4, gauge: Sequence[Sequence[An
     Raises
     ------
     InvalidSystem
-        Depths, widths or activations differ, or a target channel needs more states than the frozen one has.
+        Depths, widths or activations differ, or a target channel needs more states than the frozen one has: its modes, and one
+        more for a direct term other than the frozen skip that no u_d can take.
     InvalidInput
         A gauge of the wrong shape or with a zero.
     KindMismatch
@@ -142,17 +140,33 @@ def sdt_lora_witness(frozen: DeepS4, target: DeepS4, gauge: Sequence[Sequence[An
         raise InvalidInput(f"gauge must be nonzero scales of shape (L, D) = {(frozen.depth, width)}, got {scales.tolist()}")
     layers, tunings = [], []
     for old, new, s in zip(frozen.layers, target.layers, scales, strict=True):
-        pairs = zip(old.channels, new.channels, s, strict=True)
-        channels = tuple(minimal_adjustment(f, scaled(t, k)) for f, t, k in pairs)
-        left, right = lora_factors(new.W / s - old.W)
-        layers.append(S4Layer([c.system for c in channels], old.W + left @ right, new.bias, new.u, old.activation))
-        changed = [int((p != q).sum()) for p, q in ((old.bias, new.bias), (old.u, new.u))]
+        wanted, u = _direct_terms_in_u(old, new, s)
+        channels = tuple(minimal_adjustment(f, t) for f, t in zip(old.channels, wanted, strict=True))
+        left, right = linalg.rank_factors(new.W / s - old.W)
+        layers.append(S4Layer([c.system for c in channels], old.W + left @ right, new.bias, u, old.activation))
+        changed = [int((p != q).sum()) for p, q in ((old.bias, new.bias), (old.u, u))]
         tunings.append(LayerTuning(channels, left, right, *changed))
     return Witness(DeepS4(layers), tuple(tunings))
 
 
+def _direct_terms_in_u(old: S4Layer, new: S4Layer, scales: Array) -> tuple[list[LTI], Array]:
+    """The scaled target channels and u*, direct terms moved into u where no state is left for them and u can hold them."""
+    u, wanted = new.u.copy(), []
+    for d, (f, t, s) in enumerate(zip(old.channels, new.channels, scales, strict=True)):
+        channel = scaled(t, s)
+        essential = essential_modes(channel)
+        spare = essential.direct - f.d
+        full = essential.order >= f.n_states
+        alone = all(x == 0 for i, x in enumerate(new.W[:, d]) if i != d)
+        if spare != 0 and full and alone:
+            u[d] = u[d] + new.W[d, d] / s * spare
+            channel = channel.replace(d=channel.d - spare)
+        wanted.append(channel)
+    return wanted, u
+
+
 def channel_gauges(frozen: DeepS4, target: DeepS4) -> list[list[Any]]:
-    """For every channel the scale with the fewest edits, among 1 and the ratios r_n/r*_m; 1 wins ties.
+    """For every channel the scale with the fewest edits, among 1, the ratios r_n/r*_m and those of direct terms; 1 wins ties.
 
     It minimises SDT entries alone: the rank of ΔW may rise.
     """
@@ -163,10 +177,21 @@ def channel_gauges(frozen: DeepS4, target: DeepS4) -> list[list[Any]]:
         for f, t in zip(old.channels, new.channels, strict=True):
             wanted = list(essential_modes(t).residues.values())
             candidates = [Fraction(1), *(r / w for r in residues(f) if r != 0 for w in wanted)]
-            costs = {s: minimal_adjustment(f, scaled(t, s)).cost for s in candidates}
-            row.append(min(costs, key=costs.__getitem__))
+            direct = essential_modes(t).direct
+            if direct != 0:  # the frozen skip alone, or with one frozen residue at mode 0, is the scaled direct term
+                candidates += [(f.d + r) / direct for r in (Fraction(0), *residues(f)) if f.d + r != 0]
+            costs = {s: cost for s in candidates if (cost := _cost(f, scaled(t, s))) is not None}
+            row.append(min(costs, key=costs.__getitem__) if costs else Fraction(1))
         out.append(row)
     return out
+
+
+def _cost(frozen: LTI, target: LTI) -> int | None:
+    """Edits of a minimal adjustment, None where the target needs more states: a scale can make its direct term agree."""
+    try:
+        return minimal_adjustment(frozen, target).cost
+    except InvalidSystem:
+        return None
 
 
 # -- property tests ---------------------------------------------------------------------------------------------------
@@ -289,6 +314,28 @@ def answers_zero_alike(instance: tuple[Fraction, Fraction]) -> bool:
     return bool((outputs[0] == outputs[1]).all())
 
 
+Column = tuple[LTI, Fraction, bool]  # target channel (one nonzero mode, one of mode 0), W*_21, whether there is a spare state
+
+
+def direct_term_fits(instance: Column) -> bool:
+    """Whether one frozen state (two with a spare one), W and u reproduce what channel 1 of a layer with D = 2 gives both outputs.
+
+    Output 2 sees W_21 (r λ^j + 0) only: the off-diagonal kernel has a direct term iff the channel has a state for it. Decided
+    by the rank of its Hankel matrix from lag 0 on: one mode gives rank 1.
+    """
+    channel, w, spare = instance
+    kernel = [w * k for k in impulse_response(channel, 4)]
+    return linalg.rank([[kernel[i + j] for j in range(2)] for i in range(2)]) <= 1 + int(spare)
+
+
+@st.composite
+def direct_columns(draw: st.DrawFn, *, fits: bool) -> Column:
+    """A channel with a direct term; fitting: a spare state, or W*_21 = 0."""
+    channel = LTI([draw(mode), 0], [1, 1], draw(nonzeros(2)))
+    spare = fits and draw(st.booleans())
+    return channel, draw(number) if spare else (Fraction(0) if fits else draw(nonzero)), spare
+
+
 Direct = tuple[LTI, Fraction, Fraction]  # target channel (minimal, nonzero modes), frozen u, target u*
 
 
@@ -316,7 +363,9 @@ CLAIM = Claim(
     title="SDT + LoRA at equal depth reproduces a deep S4 target exactly",
     statement=(
         "Frozen and target deep S4 networks of equal depth L, width D and activation (ReLU or linear), every target channel "
-        "in minimal form with N* ≤ N modes. Tuning per layer the entries of a minimal adjustment on each channel, ΔW of "
+        "in minimal form with N* ≤ N modes, where a direct term other than the frozen skip counts as one (mode 0), unless "
+        "column d of W* has no entry off the diagonal: then u_d takes it. Tuning per layer the entries of a minimal "
+        "adjustment on each channel, ΔW of "
         "rank(W* − W) on W, and β, u reproduces the target for every input. The counts are upper bounds: column scales of W "
         "against residues, hidden permutations (u = 0) and ReLU scales can lower them."
     ),
@@ -337,6 +386,21 @@ CLAIM = Claim(
         ),
     ),
     assumptions=(
+        Assumption(
+            "a state for the direct term",
+            "a target's direct term other than the frozen skip finds a spare state, or W* feeds it to its own output alone",
+            predicate=lambda p: p[2] or p[1] == 0,
+            having=lambda: direct_columns(fits=True),
+            lacking=lambda: direct_columns(fits=False),
+            conclusion=direct_term_fits,
+            counterexample=Counterexample(
+                "a direct term that two outputs read",
+                lambda: (LTI(["1/2", 0], [1, 1], [1, 1]), Fraction(1), False),
+                "D = 2, N = 1, channel 1 with mode 1/2 and direct term 1, W* = [[1, 0], [1, 1]]: output 2 at an impulse in "
+                "input 1 is "
+                "1 + 2^(1−t), and one state gives r λ^(t−1) without a direct term, since u acts on the own input alone",
+            ),
+        ),
         Assumption(
             "enough states",
             "every target channel has at most N modes in minimal form",

@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.lti import LTI
-from theory.core.scalars import Array, conj, imag, is_zero, real
+from theory.core.scalars import Array, conj, imag, is_zero, real, sign
 
 from ..adjustment import cost_matrix, target_pairs
 from ..essential.claim import essential_modes
@@ -155,6 +154,7 @@ def _total(cost: Array) -> int:
 
 def _unpaired(frozen: LTI, target: LTI) -> tuple[LTI, LTI]:
     """Half-stored channels as lists of one mode per conjugate pair, Im λ ≥ 0, with the pair's residue."""
+    frozen, target = frozen.exactly(), target.exactly()
     if frozen.half != target.half:
         raise InvalidSystem("one channel is stored by conjugate halves and the other is not; use .closed() on the former")
     if not frozen.half:
@@ -165,20 +165,18 @@ def _unpaired(frozen: LTI, target: LTI) -> tuple[LTI, LTI]:
         if is_zero(imag(value)):
             a.append(value)
             r.append(0 * value + 2 * real(residue))
-        elif imag(value) < 0:
+        elif sign(imag(value)) < 0:
             a.append(conj(value))
             r.append(conj(residue))
         else:
             a.append(value)
             r.append(residue)
     essential = essential_modes(target)
-    upper = {v: q for v, q in essential.residues.items() if not imag(v) < 0}
+    upper = {v: q for v, q in essential.residues.items() if sign(imag(v)) >= 0}
     zero = 0 * frozen.a[0]
     listed = _listed(list(upper) or [zero], list(upper.values()) or [zero], essential.direct)
     return _listed(a, r, frozen.d), listed
 
 
 def _listed(a: list[object], r: list[object], d: object) -> LTI:
-    if any(isinstance(v, complex | np.complexfloating) for v in [*a, *r]):
-        return LTI(np.array(a, dtype=complex), np.ones(len(a), dtype=complex), np.array(r, dtype=complex), d, check_stable=False)
     return LTI(a, [1] * len(a), r, d, check_stable=False)
