@@ -28,14 +28,16 @@ class UnknownName(InvalidInput, KeyError):
         What was given.
     valid:
         Every valid name.
+    hint:
+        What to say in place of the nearest name.
     """
 
-    def __init__(self, kind: str, name: object, valid: Iterable[str]):
+    def __init__(self, kind: str, name: object, valid: Iterable[str], hint: str = ""):
         self.kind, self.name, self.valid = kind, name, sorted(valid)
         from theory.core.names import nearest  # here, because importing theory takes longer than most commands' --help
 
         near = nearest(name, self.valid)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = hint or (f"did you mean {near[0]!r}? " if near else "")
         super().__init__(f"unknown {kind} {name!r}: {hint}valid names are {', '.join(self.valid) or 'none'}")
 
     def __str__(self) -> str:  # KeyError would print the repr of its message

@@ -229,7 +229,7 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
     seconds, and the longest kernels where the setting asks for them.
 
     Bytes and kernels are ``None`` on a CPU. Peaks include weights, gradients and optimiser state. A replay allocates nothing and
-    its memory is nobody else's: its peak is that of recording it, and the optimiser's state, which comes later.
+    shares its memory with nothing: its peak is the peak of recording it plus the optimiser's state, which comes later.
     """
     tokens, cuda = setting.tokens(), setting.device == "cuda"
     seconds: float | None = None

@@ -187,7 +187,7 @@ def errors(scan: str, values: Arguments, wanted: Sequence[Tensor] | None = None)
     """Relative L2 error of the output and of every gradient against the oracle in float64, on the same rounded inputs.
 
     The gradient that comes from above is such an input: left unrounded in the oracle alone, it would stand in every gradient as
-    an error of its own, a thousand times that of those in float32.
+    an error of its own, a thousand times the errors of gradients in float32.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ SAME = 1e-6
 
 
 def ratio_of_errors(ours: float, theirs: float, rounding: float) -> float:
-    """Our error through theirs; 1 at most where ours is that of rounding the exact result, which no scan can be below."""
+    """Our error through theirs; 1 at most where ours is the error of rounding the exact result, which no scan can be below."""
     found = ours / max(theirs, 1e-30)
     return min(found, 1.0) if ours <= (1 + SAME) * rounding else found
 

@@ -128,13 +128,18 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], Fingerprint, dict[str, T
     for key in ("method", "model"):
         if not isinstance(description.get(key), dict):
             raise CheckpointError(f"{folder / DESCRIPTION} is corrupt: no {key!r}; save the adapter again")
+    if not all(isinstance(entry, list) and len(entry) == 3 for entry in description["model"].values()):
+        raise CheckpointError(f"{folder / DESCRIPTION} is corrupt: 'model' holds more than [shape, dtype, hash]; save it again")
+    names = description.get("complex", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"{folder / DESCRIPTION} is corrupt: 'complex' is no list of names; save the adapter again")
     content = read_bytes(folder / VALUES)
     if hashlib.sha256(content).hexdigest() != description.get("values_sha256"):
         raise CheckpointError(
             f"{folder / VALUES} is corrupt, or from another save than {DESCRIPTION}: its SHA-256 does not match"
         )
     values = _parsed(folder / VALUES, content, load_tensors, "safetensors")
-    for name in description.get("complex", []):
+    for name in names:
         if name not in values or values[name].ndim == 0 or values[name].shape[-1] != 2:
             raise CheckpointError(f"{folder / VALUES} is corrupt: {name} is no pair of real and imaginary parts")
         values[name] = torch.view_as_complex(values[name].contiguous())

@@ -57,6 +57,7 @@ class AdditionalScan(MethodConfig):
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_count("states", self.states)
 
     def attach(self, to: Attachment) -> None:

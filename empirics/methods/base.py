@@ -7,8 +7,8 @@ are frozen (``requires_grad = False``), so that no optimiser step or weight deca
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +23,11 @@ from ..errors import CheckpointError, InvalidInput, UnknownName
 from ..models.hooks import MixerHook, PromptHook
 from .adapter_file import Fingerprint, compare_fingerprints, fingerprint, read_adapter, write_adapter
 from .joint_hook import join_hooks
-from .targets import NamedTensor, named_tensors, require_untied, select_tensors
+from .targets import NamedTensor, canonical, named_tensors, require_untied, select_tensors
 
 _METHODS: dict[str, type[MethodConfig]] = {}
-_CARRIED: weakref.WeakKeyDictionary[nn.Module, str] = (
-    weakref.WeakKeyDictionary()
-)  # the method's name: a handle would keep the model alive
+_MARK = "_ssmproof_method"
+"""Attribute of a model that carries a method: the method's name. On the model itself, so that a deep copy carries it, too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +35,18 @@ class MethodConfig(ABC):
     """Options of one method. Subclasses are frozen dataclasses whose fields are JSON values or tuples of them."""
 
     name: ClassVar[str]
+
+    def __new__(cls, *_: object, **options: object) -> Self:
+        for option in options:
+            require_option(cls, option)
+        return object.__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Lists become tuples; subclasses check their options after this."""
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, list):
+                object.__setattr__(self, f.name, tuple(value))
 
     @abstractmethod
     def attach(self, to: Attachment) -> None:
@@ -49,14 +60,30 @@ class MethodConfig(ABC):
     @classmethod
     def from_json(cls, options: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`, without the name."""
-        known = {f.name for f in dataclasses.fields(cls)}
         for option in options:
-            if option not in known:
-                raise UnknownName(f"option of method {cls.name}", option, known)
+            require_option(cls, option)
         for f in dataclasses.fields(cls):
             if f.name not in options and f.default is dataclasses.MISSING:
                 raise InvalidInput(f"method {cls.name} needs the option {f.name}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+
+
+FROM_PEFT = {
+    "r": "rank", "target_modules": "targets", "lora_alpha": "alpha", "lora_dropout": "dropout", "num_virtual_tokens": "tokens",
+    "layers_to_transform": "layers",
+}  # fmt: skip
+"""peft's names of options, and the names that they have here."""
+
+
+def require_option(cls: type[MethodConfig], option: str) -> None:
+    """Raise :class:`UnknownName` unless a method has an option of that name; peft's names are answered with ours."""
+    known = {f.name for f in dataclasses.fields(cls)}
+    if option in known:
+        return
+    ours = FROM_PEFT.get(option)
+    if ours in known:
+        raise UnknownName(f"option of method {cls.name}", option, known, f"peft's {option} is called {ours} here; ")
+    raise UnknownName(f"option of method {cls.name}", option, known)
 
 
 Config = TypeVar("Config", bound=type[MethodConfig])
@@ -93,6 +120,18 @@ def method_config(name: str, **options: Any) -> MethodConfig:
 def adapter_dtype(tensor: Tensor) -> torch.dtype:
     """Dtype of an adapter's own tensors: that of the base, but float32 for half precision (small steps would round away)."""
     return torch.float32 if tensor.dtype in (torch.bfloat16, torch.float16) else tensor.dtype
+
+
+def _copy_parametrized(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A deep copy with a class of its own: PyTorch's copies share the class that reads the adapted tensors, so that removing the
+    method from one of them would take the tensors from the others."""
+    shared = type(module)
+    attributes = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}
+    own = type(shared.__name__, shared.__bases__, attributes)
+    replica: nn.Module = object.__new__(own)
+    memo[id(module)] = replica
+    replica.__dict__ = copy.deepcopy(vars(module), memo)
+    return replica
 
 
 class Attachment:
@@ -132,6 +171,7 @@ class Attachment:
             raise InvalidInput(f"{tensor.name} is parametrised already, not by this method; remove that parametrisation first")
         device = tensor.parameter.device
         parametrize.register_parametrization(tensor.module, tensor.attribute, parametrization.to(device))
+        type(tensor.module).__deepcopy__ = _copy_parametrized  # type: ignore[attr-defined]
         if not mine:
             self.parametrized.append(tensor)
         self._add(tensor.name, parametrization)
@@ -211,6 +251,10 @@ class Attachment:
         self.trainable[name] = parameter
 
 
+def _numbers(tensor: Tensor) -> int:
+    return tensor.numel() * (2 if tensor.is_complex() else 1)
+
+
 class Handle:
     """A method on a model. Made by :func:`apply`; see there.
 
@@ -224,6 +268,21 @@ class Handle:
         self.model, self.config = model, config
         self._attachment: Attachment | None = attachment
         self._fingerprint: Fingerprint | None = None
+
+    def __repr__(self) -> str:
+        name, kind = self.config.name, type(self.model).__name__
+        return f"<{name}, no longer on {kind}>" if self._attachment is None else f"<{name} on {kind}: {self.summary()}>"
+
+    def summary(self) -> str:
+        """Trained and all numbers, and the share: what peft prints as "trainable params"."""
+        trained, trainable = self.attachment.trainable, self.n_trainable
+        whole = sum(_numbers(p) for p in {id(p): p for p in self.model.parameters()}.values())
+        tensors = f"{len(trained)} tensor{'s' if len(trained) != 1 else ''}"
+        return f"{trainable:,} of {whole:,} numbers are trained ({trainable / whole:.2%}), in {tensors}"
+
+    def print_trainable_parameters(self) -> None:
+        """Print :meth:`summary`, under the name that peft's users know."""
+        print(self.summary())
 
     @property
     def attachment(self) -> Attachment:
@@ -245,7 +304,7 @@ class Handle:
     @property
     def n_trainable(self) -> int:
         """Number of trained numbers (a complex one counts twice)."""
-        return sum(p.numel() * (2 if p.is_complex() else 1) for p in self.attachment.trainable.values())
+        return sum(map(_numbers, self.attachment.trainable.values()))
 
     @property
     def mergeable(self) -> bool:
@@ -309,7 +368,7 @@ class Handle:
     def _detach(self, keep_values: bool) -> None:
         self.attachment.take_off(keep_values)
         self._attachment = None
-        _CARRIED.pop(self.model, None)
+        delattr(self.model, _MARK)
 
 
 def apply(model: nn.Module, config: MethodConfig, seed: int = 0) -> Handle:
@@ -331,8 +390,11 @@ def apply(model: nn.Module, config: MethodConfig, seed: int = 0) -> Handle:
     """
     if not isinstance(config, MethodConfig):
         raise InvalidInput(f"config is {type(config).__name__}, expected a method configuration: method_config('lora', rank=8)")
-    if model in _CARRIED:
-        raise InvalidInput(f"the model already carries {_CARRIED[model]}; call remove() or merge() on its handle first")
+    if hasattr(model, _MARK):
+        raise InvalidInput(
+            f"the model already carries {getattr(model, _MARK)}; call remove() or merge() on its handle first (a copy of a model "
+            "that carries a method has none: copy the handle, copy.deepcopy(handle), and take its model)"
+        )
     attachment = Attachment(model, Generator().manual_seed(seed))
     try:
         config.attach(attachment)
@@ -343,7 +405,7 @@ def apply(model: nn.Module, config: MethodConfig, seed: int = 0) -> Handle:
         raise
     attachment.freeze_rest()
     handle = Handle(model, config, attachment)
-    _CARRIED[model] = config.name
+    setattr(model, _MARK, config.name)
     return handle
 
 
@@ -364,13 +426,15 @@ def load(model: nn.Module, folder: str | Path, same_weights: bool = True) -> Han
     method, trained_on, values = read_adapter(where)
     try:
         config = method_config(method.pop("name", ""), **method)
-    except InvalidInput as error:
+    except (InvalidInput, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{where} describes a method that this version does not know: {error}") from error
-    base = fingerprint((t.name, t.parameter) for t in named_tensors(model))
-    compare_fingerprints(trained_on, base, where, values=same_weights)
+    # transformers' names and mamba-ssm's are those of one model.
+    base = fingerprint((canonical(t.name), t.parameter) for t in named_tensors(model))
+    compare_fingerprints({canonical(n): v for n, v in trained_on.items()}, base, where, values=same_weights)
     handle = apply(model, config)
     try:
-        handle.set_values(values)
+        own = {canonical(name): name for name in handle.attachment.trainable}
+        handle.set_values({own.get(canonical(name), name): value for name, value in values.items()})
     except CheckpointError:
         handle.remove()
         raise

@@ -29,6 +29,7 @@ class Combined(MethodConfig):
     parts: tuple[MethodConfig, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.parts) < 2 or not all(isinstance(p, MethodConfig) for p in self.parts):
             raise InvalidInput(f"combined takes at least two method configurations, got {self.parts!r}")
 

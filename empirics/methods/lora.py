@@ -71,8 +71,9 @@ class LowRankConfig(MethodConfig):
     use_rslora: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.targets, str) or not isinstance(self.targets, tuple):
-            raise InvalidInput(f"targets is {self.targets!r}, expected a tuple of names: ('in_proj', 'out_proj')")
+        super().__post_init__()
+        if not isinstance(self.targets, tuple):
+            raise InvalidInput(f"targets is {self.targets!r}, expected a list or tuple of names: ('in_proj', 'out_proj')")
         if not isinstance(self.rank, int) or self.rank < 1:
             raise InvalidInput(f"rank is {self.rank!r}, expected an integer of at least 1")
         if not math.isfinite(self.alpha) or self.alpha <= 0:

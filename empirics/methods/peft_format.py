@@ -11,6 +11,8 @@ What peft then does with a file is its own matter, and worth knowing on Mamba: i
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +29,16 @@ from .lora import LoRA, LowRankConfig
 
 CONFIG, VALUES, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 _TENSORS = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight", "lora_magnitude_vector": "lora_magnitude_vector"}
-# Options of peft that change what the file means and that a plain low-rank update cannot express.
-_UNSUPPORTED = (
-    "fan_in_fan_out",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "lora_bias",
-    "target_parameters",
-    "layer_replication",
-    "trainable_token_indices",
-    "use_qalora",
-    "alora_invocation_tokens",
-)
+_NEUTRAL = frozenset({
+    "auto_mapping", "base_model_name_or_path", "bias", "eva_config", "exclude_modules", "inference_mode", "init_lora_weights",
+    "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version",
+    "qalora_group_size", "r", "revision", "runtime_config", "target_modules", "task_type", "use_dora", "use_rslora",
+})  # fmt: skip
+"""Options of peft that say nothing, or that are read or checked here; any other that is set changes what the file means."""
+_SAME_BASE = (True, False, "gaussian", "eva", None)
+"""Ways to start an adapter that leave the base model's weights as they are; the others (pissa, olora, loftq, ...) change them."""
+_PEFT_REFUSES, _PEFT_SKIPS = ("out_proj", "conv1d"), ("dt_proj",)
+"""Modules that peft refuses on Mamba, and that transformers' Mamba reads past peft's wrapper."""
 
 
 def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None) -> None:
@@ -54,6 +53,11 @@ def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None)
     ------
     InvalidInput
         The handle is neither LoRA nor DoRA, or adapts a tensor that is not the weight of a module (``A_log``).
+
+    Warns
+    -----
+    UserWarning
+        peft will refuse a part of the file on a Mamba model, or load it without effect.
     """
     config = handle.config
     if not isinstance(config, LoRA | DoRA):
@@ -69,6 +73,7 @@ def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None)
         module = tensor.removesuffix(".weight")
         modules += [module] if module not in modules else []
         tensors[f"{PREFIX}{module}.{_TENSORS[kind]}"] = value.cpu().contiguous()
+    _warn(modules)
     where = Path(folder)
     description = {
         "peft_type": "LORA",
@@ -87,6 +92,16 @@ def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None)
     }
     write_bytes(where / VALUES, dump_tensors(tensors, metadata={"format": "pt"}))
     write_json(where / CONFIG, description, indent=2)
+
+
+def _warn(modules: Sequence[str]) -> None:
+    kinds = dict.fromkeys(module.rsplit(".", 1)[-1] for module in modules)
+    refused, skipped = ([k for k in kinds if k in those] for those in (_PEFT_REFUSES, _PEFT_SKIPS))
+    said = [f"refuses {' and '.join(refused)} on Mamba models"] if refused else []
+    said += [f"loads {' and '.join(skipped)} without effect"] if skipped else []
+    if said:
+        message = f"peft {' and '.join(said)}: read this adapter with load_peft, or adapt in_proj and x_proj only"
+        warnings.warn(message, stacklevel=3)
 
 
 def load_peft(model: nn.Module, folder: str | Path) -> Handle:
@@ -126,7 +141,7 @@ def load_peft(model: nn.Module, folder: str | Path) -> Handle:
         handle = apply(model, config)
     except UnknownName as error:
         raise CheckpointError(f"{where} was trained for another model: {error}") from error
-    except (InvalidInput, TypeError) as error:
+    except (InvalidInput, TypeError, ValueError) as error:
         raise CheckpointError(f"{where} does not fit: {error}") from error
     try:
         handle.set_values(values)
@@ -141,7 +156,13 @@ def _config_class(description: dict[str, Any], where: Path) -> type[LowRankConfi
         raise CheckpointError(f"{where / CONFIG} has peft_type {description.get('peft_type')!r}, expected 'LORA'")
     if description.get("bias", "none") != "none":
         raise CheckpointError(f"{where / CONFIG} has bias {description['bias']!r}; only 'none' is supported")
-    for option in _UNSUPPORTED:
-        if description.get(option):
-            raise CheckpointError(f"{where / CONFIG} uses {option}={description[option]!r}, which is not supported")
+    for option, value in description.items():
+        if value and option not in _NEUTRAL:
+            raise CheckpointError(f"{where / CONFIG} uses {option}={value!r}, which is not supported")
+    start = description.get("init_lora_weights", True)
+    if start not in _SAME_BASE:
+        raise CheckpointError(
+            f"{where / CONFIG} has init_lora_weights={start!r}, which changes the base model's weights, and the file holds the "
+            "adapter only; let peft write it as a plain LoRA: save_pretrained(path_initial_model_for_weight_conversion=...)"
+        )
     return DoRA if description.get("use_dora") else LoRA

@@ -56,6 +56,7 @@ class Prefix(MethodConfig):
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_count("tokens", self.tokens)
         require_std(self.std)
 

@@ -51,6 +51,7 @@ class Prompt(MethodConfig):
     init: Literal["vocabulary", "normal"] = "vocabulary"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_count("tokens", self.tokens)
         if self.init not in ("vocabulary", "normal"):
             raise UnknownName("prompt init", self.init, ("vocabulary", "normal"))

@@ -71,6 +71,7 @@ class SDT(MethodConfig):
     projection: Projection = "columns"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.selection, Selection) or not len(self.selection):
             raise InvalidInput(f"selection is {self.selection!r}: no dimension is selected; make one with selection.select")
         if self.projection not in ("columns", "entries", "none"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,9 +65,19 @@ def short_name(name: str) -> str:
     return f"{path[-1]}.bias" if last == "bias" and path else last
 
 
+def canonical(name: str) -> str:
+    """A tensor's name as mamba-ssm writes it: transformers calls the embedding ``backbone.embeddings``."""
+    return re.sub(r"(^|\.)embeddings(?=\.|$)", r"\1embedding", name)
+
+
 def matches(target: str, tensor: NamedTensor) -> bool:
-    """Whether a target selects a tensor: it is a name of it, the end of one, or either of these without the final ``.weight``."""
-    names = [n for name in (tensor.name, *tensor.tied_to) for n in (name, name.removesuffix(".weight"))]
+    """Whether a target selects a tensor: it is a name of it, the end of one, or either of these without the final ``.weight``.
+
+    mamba-ssm's names and transformers' are both taken.
+    """
+    target = canonical(target)
+    whole = [canonical(name) for name in (tensor.name, *tensor.tied_to)]
+    names = [n for name in whole for n in (name, name.removesuffix(".weight"))]
     return any(name == target or name.endswith(f".{target}") for name in names)
 
 

@@ -14,9 +14,15 @@ _SILENT = frozenset({"use_fast_path", "use_mem_eff_path", "chunk_size", "device"
 """Options of mamba-ssm that choose among implementations of the same function; the scan's name does that here."""
 
 
-def _whole(name: str, value: object, least: int = 1) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidInput(f"{name} is {value!r}, expected an integer of at least {least}")
+MOST_WIDTH, MOST_LAYERS, MOST_WORDS = 2**24, 10_000, 2**28
+"""Sizes up to which a configuration is believed; the largest published models have some 2^14, 2^8 and 2^18."""
+
+
+def _whole(name: str, value: object, most: int = MOST_WIDTH) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidInput(f"{name} is {value!r}, expected an integer of at least 1")
+    if value > most:
+        raise InvalidInput(f"{name} is {value:.0e}, expected at most {most:,}; is the configuration damaged?")
 
 
 def _positive(name: str, value: object) -> None:
@@ -229,8 +235,13 @@ class MambaConfig:
     norm_epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_layer", "vocab_size", "pad_vocab_size_multiple"):
-            _whole(name, getattr(self, name))
+        for name, most in (
+            ("d_model", MOST_WIDTH),
+            ("n_layer", MOST_LAYERS),
+            ("vocab_size", MOST_WORDS),
+            ("pad_vocab_size_multiple", MOST_WORDS),
+        ):
+            _whole(name, getattr(self, name), most)
         for name in ("rms_norm", "residual_in_fp32", "tie_embeddings"):
             _flag(name, getattr(self, name))
         _positive("norm_epsilon", self.norm_epsilon)
@@ -240,6 +251,8 @@ class MambaConfig:
         private = {name: tuple(v) if isinstance(v, list) else v for name, v in self.ssm_cfg.items()}
         object.__setattr__(self, "ssm_cfg", private)
         mixer = self.mixer
+        if mixer.expand * self.d_model > MOST_WIDTH:
+            raise InvalidInput(f"expand = {mixer.expand} times d_model = {self.d_model} exceeds {MOST_WIDTH:,} channels")
         if mixer.d_inner(self.d_model) < 1:
             raise InvalidInput(f"expand = {mixer.expand} times d_model = {self.d_model} is less than one channel")
         if isinstance(mixer, Mamba2Config):

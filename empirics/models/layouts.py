@@ -35,7 +35,7 @@ def read_config(raw: Mapping[str, Any], where: object = "config.json") -> MambaC
             return _from_mamba_ssm(raw)
         if "hidden_size" in raw:
             return _from_transformers(raw)
-    except (InvalidInput, TypeError) as error:
+    except (InvalidInput, TypeError, ValueError, LookupError) as error:
         raise CheckpointError(f"{where} describes no model that can be built here: {error}") from error
     raise CheckpointError(f"{where} has neither d_model (mamba-ssm) nor hidden_size (transformers); is it a Mamba model's?")
 

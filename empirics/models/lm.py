@@ -263,7 +263,10 @@ class MambaLM(nn.Module):
         # On a GPU the check would synchronise at every call; an out-of-range token trips the kernel's own assertion there.
         if tokens.device.type == "cpu" and (int(tokens.min()) < 0 or int(tokens.max()) >= rows):
             raise InvalidInput(f"tokens lie in {int(tokens.min())}..{int(tokens.max())}, expected 0..{rows - 1}")
-        return nn.functional.embedding(tokens.long(), self.backbone.embedding.weight)
+        embedding = self.backbone.embedding
+        if type(embedding).forward is not nn.Embedding.forward:  # a wrapper, whose part would be lost
+            return embedding(tokens.long())
+        return nn.functional.embedding(tokens.long(), embedding.weight)
 
     def _prompt(self) -> Tensor | None:
         prompt = None if self.prompt_tokens is None else self.prompt_tokens.tokens()

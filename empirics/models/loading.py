@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,20 @@ def _fitted(name_or_path: str | Path, scan: str, revision: str | None) -> tuple[
         raise CheckpointError(
             f"{name_or_path} does not exist; give a folder, a safetensors file, or a hub name such as 'state-spaces/mamba-130m'"
         )
+    _require_depth(tensors, config.n_layer, name_or_path)
     with torch.device("meta"):  # shapes only: the values come from the file
         model = MambaLM(config, scan=scan)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     return model, fit(tensors, shapes, config.tie_embeddings, name_or_path)
+
+
+def _require_depth(tensors: Mapping[str, Tensor], layers: int, where: object) -> None:
+    """Raise :class:`CheckpointError` where there are more blocks than tensors: before so many are built."""
+    if layers > max(64, len(tensors)):  # up to 64 are built at once, and the missing tensor is named
+        raise CheckpointError(
+            f"{where} does not fit its configuration: {len(tensors)} tensors cannot be those of {layers} blocks; take weights "
+            "and config.json from the same model"
+        )
 
 
 def save_model(model: MambaLM, folder: str | Path) -> Path:
@@ -162,11 +173,11 @@ def _read_folder(folder: Path) -> tuple[MambaConfig, dict[str, Tensor]]:
 def _read_parts(index: Path) -> dict[str, Tensor]:
     """Weights in several files, as the index lists them."""
     parts = _read_json(index).get("weight_map")
-    if not isinstance(parts, dict) or not parts:
-        raise CheckpointError(f"{index} is corrupt: no weight_map; download it again")
+    if not isinstance(parts, dict) or not parts or not all(isinstance(part, str) for part in parts.values()):
+        raise CheckpointError(f"{index} is corrupt: no weight_map of file names; download it again")
     tensors: dict[str, Tensor] = {}
     for name in sorted(set(parts.values())):
-        part = index.parent / str(name)
+        part = index.parent / name
         if part.name != name:
             raise CheckpointError(f"{index} points outside its folder, to {name}")
         tensors |= _read_safetensors(part)[0] if part.suffix == ".safetensors" else _read_pickled(part)

@@ -18,7 +18,7 @@ from ..kernels.table import Op
 from .config import Mamba1Config, MixerConfig
 from .conv import causal_conv, causal_conv_step
 from .hooks import ExtraStates
-from .mixer import Mixer, check_selectors, linear
+from .mixer import Mixer, check_selectors, linear, plain_conv
 from .norm import widen
 from .state import MixerState
 
@@ -104,6 +104,10 @@ class Mamba1(Mixer):
         # The bias belongs to the scan, where it is added in float32.
         return linear(low, self.dt_proj, with_bias=False), B, C
 
+    def _taps(self) -> tuple[Tensor, Tensor | None]:
+        conv = plain_conv(self.conv1d)
+        return conv.weight, conv.bias
+
     def _decay_rates(self) -> Tensor:
         return -torch.exp(widen(self.A_log))
 
@@ -116,7 +120,7 @@ class Mamba1(Mixer):
         """Everything between the outer projections: (B, L, 2 D) to (B, D, L), and the state it leaves."""
         # Cut before it is turned: the two gradients are then put together as the product behind them reads them.
         x, z = (v.transpose(1, 2) for v in xz.chunk(2, dim=-1))
-        u, window = causal_conv(x, self.conv1d.weight, self.conv1d.bias, start.conv, self.stock_conv)
+        u, window = causal_conv(x, *self._taps(), start.conv, self.stock_conv)
         u_rows = u.transpose(1, 2)
         dt, B, C = (v.transpose(1, 2) for v in self._selectors(u_rows))
         scan = partial(selective_scan, u, dt, z=z, dt_bias=widen(self.dt_proj.bias), dt_softplus=True, scan=self.scan)
@@ -141,7 +145,7 @@ class Mamba1(Mixer):
         state = self._check_step(hidden, state)
         assert state.conv is not None and state.ssm is not None  # filled by _check_step
         x, z = linear(hidden, self.in_proj).chunk(2, dim=-1)
-        u, window = causal_conv_step(x, self.conv1d.weight, self.conv1d.bias, state.conv)
+        u, window = causal_conv_step(x, *self._taps(), state.conv)
         dt, B, C = (widen(v) for v in self._selectors(u))
         dt = F.softplus(dt + widen(self.dt_proj.bias), threshold=SOFTPLUS_LINEAR_ABOVE)
         drive = (dt * widen(u))[:, :, None]

@@ -17,7 +17,7 @@ from .config import Mamba2Config
 from .conv import causal_conv, causal_conv_step
 from .hooks import ExtraStates
 from .mamba1 import inverse_softplus, random_steps
-from .mixer import Mixer, check_selectors, linear
+from .mixer import Mixer, check_selectors, linear, plain_conv
 from .norm import GatedRMSNorm, widen
 from .state import MixerState
 
@@ -95,6 +95,10 @@ class Mamba2(Mixer):
             raise InvalidInput(f"the extra states' A_log has shape {tuple(extra.A_log.shape)}, expected ({self.nheads},)")
         return self.nheads, self.headdim, n
 
+    def _taps(self) -> tuple[Tensor, Tensor | None]:
+        conv = plain_conv(self.conv1d)
+        return conv.weight, conv.bias
+
     def _decay_rates(self) -> Tensor:
         return -torch.exp(widen(self.A_log))
 
@@ -116,7 +120,7 @@ class Mamba2(Mixer):
     def _inner(self, projected: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
         """Everything between the outer projections: (B, L, z x B C dt) to the gated (B, L - drop, D), and the state it leaves."""
         z, xBC, dt = projected.split([self.d_inner, self.conv_dim, self.nheads], dim=-1)
-        mixed, window = causal_conv(xBC.transpose(1, 2), self.conv1d.weight, self.conv1d.bias, start.conv, self.stock_conv)
+        mixed, window = causal_conv(xBC.transpose(1, 2), *self._taps(), start.conv, self.stock_conv)
         x, B, C = self._split(mixed.transpose(1, 2))
         if self.dt_limit == (0.0, float("inf")):
             scan = partial(ssd_scan, x, dt, dt_bias=widen(self.dt_bias), dt_softplus=True, scan=self.scan)
@@ -151,7 +155,7 @@ class Mamba2(Mixer):
         state = self._check_step(hidden, state)
         assert state.conv is not None and state.ssm is not None  # filled by _check_step
         z, xBC, dt = linear(hidden, self.in_proj).split([self.d_inner, self.conv_dim, self.nheads], dim=-1)
-        mixed, window = causal_conv_step(xBC, self.conv1d.weight, self.conv1d.bias, state.conv)
+        mixed, window = causal_conv_step(xBC, *self._taps(), state.conv)
         x, B, C = self._split(widen(mixed))
         per_group = self.nheads // self.ngroups
         steps = self._steps(dt)

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ..errors import InvalidInput
 from ..kernels.table import Op, capability
@@ -24,14 +25,42 @@ Inner = Callable[[Tensor], tuple[Tensor, MixerState]]
 Recompute = Literal[False, True, "all"]
 
 
-def linear(x: Tensor, module: nn.Linear, with_bias: bool = True) -> Tensor:
+def linear(x: Tensor, module: nn.Module, with_bias: bool = True) -> Tensor:
     """The linear layer in x's dtype. Reads ``module.weight``, so a parametrisation of it always takes effect; a low-rank one's
-    gradients are computed without that of the whole matrix (:mod:`.low_rank`)."""
+    gradients are computed without the gradient of the whole matrix (:mod:`.low_rank`). A module that is no plain linear layer,
+    such as peft's wrapper around one, is called, so that what it adds takes effect as well."""
+    if type(module).forward is not nn.Linear.forward or module._forward_hooks or module._forward_pre_hooks:
+        return _called(x, module, with_bias)
+    assert isinstance(module, nn.Linear)
     bias = None if module.bias is None or not with_bias else module.bias.to(x.dtype)
     update = factored_update(module)
     if update is not None and torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type):
         return low_rank_linear(x, module, update, bias)
     return F.linear(x, module.weight.to(x.dtype), bias)
+
+
+def _called(x: Tensor, module: nn.Module, with_bias: bool) -> Tensor:
+    """The module's own forward pass; where its bias is not wanted, the bias of the wrapped layer is replaced by zeros."""
+    biases = {} if with_bias else {n: p for n, p in module.named_parameters() if n in ("bias", "base_layer.bias")}
+    zeros = {name: torch.zeros_like(bias) for name, bias in biases.items()}
+    out: Tensor = functional_call(module, zeros, (x,)) if zeros else module(x)
+    return out.to(x.dtype)
+
+
+def plain_conv(module: nn.Module) -> nn.Conv1d:
+    """The convolution in front of a scan, whose weight is read.
+
+    Raises
+    ------
+    InvalidInput
+        It is wrapped: what the wrapper adds would have no effect.
+    """
+    if not isinstance(module, nn.Conv1d) or type(module).forward is not nn.Conv1d.forward:
+        raise InvalidInput(
+            f"conv1d is wrapped in {type(module).__name__}, which would have no effect: only its weight is read; leave conv1d "
+            "out of target_modules, or train it with empirics.methods.Full(targets=('conv1d',))"
+        )
+    return module
 
 
 class Mixer(nn.Module, ABC):
@@ -144,7 +173,6 @@ class Mixer(nn.Module, ABC):
     def _between(self, inner: Inner, hidden: Tensor) -> tuple[Tensor, MixerState]:
         """inner(in_proj(hidden)), of which the backward pass keeps as much as ``recompute`` says."""
         in_proj = self.get_submodule("in_proj")
-        assert isinstance(in_proj, nn.Linear)
         if self.recompute == "all":
             return recomputed(lambda h: inner(linear(h, in_proj)), hidden, draws(self))
         projected = linear(hidden, in_proj)

@@ -23,6 +23,7 @@ from empirics.models import (  # noqa: E402
     MixerHook,
     PromptHook,
     load_model,
+    loading,
     n_parameters,
     save_model,
     size_config,
@@ -456,3 +457,40 @@ def test_size_names():
     assert size_config("mamba2-2.7b").d_model == 2560 and size_config("mamba2-2.7b").n_layer == 64
     with pytest.raises(UnknownName, match=r"did you mean 'mamba-2\.8b'"):
         size_config("mamba-2.9b")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_layer": 10**7}, "n_layer is 1e.07, expected at most 10,000"),
+        ({"n_layer": 9999}, "tensors cannot be those of 9999 blocks"),
+        ({"d_model": 10**12}, "d_model is 1e.12, expected at most"),
+        ({"vocab_size": 10**15}, "vocab_size is 1e.15, expected at most"),
+        ({"ssm_cfg": {"layer": "Mamba1", "expand": 1e308}}, "exceeds 16,777,216 channels"),
+        ({"ssm_cfg": {"layer": "Mamba1", "d_state": 10**9}}, "d_state is 1e.09, expected at most"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_anything_is_built(saved, change, message, monkeypatch):
+    _, folder = saved
+    config = json.loads((folder / "config.json").read_text())
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors, folder / "model.safetensors")  # without the configuration inside
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    monkeypatch.setattr(loading, "MambaLM", lambda *arguments, **options: pytest.fail("built"))
+    with pytest.raises(CheckpointError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("limit", [[{"x": 1}, 3], ["abc", 3], [1], 7])
+def test_step_limits_of_another_form(limit):
+    raw = {"model_type": "mamba2", "hidden_size": 64, "num_hidden_layers": 1, "vocab_size": 8, "time_step_limit": limit}
+    with pytest.raises(CheckpointError, match="describes no model"):
+        read_config(raw)
+
+
+def test_an_index_of_something_else(saved):
+    _, folder = saved
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": 3, "b": "x"}}))
+    with pytest.raises(CheckpointError, match="no weight_map of file names"):
+        load_model(folder)

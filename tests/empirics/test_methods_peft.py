@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ import transformers
 from torch import nn
 
 from empirics.errors import CheckpointError, InvalidInput
-from empirics.methods import BitFit, DoRA, LoRA, apply
+from empirics.methods import BitFit, DoRA, Full, LoRA, apply, load
 from empirics.methods.peft_format import CONFIG, VALUES, load_peft, save_peft
+from empirics.models import MambaConfig, MambaLM, load_model
 
 torch.set_num_threads(1)
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:peft (refuses|loads):UserWarning"),
+]
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
 
 
@@ -174,3 +179,143 @@ class TestRefusedOnLoad:
         (folder / VALUES).unlink()
         with pytest.raises(CheckpointError, match="cannot read"):
             load_peft(base_model(), folder)
+
+
+# --- what peft's files may say, and what it does with ours ---
+
+
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora", "loftq", "corda", "orthogonal", "something new", 3])
+def test_adapters_of_a_changed_base_are_refused(start: Any, tmp_path: Path) -> None:
+    """Their files hold the adapter only; the base model's weights, from which its start was taken away, are not in them."""
+    save_peft(apply(base_model(), LoRA(targets=("in_proj",), rank=2)), tmp_path)
+    description = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps({**description, "init_lora_weights": start}))
+    with pytest.raises(CheckpointError, match="changes the base model's weights"):
+        load_peft(base_model(), tmp_path)
+    for harmless in (True, False, "gaussian"):
+        (tmp_path / CONFIG).write_text(json.dumps({**description, "init_lora_weights": harmless}))
+        load_peft(base_model(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "option", ["kasa_config", "monteclora_config", "use_bdlora", "arrow_config", "velora_config", "not_yet_invented"]
+)
+def test_options_that_change_the_meaning_are_refused(option: str, tmp_path: Path) -> None:
+    save_peft(apply(base_model(), LoRA(targets=("in_proj",), rank=2)), tmp_path)
+    description = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps({**description, option: {"on": 1}}))
+    with pytest.raises(CheckpointError, match=f"uses {option}="):
+        load_peft(base_model(), tmp_path)
+    (tmp_path / CONFIG).write_text(json.dumps({**description, option: None, "lora_alpha": "x"}))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load_peft(base_model(), tmp_path)
+
+
+def test_every_option_that_peft_writes_by_default_is_read(tmp_path: Path) -> None:
+    theirs = peft.get_peft_model(base_model(), peft.LoraConfig(target_modules=["in_proj"]))
+    theirs.save_pretrained(str(tmp_path))
+    assert len(json.loads((tmp_path / CONFIG).read_text())) > 20
+    load_peft(base_model(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (("in_proj", "out_proj"), "refuses out_proj on Mamba models: "),
+        (("dt_proj",), "loads dt_proj without effect"),
+        (("out_proj", "dt_proj"), "refuses out_proj on Mamba models and loads dt_proj without effect"),
+    ],
+)
+def test_what_peft_cannot_use_is_said_when_it_is_saved(targets: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=said):
+        save_peft(apply(base_model(), LoRA(targets=targets, rank=2)), tmp_path)
+
+
+def test_what_peft_can_use_is_saved_in_silence(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_peft(apply(base_model(), LoRA(targets=("in_proj", "x_proj"), rank=2)), tmp_path)
+
+
+# --- peft on this library's own model ---
+
+
+def own_model(layer: str) -> MambaLM:
+    torch.manual_seed(0)
+    sizes = {"headdim": 8} if layer == "Mamba2" else {}
+    model = MambaLM(MambaConfig(16, 2, 32, {"layer": layer, **sizes}, tie_embeddings=False)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+TARGETS = [
+    *(("Mamba1", (name,)) for name in ("in_proj", "x_proj", "dt_proj", "out_proj", "lm_head", "embedding")),
+    ("Mamba1", ("in_proj", "x_proj", "dt_proj", "out_proj")),
+    *(("Mamba2", (name,)) for name in ("in_proj", "out_proj", "lm_head", "embedding")),
+]
+
+
+@pytest.mark.parametrize(("layer", "targets"), TARGETS)
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_peft_on_our_model_takes_effect(layer: str, targets: tuple[str, ...], dora: bool) -> None:
+    """Parallel and step by step, with the gradients, and as peft's own merging has it."""
+    if dora and "embedding" in targets:
+        pytest.skip("peft has no DoRA step of its own for an embedding that is read twice")
+    model = own_model(layer)
+    before = model(TOKENS).detach()
+    theirs = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=list(targets), use_dora=dora)).eval()
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if "lora_B" in name or "lora_embedding" in name:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+    adapted = theirs(TOKENS)
+    assert (adapted - before).abs().max() > 1e-2
+    adapted.square().sum().backward()
+    trained = [p for p in theirs.parameters() if p.requires_grad]
+    assert trained and all(p.grad is not None and p.grad.abs().max() > 0 for p in trained)
+    with torch.no_grad():
+        states, stepped = model.new_states(1), []
+        for token in TOKENS[0]:
+            logits_, states = model.step(token[None], states)
+            stepped.append(logits_)
+        assert torch.allclose(torch.stack(stepped, 1), adapted, atol=2e-5)
+        assert torch.allclose(theirs.merge_and_unload()(TOKENS), adapted, atol=2e-5)
+
+
+def test_what_cannot_take_effect_is_refused() -> None:
+    model = own_model("Mamba1")
+    for module in [m for m in model.modules() if hasattr(m, "conv1d")]:
+        module.conv1d = nn.Sequential(module.conv1d)
+    with pytest.raises(InvalidInput, match="conv1d is wrapped in Sequential, which would have no effect"):
+        model(TOKENS)
+
+
+def test_hooks_on_a_projection_are_run() -> None:
+    model = own_model("Mamba1")
+    before = model(TOKENS)
+    removed = model.mixers[0].out_proj.register_forward_hook(lambda module, given, out: 2 * out)
+    assert not torch.allclose(model(TOKENS), before)
+    removed.remove()
+    assert torch.equal(model(TOKENS), before)
+
+
+# --- one checkpoint, two libraries ---
+
+
+@pytest.mark.parametrize("config", [LoRA(rank=2), Full(targets=("embedding",)), BitFit()], ids=["lora", "embedding", "bitfit"])
+def test_adapters_travel_between_transformers_and_ours(config: Any, tmp_path: Path) -> None:
+    base = base_model()
+    base.save_pretrained(str(tmp_path / "base"))
+    ours = load_model(tmp_path / "base")
+    for source, target in ((base, ours), (ours, transformers.MambaForCausalLM.from_pretrained(str(tmp_path / "base")).eval())):
+        handle = apply(source, config)
+        handle.set_values({name: v + 0.1 * torch.randn_like(v) for name, v in handle.values().items()})
+        handle.save(tmp_path / "adapter")
+        again = load(target, tmp_path / "adapter")
+        expected, got = (out if isinstance(out := m(TOKENS), torch.Tensor) else out.logits for m in (source, target))
+        assert torch.allclose(got, expected, atol=1e-5)
+        again.remove(), handle.remove()
+        unadapted = target(TOKENS) if isinstance(target, MambaLM) else target(TOKENS).logits
+        assert not torch.allclose(unadapted, expected, atol=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import math
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
-from empirics.methods import BitFit, DoRA, Full, Handle, LoRA, apply, count_trainable, load, method_config, method_names
+from empirics.methods import BitFit, Combined, DoRA, Full, Handle, LoRA, apply, count_trainable, load, method_config, method_names
 from empirics.methods.adapter_file import DESCRIPTION, VALUES
 
 torch.set_num_threads(1)
@@ -214,6 +215,81 @@ def test_names() -> None:
         method_config("lora", rnk=2)
 
 
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda: LoRA(r=8), "peft's r is called rank here"),
+        (lambda: LoRA(target_modules=["in_proj"]), "peft's target_modules is called targets here"),
+        (lambda: DoRA(lora_alpha=8), "peft's lora_alpha is called alpha here"),
+        (lambda: method_config("lora", lora_dropout=0.1), "peft's lora_dropout is called dropout here"),
+        (lambda: method_config("prompt", num_virtual_tokens=3), "peft's num_virtual_tokens is called tokens here"),
+        (lambda: LoRA(rnk=8), "did you mean 'rank'"),
+        (lambda: BitFit(r=8), "unknown option of method bitfit 'r': valid names are none"),
+    ],
+)
+def test_peft_s_names_get_a_hint(call: Any, hint: str) -> None:
+    with pytest.raises(UnknownName, match=hint):
+        call()
+
+
+def test_lists_are_taken_for_tuples() -> None:
+    assert LoRA(targets=["in_proj"]) == LoRA(targets=("in_proj",)) and hash(LoRA(targets=["in_proj"]))
+    assert Full(targets=["A_log"]).targets == ("A_log",)
+    assert Combined(parts=[BitFit(), LoRA()]).parts == (BitFit(), LoRA())
+    assert method_config("prefix", layers=[0, 1]).layers == (0, 1) == method_config("initial_state", layers=[0, 1]).layers
+    with pytest.raises(InvalidInput, match="expected a list or tuple of names"):
+        LoRA(targets="in_proj")  # type: ignore[arg-type]
+    assert copy.deepcopy(LoRA(rank=3)) == LoRA(rank=3)
+
+
+def test_a_handle_says_what_it_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Toy()
+    handle = apply(model, LoRA(rank=2))
+    text = "60 of 218 numbers are trained (27.52%), in 4 tensors"
+    assert handle.summary() == text and sum(p.numel() for p in model.parameters()) == 218
+    handle.print_trainable_parameters()
+    assert capsys.readouterr().out == f"{text}\n"
+    assert repr(handle) == f"<lora on Toy: {text}>"
+    handle.remove()
+    assert repr(handle) == "<lora, no longer on Toy>" and " at 0x" not in repr(handle)
+    with pytest.raises(InvalidInput, match="no longer on the model"):
+        handle.summary()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_copies_live_apart(name: str) -> None:
+    """A copied handle is the copy's; the original and the copy can be trained and removed without each other."""
+    x = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    model = Toy()
+    plain = model(x)
+    handle = apply(model, CONFIGS[name])
+    other = copy.deepcopy(handle)
+    assert other.model is not model
+    for first, second in ((other, handle), (handle, other)):
+        first.set_values({n: v + 0.1 for n, v in first.values().items()})
+        assert not torch.equal(first.model(x), second.model(x))
+        second.set_values(first.values())
+        assert torch.equal(first.model(x), second.model(x))
+    other.remove()
+    assert torch.equal(other.model(x), plain) and not torch.equal(model(x), plain)
+    handle.remove()
+    assert torch.equal(model(x), plain)
+
+
+def test_a_copied_model_carries_its_method() -> None:
+    model = Toy()
+    handle = apply(model, LoRA(rank=2))
+    twin = copy.deepcopy(model)
+    with pytest.raises(InvalidInput, match=r"already carries lora.*copy the handle, copy.deepcopy\(handle\)"):
+        apply(twin, LoRA(rank=2))
+    handle.remove()
+    x = torch.randn(3, 6)
+    assert torch.equal(twin(x), model(x))  # the copy is still whole
+    with pytest.raises(InvalidInput, match="already carries lora"):
+        apply(twin, BitFit())
+    apply(copy.deepcopy(model), BitFit()).remove()
+
+
 def test_one_method_at_a_time() -> None:
     model = Toy()
     handle = apply(model, BitFit())
@@ -255,7 +331,7 @@ class TestFiles:
     def test_truncated_or_missing(self, folder: Path, name: str) -> None:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[:-40])
-        with pytest.raises(CheckpointError, match="corrupt"):
+        with pytest.raises(CheckpointError, match=r"corrupt|no readable JSON"):
             load(Toy(), folder)
         (folder / name).unlink()
         with pytest.raises(CheckpointError, match="No such file"):
@@ -267,6 +343,13 @@ class TestFiles:
             ({"format": "other"}, "format 'other'"),
             ({"model": None}, "no 'model'"),
             ({"method": {"name": "lorra"}}, "did you mean 'lora'"),
+            ({"method": {"name": ["lora"]}}, "does not know"),
+            ({"method": {"name": "lora", "alpha": "x"}}, "does not know"),
+            ({"method": {"name": "lora", "dropout": [1]}}, "does not know"),
+            ({"method": {"name": "sdt", "selection": {"m": [[1]]}}}, "does not know"),
+            ({"method": {"name": "combined", "parts": 3}}, "does not know"),
+            ({"model": {"A_log": 3}}, "'model' holds more than"),
+            ({"complex": 3}, "'complex' is no list of names"),
             ({"method": {"name": "lora", "rank": 3}}, "has shape"),
             ({"method": {"name": "bitfit"}}, "does not belong|is missing"),
         ):
