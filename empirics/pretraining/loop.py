@@ -64,7 +64,10 @@ class Journal:
 def windows(data: Tensor, recipe: Recipe, step: int, rows: slice) -> Tensor:
     """(rows, sequence + 1) int64: windows of ``data`` that begin at uniform random places, drawn from (seed, step)."""
     starts = np.random.default_rng([recipe.seed, step]).integers(0, len(data) - recipe.sequence, size=recipe.batch)[rows]
-    at = torch.from_numpy(starts).to(data.device)[:, None] + torch.arange(recipe.sequence + 1, device=data.device)
+    first = torch.from_numpy(starts)
+    if data.is_cuda:  # from other memory the copy would wait for all that the GPU still has to do
+        first = first.pin_memory()
+    at = first.to(data.device, non_blocking=True)[:, None] + torch.arange(recipe.sequence + 1, device=data.device)
     return data[at].long()
 
 
