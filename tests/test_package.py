@@ -136,6 +136,7 @@ def test_the_wheel_holds_what_is_used_and_no_more(installed: Path):
     names = [path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()]
     assert [n for n in names if re.search(r"(^|/)(test_[^/]*|conftest)\.py$", n)] == []
     assert [n for n in names if "/runs/" in n or n.endswith("runs.jsonl") or n.startswith("figures/out/")] == []
+    assert [n for n in names if n.startswith("empirics/data/base")] == []
     for needed in (
         "theory/py.typed", "empirics/py.typed", "figures/py.typed", "ssmproof/py.typed", "theory/verdicts.json",
         "empirics/data/bundled/model.safetensors", "theory/prefix_state/equivalent/README.md",

@@ -12,7 +12,7 @@ import torch
 from theory.core.files import write_text
 
 from ..data.corpus import Corpus
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UnknownName
 from ..models.hub import save_hub
 from ..models.lm import MambaLM
 from ..models.loading import WEIGHTS, load_model, save_model
@@ -24,8 +24,13 @@ from .loop import Journal
 from .recipe import Recipe
 from .tokens import END, SETTINGS, TOKENIZER, Encoded, settings
 
-BUNDLED = Path(__file__).parents[1] / "data" / "bundled"
+DATA = Path(__file__).parents[1] / "data"
+
+BUNDLED = DATA / "bundled"
 """Folder of the model that comes with the package."""
+
+BASE = ("base", "base_mamba2")
+"""Names of the larger models, which a checkout has and an installed package has not."""
 
 RECORD, CARD = "record.json", "MODEL_CARD.md"
 
@@ -57,6 +62,27 @@ def bundled_model(
     if not (BUNDLED / WEIGHTS).is_file():
         raise CheckpointError("this installation has no bundled model; make one with python -m empirics pretrain")
     return load_model(BUNDLED, device=device, dtype=dtype, scan=scan)
+
+
+def base_folder(name: str) -> Path:
+    """Folder of a larger model, in the hub's format.
+
+    Raises
+    ------
+    UnknownName
+        There is no model of that name.
+    CheckpointError
+        This installation has no such folder.
+    """
+    if name not in BASE:
+        raise UnknownName("base model", name, BASE)
+    folder = DATA / name
+    if not (folder / RECORD).is_file():
+        raise CheckpointError(
+            f"this installation has no model {name!r}: take empirics/data/{name} from a checkout, or make one with "
+            f"python -m empirics pretrain {name}, and give its folder"
+        )
+    return folder
 
 
 def thinned(losses: list[float], points: int = CURVE) -> list[dict[str, float]]:
@@ -168,7 +194,7 @@ _CLASSES = {"Mamba1": "MambaForCausalLM", "Mamba2": "Mamba2ForCausalLM"}
 
 
 def _quoted(separator: str) -> str:
-    return f"`{separator!r}`" if separator else "nowhere"
+    return f"`{separator!r}`" if separator else "nothing"
 
 
 def card(record: dict[str, Any]) -> str:
@@ -199,15 +225,18 @@ def card(record: dict[str, Any]) -> str:
 with `empirics.load_model(folder)`, or the bundled one with `empirics.bundled_model()`."""
     else:
         tokens, cut = record["tokens"], held_out["windows"]
-        what, title = "tokens", f"{kind} on words of bytes"
+        what, title = "tokens", f"{kind} with {recipe.vocabulary:,} learned tokens"
         seen = f"{tokens['trained']:,} tokens seen, {tokens['trained'] / tokens['count']['train']:.1f} times the training text"
         windows = f"| this model, in windows | {cut['bits_per_byte']:.4f} | {cut['how']} |\n"
-        reading = f"""A language model with a byte-level BPE vocabulary of {recipe.vocabulary:,} tokens, learned from its \
-training text: d_model {recipe.d_model}, {recipe.n_layer} layers, {recipe.d_state} states, tied embedding. The folder is in \
-the hub's format, weights in bfloat16: read it with transformers' `AutoTokenizer` and `{_CLASSES[recipe.layer]}`, or with \
-`empirics.load_model(folder)`. For mamba-ssm, `empirics.models.save_model(empirics.load_model(folder), other)` writes its layout.
+        reading = f"""A language model whose tokens are a byte-level BPE vocabulary, learned from its training text: d_model \
+{recipe.d_model}, {recipe.n_layer} layers, {recipe.d_state} states, tied embedding. The folder is in the hub's format, \
+weights in bfloat16. Three programs read it:
 
-Token 0, `{END}`, stands between documents (in the training files: {_quoted(recipe.separator)})."""
+- transformers: `AutoTokenizer.from_pretrained(folder)` and `{_CLASSES[recipe.layer]}.from_pretrained(folder)`;
+- this project: `empirics.load_model(folder)`;
+- mamba-ssm: `empirics.models.read_model(folder)` gives the tensors by the names that its `MambaLMHeadModel` has.
+
+Token 0 is `{END}`. It stands between documents, where the training files have {_quoted(recipe.separator)}."""
     extra = f", dropout {recipe.dropout:g}" if recipe.dropout else ""
     best = f" The model is the one of step {record['best_step']:,}, the best validation." if recipe.keep_best else ""
     return f"""# {title}, {record["parameters"]:,} parameters

@@ -17,14 +17,17 @@ from safetensors import safe_open
 from empirics import load_model
 from empirics.__main__ import main
 from empirics.data.corpus import read_corpus
-from empirics.errors import CheckpointError, InvalidInput
+from empirics.errors import CheckpointError, InvalidInput, UnknownName
+from empirics.experiments.lm_benchmark.model import base_model
+from empirics.experiments.lm_benchmark.tokens import tokens_for
 from empirics.models import MambaConfig, MambaLM, save_model
 from empirics.models.hub import INDEX, parts, save_hub, transformers_config
-from empirics.pretraining import loop, tokens
+from empirics.pretraining import bundle, loop, tokens
 from empirics.pretraining.baselines import KEPT
 from empirics.pretraining.dropout import draw_from, dropping
 from empirics.pretraining.heldout import bits_per_byte
 from empirics.pretraining.loop import BEST, CHECKPOINT, fresh_model, pretrain, windows
+from empirics.pretraining.parallel import Team
 from empirics.pretraining.recipe import Recipe, load_recipe
 from empirics.pretraining.scans import choose_scan
 from empirics.pretraining.tokens import END, encode, encoded, learned, pieces, widths
@@ -148,6 +151,19 @@ def test_encoding_is_kept_and_belongs_to_its_corpus(corpus, tmp_path, monkeypatc
     other = read_corpus([tmp_path / "other.txt"], validation_share=0.05, test_share=0.05)
     second = encoded(recipe, other, out)
     assert second.sha256 != first.sha256 and second.tokenizer != first.tokenizer
+
+
+def test_one_process_encodes_and_the_others_read(corpus, tmp_path, monkeypatch):
+    recipe, out = Recipe(**TINY), tmp_path / "out"
+    first = encoded(recipe, corpus, out)
+    monkeypatch.setattr(Team, "wait", lambda self: None)
+    monkeypatch.setattr(tokens, "_write", None)
+    monkeypatch.setattr(tokens, "learned", None)
+    second = encoded(recipe, corpus, out, Team(rank=1, world=2))
+    assert second.sha256 == first.sha256 and np.array_equal(second.train, first.train)
+    (out / "tokens.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="was changed while it was read"):
+        encoded(recipe, corpus, out, Team(rank=1, world=2))
 
 
 # -- bits per byte --------------------------------------------------------------------------------------------------------
@@ -281,8 +297,6 @@ def test_mamba2_has_a_scan_here():
 
 @pytest.mark.gpu
 def test_replayed_steps_are_launched_ones(corpus, tmp_path):
-    from empirics.pretraining.parallel import Team
-
     recipe = Recipe(**TINY | {"d_model": 64, "steps": 30, "every": 30, "matrices": "muon"})
     losses = [
         pretrain(recipe, corpus, tmp_path / str(graph), team=Team("cuda"), scan=choose_scan("cuda"), graph=graph)[1].losses
@@ -381,3 +395,68 @@ def test_base_as_a_command(tmp_path, capsys):
     assert found(document)["input_ids"] == encode(tokens._package().Tokenizer.from_file(str(folder / "tokenizer.json")),
         as_data(document), SEPARATOR).tolist()  # fmt: skip
     assert found.eos_token_id == 0 and found.decode(found(document)["input_ids"]) == document
+
+
+# -- the base models of a checkout ----------------------------------------------------------------------------------------
+
+FOUND = sorted(path.parent.name for path in bundle.DATA.glob("base*/record.json"))
+ENGLISH = (
+    "When the rain stopped, she opened the window and looked out over the garden. There was no one there. He had said that he "
+    "would come before the evening, and it was not like him to forget what he had promised. She waited for another hour."
+)
+
+
+def test_base_models_are_found_by_name(tmp_path, monkeypatch):
+    assert "base" in FOUND and set(FOUND) <= set(bundle.BASE)
+    with pytest.raises(UnknownName, match="did you mean 'base'"):
+        bundle.base_folder("bass")
+    monkeypatch.setattr(bundle, "DATA", tmp_path)
+    with pytest.raises(CheckpointError, match="this installation has no model 'base'"):
+        bundle.base_folder("base")
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_base_model_is_what_its_record_says(name):
+    folder = bundle.base_folder(name)
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    weights = sorted(folder.glob("*.safetensors"))
+    assert max(path.stat().st_size for path in weights) <= 16 * 2**20 and sum(p.stat().st_size for p in weights) <= 52 * 2**20
+    assert record["model_sha256"] == file_hash(*weights) and record["tokens"]["sha256"] == file_hash(folder / "tokenizer.json")
+    assert (folder / "MODEL_CARD.md").read_text(encoding="utf-8") == bundle.card(record)
+    recipe = Recipe(**record["recipe"])
+    assert recipe.name == name and record["steps"] == recipe.steps == record["validation"][-1]["step"]
+    committed = load_recipe(name)
+    assert recipe.model_copy(update={"steps": committed.steps, "description": committed.description}) == committed
+    assert json.loads((folder / "config.json").read_text()) == transformers_config(recipe.architecture(), torch.bfloat16)
+    assert json.loads((folder / "tokenizer_config.json").read_text()) == tokens.settings()
+
+
+def test_the_base_model_does_not_overfit_as_the_readme_says():
+    base, bundled = (json.loads((bundle.DATA / name / "record.json").read_text()) for name in ("base", "bundled"))
+    validation = [point["bits_per_byte"] for point in base["validation"]]
+    assert validation[-1] == min(validation) and validation[-1] > base["curve"][-1]["bits_per_byte"]
+    assert 4.5 < base["corpus"]["bytes"]["train"] / bundled["corpus"]["bytes"]["train"] < 5
+    assert base["tokens"]["trained"] / base["tokens"]["count"]["train"] == pytest.approx(8, abs=0.05)
+    assert base["held_out"]["bits_per_byte"] < bundled["held_out"]["bits_per_byte"] - 0.3
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_base_model_reads_english_as_transformers_does(name):
+    transformers = pytest.importorskip("transformers")
+    model, reader = base_model(name, None, "cpu"), tokens_for(name, 8192)
+    folder = bundle.base_folder(name)
+    ids = reader.encode(ENGLISH)
+    assert reader.decode(ids) == ENGLISH and len(ids) < len(ENGLISH) / 3.5 and reader.end == 0
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    x = torch.tensor([ids])
+    with torch.no_grad():
+        ours = model(x)
+        assert torch.allclose(theirs(x).logits, ours, atol=2e-4)
+        theirs.backbone.layers[5].mixer.D.add_(0.3)
+        assert not torch.allclose(theirs(x).logits, ours, atol=2e-2)
+    found = tokens._package().Tokenizer.from_file(str(folder / "tokenizer.json"))
+    sizes = widths(found, SEPARATOR, 8192)
+    data = np.array(ids, np.uint16)
+    assert bits_per_byte(model, data, 1, widths=sizes) < 1.2
+    shuffled = np.random.default_rng(0).permutation(data)
+    assert bits_per_byte(model, shuffled, 1, widths=sizes) > 1.8

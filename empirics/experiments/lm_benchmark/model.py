@@ -8,7 +8,7 @@ import torch
 
 from ...errors import UnknownName
 from ...models import Mamba1, MambaConfig, MambaLM, load_model
-from ...pretraining.bundle import bundled_model
+from ...pretraining.bundle import BASE, base_folder, bundled_model
 from ...pretraining.scans import choose_scan
 
 BUNDLED, UNTRAINED = "bundled", "untrained"
@@ -22,8 +22,9 @@ def base_model(name: str, scan: str | None, device: str, dtype: str = "float32")
     Parameters
     ----------
     name:
-        ``bundled`` (the byte-level model that comes with the package), ``untrained`` (a tiny byte-level model with random
-        values, to try things out), a folder in the hub's format, a safetensors file, or a hub name.
+        ``bundled`` (the byte-level model that comes with the package), ``base`` or ``base_mamba2`` (larger ones, in a checkout),
+        ``untrained`` (a tiny byte-level model with random values, to try things out), a folder in the hub's format, a
+        safetensors file, or a hub name.
     scan:
         Its scan; where left out ``chunked``, and for Mamba-1 on a GPU the fastest that works there.
     dtype:
@@ -46,7 +47,7 @@ def base_model(name: str, scan: str | None, device: str, dtype: str = "float32")
     elif name == BUNDLED:
         model = bundled_model(scan=first)
     else:
-        model = load_model(name, scan=first)
+        model = load_model(base_folder(name) if name in BASE else name, scan=first)
     model.to(device=device, dtype=DTYPES[dtype]).eval()
     if scan is None and torch.device(device).type == "cuda" and isinstance(model.mixers[0], Mamba1):
         model.set_scan(choose_scan(device))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...errors import CheckpointError, InvalidInput, MissingPackage
+from ...pretraining.bundle import BASE, base_folder
 
 BYTES = "bytes"
 """As a tokenizer's name: one token for each byte of UTF-8."""
@@ -108,7 +109,7 @@ def tokens_for(model: str, vocabulary: int, tokenizer: str | None = None) -> Tok
 
 
 def _own(model: str, vocabulary: int) -> str:
-    path = Path(model)
+    path = base_folder(model) if model in BASE else Path(model)
     folder = path.parent if path.is_file() else path
     if folder.is_dir() and path.exists():
         if any((folder / name).is_file() for name in _FILES):
