@@ -2,6 +2,7 @@
 #   make report   write the report, one HTML page, from the committed verdicts, results and figures (needs no torch)
 #   make verify   decide every claim, run the small empirical checks and the demonstration, and print the tables
 #                 (make verify-theory does without torch)
+#   make proofs   let Rocq check every proof of theory/formal and record what it found (prints how to install Rocq)
 #   make test     run the whole test suite
 PYTHON ?= python3
 VENV   := .venv
@@ -10,7 +11,7 @@ BIN    := $(VENV)/bin
 TRITON := triton==3.6.0
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: report verify verify-theory test lint clean
+.PHONY: report verify verify-theory proofs test lint clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -45,6 +46,9 @@ verify: $(VENV)/.empirics verify-theory
 
 verify-theory: $(VENV)/.theory
 	$(BIN)/python -m theory --out theory/verdicts.json
+
+proofs: $(VENV)/.theory
+	$(BIN)/python -m theory.formal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
