@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from theory.core.checkout import require_checkout
 from theory.core.errors import InvalidInput, TheoryError
-from theory.verify import write_text
+from theory.core.files import write_text
 
 from .bridge import check_bridge
 from .manifest import FOLDER, Entry, Manifest, cover, file_of, load, problems, sha256, sources, statement, to_json
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = problems()
             print("\n".join(found) if found else "manifest.json is fresh")
             return 1 if found else 0
+        require_checkout("make proofs", "clone the project to check its proofs")
         started = time.monotonic()
         manifest = check(jobs=args.jobs)
         path = FOLDER / "manifest.json"
@@ -71,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("statements differ from the recorded ones (record them with --accept if this is meant):", file=sys.stderr)
             print("\n".join(changed), file=sys.stderr)
             return 1
-        write_text(to_json(manifest), path)
+        write_text(path, to_json(manifest))
         for entry in manifest.entries:
             print(f"{entry.claim:34} {entry.part:28} {entry.theorem}")
         print(

@@ -20,12 +20,12 @@ import numpy as np
 
 from theory.core.conv import Conv, ConvState
 from theory.core.gramians import hankel_matrix
+from theory.core.linalg import rank_factors
 from theory.core.lti import LTI
 from theory.core.scalars import gaussian, imag, real
 from theory.core.selective import SelectiveSSM
 from theory.core.ssd import Mamba2Group, Mamba2Head
-from theory.lora_limits.absorption import absorb_selectors
-from theory.lora_limits.low_rank import rank_factors
+from theory.lora_limits.selector_absorption.absorption import absorb_selectors
 
 from .rocq import BUILD, compile_one
 

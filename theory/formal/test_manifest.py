@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from theory.core.errors import InvalidInput
-from theory.registry import all_claims
+from theory.verification.registry import all_claims
 
 from . import manifest as m
 from .__main__ import changed_statements
