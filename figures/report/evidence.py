@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from theory.core.errors import InvalidInput
 
 from ..sources import read_json, summary_path
+from .comparisons import read
 
 
 @dataclass(frozen=True)
@@ -47,32 +46,17 @@ def find_comparison(experiment: str, name: str, root: Path) -> Comparison | None
     if not path.is_file():
         return None
     summary = read_json(path)
-    try:
-        for found in _differences(summary["table"]):
-            if found[0] == name:
-                return Comparison(*found[1:], edges=_edges(summary, experiment, name, root))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"{path} is not what its experiment writes ({error!r})") from error
+    for found in read(summary):
+        if found.name == name and found.kind == "difference":
+            numbers = found.numbers
+            return Comparison(numbers.estimate, numbers.low, numbers.high, _edges(summary, path, name))
     return None
 
 
-def _differences(table: list[dict[str, Any]]) -> Iterator[tuple[str, float, float | None, float | None]]:
-    """(name, points, low, high) of every difference among a summary's rows."""
-    for row in table:
-        for part in (*row.get("comparisons", ()), *row.get("controls", ())):
-            yield f"{part['better']} - {part['worse']}", part["points"], part["low"], part["high"]
-        if "difference" in row:
-            middle, half = 100 * row["difference"], 100 * row["half_width"]
-            yield row["comparison"], middle, middle - half, middle + half
-
-
-def _edges(summary: dict[str, Any], experiment: str, name: str, root: Path) -> tuple[str, ...]:
-    """The methods of ``"a - b"`` whose chosen rate is an end of the experiment's grid; an untrained method has none."""
-    file = tomllib.loads((root / "empirics/experiments" / experiment / "experiment.toml").read_text(encoding="utf-8"))
-    grid = file.get("sweep", {}).get("tune", {}).get("learning_rate", [])
-    if len(grid) < 2:
-        return ()
-    ends = (min(grid), max(grid))
-    sides = [side for side in name.split(" - ") if side != "frozen"]
-    chosen = {side: {row["learning_rate"] for row in summary.get("tuned", ()) if row["method"] == side} for side in sides}
-    return tuple(side for side in sides if chosen[side] & set(ends))
+def _edges(summary: dict[str, Any], path: Path, name: str) -> tuple[str, ...]:
+    """The methods of ``"a - b"`` whose chosen rate is an end of its grid on some task; an untrained method has none."""
+    try:
+        at_edge = {row["method"] for row in summary["edges"]}
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"{path} does not say which rates stand at an edge ({error!r}); collect its results again") from error
+    return tuple(side for side in name.split(" - ") if side in at_edge and side != "frozen")

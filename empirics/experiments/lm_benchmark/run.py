@@ -32,7 +32,7 @@ from .methods import METHODS, Sizing, configure, plan, selected
 from .metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
 from .model import BUNDLED, DTYPES, base_model, weights_hash
 from .tokens import Tokens, tokens_for
-from .verdicts import in_words, typed, verdict_rows
+from .verdicts import beside, in_words, typed, verdict_rows
 
 MATMUL = ("highest", "high")
 """Precisions of float32 matrix products."""
@@ -284,7 +284,7 @@ def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgemen
     ]
     described += [f"control of {row['claim']}: {in_words(control)}" for row in rows for control in row["controls"]]
     verdict = together([row["verdict"] for row in rows])
-    comparisons = [comparison for row in rows for comparison in typed(row, least)]
+    comparisons = [comparison for row in rows for comparison in typed(row, least)] + beside(results, confidence, least)
     return Judgement(verdict=verdict, measured="; ".join(described), table=[*table, *rows], comparisons=comparisons)
 
 

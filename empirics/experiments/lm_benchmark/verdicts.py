@@ -87,6 +87,17 @@ CLAIMS = (
 )
 """The abstract's claims (Galim et al. 2024, arXiv 2410.09016), and what decides them here."""
 
+BESIDE = tuple(
+    Comparison(better, worse)
+    for better, others in (
+        ("lora_linear", ("frozen", "initial_state", "state_offset", "additional_scan", "bitfit", "sdt")),
+        ("lora_ssm", ("initial_state", "state_offset", "sdt")),
+        ("sdt_lora", ("lora_both", "dora_linear")),
+    )
+    for worse in others
+)
+"""What the published abstract (arXiv v3) says beyond these: shown beside them, added after the results, decides nothing here."""
+
 
 def scores(results: Iterable[Result], method: str) -> dict[Key, float]:
     """Main test score, in points, of a method's runs."""
@@ -193,6 +204,13 @@ def verdict_rows(results: Sequence[Result], confidence: float, least: float) -> 
             }
         )  # fmt: skip
     return rows
+
+
+def beside(results: Sequence[Result], confidence: float, least: float) -> list[records.Comparison]:
+    """The comparisons of :data:`BESIDE` that have a pair of runs."""
+    row = {"claim": "", "statement": "", "verdict": ""}
+    found = (compare(results, c, confidence, least) for c in BESIDE)
+    return [_typed(row, compared, least, control=True) for compared in found if compared is not None]
 
 
 def in_words(row: Mapping[str, Any]) -> str:
