@@ -1,7 +1,7 @@
 """mamba-ssm's names for the selective scan, with its argument order and defaults, over this project's scans.
 
-``from empirics.kernels.compat import selective_scan_fn`` replaces the import from mamba-ssm where B and C depend on the input.
-Beyond the original: the last state carries its gradient, and nothing has to be a multiple of anything.
+``from empirics.kernels.compat import selective_scan_fn`` replaces the import from mamba-ssm where A is real. Beyond the original:
+the last state carries its gradient, and nothing has to be a multiple of anything.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def selective_scan_fn(
     A:
         (D, N), real.
     B, C:
-        (batch, N, L) or (batch, 1, N, L); they depend on the input.
+        (batch, N, L); (batch, G, N, L) in G groups; or fixed, (D, N).
     D, delta_bias:
         (D,).
 
@@ -53,8 +53,7 @@ def selective_scan_fn(
     Raises
     ------
     InvalidInput
-        Shapes, dtypes or devices do not fit, L = 0, or what mamba-ssm takes and these scans do not: complex A, B or C of shape
-        (D, N), several groups.
+        Shapes, dtypes or devices do not fit, L = 0, or A is complex, which mamba-ssm takes and these scans do not.
 
     Source: the interface of ``selective_scan_fn`` in mamba-ssm, Gu and Dao 2023.
     """

@@ -35,7 +35,7 @@ def selective_scan(
     A:
         (D, N), real.
     B, C:
-        (batch, N, L) or (batch, 1, N, L).
+        (batch, N, L); (batch, G, N, L) in G groups, where channel d reads group d // (D / G); or fixed, (D, N).
     D, dt_bias:
         (D,).
     h0:

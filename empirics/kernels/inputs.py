@@ -24,7 +24,8 @@ class SelectiveInputs(NamedTuple):
     Attributes
     ----------
     u, dt, A, B, C, D, z, dt_bias, h0:
-        Tensors in the order of the operators' schema; B and C (batch, N, L), h0 (batch, D, N) or ``None``.
+        Tensors in the order of the operators' schema; B and C each (batch, N, L), (batch, G, N, L) with G at least 2, or
+        (D, N); h0 (batch, D, N) or ``None``.
     dt_softplus:
         Whether dt goes through softplus.
     """
@@ -130,11 +131,16 @@ def selective_inputs(
     n = A.shape[1]
     projected = []
     for name, value in (("B", B), ("C", C)):
-        if value.ndim == 4:
-            if value.shape[1] != 1:
-                raise InvalidInput(f"{name} has {value.shape[1]} groups; one group is supported: (batch, 1, N, L)")
-            value = value.squeeze(1)
-        require_shape(name, value, (batch, n, length), "batch, N, L")
+        if value.ndim == 2:
+            require_shape(name, value, (d, n), "D, N")
+        elif value.ndim == 4:
+            groups = value.shape[1]
+            if groups == 0 or d % groups:
+                raise InvalidInput(f"{name} has {groups} groups, which do not divide the D = {d} channels; choose a divisor")
+            require_shape(name, value, (batch, groups, n, length), "batch, G, N, L")
+            value = value.squeeze(1) if groups == 1 else value
+        else:
+            require_shape(name, value, (batch, n, length), "batch, N, L")
         projected.append(value)
     for name, vector in (("D", D), ("dt_bias", dt_bias)):
         if vector is not None:

@@ -481,7 +481,7 @@ def test_refusals(monkeypatch):
         scan(**{k: v.double() for k, v in values.items()})
     with pytest.raises(InvalidInput, match="L = 0: an empty sequence"):
         scan(**{k: v[..., :0] if k in ("u", "dt", "B", "C", "z") else v for k, v in values.items()})
-    with pytest.raises(InvalidInput, match="C has 2 groups"):
+    with pytest.raises(InvalidInput, match="C has 2 groups, which do not divide"):
         scan(**{**values, "C": values["C"][:, None].expand(-1, 2, -1, -1)})
     with pytest.raises(InvalidInput, match="h0 has shape"):
         scan(**{**values, "h0": values["h0"][:1]})
@@ -536,7 +536,7 @@ def test_compat_is_the_oracle():
         assert torch.equal(positional, out)
         assert not torch.allclose(function(**renamed), out)  # softplus is off by default
         with pytest.raises(InvalidInput, match=r"B has shape .*expected \(batch, N, L\)"):
-            function(**{**renamed, "B": values["A"]})
+            function(**{**renamed, "B": values["B"][:, :2]})
 
 
 def test_compat_prefers_fused_where_it_runs(monkeypatch):

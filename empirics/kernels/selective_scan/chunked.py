@@ -18,7 +18,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ...errors import InvalidInput
-from ..inputs import SelectiveInputs, selective_function
+from ..inputs import Outcome, SelectiveInputs, selective_function
+from .groups import by_group, is_plain
 from .oracle import SOFTPLUS_LINEAR_ABOVE
 
 _CHUNK_ELEMENTS = 1 << 19
@@ -172,7 +173,7 @@ class _SelectiveScan(Function):
         )
 
 
-def scan(inputs: SelectiveInputs, want_last: bool = True, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+def scan(inputs: SelectiveInputs, want_last: bool = True, chunk: int | None = None) -> Outcome:
     """:func:`empirics.oracle.selective_scan`, fast on CPUs: same equation, arguments, shapes and errors.
 
     Computed in float32 for bfloat16, float16 and float32 inputs, in float64 as soon as one input is float64; the output has
@@ -188,6 +189,8 @@ def scan(inputs: SelectiveInputs, want_last: bool = True, chunk: int | None = No
     InvalidInput
         As the oracle, and for ``chunk`` below 1.
     """
+    if not is_plain(inputs):
+        return by_group(scan, inputs, want_last, chunk=chunk)
     out_dtype, length = inputs.u.dtype, inputs.u.shape[2]
     if chunk is None:
         chunk = chunk_length(inputs.u.shape[0] * inputs.A.numel(), length)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from ...errors import MissingPackage
 from ..inputs import Outcome, SelectiveInputs, selective_function
+from .groups import by_group, is_plain
 from .state_terms import final_state, initial_state_response
 
 
@@ -48,11 +49,14 @@ def scan(inputs: SelectiveInputs, want_last: bool = False) -> Outcome:
     """
     u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
     stock = stock_scan()
-    dt, B, C = (v.to(u.dtype) for v in (dt, B, C))
+    with_gradients = torch.is_grad_enabled() and any(v.requires_grad for v in (u, dt, A, B, dt_bias) if v is not None)
+    if not is_plain(inputs) and (h0 is not None or (want_last and with_gradients)):
+        return by_group(scan, inputs, want_last)  # what is added here knows one group
+    dt = dt.to(u.dtype)
+    B, C = (v.float() if v.ndim == 2 else v.to(u.dtype) for v in (B, C))
     z = None if z is None else z.to(u.dtype)
     A = A.float()
     D, dt_bias = (None if v is None else v.float() for v in (D, dt_bias))
-    with_gradients = torch.is_grad_enabled() and any(v.requires_grad for v in (u, dt, A, B, dt_bias) if v is not None)
     from_stock = want_last and not with_gradients
     result = stock(u, dt, A, B, C, D, z, dt_bias, dt_softplus, from_stock)
     out, last = result if from_stock else (result, None)

@@ -38,7 +38,7 @@ def selective_scan(
     A:
         (D, N), real, negative for a stable system.
     B, C:
-        (batch, N, L) or (batch, 1, N, L).
+        (batch, N, L); (batch, G, N, L) in G groups, where channel d reads group d // (D / G); or fixed, (D, N).
     D, dt_bias:
         (D,).
     h0:
@@ -59,6 +59,15 @@ def selective_scan(
     return (out, last) if return_last_state else out
 
 
+def _by_step(value: Tensor, width: int, length: int) -> list[Tensor]:
+    """B or C at each step, so that it multiplies (batch, D, N)."""
+    if value.ndim == 2:
+        return [value] * length
+    if value.ndim == 3:
+        return [v[:, None] for v in value.unbind(-1)]
+    return list(value.repeat_interleave(width // value.shape[1], dim=1).unbind(-1))
+
+
 def scan(inputs: SelectiveInputs, want_last: bool = True) -> tuple[Tensor, Tensor]:
     """:func:`selective_scan` of checked inputs; the last state comes in any case."""
     u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
@@ -70,10 +79,12 @@ def scan(inputs: SelectiveInputs, want_last: bool = True) -> tuple[Tensor, Tenso
     h = h0 if h0 is not None else torch.zeros_like(A).expand(u.shape[0], *A.shape)
     outputs = []
     # Unbinding first keeps the backward pass linear in L; slicing inside the loop would make it quadratic.
-    for u_t, dt_t, B_t, C_t in zip(u.unbind(-1), dt.unbind(-1), B.unbind(-1), C.unbind(-1), strict=True):
+    width, length = u.shape[1:]
+    Bs, Cs = (_by_step(v, width, length) for v in (B, C))
+    for u_t, dt_t, B_t, C_t in zip(u.unbind(-1), dt.unbind(-1), Bs, Cs, strict=True):
         decay = torch.exp(dt_t[:, :, None] * A)
-        h = decay * h + (dt_t * u_t)[:, :, None] * B_t[:, None, :]
-        outputs.append((h * C_t[:, None, :]).sum(-1))
+        h = decay * h + (dt_t * u_t)[:, :, None] * B_t
+        outputs.append((h * C_t).sum(-1))
     y = torch.stack(outputs, dim=-1)
 
     if D is not None:

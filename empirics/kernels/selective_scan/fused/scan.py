@@ -24,8 +24,9 @@ from torch.autograd.function import once_differentiable
 
 from empirics.errors import InvalidInput
 
-from ...inputs import SelectiveInputs, selective_function
+from ...inputs import Outcome, SelectiveInputs, selective_function
 from .. import oracle
+from ..groups import by_group, is_plain
 from . import cuda as fused_cuda
 from .route import Passes, route
 
@@ -196,12 +197,13 @@ def _directly(*tensors: Tensor | None) -> bool:
     return all(v is None or type(v) in (Tensor, torch.nn.Parameter) for v in tensors)
 
 
-def scan(inputs: SelectiveInputs, want_last: bool = True, segment: int | None = None) -> tuple[Tensor, Tensor]:
+def scan(inputs: SelectiveInputs, want_last: bool = True, segment: int | None = None) -> Outcome:
     """:func:`empirics.oracle.selective_scan` on a GPU: same equation, arguments, shapes and errors.
 
     Inputs in float32, bfloat16 or float16, also mixed; float32 inside. The output has u's dtype, the last state is float32, each
     gradient has its input's dtype. Gradients of every input exist, once (not twice), and are the same bits in every run on the
-    same device; what does not require one costs nothing.
+    same device; what does not require one costs nothing. Each group of B and C is a launch of its own, and a fixed B or C takes N
+    times the memory of u (:mod:`..groups`).
 
     Parameters
     ----------
@@ -218,6 +220,8 @@ def scan(inputs: SelectiveInputs, want_last: bool = True, segment: int | None = 
     """
     if segment is not None and segment < 1:
         raise InvalidInput(f"segment = {segment}: a segment has at least one step")
+    if not is_plain(inputs):
+        return by_group(scan, inputs, want_last, segment=segment)
     u, dt, A, _, C, _, z, dt_bias, _, _ = inputs
     if 0 in u.shape:  # no kernel has anything to do
         out, last = oracle.scan(inputs)
