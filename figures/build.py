@@ -90,8 +90,7 @@ def render(name: str, picture: Picture, data: dict[str, Any]) -> dict[str, bytes
     with mpl.rc_context():
         mpl.rcdefaults()  # whatever a user's matplotlibrc says
         mpl.rcParams.update(style.RC)
-        figure = picture.page(data)
-        picture.draw(figure, data)
+        figure = picture.drawn(data)
         for kind, entries in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=entries, dpi=picture.dpi)
@@ -141,6 +140,7 @@ def build(name: str, picture: Picture, out: Path = OUT) -> list[Path]:
         write_bytes(out / file, content)
     record = {
         "inputs": fingerprint(name, data),
+        "says": picture.says(data),
         "claims": list(picture.claims),
         "sources": list(picture.sources),
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in files.items()},

@@ -32,8 +32,6 @@ FAMILIES = {
 
 ROW = 0.122
 """Inches that a row of 7 pt needs."""
-PAIR = 0.27
-"""Inches that a row of two lines needs."""
 
 
 def label(method: str) -> str:
@@ -82,19 +80,46 @@ def rows(
     axes.grid(axis="y")
 
 
+PAPER = {"fc": "white", "ec": "none", "pad": 0.5}
+"""Behind a label, so that no line crosses it."""
+LABEL = 0.14
+"""Inches of the line above a difference that names its two methods."""
+
+
+def heights(pairs: Sequence[Mapping[str, Any]]) -> float:
+    """Inches that :func:`differences` needs."""
+    return sum(_block(row) for row in pairs)
+
+
+def _block(row: Mapping[str, Any]) -> float:
+    return LABEL + ROW * (2 if row.get("learned") else 1) + 0.04
+
+
 def differences(axes: Axes, pairs: Sequence[Mapping[str, Any]]) -> None:
-    """One row for each ``pair`` (better, worse): the mean difference with its interval, hollow where ``fair`` is false."""
+    """A block for each ``pair`` (better, worse): its name, the mean difference with its interval, hollow where ``fair`` is false.
+
+    Where there is one, a second row in grey holds the ``learned`` difference.
+    """
     axes.axvline(0, color=style.BLACK, linewidth=0.8)
-    for place, row in enumerate(pairs):
+    top = 0.0
+    for row in pairs:
         colour, marker = look(row["pair"][0])
+        text = f"{row['name']}{label(row['pair'][0])} − {label(row['pair'][1])}"
+        axes.text(0.01, top + LABEL / 2, text, transform=axes.get_yaxis_transform(), ha="left", va="center", bbox=PAPER)
+        place = top + LABEL + ROW / 2
         if row["low"] is not None:
-            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=0.9)
+            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.0)
         axes.plot(row["mean"], place, marker, color=colour, mfc=colour if row["fair"] else "white", mew=0.8)
-    axes.set_yticks(range(len(pairs)))
-    axes.set_yticklabels([f"{row['name']}{label(row['pair'][0])}\n− {label(row['pair'][1])}" for row in pairs])
-    axes.set_ylim(len(pairs) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y")
+        only = row.get("learned")
+        if only:
+            if only["low"] is not None:
+                axes.plot([only["low"], only["high"]], [place + ROW] * 2, color=style.GREY, linewidth=1.0)
+            axes.plot(only["points"], place + ROW, "|", color=style.GREY, markersize=5)
+        top += _block(row)
+        axes.axhline(top, color=style.LIGHT, linewidth=0.4)
+    axes.set_yticks([])
+    axes.set_ylim(top, 0)
+    axes.spines["left"].set_visible(False)
 
 
 def at_right(axes: Axes, texts: Sequence[str], heading: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from theory.core.errors import UnknownName
 from theory.core.names import suggestion
@@ -30,11 +30,15 @@ class Picture:
     sources:
         Files and functions that the data come from, for the record.
     height:
-        In inches, or how it follows from the data; the width is that of a column.
+        In inches without the message, or how it follows from the data.
     data:
         Everything that is drawn, as JSON types. Raises :class:`figures.sources.MissingData` where there are none yet.
     draw:
         Draws the data, and nothing else, on an empty figure.
+    says:
+        The message of the data in one sentence without a full stop, which stands above the picture.
+    width:
+        In inches: of a column, or of both.
     dpi:
         Dots per inch of the PNG.
     needs:
@@ -46,13 +50,22 @@ class Picture:
     sources: tuple[str, ...]
     height: float | Callable[[dict[str, Any]], float]
     data: Callable[[], dict[str, Any]]
-    draw: Callable[[Figure, dict[str, Any]], None]
+    draw: Callable[[FigureBase, dict[str, Any]], None]
+    says: Callable[[dict[str, Any]], str]
     dpi: int = 300
     needs: str = ""
+    width: float = style.WIDTH
 
-    def page(self, data: dict[str, Any]) -> Figure:
-        """An empty figure of the right size for the data."""
-        return style.page(self.height(data) if callable(self.height) else self.height)
+    def drawn(self, data: dict[str, Any]) -> Figure:
+        """The whole figure: the message, and below it the picture."""
+        lines = style.headline(self.says(data), self.width)
+        above, below = style.headline_height(lines), self.height(data) if callable(self.height) else self.height
+        figure = style.page(above + below, self.width)
+        top, body = figure.subfigures(2, 1, height_ratios=(above, below), hspace=0.0, squeeze=False)[:, 0]
+        left = 0.02 * style.WIDTH / self.width
+        top.text(left, 0.9, "\n".join(lines), fontsize=style.HEADLINE, fontweight="bold", ha="left", va="top", linespacing=1.15)
+        self.draw(body, data)
+        return figure
 
 
 @cache

@@ -1,18 +1,24 @@
 """One look for all figures: column width, fonts of at least 7 pt, colours that colour-blind readers can tell apart.
 
-Colours are Okabe and Ito's (Color Universal Design, 2008); what differs in colour differs in marker or line as well.
+Colours are Okabe and Ito's (Color Universal Design, 2008); what differs in colour differs in marker or line as well. A hollow
+marker has one meaning in every figure: the point was made under other conditions than the filled ones beside it (another number
+of trained values, or published by others). The step size is written dt, as in the theory and on the command line.
 """
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 WIDTH = 3.4
 """Width of a column in inches."""
+
+WIDE = 7.0
+"""Width of both columns."""
 
 SMALL = 7.0
 """Smallest font size in points."""
@@ -78,11 +84,30 @@ INITIALISATIONS = {
 """Label, colour and line of each initialisation in :mod:`theory.core.initialisations`."""
 
 
-def page(height: float) -> Figure:
+def page(height: float, width: float = WIDTH) -> Figure:
     """An empty figure, one column wide and ``height`` inches tall, that belongs to no window system."""
-    figure = Figure(figsize=(WIDTH, height))
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
+
+
+HEADLINE = 8.5
+"""Font size of the message in points."""
+
+
+def headline(text: str, width: float = WIDTH) -> list[str]:
+    """The message of a figure in lines that fit its width; a bold letter is about 0.6 of its size wide."""
+    return textwrap.wrap(text, int(72 * (width - 0.1) / (0.605 * HEADLINE)), break_long_words=False)
+
+
+def headline_height(lines: list[str]) -> float:
+    """Inches that the message needs above a figure."""
+    return 0.145 * len(lines) + 0.07
+
+
+def note(figure: FigureBase, *lines: str) -> None:
+    """Grey remarks below a figure, one line each."""
+    figure.supxlabel("\n".join(lines), fontsize=SMALL, color=GREY, x=0.02, ha="left", linespacing=1.15)
 
 
 def tag(axes: Axes, text: str, *, x: float = 0.98, y: float = 0.96, ha: str = "right", va: str = "top") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,8 @@ def test_pictures_have_a_column_width_and_known_claims():
         assert callable(picture.height) or 1 < picture.height < 9, name
     for name in manifest(OUT):
         header = (OUT / f"{name}.png").read_bytes()[16:24]
-        assert int.from_bytes(header[:4], "big") == round(style.WIDTH * pictures()[name].dpi), name
+        assert int.from_bytes(header[:4], "big") == round(pictures()[name].width * pictures()[name].dpi), name
+        assert pictures()[name].width in (style.WIDTH, style.WIDE), name
         assert int.from_bytes(header[4:], "big") < 9 * pictures()[name].dpi, name
 
 
@@ -86,8 +88,7 @@ def test_text_is_readable(name: str):
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(style.RC)
-        figure = picture.page(data)
-        picture.draw(figure, data)
+        figure = picture.drawn(data)
         figure.draw_without_rendering()
         width, height = figure.bbox.width, figure.bbox.height
         ticks = {t for axes in figure.findobj(Axis) for tick in axes.get_major_ticks() for t in (tick.label1, tick.label2)}
@@ -99,38 +100,59 @@ def test_text_is_readable(name: str):
             assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1, text.get_text()
 
 
-def test_lattice_draws_every_stated_containment_and_names_its_claims():
+def test_lattice_knows_what_the_theory_knows_about_every_ordered_pair():
     picture, found = pictures()["lattice"], lattice()
-    data = picture.data()
-    assert set(data["codes"]) == set(picture.claims) and len(set(data["codes"].values())) == len(data["codes"])
-    for system, content in data["systems"].items():
-        drawn = {(a, b, tuple(claims)) for a, b, claims, _ in content["contained"]}
-        stated = {(f.smaller, f.larger, f.claims) for f in found.facts if f.system == system and f.holds and not f.derived}
-        assert drawn == stated
-        assert {frozenset(p) for p in content["open"]} == {frozenset(p) for p in found.open_pairs(system)}
-        assert all(not found.between(system, a, b) for a, b in content["open"]), "an open pair is decided"
+    assert set(picture.claims) == {claim for fact in found.facts for claim in fact.claims}
+    for system, content in data_of("lattice")["systems"].items():
+        facts = [fact for fact in found.facts if fact.system == system]
+        for pair, known in content["cells"].items():
+            smaller, larger = pair.split()
+            mine = [f for f in facts if (f.smaller, f.larger) == (smaller, larger)]
+            assert set(known) == {"contained" if f.holds else "excluded" for f in mine}
+            for relation, when in known.items():
+                free = any(not f.conditions for f in mine if f.holds == (relation == "contained"))
+                assert (when == "always") == free
+        assert content["open"] == len(found.open_pairs(system))
 
 
-def test_lattice_shows_each_open_pair_as_a_dashed_line():
-    """Drawn lines, read back from the picture: fewer pairs, fewer lines; none without an open pair."""
+def test_lattice_draws_one_mark_for_each_thing_known():
+    """Marks, read back from the picture: squares, crosses and question marks; another fact, another mark."""
     picture = pictures()["lattice"]
 
-    def dashes(data: dict) -> list[int]:
-        figure = picture.page(data)
-        picture.draw(figure, data)
-        panels = figure.axes[: len(data["systems"])]
-        return [sum(line.get_linestyle() == "--" for line in axes.lines) for axes in panels]
+    def marks(data: dict, system: str) -> dict[str, int]:
+        axes = picture.drawn(data).axes[list(data["systems"]).index(system)]
+        drawn = [line.get_marker() for line in axes.lines]
+        return {marker: drawn.count(marker) for marker in ("s", "x", "$?$")}
 
-    data = canonical(picture.data())
-    drawn = dashes(data)
-    assert all(bool(n) == bool(s["open"]) for n, s in zip(drawn, data["systems"].values(), strict=True))
-    # a pair of two boxes that is decided after all: the box's line gives way to one for each pair that is left
-    content = data["systems"]["deep S4"]
-    content["open"].remove(["prompt", "sdt"])
-    states, weights = 3, 4
-    assert dashes(data)[1] == drawn[1] - 1 + states * weights - 1
-    content["open"] = []
-    assert dashes(data)[1] == 0
+    data = json.loads(json.dumps(data_of("lattice")))
+    for system, content in data["systems"].items():
+        cells = content["cells"].values()
+        known = {relation: sum(relation in cell for cell in cells) for relation in ("contained", "excluded")}
+        assert marks(data, system) == {"s": known["contained"], "x": known["excluded"], "$?$": sum(not cell for cell in cells)}
+    before = marks(data, "deep S4")
+    data["systems"]["deep S4"]["cells"]["prompt sdt"] = {"excluded": "always"}
+    assert marks(data, "deep S4") == {**before, "x": before["x"] + 1, "$?$": before["$?$"] - 1}
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_every_figure_says_its_message_from_its_data(name: str):
+    """One sentence without a full stop, above the picture, recorded with it, and the same for the same data."""
+    try:
+        data = data_of(name)
+    except MissingData:
+        pytest.skip(f"{name} has no data")
+    message = pictures()[name].says(data)
+    assert 20 < len(message) <= 150 and not message.endswith(".") and "\n" not in message and "Δ" not in message
+    assert manifest(OUT)[name]["says"] == message
+
+
+def test_messages_follow_the_data():
+    data = json.loads(json.dumps(data_of("vision")))
+    before = pictures()["vision"].says(data)
+    for row in data["pairs"]:
+        row["low"], row["high"] = -2.0, -1.0
+    assert pictures()["vision"].says(data) != before
+    assert "0 are there, 4 reversed" in pictures()["vision"].says(data)
 
 
 def test_s4_regression_draws_our_runs_where_there_are_any():
@@ -140,8 +162,7 @@ def test_s4_regression_draws_our_runs_where_there_are_any():
     ours = [{"method": m, "trainable": 5000, "mean": v, "low": v - 0.1, "high": v + 0.1} for m, v in methods.items()]
 
     def drawn(data: dict) -> tuple[list[int], set[str]]:
-        figure = picture.page(data)
-        picture.draw(figure, data)
+        figure = picture.drawn(data)
         figure.draw_without_rendering()
         return [len(axes.lines) for axes in figure.axes], {t.get_text() for t in figure.findobj(Text) if t.get_text()}
 
@@ -161,8 +182,7 @@ def test_hankel_draws_the_diagnosis_of_the_bundled_model_and_of_no_other(tmp_pat
     diagnosis = json.loads((ROOT / hankel.DIAGNOSIS).read_text())
     layers = [row["hankel_relative_median"] for row in diagnosis["layers"]]
     assert hankel.bundled(tmp_path) == layers and data_of("hankel")["bundled"] == canonical(layers)
-    figure = (picture := pictures()["hankel"]).page({})
-    picture.draw(figure, data_of("hankel"))
+    figure = pictures()["hankel"].drawn(data_of("hankel"))
     drawn = [line.get_ydata().tolist() for line in figure.axes[0].lines if len(line.get_ydata()) == len(layers[0])]
     assert np.median(layers, axis=0).tolist() in drawn
     for change, error in (({"sha256": "0" * 64}, MissingData), ({}, InvalidInput)):
@@ -172,6 +192,11 @@ def test_hankel_draws_the_diagnosis_of_the_bundled_model_and_of_no_other(tmp_pat
     (tmp_path / hankel.DIAGNOSIS).unlink()
     with pytest.raises(MissingData, match="diagnose bundled"):
         hankel.bundled(tmp_path)
+
+
+def test_every_module_among_the_plots_is_a_figure():
+    modules = {m.name for m in pkgutil.iter_modules([str(ROOT / "figures/plots")])}
+    assert modules == set(pictures()) and len(modules) > 15
 
 
 def test_same_data_same_bytes_and_other_data_other_bytes():
@@ -188,10 +213,11 @@ def test_same_data_same_bytes_and_other_data_other_bytes():
 
 def test_the_fingerprint_covers_the_code_that_a_figure_borrows():
     def names(figure: str) -> list[str]:
-        return [module.__name__.partition(".")[2] for module in drawn_by(figure)]
+        return [module.__name__.rpartition(".")[2] for module in drawn_by(figure)]
 
     assert names(CHEAP) == [CHEAP, "style"]
-    assert names("lora_targets") == ["lora_targets", "dots", "lm_benchmark", "style"]
+    assert names("lm_scores") == ["lm_scores", "dots", "lm_benchmark", "style"]
+    assert names("scoreboard") == ["scoreboard", "scoreboard", "style"], "the rule of the fates is drawn, too"
 
 
 def test_a_figure_without_data_names_the_command_that_makes_them():
@@ -204,8 +230,7 @@ def test_a_figure_without_data_names_the_command_that_makes_them():
 def test_fewer_colours_look_the_same():
     """White stays white, no pixel moves by more than 5 % of the scale, and there is room for fewer bytes."""
     picture, data = pictures()[CHEAP], canonical(pictures()[CHEAP].data())
-    figure, full = picture.page(data), io.BytesIO()
-    picture.draw(figure, data)
+    figure, full = picture.drawn(data), io.BytesIO()
     figure.savefig(full, format="png", metadata={"Inputs": "λ"})
     few = with_palette(full.getvalue())
     before, after = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), int) for png in (full.getvalue(), few))

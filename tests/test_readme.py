@@ -32,7 +32,7 @@ WITHOUT = shutil.ignore_patterns("*.py", "results*.json", "runs.jsonl")
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """What the results are made of, without any experiment's results."""
-    for name in (README, RESULTS_PAGE, "theory/verdicts.json", RECORD, bench_scan_cpu.PATH):
+    for name in (*(part.page for part in GENERATED), "theory/verdicts.json", RECORD, bench_scan_cpu.PATH):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=WITHOUT)

@@ -6,12 +6,14 @@ import base64
 import dataclasses
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from functools import cache
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ from comparing import compared
 
 from figures.__main__ import main
 from figures.build import MANIFEST, OUT
-from figures.report.content import Report, gather
+from figures.report.content import SCOREBOARD, Report, gather
 from figures.report.look import CSS
+from figures.report.mathematics import plain, set_mathematics
 from figures.report.page import DEFAULT, PAPER, build_report, render
 from figures.sources import MissingData, summary_path
 from theory.core.errors import InvalidInput
@@ -70,7 +73,8 @@ class Page(HTMLParser):
         """What links, labels and ids point at in vain."""
         known = set(self.ids)
         targets = {a["href"] for a in self.all("a") if a["href"] != PAPER}
-        missing = {t for t in targets if not t.startswith("#") or t[1:] not in known}
+        inside = {t for t in targets if t.startswith("#")}
+        missing = {t for t in inside if t[1:] not in known} | {t for t in targets - inside if not (OUT / t).is_file()}
         labels = {part for _, a in self.elements for part in (a.get("aria-labelledby") or "").split()}
         return missing | (labels - known) | {name for name in known if self.ids.count(name) > 1}
 
@@ -111,21 +115,23 @@ def copy(tmp_path: Path) -> Path:
 def test_every_claim_is_told_in_full(claim: dict[str, Any]):
     told = page().texts[claim["id"]]
     for words in (claim["title"], claim["statement"], claim["level"], claim["horizon"], claim["verdict"]):
-        assert words in told
+        assert plain(words) in told
     for check in claim["checks"]:
-        assert check["name"] in told and check["how"] in told and (check["part"] or "supports") in told
+        assert plain(check["name"]) in told and plain(check["how"]) in told and plain(check["part"] or "supports") in told
     for assumption in claim["assumptions"]:
-        assert assumption["name"] in told and assumption["statement"] in told and assumption["how"] in told
+        assert all(plain(assumption[key]) in told for key in ("name", "statement", "how"))
     assert told.count("needed") >= sum(a["verdict"] == "REFUTED" for a in claim["assumptions"])
     assert f"python -m theory --claim {claim['id']}" in told
-    assert any(a["href"] == f"#{claim['id']}" for a in page().all("a")), "the overview links to it"
+    assert sum(a["href"] == f"#{claim['id']}" for a in page().all("a")) >= 2, "contents and overview link to it"
+    family, name = claim["id"].split(".")
+    assert any(a["href"] == f"../../theory/{family}/{name}/README.md" for a in page().all("a")), "its page is linked"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*/experiment.toml")), ids=lambda p: p.parent.name)
 def test_every_experiment_stands_at_its_claim(path: Path):
     file = tomllib.loads(path.read_text(encoding="utf-8"))
     told = page().texts[f"experiment-{path.parent.name}"]
-    assert file["question"] in told and " ".join(file["prediction"].split()) in told
+    assert plain(file["question"]) in told and plain(" ".join(file["prediction"].split())) in told
     assert told in page().texts[file["claim"]]
     assert f"python -m empirics {'sweep' if 'sweep' in file else 'run'} {path.parent.name} --device cuda" in told
 
@@ -140,21 +146,73 @@ def test_measured_and_unmeasured_experiments_are_told_apart():
             assert f"{found.id}: not measured yet" in page().texts["main"]
         else:
             assert found.verdict in told and f"Measured ({found.where})" in told and "not measured yet" not in told
-            assert found.told_by_lines != (found.measured in told)
-            assert all(f"{line.verdict} {line.text}" in told for line in found.lines)
+            assert found.told_by_lines != (plain(found.measured) in told)
+            assert all(f"{line.verdict} {plain(line.text)}" in told for line in found.lines)
 
 
 def test_every_built_figure_is_in_it_once_and_is_the_file():
     shown = [base64.b64decode(a["src"].removeprefix("data:image/png;base64,"), validate=True) for a in page().all("img")]
     built = json.loads((OUT / MANIFEST).read_text())["figures"]
-    assert sorted(shown) == sorted((OUT / f"{name}.png").read_bytes() for name in built)
+    assert sorted(shown) == sorted((OUT / f"{name}.png").read_bytes() for name in built if name != SCOREBOARD)
     for figure in contents().figures:
+        if figure.name == SCOREBOARD:
+            continue
         home = page().texts[f"figure-{figure.name}"]
-        assert figure.command in home
+        assert figure.command in home and plain(figure.says) in home
         if figure.home:
             assert home in page().texts[figure.home]
         for claim in set(figure.claims) - {figure.home}:
             assert f'href="#figure-{figure.name}"' in html() and figure.title in page().texts[claim]
+
+
+def test_figures_are_numbered_in_their_order_on_the_page():
+    numbers = [int(n) for n in re.findall(r"<strong>Figure (\d+)\.", html())]
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) == len(contents().figures) - 1
+
+
+def test_the_scoreboard_stands_first_with_its_evidence():
+    headings = [a["id"] for tag, a in page().elements if tag == "h2"]
+    assert headings[0] == "scoreboard" and headings[-1] == "benchmarks"
+    table = html().partition('id="scoreboard"')[2].partition("</section>")[0]
+    for sentence in contents().sentences:
+        assert html_text(sentence.short) in table and f">{sentence.fate}</span>" in table
+        assert all(f'href="#{part.claim}"' in table for part in sentence.theory)
+        assert all(f'href="#experiment-{part.id}"' in table for part in sentence.experiments)
+
+
+def html_text(text: str) -> str:
+    return escape(text, quote=True)
+
+
+def test_indices_and_exponents_are_set_and_names_of_code_are_not():
+    cases = {
+        "h_0": "<math><msub><mi>h</mi><mn>0</mn></msub></math>",
+        "a_n^t": "<math><msubsup><mi>a</mi><mi>n</mi><mi>t</mi></msubsup></math>",
+        "Σ_{t<K}": '<math><msub><mi mathvariant="normal">Σ</mi><mrow><mi>t</mi><mo>&lt;</mo><mi>K</mi></mrow></msub></math>',
+        "W*_12": "<math><msub><mrow><mi>W</mi><mo>*</mo></mrow><mn>12</mn></msub></math>",
+        "n_obs.": "<math><msub><mi>n</mi><mi>obs</mi></msub></math>.",
+        "u_1²": "<math><msub><mi>u</mi><mn>1</mn></msub></math>²",
+    }
+    for text, element in cases.items():
+        assert set_mathematics(text) == element
+    for text in (
+        "in_proj",
+        "x_proj",
+        "dt_proj.weight",
+        "sparse_dims.essential",
+        "change_of_log_A",
+        "lora_A",
+        "theory.x_y",
+        "a < b",
+    ):
+        assert set_mathematics(text) == escape(text) and plain(text) == text
+    assert plain("x_1..x_M, κ_λ/r_λ and [k_{t+m}]_{t=1..L, m=0}") == "x1..xM, κλ/rλ and [kt+m]t=1..L,m=0"
+
+
+def test_mathematics_is_on_the_page_and_balanced():
+    names = {tag for tag, _ in page().elements}
+    assert {"math", "msub", "msup", "mi", "mn"} <= names
+    assert len(page().all("math")) > 200 and not page().unbalanced
 
 
 def test_experiments_say_what_was_reproduced_and_what_was_not(copy: Path):
@@ -210,7 +268,7 @@ def test_every_benchmark_has_its_numbers_figure_and_command():
 
 def test_a_figure_without_measurements_says_what_makes_them(copy: Path):
     found = Page(render(gather(copy)))
-    for figure in gather(copy).figures:
+    for figure in (f for f in gather(copy).figures if f.name != SCOREBOARD):
         told = found.texts[f"figure-{figure.name}"]
         assert ("Not built yet" in told) == (not figure.png)
         assert (f"made by {figure.needs}" in told) == (not figure.png and bool(figure.needs))
@@ -232,7 +290,7 @@ def test_text_is_escaped():
     nasty = '<script>alert("x")</script> & <b>a_n < 1</b>'
     claim = dataclasses.replace(report.claims[0], statement=nasty, title=nasty)
     found = Page(render(dataclasses.replace(report, claims=(claim, *report.claims[1:]))))
-    assert nasty in found.texts[claim.id]
+    assert plain(nasty) in found.texts[claim.id] and nasty.count("_") == 1
     assert not found.all("script", "b") and not found.unbalanced
 
 
@@ -249,6 +307,8 @@ def test_a_broken_link_is_noticed():
     assert Page(html().replace(f'<article id="{claim}"', '<article id="elsewhere"')).broken() == {f"#{claim}"}
     assert Page(html().replace('href="#main"', 'href="report.css"')).broken() == {"report.css"}
     assert Page(html().replace('<h2 id="open">', '<h2 id="verdicts">')).broken() == {"#open", "open", "verdicts"}
+    page_of = "../../theory/prefix_state/contained/README.md"
+    assert Page(html().replace(page_of, "../../theory/contained.md")).broken() == {"../../theory/contained.md"}
 
 
 def test_landmarks_headings_tables_and_images():
@@ -261,6 +321,7 @@ def test_landmarks_headings_tables_and_images():
     assert found.all("html") == [{"lang": "en"}]
     first = next(a for tag, a in found.elements if tag in ("a", "button"))
     assert first == {"class": "skip", "href": "#main"}
+    assert found.all("nav") == [{"aria-label": "Contents"}]
     tables = len(found.all("table"))
     assert tables > len(contents().claims) and len(found.all("caption")) == tables
     assert all(a.get("scope") in ("col", "row") for a in found.all("th"))
@@ -287,7 +348,7 @@ def unstacked(found: Page) -> list[str]:
 
 
 def test_tables_of_sentences_stack_on_a_phone_and_stay_tables():
-    assert sum(a.get("class") == "stacked" for a in page().all("table")) == len(contents().claims) + 2
+    assert sum(a.get("class") == "stacked" for a in page().all("table")) == len(contents().claims) + 3
     assert {a["data-column"] for a in page().all("td") if "data-column" in a} >= {"verdict", "how", "question", "outcome"}
     assert ".stacked td::before { content: attr(data-column)" in CSS
     assert not unstacked(page())
@@ -383,7 +444,10 @@ def test_unusable_files_are_named(copy: Path, tmp_path: Path):
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "report.html"
     assert main(["report", "--out", str(out)]) == 0
-    assert out.read_text(encoding="utf-8") == html()
+    above = os.path.relpath(ROOT, tmp_path)
+    assert out.read_text(encoding="utf-8") == html().replace('href="../../theory/', f'href="{above}/theory/'), (
+        "links lead from there"
+    )
     said, place = capsys.readouterr().out.splitlines()
     assert "MB" in said and place == out.as_uri()
     assert main(["report", "--out", str(tmp_path)]) == 2
@@ -401,7 +465,7 @@ def test_the_report_loads_no_torch():
 
 
 def test_a_finding_may_be_lists():
-    from figures.report.page import prose
+    from figures.report.elements import prose
 
     assert prose("One <b>.\n\nHistory:\n\n- first\n  line\n- second") == (
         "<p>One &lt;b&gt;.</p><p>History:</p><ul><li>first line</li><li>second</li></ul>"

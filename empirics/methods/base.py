@@ -284,6 +284,14 @@ class Handle:
         """Print :meth:`summary`, under the name that peft's users know."""
         print(self.summary())
 
+    def _repr_html_(self) -> str:
+        from theory.display import Table
+
+        if self._attachment is None:
+            return Table(("method", self.config.name), [["state", "taken off"]])._repr_html_()
+        shapes = [[name, " × ".join(map(str, p.shape)), f"{p.numel():,}"] for name, p in self._attachment.trainable.items()]
+        return Table(("trained tensor", "shape", "numbers"), shapes, repr(self))._repr_html_()
+
     @property
     def attachment(self) -> Attachment:
         """What is attached.

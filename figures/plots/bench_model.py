@@ -1,17 +1,18 @@
-"""A training step of a whole model: time and peak of memory of each method, as ratios to stock mamba-ssm and to peft's slow path.
+"""A training step of a whole model: how many times as fast as mamba-ssm each method is, and where the time goes.
 
-Stock trains every weight on mamba-ssm's fused path. The slow path is mamba-ssm without it (so that adapters are seen) and peft's
-LoRA. Left of 1 is faster, or smaller. Upright strokes are the GPU's kernels alone, without what launching them from Python costs.
-A hollow marker at the edge is a contender that did not fit or could not run.
+1 is mamba-ssm's fused path that trains every weight, launched from Python. A step's time is a median, its bar the least and the
+most. Upright strokes are the GPU's kernels alone, beside mamba-ssm's kernels: what launching from Python costs is left out.
 """
 
 from __future__ import annotations
 
 import re
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from theory.core.errors import InvalidInput
@@ -23,28 +24,25 @@ from ..sources import committed
 PATH = "empirics/bench/results/model_gpu.json"
 COMMAND = f"python -m empirics bench model --sizes 130m 370m 1.4b --out {PATH}"
 PEERS = {"stock": "stock", "stock_slow_lora": "slow path"}
-MEASURES = {"step_s": "Step time", "peak_bytes": "Peak memory"}
-MEASURED = {"step_s": ("step_s", "least_s", "most_s"), "peak_bytes": ("peak_bytes",)}
-"""What is drawn of each measure: the median, and where it varies its least and its most."""
-KERNELS = "kernels_s"
-"""Drawn beside the step's time, as a ratio to the peer's kernels."""
-SIZES = ((style.BLUE, "o"), (style.VERMILION, "s"), (style.GREEN, "^"), (style.PURPLE, "D"))
-"""Colour and marker of each model size, in the order of the file."""
+REFERENCE = "stock"
+REPLAYED = "/graph"
+"""End of the name of a contender whose passes are replayed as a CUDA graph."""
 
 LABELS = {name: label for name, (label, _) in dots.METHODS.items()}
 
 
 def data() -> dict[str, Any]:
-    """Ratios by contender, measure, peer and size, ``None`` where one of the two is missing; the range of a contender's steps."""
+    """Every contender beside mamba-ssm, by size: step ``[median, least, most]``, kernels, peak memory; ``None`` where missing.
+
+    A number says how many times as fast, or in how many times less memory, than the reference of its size.
+    """
     found = committed(PATH, COMMAND)
     try:
         sizes = smallest_first(found["sizes"])
-        names = list(dict.fromkeys(name for rows in sizes.values() for name in rows))
-        rows = [
-            {"name": name, "label": _label(name), "ratios": _ratios(sizes, name), "kernels": _kernels(sizes, name)}
-            for name in names
-        ]
-        ran = {size: [name for name, row in table.items() if "step_s" in row] for size, table in sizes.items()}
+        rows = []
+        for name in dict.fromkeys(name for rows in sizes.values() for name in rows):
+            own = {size: _beside(name, table) for size, table in sizes.items()}
+            rows.append({"name": name, "label": _label(name), "sizes": own})
         selection = {
             size: next((r["selection_s"] for r in table.values() if r.get("selection_s") is not None), None)
             for size, table in sizes.items()
@@ -52,7 +50,21 @@ def data() -> dict[str, Any]:
         about = {"tokens": tokens(found), "gpu": found["machine"]["gpu"]}
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"{PATH} is no result of the model benchmark ({error!r}); run {COMMAND}") from error
-    return {"rows": rows, "sizes": list(sizes), "ran": ran, "selection_s": selection, **about}
+    return {"rows": rows, "sizes": list(sizes), "selection_s": selection, **about}
+
+
+def _beside(name: str, table: dict[str, Any]) -> dict[str, Any]:
+    """One contender of one size. A replayed step is also set beside the replayed reference, as ``step_replayed``."""
+    row, other = table.get(name, {}), table.get(REFERENCE, {})
+    kernels, memory = _quotient(other.get("kernels_s"), row.get("kernels_s")), _quotient(other.get("peak_bytes"), peak(name, row))
+    keys = ("step_s", "most_s", "least_s")  # the longest step is the least times as fast
+    step = [_quotient(other.get("step_s"), row.get(key)) for key in keys]
+    replayed = [_quotient(table.get(REFERENCE + REPLAYED, {}).get("step_s"), row.get(key)) for key in keys]
+    return {"ran": "step_s" in row, "step": step, "step_replayed": replayed, "kernels": kernels, "memory": memory}
+
+
+def _quotient(other: float | None, own: float | None) -> float | None:
+    return None if not other or not own else other / own
 
 
 def smallest_first(sizes: dict[str, Any]) -> dict[str, Any]:
@@ -74,30 +86,13 @@ def tokens(found: dict[str, Any]) -> str:
 
 
 def _label(name: str) -> str:
-    """``lora/fused/recompute`` in words; ``graph`` behind a name: its passes are replayed as a CUDA graph."""
-    peer, _, way = name.partition("/")
+    """``lora/fused/recompute`` in words."""
+    peer = name.removesuffix(REPLAYED)
     if peer in PEERS:
-        own = {"stock": "stock mamba-ssm", "stock_slow_lora": "slow path, peft's LoRA"}[peer]
-        return f"{own}, {way}" if way else own
-    method, scan, *more = name.split("/")
+        return {"stock": "mamba-ssm, all weights", "stock_slow_lora": "its slow path + peft LoRA"}[peer]
+    method, scan, *more = name.removesuffix(REPLAYED).split("/")
     words = [LABELS.get(method, method), *([] if scan == "fused" else [scan]), *more]
     return ", ".join(words)
-
-
-def _ratios(sizes: dict[str, Any], name: str) -> dict[str, Any]:
-    """By peer, measure and size."""
-    return {
-        peer: {
-            measure: {size: [_ratio(table, name, key, peer, measure) for key in keys] for size, table in sizes.items()}
-            for measure, keys in MEASURED.items()
-        }
-        for peer in PEERS
-    }
-
-
-def _kernels(sizes: dict[str, Any], name: str) -> dict[str, dict[str, float | None]]:
-    """Kernels alone, by peer and size."""
-    return {peer: {size: _ratio(table, name, KERNELS, peer, KERNELS) for size, table in sizes.items()} for peer in PEERS}
 
 
 def peak(name: str, row: dict[str, Any]) -> float | None:
@@ -105,86 +100,104 @@ def peak(name: str, row: dict[str, Any]) -> float | None:
     return None if name.endswith("/graph") and "state_bytes" not in row else row.get("peak_bytes")
 
 
-def _ratio(table: dict[str, Any], name: str, key: str, peer: str, measure: str) -> float | None:
-    row = table.get(name, {})
-    own, other = peak(name, row) if key == "peak_bytes" else row.get(key), table.get(peer, {}).get(measure)
-    return None if own is None or not other else own / other
+def launched(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The contenders whose kernels Python launches, the reference first, then the fastest first."""
+    return by_speed([row for row in data["rows"] if not row["name"].endswith(REPLAYED)], "step")
+
+
+def by_speed(rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Rows from the fastest median over sizes to the slowest, the reference on top."""
+
+    def place(row: dict[str, Any]) -> tuple[bool, float]:
+        shown = [size[key][0] for size in row["sizes"].values() if size[key][0] is not None]
+        return row["name"].partition("/")[0] != REFERENCE, -statistics.median(shown) if shown else 0.0
+
+    return sorted(rows, key=place)
+
+
+def says(data: dict[str, Any]) -> str:
+    """How many contenders are faster than mamba-ssm at every size: kernels alone, and as launched."""
+    others = [row for row in data["rows"] if row["name"] not in PEERS and not row["name"].endswith(REPLAYED)]
+    kernels = faster(others, lambda size: size["kernels"])
+    steps = faster(others, lambda size: size["step"][0])
+    return f"Kernels of {kernels} of {len(others)} methods are faster than mamba-ssm’s at every size, whole steps of {steps}"
+
+
+def faster(rows: Sequence[dict[str, Any]], of: Any) -> int:
+    """How many rows are above 1 at every size."""
+    return sum(all((value := of(size)) is not None and value > 1 for size in row["sizes"].values()) for row in rows)
 
 
 def height(data: dict[str, Any]) -> float:
     """By the number of contenders."""
-    return 1.4 + len(PEERS) * (0.3 + dots.ROW * len(data["rows"]))
+    return 1.25 + 1.15 * dots.ROW * len(launched(data))
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
-    """Rows: the peer that 1 stands for. Columns: time and memory."""
-    panels = figure.subplots(len(PEERS), len(MEASURES), sharey=True, squeeze=False)
-    for i, (peer, words) in enumerate(PEERS.items()):
-        for j, (measure, name) in enumerate(MEASURES.items()):
-            _panel(panels[i, j], data, peer, measure)
-            panels[i, j].set_xlabel(f"ratio to {words}")
-            if i == 0:
-                panels[i, j].set_title(name)
-    handles = [Line2D([], [], color=c, marker=m, linestyle="none") for c, m in SIZES[: len(data["sizes"])]]
-    figure.legend(handles, [f"mamba-{size}" for size in data["sizes"]], loc="outside upper left", ncols=4)
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
+    """A panel for each size, right is better in all of them."""
+    panel_for_each_size(figure, data, launched(data), "step")
+    handles = [
+        Line2D([], [], color=style.BLUE, marker="o", linewidth=0.8),
+        Line2D([], [], color=style.VERMILION, marker="|", linestyle="none", markersize=6, mew=1.2),
+    ]
+    figure.legend(handles, ["step, least to most", "GPU kernels alone"], loc="outside upper left", ncols=2)
     waits = [f"{size} {s:.1f} s" for size, s in data["selection_s"].items() if s is not None]
-    replayed = [row for row in data["rows"] if row["name"].endswith("/graph")]
-    measured = any(v[0] is not None for row in replayed for peer in PEERS for v in row["ratios"][peer]["peak_bytes"].values())
-    graph = f"\ngraph: replayed as a CUDA graph{'' if measured else '; memory not measured'}" if replayed else ""
-    selection = f"\nchoosing SDT's dimensions: {', '.join(waits)}" if waits else ""
-    note = (
-        f"{data['gpu'] or 'cpu'}\n{data['tokens']}\n"
-        f"bars: all steps; upright: kernels alone; hollow: did not run\nfused scan unless another is named{graph}{selection}"
-    )
-    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
+    selection = [f"SDT first chooses its dimensions: {', '.join(waits)}"] if waits else []
+    style.note(figure, *machine(data), "fused scan unless another is named", *selection)
 
 
-def _panel(axes: Axes, data: dict[str, Any], peer: str, measure: str) -> None:
-    axes.axvline(1, color=style.BLACK, linewidth=0.8)
-    lost = []
-    for place, row in enumerate(data["rows"]):
-        for k, size in enumerate(data["sizes"]):
-            colour, marker = SIZES[k]
-            ratio, *spread = row["ratios"][peer][measure][size]
-            at = place + 0.22 * (k - (len(data["sizes"]) - 1) / 2)
-            if ratio is not None:
-                axes.plot(ratio, at, marker, color=colour, markersize=2.6)
-                if None not in spread:
-                    axes.plot(spread, [at] * len(spread), "-", color=colour, linewidth=0.7)
-                kernels = row["kernels"][peer][size]
-                if measure == "step_s" and kernels is not None:
-                    axes.plot(kernels, at, "|", color=colour, markersize=4.5, mew=1.1)
-            elif row["name"] not in data["ran"][size]:
-                lost.append((at, colour, marker))
-    for at, colour, marker in lost:
-        axes.plot(
-            0.985, at, marker, color=colour, mfc="white", mew=0.7, markersize=2.6, transform=axes.get_yaxis_transform(),
-            clip_on=False,
-        )  # fmt: skip
+def machine(data: dict[str, Any]) -> list[str]:
+    """The GPU and the tokens of a step, in lines of a column's width."""
+    return [data["gpu"] or "cpu", data["tokens"]]
+
+
+def panel_for_each_size(figure: FigureBase, data: dict[str, Any], rows: Sequence[dict[str, Any]], key: str) -> None:
+    """Rows against times as fast as the reference, with the kernels; a contender that did not run is a cross at the edge."""
+    panels = figure.subplots(1, len(data["sizes"]), sharey=True, squeeze=False)[0]
+    for axes, size in zip(panels, data["sizes"], strict=True):
+        axes.axvline(1, color=style.BLACK, linewidth=0.8)
+        for place, row in enumerate(rows):
+            found = row["sizes"][size]
+            ratio, low, high = found[key]
+            if not found["ran"]:
+                axes.plot(0.03, place, "x", color=style.GREY, transform=axes.get_yaxis_transform())
+            if ratio is None:
+                continue
+            if low is not None and high is not None:
+                axes.plot([low, high], [place, place], color=style.BLUE, linewidth=0.8)
+            axes.plot(ratio, place, "o", color=style.BLUE, markersize=3)
+            if key == "step" and found["kernels"] is not None:
+                axes.plot(found["kernels"], place, "|", color=style.VERMILION, markersize=5, mew=1.2)
+        axes.set_title(size)
+        frame(axes, rows)
+    panels[0].set_xlabel("times as fast as mamba-ssm; better: right", loc="left")
+
+
+def frame(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows with their names, and a logarithmic axis with ticks that can be read."""
     axes.set_xscale("log", base=2)
     low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0.9), max(high, 1.1))
+    axes.set_xlim(min(low, 0.85), max(high, 1.2))
     low, high = axes.get_xlim()
-    ticks = [t for t in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if low <= t <= high]
-    fine = len(ticks) < 3
-    if fine:  # all within a factor of four
-        ticks = [t for t in (0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8) if low <= t <= high]
+    wide = high / low > 5
+    ticks = [t for t in ((0.25, 0.5, 1, 2, 4, 8) if wide else (0.25, 0.5, 0.7, 1, 1.4, 2, 2.8)) if low <= t <= high]
     axes.set_xticks(ticks)
-    axes.set_xticklabels([f"{t:g}" if fine or t >= 1 else f"1/{round(1 / t)}" for t in ticks])
+    axes.set_xticklabels([f"{t:g}" for t in ticks])
     axes.minorticks_off()
-    axes.set_yticks(range(len(data["rows"])))
-    axes.set_yticklabels([row["label"] for row in data["rows"]])
-    axes.set_ylim(len(data["rows"]) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)))
+    axes.set_yticklabels([row["label"] for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y")
 
 
 FIGURE = Picture(
-    title="a training step of a whole model: time and peak memory of each method beside stock mamba-ssm and peft",
+    title="a training step of a whole model: how many times as fast as mamba-ssm's each method's is",
     claims=(),
     sources=(PATH,),
     height=height,
     data=data,
     draw=draw,
+    says=says,
     needs=COMMAND,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from theory.core.errors import InvalidInput
@@ -55,7 +55,16 @@ def _point(row: dict[str, Any], score: str) -> dict[str, float]:
     return {"length": row["length"], "seconds": seconds, "steps": seconds / row["step_s"]}
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
+def says(data: dict[str, Any]) -> str:
+    """Steps of the cheapest and of the dearest score."""
+    steps = {score: [p["steps"] for c in data["curves"] if c["score"] == score for p in c["points"]] for score in SCORES}
+    change, ablation = max(steps["change"]), min(steps["ablation"])
+    digits = int(f"{ablation:.0e}".partition("e")[2])
+    dear = round(ablation, -digits)
+    return f"Choosing SDT’s dimensions costs at most {change:.0f} training steps by change, {dear:,.0f} or more by ablation"
+
+
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     """Left: seconds; right: training steps."""
     panels = figure.subplots(1, 2)
     for axes, key in zip(panels, ("seconds", "steps"), strict=True):
@@ -67,12 +76,12 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     names = {"change": "change", "gradient": "gradient", "ablation": "ablation (estimate)"}
     labels = [f"mamba-{size}" for size in data["sizes"]] + [names[score] for score in SCORES]
     figure.legend(handles, labels, loc="outside upper left", ncols=3)
-    note = (
-        f"{data['gpu'] or 'cpu'}, batch {data['batch']}, fused scan;\n"
-        f"{data['steps']} batches of warm-up or gradient; ablation: a median evaluation\n"
-        "for each channel, and for each state of 10 % of them"
+    style.note(
+        figure,
+        f"{data['gpu'] or 'cpu'}, batch {data['batch']}, fused scan",
+        f"{data['steps']} batches of warm-up or gradient; ablation: a median evaluation",
+        "for each channel, and for each state of 10 % of them",
     )
-    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
 
 
 def _panel(axes: Axes, data: dict[str, Any], key: str) -> None:
@@ -99,5 +108,6 @@ FIGURE = Picture(
     height=2.9,
     data=data,
     draw=draw,
+    says=says,
     needs=COMMAND,
 )

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from theory.lora_limits.costs import MODELS, model_shape, structure_costs
 from theory.lora_limits.low_rank import lora_stored
@@ -46,7 +46,14 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {"update": label, "lora": row["lora total"], "sparse": row["sparse total"]}
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
+def says(data: dict[str, Any]) -> str:
+    """What generic changes come to."""
+    edges = data["boundary"]
+    above = sum(entries > edges[rank - 1] for entries, rank in data["generic"])
+    return f"Of {len(data['generic'])} generic changes of A LoRA stores {above} in fewer numbers than a sparse update"
+
+
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     """Above: the map of entries and rank. Below: numbers stored in all layers, LoRA beside sparse, model by model."""
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.0, 1.25), squeeze=False)[:, 0]
     _map(top.subplots(), data)
@@ -63,14 +70,14 @@ def _map(axes: Any, data: dict[str, Any]) -> None:
     axes.plot(*np.array(data["generic"]).T, "o", color=style.BLUE, markersize=3, clip_on=False, zorder=3)
     axes.set_xscale("log")
     axes.set_xlim(1, d * n)
-    axes.set_ylim(1, n)
-    axes.set_yticks([1, 4, 8, 12, 16])
+    axes.set_ylim(0, n)
+    axes.set_yticks([0, 4, 8, 12, 16])
     axes.set_xlabel("nonzero entries of the change of A, one layer")
     axes.set_ylabel("rank of the change")
-    axes.set_title(f"What stores less ({data['model']}, A is {d} × {n})", pad=8)
+    axes.set_title(f"{data['model']}: A is {d} × {n}", pad=8)
     axes.text(150, 10, "a sparse update", ha="center", va="center")
     axes.text(150, 6.5, "dots: generic values\non some support", ha="center", va="center", color=style.BLUE)
-    axes.annotate("LoRA", (13000, 5), (1.06 * d * n, 5), arrowprops={"arrowstyle": "-", "linewidth": 0.6}, va="center")
+    axes.text(np.sqrt(edges[2] * d * n), 3, "LoRA", ha="center", va="center")
     axes.text(1.2, 13, "fewer entries\nthan rank", color=style.GREY, va="center")
 
 
@@ -104,4 +111,5 @@ FIGURE = Picture(
     height=4.4,
     data=data,
     draw=draw,
+    says=says,
 )

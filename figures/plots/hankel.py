@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from theory.core.errors import InvalidInput
 from theory.core.gramians import hankel_singular_values
@@ -73,7 +73,14 @@ def data() -> dict[str, Any]:
     return {"mamba": mamba, "others": others, "formats": FORMATS, "bundled": bundled(), "draws": DRAWS}
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
+def says(data: dict[str, Any]) -> str:
+    """How many directions of Mamba's initialisation each format keeps."""
+    spectrum = data["mamba"][f"{MIDDLE:g}"]["median"]
+    kept = [f"{sum(value > eps for value in spectrum)} in {name}" for name, eps in data["formats"].items()]
+    return f"Of {STATES} directions of a Mamba channel a prefix can use {', '.join(kept)}"
+
+
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     """σ_n/σ_1 against n, on a logarithmic scale."""
     axes = figure.subplots()
     for name, eps in data["formats"].items():
@@ -87,7 +94,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     for marker, (dt, spectrum) in zip(MARKERS, data["mamba"].items(), strict=True):
         if float(dt) != MIDDLE:
             n = np.arange(1, len(spectrum["median"]) + 1)
-            axes.plot(n, spectrum["median"], marker, color=style.VERMILION, mfc="none", mew=0.7, label=f"Mamba at Δ = {dt}")
+            axes.plot(n, spectrum["median"], marker, color=style.VERMILION, markersize=2.6, label=f"Mamba, dt = {dt}")
     layers = np.array(data["bundled"])
     n, middle = np.arange(1, layers.shape[1] + 1), np.median(layers, axis=0)
     spread = (middle - layers.min(axis=0), layers.max(axis=0) - middle)
@@ -100,11 +107,15 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     axes.set_yticks([10.0**-k for k in range(0, 31, 6)])
     axes.set_xlabel("direction n of 16")
     axes.set_ylabel("Hankel singular value σ$_n$/σ$_1$")
-    axes.set_title("Directions that a prefix can use")
-    note = f"Δ = {MIDDLE:g} unless stated, in the bundled model each channel’s own;\n"
-    note += f"bands: {data['draws']} draws of c; bars: layers, to 0 where modes are equal"
-    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
-    axes.legend(loc="lower left")
+    style.note(
+        figure,
+        f"dt = {MIDDLE:g} unless stated, in the bundled model each channel’s own",
+        f"bands: {data['draws']} draws of c; bars: layers, to 0 where modes are equal",
+    )
+    handles, labels = axes.get_legend_handles_labels()
+    classes = len(style.INITIALISATIONS)
+    axes.add_artist(axes.legend(handles[classes:], labels[classes:], loc="lower left"))
+    axes.legend(handles[:classes], labels[:classes], loc="lower left", bbox_to_anchor=(0.0, 0.2), title=None)
 
 
 FIGURE = Picture(
@@ -114,5 +125,6 @@ FIGURE = Picture(
     height=3.4,
     data=data,
     draw=draw,
+    says=says,
     needs=COMMAND,
 )

@@ -1,8 +1,6 @@
-"""Language tasks: test score of each method with its 95 % interval, task by task, and the differences behind the paper's claims.
+"""Language tasks: the differences behind the paper's claims, paired over tasks and seeds; right of 0 is what the paper says.
 
-Scores in points: Matthews' correlation and accuracy times 100, BLEU. Hollow markers train more or fewer numbers than the common
-budget (by over a tenth); the frozen model and the guess of the most frequent class are lines. Grey among the differences: only
-the tasks that full fine-tuning learns.
+Blue or red: over all tasks. Grey: only the tasks that full fine-tuning learns. Hollow: the two train different numbers of values.
 """
 
 from __future__ import annotations
@@ -10,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.figure import FigureBase
 
 from theory.core.errors import InvalidInput
 
@@ -28,8 +23,6 @@ TASKS = {
     "dart": ("DART", "BLEU"),
 }  # fmt: skip
 """Title and score of each task."""
-ABREAST = 2
-"""Panels beside each other."""
 
 
 def data() -> dict[str, Any]:
@@ -57,12 +50,13 @@ def data() -> dict[str, Any]:
         ]  # fmt: skip
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"the results of {NAME} lack {error}; run {COMMAND}") from error
+    verdicts = {row["claim"]: row["verdict"] for row in found.summary["table"] if "claim" in row}
     order = [m for m in dots.METHODS if any(m in points for points in scores.values())]
     order += sorted({m for points in scores.values() for m in points} - set(order))
     counts = [row["seeds"] for row in found.summary["table"] if "task" in row]
     return {
         "scores": {task: scores[task] for task in sorted(scores, key=[*TASKS, *scores].index)}, "lines": lines, "order": order,
-        "pairs": pairs, "seeds": seeds_in_words(counts), "model": found.summary["config"]["model"],
+        "pairs": pairs, "verdicts": verdicts, "seeds": seeds_in_words(counts), "model": found.summary["config"]["model"],
     }  # fmt: skip
 
 
@@ -72,76 +66,51 @@ def seeds_in_words(counts: Sequence[int]) -> str:
     return f"{most if least == most else f'{least} to {most}'} seed{'s' if most > 1 else ''}"
 
 
-def _bands(data: dict[str, Any]) -> int:
-    return -(-len(data["scores"]) // ABREAST)
+def learned(data: dict[str, Any]) -> list[str]:
+    """Tasks that full fine-tuning learns, by the comparisons on them; all tasks where no comparison names any."""
+    named = {task for row in data["pairs"] if row["learned"] is not None for task in row["learned"]["tasks"]}
+    return [task for task in data["scores"] if task in named or not named]
+
+
+def says(data: dict[str, Any]) -> str:
+    """The paper's claims by their verdicts."""
+    by_verdict: dict[str, list[str]] = {}
+    for claim, verdict in data["verdicts"].items():
+        by_verdict.setdefault(verdict, []).append(claim)
+    parts = [f"{' and '.join(claims)} {'is' if len(claims) == 1 else 'are'} {verdict}" for verdict, claims in by_verdict.items()]
+    return f"Of the paper’s claims {'; '.join(parts)}" if parts else "Differences between methods on language tasks"
 
 
 def height(data: dict[str, Any]) -> float:
-    """By the numbers of methods, tasks and comparisons."""
-    return 0.9 + _bands(data) * (0.6 + dots.ROW * len(data["order"])) + dots.PAIR * len(data["pairs"])
+    """By the number of comparisons."""
+    return 1.1 + dots.heights(data["pairs"])
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
-    """Above: a panel for each task, families in one order. Below: paired differences; right of 0 is what the paper says."""
-    bands, rows = _bands(data), dots.ROW * len(data["order"])
-    above, below = figure.subfigures(
-        2, 1, height_ratios=(bands * (0.6 + rows) + 0.45, dots.PAIR * len(data["pairs"]) + 0.45), squeeze=False
-    )[:, 0]
-    panels = np.ravel(above.subplots(bands, min(ABREAST, len(data["scores"])), sharey=True, squeeze=False))
-    for axes, (task, points) in zip(panels, data["scores"].items(), strict=False):
-        dots.rows(axes, data["order"], points, hollow=lambda point: not point["matched"])
-        name_panel(axes, task, baselines(axes, data["lines"].get(task, {})))
-    for axes in panels[len(data["scores"]) :]:
-        axes.remove()
-    above.supxlabel(f"95 % intervals over {data['seeds']}", fontsize=style.SMALL)
-    handles = [
-        Line2D([], [], color=style.BLACK, linewidth=0.8, linestyle="--"),
-        Line2D([], [], color=style.GREY, linewidth=0.8, linestyle=":"),
-        Line2D([], [], color=style.BLACK, marker="o", mfc="white", mew=0.8, linestyle="none"),
-    ]
-    above.legend(handles, ["frozen", "most frequent class", "off the budget"], loc="outside upper left", ncols=3)
-    if data["pairs"]:
-        axes = below.subplots()
-        dots.differences(axes, data["pairs"])
-        said = "difference in points, paired over\ntasks and seeds (paper: right of 0)"
-        learned = [(place, row["learned"]) for place, row in enumerate(data["pairs"]) if row["learned"] is not None]
-        for place, only in learned:
-            if only["low"] is not None:
-                axes.plot([only["low"], only["high"]], [place + 0.3] * 2, color=style.GREY, linewidth=0.9)
-            axes.plot(only["points"], place + 0.3, "|", color=style.GREY, markersize=5)
-        if learned:
-            tasks = {task for _, only in learned for task in only["tasks"]}
-            names = " and ".join(TASKS.get(task, (task,))[0] for task in sorted(tasks, key=[*TASKS, *sorted(tasks)].index))
-            said += f"\ngrey: on {names} alone, which\nfull fine-tuning learns"
-        axes.set_xlabel(said)
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
+    """A block for each pair of methods."""
+    axes = figure.subplots()
+    dots.differences(axes, data["pairs"])
+    axes.set_xlabel("difference in points (the paper: right of 0)")
+    remarks = [f"95 % intervals, paired over tasks and {data['seeds']}; {len(data['scores'])} tasks"]
+    if any(row["learned"] is not None for row in data["pairs"]):
+        remarks.append(f"grey: on {in_words(learned(data))} alone, which full fine-tuning learns")
+    if not all(row["fair"] for row in data["pairs"]):
+        remarks.append("hollow: the two train different numbers of values")
+    style.note(figure, *remarks)
 
 
-def name_panel(axes: Axes, task: str, remark: str = "") -> None:
-    """The task above a panel, its score and a remark below."""
-    title, score = TASKS.get(task, (task, "points"))
-    axes.set_title(title)
-    axes.set_xlabel(score + remark)
-
-
-def baselines(axes: Axes, lines: dict[str, float]) -> str:
-    """The frozen model and the most frequent class as vertical lines; a frozen model far to the left is a remark instead."""
-    if "majority" in lines:
-        axes.axvline(lines["majority"], color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)
-    if "frozen" not in lines:
-        return ""
-    left, right = axes.dataLim.x0, axes.dataLim.x1
-    if lines["frozen"] < left - (right - left):
-        return f"; frozen: {lines['frozen']:.0f}"
-    axes.axvline(lines["frozen"], color=style.BLACK, linewidth=0.8, linestyle="--", zorder=1)
-    return ""
+def in_words(tasks: Sequence[str]) -> str:
+    """CoLA and RTE."""
+    return " and ".join(TASKS.get(task, (task,))[0] for task in tasks)
 
 
 FIGURE = Picture(
-    title="language tasks: test score of each method, and the differences behind the paper's claims",
+    title="language tasks: the differences behind the paper's claims",
     claims=("lora_limits.in_proj_dominates",),
     sources=(str(summary_path(NAME)),),
     height=height,
     data=data,
     draw=draw,
+    says=says,
     needs=COMMAND,
 )

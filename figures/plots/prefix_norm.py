@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.figure import FigureBase
 
 from theory.core.gramians import reachability_singular_values
 from theory.core.initialisations import DT_GRID, initialisation
@@ -34,7 +35,20 @@ def data() -> dict[str, Any]:
     return {"lengths": list(LENGTHS), "curves": curves, "float32": 1 / EPS32}
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
+def says(data: dict[str, Any]) -> str:
+    """What Mamba's costliest state asks for at the longest prefix."""
+    norms = [curves["mamba"]["costliest"][-1] for curves in data["curves"].values()]
+    return (
+        f"Some unit states of a Mamba channel need a prefix of norm above 10{_raised(int(np.log10(min(norms))))}, "
+        "at every length and step size"
+    )
+
+
+def _raised(exponent: int) -> str:
+    return str(exponent).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
+
+
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     """One panel for each step size; both axes logarithmic."""
     panels = figure.subplots(len(data["curves"]), 1, sharex=True, sharey=True)
     for axes, (dt, curves) in zip(panels, data["curves"].items(), strict=True):
@@ -48,7 +62,7 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
         axes.set_ylim(1e-1, 1e48)
         axes.set_yticks([10.0**k for k in range(0, 49, 12)])
         axes.set_ylabel("norm of the prefix")
-        axes.set_title(f"Step size Δ = {dt}")
+        axes.set_title(f"Step size dt = {dt}")
     first = next(iter(data["curves"].values()))["mamba"]
     panels[0].annotate("costliest state", (data["lengths"][8], first["costliest"][8]), (12, 4), textcoords="offset points")
     panels[0].text(data["lengths"][5], 3 * first["cheapest"][5], "cheapest state", va="bottom")
@@ -66,4 +80,5 @@ FIGURE = Picture(
     height=3.6,
     data=data,
     draw=draw,
+    says=says,
 )

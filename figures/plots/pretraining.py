@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from theory.core.errors import InvalidInput
 
@@ -40,7 +40,15 @@ def data() -> dict[str, Any]:
         raise InvalidInput(f"{PATH} is no record of a pretraining: it lacks {error}; run {COMMAND}") from error
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
+def says(data: dict[str, Any]) -> str:
+    """Bits per byte on the held-out books, beside the baselines."""
+    others = ", ".join(f"{name} {bits:.2f}" for name, bits in data["baselines"].items())
+    return (
+        f"The bundled model ({data['parameters'] / 1e6:.1f} million parameters): {data['held_out']:.2f} bits per byte; {others}"
+    )
+
+
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     """Bits per byte against bytes read, on a logarithmic axis."""
     axes = figure.subplots()
     for (line, colour), (name, bits) in zip(LINES, data["baselines"].items(), strict=False):
@@ -54,11 +62,9 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
     axes.set_ylim(top=min(4.5, max(bits for _, bits in data["curve"])))
     axes.set_xlabel("bytes read")
     axes.set_ylabel("bits per byte")
-    axes.set_title(f"Bundled model, {data['parameters'] / 1e6:.1f} million parameters")
     axes.legend(loc="upper right")
     kind = "placeholder, trained briefly; " if data["placeholder"] else ""
-    note = f"xz and 5-gram: on the held-out books\n{kind}{data['device']}"
-    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
+    style.note(figure, "xz and 5-gram: on the held-out books", f"{kind}{data['device']}")
 
 
 FIGURE = Picture(
@@ -68,5 +74,6 @@ FIGURE = Picture(
     height=2.7,
     data=data,
     draw=draw,
+    says=says,
     needs=COMMAND,
 )

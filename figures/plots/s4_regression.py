@@ -12,7 +12,7 @@ import statistics
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.ticker import LogLocator
 from scipy import stats
 
@@ -25,7 +25,6 @@ from ..sources import MissingData, command, committed, experiment, summary_path
 NAME = "s4_regression"
 PUBLISHED = f"empirics/data/{NAME}_published.json"
 CURVES = {
-    "frozen": ("frozen", style.BLACK, "X"),
     "lora_projections": ("LoRA, projections", style.BLUE, "o"),
     "lora_s4_and_projections": ("LoRA, S4 and projections", style.GREEN, "s"),
     "sdt_and_lora": ("SDT with LoRA", style.ORANGE, "^"),
@@ -41,7 +40,7 @@ CURVE_OF = {
 }
 """The published curve that a method of the experiment belongs to, where there is one."""
 CONTROLS = ("_random", "_magnitude")
-"""Endings of methods whose dimensions are chosen otherwise: hollow, and beside no published point."""
+"""Endings of methods whose dimensions are chosen otherwise: beside no published point."""
 
 
 def data() -> dict[str, Any]:
@@ -50,7 +49,11 @@ def data() -> dict[str, Any]:
     try:
         size = int(published["trainable_unit"].split()[2])
         ((_, frozen),) = ((point["percent"], point["mse"]) for point in published["methods"]["frozen"])
-        points = {m: [[p["percent"] * size / 1e5, p["mse"] / frozen] for p in curve] for m, curve in published["methods"].items()}
+        points = {
+            m: [[p["percent"] * size / 1e5, p["mse"] / frozen] for p in curve]
+            for m, curve in published["methods"].items()
+            if m != "frozen"
+        }
         out = {"published": points, "uncertainty": published["uncertainty"] / frozen}
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InvalidInput(f"{PUBLISHED} is no table of published points: {error!r}") from error
@@ -89,23 +92,38 @@ def height(data: dict[str, Any]) -> float:
     return 3.5 + (0.5 + dots.ROW * len(data["ours"]) if data["ours"] else 0.0)
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
+def says(data: dict[str, Any]) -> str:
+    """The best of the methods that train a part, and whether chosen dimensions are told apart from random ones."""
+    if not data["ours"]:
+        return "Deep S4 regression: published points, this project’s runs are missing"
+    rows = {row["method"]: row for row in data["ours"]}
+    best = next((row for row in data["ours"] if row["method"] != "full"), data["ours"][0])
+    label = dots.label(best["method"])
+    said = f"Deep S4: {label} ends at {best['mean']:.2f} of the frozen error, the best of those that train a part"
+    chosen, random = rows.get("sdt"), rows.get("sdt_random")
+    if chosen is None or random is None or None in (chosen["low"], random["low"]):
+        return said
+    apart = chosen["high"] < random["low"] or random["high"] < chosen["low"]
+    return f"{said}; chosen and random dimensions {'differ' if apart else 'are not told apart'}"
+
+
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     """Above: error against trained numbers, open markers published, filled ones ours. Below: all of ours, the best on top."""
     if not data["ours"]:
-        _published(figure.subplots(), data)
+        _published(above := figure.subplots(), data)
         program, _, options = data["command"].partition(" --")
-        note = f"open: published (one seed, training error)\nfilled, this project: no data yet; run\n{program}\n--{options}"
+        note = ["hollow: published (one seed, training error)", "filled, this project: no data yet; run", program, f"--{options}"]
     else:
         heights = (2.3, 0.5 + dots.ROW * len(data["ours"]))
         above, below = (part.subplots() for part in figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0])
         _published(above, data)
         _ours(above, below, data["ours"])
-        note = (
-            "above, open: published (one seed, training error); filled and below:\n"
-            f"this project, held out, {data['seeds']} seeds, 95 % intervals; hollow: controls"
-        )
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
+        note = [
+            "hollow: published, one seed, training error; filled: this project,",
+            f"held-out error, {data['seeds']} seeds, 95 % intervals",
+        ]
+    figure.legend(*above.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    style.note(figure, *note)
 
 
 def _published(axes: Axes, data: dict[str, Any]) -> None:
@@ -119,11 +137,12 @@ def _published(axes: Axes, data: dict[str, Any]) -> None:
     axes.set_xlabel("trained parameters (thousands)")
     axes.set_ylabel("error / frozen model's")
     axes.set_xscale("log")
-    axes.set_xticks([0.3, 1, 3, 10, 30])
-    axes.set_xticklabels(["0.3", "1", "3", "10", "30"])
+    axes.set_xticks([3, 10, 30])
+    axes.set_xticklabels(["3", "10", "30"])
     axes.minorticks_off()
-    axes.set_ylim(bottom=-0.03)
-    axes.set_title("Deep S4 regression")
+    axes.axhline(1, color=style.BLACK, linewidth=0.8, linestyle="--")
+    axes.text(0.99, 1, "frozen", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
+    axes.set_ylim(-0.03, 1.1)
 
 
 def _look(method: str) -> tuple[str, str]:
@@ -142,8 +161,7 @@ def _ours(above: Axes, below: Axes, ours: list[dict[str, Any]]) -> None:
             above.plot(row["trainable"] / 1e3, row["mean"], marker, color=colour)
     order = [row["method"] for row in ours]
     dots.rows(
-        below, order, {row["method"]: row for row in ours}, hollow=lambda row: _control(row["method"]),
-        style_of=_look,
+        below, order, {row["method"]: row for row in ours}, style_of=_look,
     )  # fmt: skip
     dots.at_right(below, [dots.short(row["trainable"]) for row in ours], "trained")
     below.axvline(1, color=style.BLACK, linewidth=0.8, linestyle="--")
@@ -162,5 +180,6 @@ FIGURE = Picture(
     height=height,
     data=data,
     draw=draw,
+    says=says,
     needs=command(NAME, "sweep"),
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from theory.core.errors import InvalidInput
@@ -22,7 +22,15 @@ from ..sources import MissingData, check_data, command, experiment, summary_path
 CLAIM, CHECK, NAME = "sparse_dims.selection", "scores against random", "selection"
 MARKERS = ("o", "s", "^", "D")
 COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE)
-KINDS = {"s4": "Deep S4", "mamba1": "Mamba-1"}
+KINDS = {"s4": "Larger deep S4", "mamba1": "Mamba-1"}
+SCORES = {
+    "loss_ablation": "loss ablation", "ablation": "loss ablation", "gradient": "gradient", "change_of_a": "change of a",
+    "change": "change of a", "change_of_log_A": "change of log A", "change_log_A": "change of log A",
+    "released": "released S4 score",
+    "magnitude": "magnitude", "random": "random",
+}  # fmt: skip
+"""A score's name in the theory and in the experiment, to one name in one order for both."""
+ORDER = list(dict.fromkeys(SCORES.values()))
 
 
 def data() -> dict[str, Any]:
@@ -42,25 +50,35 @@ def data() -> dict[str, Any]:
     return {"theory": theory, "experiment": table, "size": found.size, "seeds": len(found.summary["seeds"])}
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
-    """Dots with 95 % intervals, one row for each score, the best on top; chance is marked by the same colour's tick."""
+def says(data: dict[str, Any]) -> str:
+    """Which scores beat chance in the experiment, by kind of model."""
+    if data["experiment"] is None:
+        return "Scores that choose dimensions against supports that are known"
+    parts = []
+    for kind, label in KINDS.items():
+        rows = [row for row in data["experiment"] if row["kind"] == kind and row["score"] != "random"]
+        above = [row for row in rows if row["half_width"] is not None and row["precision"] - row["half_width"] > row["chance"]]
+        parts.append(f"{len(above)} of {len(rows)} scores on {label.removeprefix('Larger ')}")
+    return f"Precision above chance: {', '.join(parts)}"
+
+
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
+    """Dots with 95 % intervals, one row for each score in one order; chance is a dotted line of the same colour."""
     above, below = figure.subfigures(2, 1, height_ratios=(1.35, 1.0), squeeze=False)[:, 0]
     left, right = np.ravel(above.subplots(1, 2, sharey=True))
     rows = data["theory"]
     settings = list(dict.fromkeys(row["setting"] for row in rows))
-    once = [row for row in rows if row["picks"] == "1×"]
-    mean = {s: sum(r["precision"][0] for r in once if r["score"] == s) for s in {r["score"] for r in once}}
-    order = sorted(mean, key=lambda s: (-mean[s], s))
+    order = [name for name in ORDER if name in {SCORES[row["score"]] for row in rows}]
     for axes, picks, measure in ((left, "1×", "precision"), (right, "2×", "recall")):
         for i, setting in enumerate(settings):
             for row in (r for r in rows if r["setting"] == setting and r["picks"] == picks):
                 value = row["precision"] if measure == "precision" else [row["recall"]] * 3
-                _point(axes, order.index(row["score"]) + 0.17 * (i - 1.5), value, i)
+                _point(axes, order.index(SCORES[row["score"]]) + 0.17 * (i - 1.5), value, i)
             chance = next(r["chance"] for r in rows if r["setting"] == setting)
             # a random pick of twice as many finds twice the share
             axes.axvline(chance * (1 if picks == "1×" else 2), color=COLOURS[i], linewidth=0.6, linestyle=":")
         _frame(axes, order)
-    left.set_title("Small deep S4, exact truth")
+    left.set_title("In theory: small deep S4")
     left.set_xlabel("precision = recall\n(as many picks as moved)")
     right.set_xlabel("recall\n(twice as many picks)")
     handles = [Line2D([], [], color=c, marker=m, linestyle="none") for c, m in zip(COLOURS, MARKERS, strict=True)]
@@ -73,20 +91,22 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
         below.text(0.02, 0.5, f"experiment: no data yet; run\n{data['command']}", color=style.GREY, va="center")
         return
     table = data["experiment"]
-    mean = {s: max(r["precision"] - r["chance"] for r in table if r["score"] == s) for s in {r["score"] for r in table}}
-    order = sorted(mean, key=lambda s: (-mean[s], s))
+    order = [name for name in ORDER if name in {SCORES[row["score"]] for row in table}]
     for i, (axes, (kind, label)) in enumerate(zip(panels, KINDS.items(), strict=True)):
         for row in (r for r in table if r["kind"] == kind):
             half = row["half_width"] or 0.0
-            _point(axes, order.index(row["score"]), [row["precision"], row["precision"] - half, row["precision"] + half], i)
+            _point(
+                axes, order.index(SCORES[row["score"]]), [row["precision"], row["precision"] - half, row["precision"] + half], i
+            )
             axes.axvline(row["chance"], color=COLOURS[i], linewidth=0.6, linestyle=":")
         _frame(axes, order)
         axes.set_xlabel("precision")
         axes.set_title(label)
-    below.supxlabel(
-        f"95 % intervals over {data['seeds']} seeds{', ' + data['size'] if data['size'] else ''}; dotted: chance",
-        fontsize=style.SMALL, color=style.GREY,
-    )  # fmt: skip
+    style.note(
+        below,
+        f"95 % intervals over {data['seeds']} seeds{', ' + data['size'] if data['size'] else ''}; dotted: chance; better: right",
+        "theory’s models are smaller, their targets others: ranks may differ",
+    )
 
 
 def _setting(name: str) -> str:
@@ -105,7 +125,7 @@ def _point(axes: Axes, place: float, value: list[float], series: int) -> None:
 
 def _frame(axes: Axes, order: list[str]) -> None:
     axes.set_yticks(range(len(order)))
-    axes.set_yticklabels([score.replace("_", " ") for score in order])
+    axes.set_yticklabels(order)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlim(-0.03, 1.0)
     axes.set_xticks([0, 0.5, 1])
@@ -119,5 +139,6 @@ FIGURE = Picture(
     height=4.9,
     data=data,
     draw=draw,
+    says=says,
     needs=command(NAME),
 )

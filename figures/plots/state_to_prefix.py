@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from theory.core.errors import InvalidInput
 
@@ -30,7 +30,7 @@ LOOKS = {
 }
 """(precision, how the prefix was found) to label, colour, marker and the prediction's line."""
 
-PANELS = (("residual", "residual / output"), ("norm", "norm of the prefix"), ("rank", "directions seen"))
+PANELS = (("residual", "residual / output"), ("norm", "norm of the prefix"), ("rank", "directions above\nrounding"))
 
 
 def data() -> dict[str, Any]:
@@ -61,7 +61,23 @@ def _point(rows: list[dict[str, Any]], limits: dict[str, float]) -> dict[str, An
     return point | {key: max(row[key] for row in rows) if ranked else None for key in ("rank", "predicted_rank")}
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
+def says(data: dict[str, Any]) -> str:
+    """What the longest prefixes leave over, per format, at the two step sizes."""
+    left: dict[str, list[str]] = {}
+    for curves in data["steps"].values():
+        for curve in curves:
+            if curve["how"] == SOLVED:
+                left.setdefault(curve["precision"], []).append(f"{curve['points'][-1]['residual']:.0e}")
+    exact, coarse = left.get("float64", []), left.get("bfloat16 tokens", [])
+    if not exact or not coarse:
+        return "Random states and their best prefixes, measured and predicted"
+    return (
+        f"The best long prefix leaves {' and '.join(exact)} of a random state in float64, "
+        f"{' and '.join(coarse)} with bfloat16 tokens"
+    )
+
+
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     """A column for each step size; residual, norm and directions against M, all but the last logarithmic."""
     columns = figure.subplots(len(PANELS), len(data["steps"]), sharex=True, sharey="row", squeeze=False)
     for column, (dt, curves) in enumerate(data["steps"].items()):
@@ -70,15 +86,16 @@ def draw(figure: Figure, data: dict[str, Any]) -> None:
             _panel(axes, key, curves)
             if column == 0:
                 axes.set_ylabel(name)
-        columns[0, column].set_title(f"Step size Δ = {dt}")
+        columns[0, column].set_title(f"Step size dt = {dt}")
         columns[-1, column].set_xlabel("tokens M in the prefix")
     handles, labels = columns[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=2)
     seeds = f"{data['seeds']} seed{'' if data['seeds'] == 1 else 's'}{', ' + data['size'] if data['size'] else ''}"
-    note = (
-        f"lines: from the Hankel operator; bands: up to what rounding allows\nmarkers: measured, median over channels and {seeds}"
+    style.note(
+        figure,
+        "lines: the Hankel operator’s prediction; bands: with rounding",
+        f"markers: measured, median over channels and {seeds}",
     )
-    figure.supxlabel(note, fontsize=style.SMALL, color=style.GREY, x=0.02, ha="left")
 
 
 def _panel(axes: Axes, key: str, curves: list[dict[str, Any]]) -> None:
@@ -89,12 +106,12 @@ def _panel(axes: Axes, key: str, curves: list[dict[str, Any]]) -> None:
         tokens = [point["tokens"] for point in points]
         if key == "residual" and line:
             least, most = ([point[name] for point in points] for name in ("least_possible", "allowed"))
-            axes.fill_between(tokens, least, most, color=colour, alpha=0.16, linewidth=0)
+            axes.fill_between(tokens, least, most, color=colour, alpha=0.12, linewidth=0)
         if prediction is not None and line:
             axes.plot(tokens, [point[prediction] for point in points], line, color=colour, linewidth=0.9)
         joined = line if prediction is None else ""
         axes.plot(
-            tokens, [point[key] for point in points], marker=marker, linestyle=joined or "none", color=colour, mfc="none",
+            tokens, [point[key] for point in points], marker=marker, linestyle=joined or "none", color=colour, markersize=2.8,
             mew=0.8, linewidth=0.6, label=label,
         )  # fmt: skip
     axes.set_xscale("log", base=2)
@@ -117,5 +134,6 @@ FIGURE = Picture(
     height=4.4,
     data=data,
     draw=draw,
+    says=says,
     needs=COMMAND,
 )

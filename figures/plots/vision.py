@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from theory.core.errors import InvalidInput
 
@@ -18,7 +18,7 @@ from ..sources import command, experiment, summary_path
 
 NAME = "vision"
 COMMAND = command(NAME, "sweep")
-BOTTOM = 1.15
+BOTTOM = 1.2
 """Inches of everything but the methods' rows: labels, and the panel of differences without its rows."""
 
 
@@ -53,19 +53,29 @@ def _bounds(row: dict[str, Any], key: str = "test_accuracy") -> dict[str, float 
 
 def height(data: dict[str, Any]) -> float:
     """By the number of methods and of differences."""
-    return BOTTOM + dots.ROW * len(data["methods"]) + dots.PAIR * len(data["pairs"])
+    return BOTTOM + dots.ROW * len(data["methods"]) + dots.heights(data["pairs"])
 
 
-def draw(figure: Figure, data: dict[str, Any]) -> None:
+def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     """Above: accuracy, the frozen model as a line. Below: differences in points; right of 0 is what was predicted."""
-    ratios = (dots.ROW * len(data["methods"]), dots.PAIR * len(data["pairs"]))
+    ratios = (dots.ROW * len(data["methods"]), dots.heights(data["pairs"]))
     if not data["pairs"]:
         _accuracy(figure.subplots(), data)
         return
     above, below = figure.subplots(2, 1, height_ratios=ratios)
     _accuracy(above, data)
     dots.differences(below, data["pairs"])
-    below.set_xlabel("paired difference in points\n(predicted: right of 0)")
+    below.set_xlabel("paired difference in points (predicted: right of 0)")
+
+
+def says(data: dict[str, Any]) -> str:
+    """On which side of 0 the differences lie."""
+    pairs = [row for row in data["pairs"] if row["low"] is not None]
+    above, below = sum(row["low"] > 0 for row in pairs), sum(row["high"] < 0 for row in pairs)
+    rest = len(data["pairs"]) - above - below
+    return (
+        f"Sequential digits: of {len(data['pairs'])} predicted differences {above} are there, {below} reversed, {rest} undecided"
+    )
 
 
 def _accuracy(axes: Axes, data: dict[str, Any]) -> None:
@@ -76,7 +86,7 @@ def _accuracy(axes: Axes, data: dict[str, Any]) -> None:
         axes.axvline(row["mean"], color=style.BLACK, linewidth=0.8, linestyle="--")
         axes.text(row["mean"], -1.0, row["method"], ha="center", va="center")
     axes.set_xlabel(f"test accuracy (%), 95 % intervals over {data['seeds']} seeds")
-    axes.set_title("Sequential digits, Mamba-1", pad=10)
+    axes.set_title("Mamba-1", pad=10)
 
 
 FIGURE = Picture(
@@ -86,5 +96,6 @@ FIGURE = Picture(
     height=height,
     data=data,
     draw=draw,
+    says=says,
     needs=COMMAND,
 )

@@ -40,6 +40,15 @@ class Benchmark:
     rows: tuple[tuple[str, ...], ...]
     command: str
 
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures that show it: :attr:`figure`, and those of its parts."""
+        return (self.figure, *PARTS.get(self.figure, ()))
+
+
+PARTS = {"bench_model": ("bench_model_graph", "bench_model_memory")}
+"""Figures that show parts of a benchmark, by the figure that it is named after."""
+
 
 def benchmarks(root: Path = ROOT) -> list[Benchmark]:
     """All of them, those that have not been run with nothing to say.

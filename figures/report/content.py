@@ -20,10 +20,13 @@ from ..registry import pictures
 from ..sources import ROOT, MissingData, command, committed, experiment, read_json
 from .benchmarks import Benchmark, benchmarks
 from .comparisons import OUTCOMES, Line, comparisons
+from .scoreboard import Sentence, scoreboard
 
 VERDICTS = "theory/verdicts.json"
 EXPERIMENTS = "empirics/experiments"
 OUT = "figures/out"
+SCOREBOARD = "scoreboard"
+"""The figure that says what the scoreboard's table says, for pages without it."""
 WIDELY = 3
 """A figure of more claims than this stands in a section of its own."""
 
@@ -63,6 +66,8 @@ class Claim:
     verdict: str
     checks: tuple[Check, ...]
     assumptions: tuple[Assumption, ...]
+    source: str = ""
+    not_claimed: str = ""
 
     @property
     def family(self) -> str:
@@ -135,7 +140,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure; ``png`` is empty where it has not been built, ``needs`` is what makes its measurements."""
+    """One figure; ``png`` and its message ``says`` are empty where it has not been built, ``needs`` makes its measurements."""
 
     name: str
     title: str
@@ -143,6 +148,7 @@ class Figure:
     sources: tuple[str, ...]
     png: bytes
     needs: str
+    says: str = ""
 
     @property
     def command(self) -> str:
@@ -163,6 +169,7 @@ class Report:
     experiments: tuple[Experiment, ...]
     figures: tuple[Figure, ...]
     benchmarks: tuple[Benchmark, ...]
+    sentences: tuple[Sentence, ...]
     profile: dict[str, Any]
     versions: dict[str, str]
 
@@ -175,8 +182,8 @@ class Report:
 
     def wide_figures(self) -> list[Figure]:
         """Figures of many claims or of none that belong to no benchmark."""
-        shown = {found.figure for found in self.benchmarks}
-        return [f for f in self.figures if f.home is None and f.name not in shown]
+        shown = {name for found in self.benchmarks for name in found.figures}
+        return [f for f in self.figures if f.home is None and f.name not in shown and f.name != SCOREBOARD]
 
     def experiments_of(self, claim: Claim) -> list[Experiment]:
         """Experiments that test a claim."""
@@ -210,7 +217,7 @@ def gather(root: Path = ROOT) -> Report:
             raise InvalidInput(
                 f"{EXPERIMENTS}/{found.id}/experiment.toml tests {found.claim!r}, not among {VERDICTS}; run make verify"
             )
-    return Report(claims, all_experiments, tuple(_figures(root)), tuple(benchmarks(root)), profile, versions)
+    return Report(claims, all_experiments, tuple(figures(root)), tuple(benchmarks(root)), scoreboard(root), profile, versions)
 
 
 def experiments(root: Path = ROOT) -> tuple[Experiment, ...]:
@@ -225,8 +232,9 @@ def _claim(entry: dict[str, Any]) -> Claim:
     )
     assumptions = tuple(Assumption(a["name"], a["statement"], a["verdict"] == "REFUTED", a["how"]) for a in entry["assumptions"])
     return Claim(
-        entry["id"], entry["title"], entry["statement"], entry["level"], entry["horizon"], entry["verdict"], checks, assumptions
-    )
+        entry["id"], entry["title"], entry["statement"], entry["level"], entry["horizon"], entry["verdict"], checks, assumptions,
+        entry.get("source", ""), entry.get("not_claimed", ""),
+    )  # fmt: skip
 
 
 def _verdict(check: dict[str, Any]) -> str:
@@ -266,7 +274,8 @@ def _experiment(path: Path, root: Path) -> Experiment:
     )  # fmt: skip
 
 
-def _figures(root: Path) -> Iterator[Figure]:
+def figures(root: Path) -> Iterator[Figure]:
+    """Every figure, with its picture where the committed one is the file that was built."""
     path = root / OUT / MANIFEST
     built = read_json(path).get("figures", {}) if path.is_file() else {}
     for name, picture in pictures().items():
@@ -275,4 +284,5 @@ def _figures(root: Path) -> Iterator[Figure]:
         png = file.read_bytes() if digest is not None and file.is_file() else b""
         if hashlib.sha256(png).hexdigest() != digest:
             png = b""  # not the file that was built: better no picture than a wrong one
-        yield Figure(name, picture.title, picture.claims, picture.sources, png, picture.needs)
+        says = built[name].get("says", "") if png else ""
+        yield Figure(name, picture.title, picture.claims, picture.sources, png, picture.needs, says)

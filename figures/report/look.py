@@ -1,6 +1,7 @@
 """The report's style sheet: light and dark, phone to desktop, and paper.
 
-Contrast of text is at least 7 : 1 in both schemes; verdicts differ in words, never in colour alone.
+Contrast of text is at least 7 : 1 in both schemes; verdicts differ in words, never in colour alone. In the dark scheme pictures
+are turned dark: lightness is inverted and hues are turned back.
 """
 
 CSS = """
@@ -16,18 +17,25 @@ CSS = """
   }
 }
 * { box-sizing: border-box; }
-html { scroll-padding-top: 1rem; }
+html { scroll-padding-top: 3rem; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1rem/1.55 system-ui, "DejaVu Sans", sans-serif;
   overflow-wrap: break-word; }
-header, nav, main, footer { max-width: 60rem; margin: 0 auto; padding: 0 1.25rem; }
+header, main, footer { max-width: 62rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 2rem; }
+nav { position: sticky; top: 0; z-index: 1; background: var(--paper); border-bottom: 1px solid var(--line); }
+nav details { max-width: 62rem; max-height: 100vh; overflow-y: auto; margin: 0 auto; padding: .3rem 1.25rem; }
+nav summary { font-weight: 600; }
+nav ol { list-style: none; padding-left: 0; margin: .3rem 0; }
+nav ol ol { padding-left: 1rem; font-size: .93em; }
+nav li { margin: .2rem 0; overflow-wrap: anywhere; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }
-h2 { font-size: 1.45rem; margin: 3rem 0 1rem; padding-bottom: .3rem; border-bottom: 2px solid var(--line); }
+h2 { font-size: 1.45rem; margin: 2.2rem 0 .8rem; padding-bottom: .3rem; border-bottom: 2px solid var(--line); }
 h3 { font-size: 1.15rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 h4 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p, ul, ol, dl, table, figure { margin: 0 0 .9rem; }
 h2 + article { border-top: 0; padding-top: 0; }
-article { margin: 0 0 2rem; padding: 1.25rem 0 0; border-top: 1px solid var(--line); }
+article { margin: 0 0 1.2rem; padding: 1rem 0 0; border-top: 1px solid var(--line); }
+article p, article details { margin-bottom: .5rem; }
 a { color: var(--link); text-underline-offset: .15em; }
 a:focus-visible, [tabindex]:focus-visible, summary:focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 .skip { position: absolute; left: -100vw; top: 0; padding: .6rem 1rem; background: var(--paper); }
@@ -51,17 +59,35 @@ table code { overflow-wrap: normal; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 dt { font-weight: 600; margin-top: .6rem; }
 dd { margin: 0 0 0 1.2rem; }
-figure { padding: 0; }
-figure img { display: block; width: 100%; max-width: 34rem; height: auto; padding: .5rem; background: #ffffff;
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem 1.5rem;
+  align-items: start; margin: .6rem 0 1rem; }
+.figures figure:has(.wide) { grid-column: 1 / -1; }
+figure { padding: 0; margin: 0; }
+figure img { display: block; width: 100%; max-width: 29rem; height: auto; padding: .4rem; background: #ffffff;
   border: 1px solid var(--line); }
-figcaption { margin-top: .4rem; color: var(--soft); }
-summary { cursor: pointer; padding: .2rem 0; }
-nav ol { columns: 2; column-gap: 2rem; padding-left: 1.4rem; }
-nav li { break-inside: avoid; overflow-wrap: anywhere; }
+figure img.wide { max-width: 60rem; }
+figcaption { margin-bottom: .4rem; max-width: 44rem; font-size: .93rem; color: var(--soft); }
+figcaption strong { color: var(--ink); }
+math { font-size: 1.02em; }
+summary { cursor: pointer; padding: .15rem 0; }
+details > :not(summary) { margin-top: .4rem; }
 footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 1px solid var(--line); color: var(--soft); }
+@media (min-width: 76rem) {
+  html { scroll-padding-top: 1rem; }
+  .sides { display: grid; grid-template-columns: 15rem minmax(0, 1fr); max-width: 80rem; margin: 0 auto; }
+  nav { position: static; border: 0; }
+  nav details { position: sticky; top: 0; padding: 2rem 0 1rem 1.25rem; font-size: .88rem; }
+  nav details::details-content { content-visibility: visible; block-size: auto; }
+  nav summary { list-style: none; cursor: default; }
+  nav summary::-webkit-details-marker { display: none; }
+  main { max-width: none; margin: 0; }
+  header, footer { max-width: 80rem; }
+}
+@media (prefers-color-scheme: dark) {
+  figure img { filter: invert(.915) hue-rotate(180deg); }
+}
 @media (max-width: 40rem) {
-  header, nav, main, footer { padding-left: 1rem; padding-right: 1rem; }
-  nav ol { columns: 1; }
+  header, main, footer, nav details { padding-left: 1rem; padding-right: 1rem; }
   table { font-size: .82rem; }
   th, td { padding-right: .4rem; }
   h1 { font-size: 1.55rem; }
@@ -76,11 +102,15 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
   :root { color-scheme: light; --paper: #ffffff; --ink: #000000; --soft: #333333; --line: #999999; --panel: #ffffff;
     --link: #000000; --sure: #000000; --near: #000000; --open: #000000; --wrong: #000000; }
   html { font-size: 10pt; }
-  header, nav, main, footer { max-width: none; padding: 0; }
-  .skip { display: none; }
+  header, main, footer { max-width: none; padding: 0; }
+  .skip, nav { display: none; }
   h2, h3, h4, caption, p:has(+ pre) { break-after: avoid; }
   figure, tr, dd { break-inside: avoid; }
-  figure img { max-width: 9cm; border: 0; }
+  figure img { max-width: 9cm; border: 0; filter: none; }
+  figure img.wide { max-width: 18cm; }
+  .figures { display: block; }
+  summary { list-style: none; font-weight: 600; }
+  summary::-webkit-details-marker { display: none; }
   pre { border: 1px solid var(--line); }
   .scroll { overflow: visible; }
   details::details-content { content-visibility: visible; block-size: auto; }

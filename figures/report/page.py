@@ -1,23 +1,39 @@
 """The report as one HTML page: no script, no other file, no address that has to be reachable.
 
-Every text is escaped where it enters the page, by :func:`text`; every other function joins pieces that are safe already.
+The answers stand first: the scoreboard, then the claims' verdicts, the experiments, what is open; then each claim with what
+decided it, folded; the benchmarks last.
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import re
-from collections.abc import Iterable, Iterator, Sequence
+import os
 from pathlib import Path
-from typing import Any
 
 from theory.core.errors import InvalidInput
 from theory.core.files import write_bytes
 
 from ..sources import ROOT
+from . import scoreboard as board
 from .content import Check, Claim, Experiment, Figure, Report, gather
+from .elements import (
+    FATE,
+    OUTCOME,
+    chip,
+    commands,
+    figure,
+    folded,
+    link,
+    name,
+    outcome,
+    prose,
+    said,
+    stacked,
+    table,
+    text,
+    verdict,
+)
 from .look import CSS
+from .rows import tables
 
 DEFAULT = ROOT / "figures" / "out" / "report.html"
 PAPER = "https://arxiv.org/abs/2410.09016"
@@ -35,69 +51,6 @@ MEANING = {
     "OPEN": "not decided",
     "REFUTED": "false, with a witness",
 }
-CLASS = {"PROVED": "sure", "EXACT": "sure", "TO": "near", "OPEN": "open", "REFUTED": "wrong"}
-OUTCOME = {"reproduced": "sure", "not reproduced": "wrong", "undecided": "open"}
-
-
-def text(value: object) -> str:
-    """Escaped, for contents and attributes alike."""
-    return html.escape(str(value), quote=True)
-
-
-def _id(name: str) -> str:
-    """A long id that may be broken at its dot and underscores."""
-    return text(name).replace(".", ".<wbr>").replace("_", "_<wbr>")
-
-
-def _link(target: str) -> str:
-    return f'<a href="#{text(target)}"><code>{_id(target)}</code></a>'
-
-
-def _verdict(verdict: str) -> str:
-    return f'<span class="verdict {CLASS.get(verdict.partition("(")[0], "open")}">{text(verdict)}</span>'
-
-
-def _outcome(found: Experiment) -> str:
-    if found.verdict is None:
-        return '<span class="verdict open">not measured yet</span>'
-    size = f" <span>({text(found.size)})</span>" if found.size else ""
-    return f'<span class="verdict {OUTCOME.get(found.verdict, "open")}">{text(found.verdict)}</span>{size}'
-
-
-def _place(verdict: str) -> str:
-    """A comparison's verdict, or a score's place beside chance."""
-    return f'<span class="verdict {OUTCOME.get(verdict, "near")}">{text(verdict)}</span>'
-
-
-def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table of numbers, whose first column heads its rows; it scrolls by itself and takes the keyboard's focus for that."""
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in columns)
-    body = []
-    for first, *rest in rows:
-        cells = [f'<td class="number">{cell}</td>' if i in numbers else f"<td>{cell}</td>" for i, cell in enumerate(rest, 1)]
-        body.append(f'<tr><th scope="row">{first}</th>{"".join(cells)}</tr>')
-    return (
-        f'<div class="scroll" role="region" aria-label="{text(caption)}" tabindex="0"><table><caption>{text(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _stacked(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of sentences, whose cells stand below each other on a narrow screen, each with its column's name.
-
-    Cells that are laid out as blocks are no cells any more to assistive technology, so every role is spelled out.
-    """
-    head = "".join(f'<th scope="col" role="columnheader">{text(name)}</th>' for name in columns)
-    body = []
-    for first, *rest in rows:
-        cells = "".join(
-            f'<td role="cell" data-column="{text(name)}">{cell}</td>' for name, cell in zip(columns[1:], rest, strict=True)
-        )
-        body.append(f'<tr role="row"><th scope="row" role="rowheader">{first}</th>{cells}</tr>')
-    return (
-        f'<div class="scroll"><table class="stacked" role="table"><caption>{text(caption)}</caption>'
-        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead><tbody role="rowgroup">{"".join(body)}</tbody></table></div>'
-    )
 
 
 def claim_page(claim_id: str) -> str:
@@ -105,24 +58,16 @@ def claim_page(claim_id: str) -> str:
     return f"theory/{claim_id.replace('.', '/', 1)}/README.md"
 
 
-def prose(written: str) -> str:
-    """Paragraphs and lists of a finding: blocks are separated by blank lines, items of a list begin with a hyphen."""
-    out = []
-    for part in re.split(r"\n\s*\n", written.strip()):
-        head, *items = re.split(r"(?:^|\n)- ", part)
-        if head.strip():
-            out.append(f"<p>{text(_line(head))}</p>")
-        if items:
-            out.append(f"<ul>{''.join(f'<li>{text(_line(item))}</li>' for item in items)}</ul>")
-    return "".join(out)
+class Numbers:
+    """Figures by their place on the page: the first that is shown is Figure 1."""
 
+    def __init__(self) -> None:
+        self.shown: dict[str, int] = {}
 
-def _line(written: str) -> str:
-    return " ".join(written.split())
-
-
-def _commands(commands: Iterable[str]) -> str:
-    return f"<pre><code>{text(chr(10).join(commands))}</code></pre>"
+    def draw(self, found: Figure) -> str:
+        """A figure with the next number."""
+        self.shown[found.name] = len(self.shown) + 1
+        return figure(found, self.shown[found.name])
 
 
 # -- parts of a claim ------------------------------------------------------------------------------------------------------
@@ -133,169 +78,125 @@ def _checks(claim: Claim) -> str:
         role = f"decides: {check.part}" if check.part is not None else "supports"
         sizes = f" Sizes: {check.sizes}." if check.sizes else ""
         witness = f" Witness: {check.witness}." if check.witness else ""
-        name = f'{text(check.name)}<br><span class="soft">{text(role)}</span>'
-        return name, _verdict(check.verdict), text(f"{check.how}.{sizes} Instances: {check.instances:,}.{witness}")
+        title = f'{said(check.name)}<br><span class="soft">{said(role)}</span>'
+        return title, verdict(check.verdict), said(f"{check.how}.{sizes} Instances: {check.instances:,}.{witness}")
 
-    return _stacked(f"Checks of {claim.id}", ("check", "verdict", "how"), map(row, claim.checks))
+    deciding = sum(check.part is not None for check in claim.checks)
+    summary = f"How it was decided: {len(claim.checks)} checks, {deciding} of them decide"
+    return folded(summary, stacked(f"Checks of {claim.id}", ("check", "verdict", "how"), map(row, claim.checks)))
 
 
 def _assumptions(claim: Claim) -> str:
     if not claim.assumptions:
-        return "<p>None.</p>"
+        return "<p>Assumptions: none.</p>"
     items = []
     for a in claim.assumptions:
-        state = '<span class="verdict sure">needed</span>' if a.needed else '<span class="verdict open">OPEN</span>'
+        state = chip("needed", "sure") if a.needed else chip("OPEN", "open")
         label = "Counterexample, " if a.needed else ""
-        items.append(f"<dt>{text(a.name)} {state}</dt><dd>{text(a.statement)}.<br>{label}{text(a.how)}</dd>")
-    return f"<dl>{''.join(items)}</dl>"
+        items.append(f"<dt>{said(a.name)} {state}</dt><dd>{said(a.statement)}.<br>{label}{said(a.how)}</dd>")
+    needed = sum(a.needed for a in claim.assumptions)
+    names = text(", ".join(a.name for a in claim.assumptions))
+    summary = f"Assumptions, {needed} of {len(claim.assumptions)} shown to be needed: {names}"
+    return folded(summary, f"<dl>{''.join(items)}</dl>")
 
 
 def _experiment(found: Experiment) -> str:
-    parts = [
-        f'<section id="experiment-{text(found.id)}" aria-labelledby="experiment-{text(found.id)}-title">',
-        f'<h4 id="experiment-{text(found.id)}-title">Experiment <code>{_id(found.id)}</code> {_outcome(found)}</h4>',
-        f"<p>{text(found.question)}</p>",
-        f"<p><strong>Predicted before the run:</strong> {text(found.prediction)}</p>",
-    ]
+    here = f"experiment-{text(found.id)}"
+    parts = [f"<p><strong>Predicted before the run:</strong> {said(found.prediction)}</p>"]
     if found.measured is not None:
-        said = "" if found.told_by_lines else f" {text(found.measured)}"
-        parts.append(f"<p><strong>Measured</strong> ({text(found.where)}):{said}</p>")
+        words = "" if found.told_by_lines else f" {said(found.measured)}"
+        parts.append(f"<p><strong>Measured</strong> ({text(found.where)}):{words}</p>")
     if found.lines:
-        parts.append(f"<ul>{''.join(f'<li>{_place(line.verdict)} {text(line.text)}</li>' for line in found.lines)}</ul>")
+        lines = (f"<li>{chip(line.verdict, OUTCOME.get(line.verdict, 'near'))} {said(line.text)}</li>" for line in found.lines)
+        parts.append(f"<ul>{''.join(lines)}</ul>")
     if found.finding:
-        parts.append(f"<h4>Beyond the numbers</h4>{prose(found.finding)}")
+        parts.append(f"<h5>Beyond the numbers</h5>{prose(found.finding)}")
     if found.table:
-        tables = "".join(_results(f"Results of {found.id}, by {head}", rows) for head, rows in _kinds(found.table).items())
-        parts.append(f'<details class="results"><summary>All numbers of {text(found.id)}</summary>{tables}</details>')
-    return "".join([*parts, "<p>Repeat it:</p>", _commands(found.commands), "</section>"])
+        parts.append(folded(f"All numbers of {text(found.id)}", tables(found.id, found.table), "results"))
+    parts += ["<p>Repeat it:</p>", commands(found.commands)]
+    return (
+        f'<section id="{here}" aria-labelledby="{here}-title">'
+        f'<h4 id="{here}-title">Experiment <code>{name(found.id)}</code> {outcome(found)}</h4>'
+        f"<p>{said(found.question)}</p>{folded('Prediction, measurement and findings', ''.join(parts))}</section>"
+    )
 
 
-def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of one kind together: kinds, such as methods and comparisons, differ in the column that they begin with."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(next(iter(row), ""), []).extend(_spread(row))
-    return found
-
-
-def _spread(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row that holds lists of records, such as a claim's comparisons, as a row for each record; any other row as it is."""
-    lists = {key: value for key, value in row.items() if isinstance(value, list) and all(isinstance(v, dict) for v in value)}
-    if not any(lists.values()):
-        yield {key: value for key, value in row.items() if key not in lists}
-        return
-    first = dict(list(row.items())[:1])
-    for key, records in lists.items():
-        for record in records:
-            yield {**first, "among": key, **dict(_columns(record))}
-
-
-def _columns(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Entries of a record; a mapping to further records, such as tasks to intervals, has a column for each of its keys."""
-    for key, value in record.items():
-        if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()):
-            yield from value.items()
-        else:
-            yield key, value
-
-
-def _results(caption: str, rows: Sequence[dict[str, Any]]) -> str:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    numbers = [i for i, key in enumerate(columns) if all(isinstance(row.get(key), int | float | None) for row in rows)]
-    cells = ([_number(row.get(key)) for key in columns] for row in rows)
-    return _table(caption, [key.replace("_", " ") for key in columns], cells, numbers)
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return '<span class="soft">none</span>'
-    if isinstance(value, float):
-        return text(f"{value:.3g}")
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict) and {"points", "low", "high", "pairs"} <= value.keys():
-        return _interval(value)
-    if isinstance(value, dict):
-        return ", ".join(f"{text(key)}: {_number(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return "; ".join(map(_number, value))
-    return text(value)
-
-
-def _interval(found: dict[str, Any]) -> str:
-    """A difference, its interval, and from how many pairs; the tasks, where it names them."""
-    interval = "" if found["low"] is None else f" [{_number(found['low'])}, {_number(found['high'])}]"
-    where = f" ({text(', '.join(found['tasks']))})" if "tasks" in found else ""
-    return f"{_number(found['points'])}{interval}, {_number(found['pairs'])} pairs{where}"
-
-
-def _figure(figure: Figure) -> str:
-    title = figure.title[0].upper() + figure.title[1:]
-    command = f"Drawn from files by <code>{text(figure.command)}</code>."
-    if not figure.png:
-        wait = f" Its measurements are made by <code>{text(figure.needs)}</code>." if figure.needs else ""
-        picture = f"<p>Not built yet.{wait}</p>"
-    else:
-        width, height = (int.from_bytes(figure.png[at : at + 4], "big") for at in (16, 20))  # the PNG's header
-        alt = f"Plot: {figure.title}. Its data: {', '.join(figure.sources)}."
-        data = base64.b64encode(figure.png).decode("ascii")
-        picture = f'<img src="data:image/png;base64,{data}" alt="{text(alt)}" width="{width}" height="{height}">'
-    return f'<figure id="figure-{text(figure.name)}">{picture}<figcaption>{text(title)}. {command}</figcaption></figure>'
-
-
-def _article(report: Report, claim: Claim) -> str:
+def _article(report: Report, claim: Claim, numbers: Numbers, root: str) -> str:
     shown = [f for f in report.figures_of(claim) if f.home == claim.id]
     elsewhere = [f for f in report.figures_of(claim) if f.home != claim.id]
     see = [f'<a href="#figure-{text(f.name)}">{text(f.title)}</a>' for f in elsewhere]
+    page = claim_page(claim.id)
     parts = [
         f'<article id="{text(claim.id)}" aria-labelledby="{text(claim.id)}-title">',
-        f'<h3 id="{text(claim.id)}-title"><code>{_id(claim.id)}</code> {_verdict(claim.verdict)}</h3>',
-        f"<p><strong>{text(claim.title)}</strong></p>",
-        f"<p>{text(claim.statement)}</p>",
-        f'<p class="soft">Level: {text(claim.level)}. Horizon: {text(claim.horizon)}.</p>',
-        "<h4>How it was decided</h4>",
+        f'<h3 id="{text(claim.id)}-title"><code>{name(claim.id)}</code> {verdict(claim.verdict)}</h3>',
+        f"<p><strong>{said(claim.title)}</strong></p>",
+        f"<p>{said(claim.statement)}</p>",
+        f'<p class="soft">Level: {said(claim.level)}. Horizon: {said(claim.horizon)}.'
+        f"{f' {said(claim.source)}.' if claim.source else ''}</p>",
+        f"<p><strong>Not claimed:</strong> {said(claim.not_claimed)}</p>" if claim.not_claimed else "",
+        f'<p>Derivation: <a href="{text(root + page)}"><code>{text(page)}</code></a>. Decide it again: '
+        f"<code>{text(claim.command)}</code></p>",
         _checks(claim),
-        "<h4>Assumptions, and what breaks without them</h4>",
         _assumptions(claim),
         *map(_experiment, report.experiments_of(claim)),
-        *(f"<h4>Figure</h4>{_figure(f)}" for f in shown),
-        f"<p>See also: {'; '.join(see)}.</p>" if see else "",
-        "<h4>Decide it again</h4>",
-        _commands([claim.command]),
-        f'<p class="soft">Derivation, and what is not claimed: <code>{text(claim_page(claim.id))}</code></p>',
+        _figures(shown, numbers),
+        f'<p class="soft">See also: {"; ".join(see)}.</p>' if see else "",
         "</article>",
     ]
     return "".join(parts)
 
 
+def _figures(shown: list[Figure], numbers: Numbers) -> str:
+    return f'<div class="figures">{"".join(map(numbers.draw, shown))}</div>' if shown else ""
+
+
 # -- the page --------------------------------------------------------------------------------------------------------------
+
+
+def _scoreboard(report: Report) -> str:
+    def row(sentence: board.Sentence) -> tuple[str, str, str]:
+        quote = f'<br><span class="soft">“{text(sentence.quote)}”</span>' if sentence.quote else ""
+        evidence = [
+            *(f"{link(t.claim)} {verdict(t.verdict)}{f' {said(t.under)}' if t.under else ''}" for t in sentence.theory),
+            *(f"{link(f'experiment-{e.id}', e.id)} {said(board.told(e))}" for e in sentence.experiments),
+        ]
+        return f"{said(sentence.short)}{quote}", chip(sentence.fate, FATE[sentence.fate]), "<br>".join(evidence)
+
+    fates = [sentence.fate for sentence in report.sentences]
+    counts = ", ".join(f"{fates.count(fate)} {fate}" for fate in board.FATES if fate in fates)
+    columns = ("the paper says", "fate", "evidence")
+    return (
+        '<section aria-labelledby="scoreboard"><h2 id="scoreboard">Which of the paper’s assertions stand?</h2>'
+        f"<p>{len(fates)} assertions: {text(counts)}. A fate is computed from the claims and results beside it.</p>"
+        f"{stacked('Scoreboard', columns, map(row, report.sentences))}</section>"
+    )
 
 
 def _overview(report: Report) -> str:
     def row(claim: Claim) -> tuple[str, str, str, str]:
         needed = f"{sum(a.needed for a in claim.assumptions)} of {len(claim.assumptions)}"
-        return _link(claim.id), _verdict(claim.verdict), text(claim.title), text(needed if claim.assumptions else "none")
+        return link(claim.id), verdict(claim.verdict), said(claim.title), text(needed if claim.assumptions else "none")
 
     counts = {v: sum(claim.verdict == v for claim in report.claims) for v in MEANING}
-    sentence = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
-    meanings = "".join(f"<dt>{_verdict(verdict)}</dt><dd>{text(meaning)}</dd>" for verdict, meaning in MEANING.items())
+    sentence = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+    meanings = "".join(f"<dt>{verdict(kind)}</dt><dd>{text(meaning)}</dd>" for kind, meaning in MEANING.items())
     columns = ("claim", "verdict", "in one line", "assumptions needed")
+    legend = folded("What a verdict means", f"<dl>{meanings}</dl>")
     return (
         '<section aria-labelledby="verdicts"><h2 id="verdicts">Verdicts</h2>'
         f"<p>{len(report.claims)} claims: {text(sentence)}.</p>"
-        f"{_stacked('All claims', columns, map(row, report.claims))}<h3>What a verdict means</h3><dl>{meanings}</dl></section>"
+        f"{stacked('All claims', columns, map(row, report.claims))}{legend}</section>"
     )
 
 
 def _experiments(report: Report) -> str:
     def row(found: Experiment) -> tuple[str, str, str, str]:
-        name = f'<a href="#experiment-{text(found.id)}"><code>{_id(found.id)}</code></a>'
-        return name, text(found.question), _link(found.claim), _outcome(found)
+        return link(f"experiment-{found.id}", found.id), said(found.question), link(found.claim), outcome(found)
 
     quick = any(e.size for e in report.experiments)
     note = "<p>Quick size: a small run on a CPU, which shows that the experiment works and not what the full size says.</p>"
     columns = ("experiment", "question", "claim", "outcome")
-    table = _stacked("All experiments", columns, map(row, report.experiments))
+    table = stacked("All experiments", columns, map(row, report.experiments))
     return (
         '<section aria-labelledby="experiments"><h2 id="experiments">Experiments</h2>'
         f"<p>The prediction is written down before the run.</p>{note if quick else ''}{table}</section>"
@@ -303,12 +204,8 @@ def _experiments(report: Report) -> str:
 
 
 def _questions(report: Report) -> str:
-    items = [f"<li>{_link(c.id)}: {text(question)}</li>" for c in report.claims for question in c.open_questions()]
-    items += [
-        f'<li><a href="#experiment-{text(e.id)}"><code>{_id(e.id)}</code></a>: not measured yet</li>'
-        for e in report.experiments
-        if e.verdict is None
-    ]
+    items = [f"<li>{link(c.id)}: {text(question)}</li>" for c in report.claims for question in c.open_questions()]
+    items += [f"<li>{link(f'experiment-{e.id}', e.id)}: not measured yet</li>" for e in report.experiments if e.verdict is None]
     items += [
         f'<li><a href="#benchmark-{text(b.figure)}">{text(b.name)}</a>: not measured yet</li>'
         for b in report.benchmarks
@@ -318,51 +215,64 @@ def _questions(report: Report) -> str:
     return f'<section aria-labelledby="open"><h2 id="open">What is open</h2>{body}</section>'
 
 
-def _benchmarks(report: Report) -> str:
+def _benchmarks(report: Report, numbers: Numbers) -> str:
     """What was measured beside the claims: speed, memory, and the bundled model."""
     parts = []
     for found in report.benchmarks:
-        name = f"benchmark-{found.figure}"
-        parts += [f'<section aria-labelledby="{text(name)}"><h3 id="{text(name)}">{text(found.name)}</h3>']
+        here = f"benchmark-{text(found.figure)}"
+        parts += [f'<section aria-labelledby="{here}"><h3 id="{here}">{text(found.name)}</h3>']
         if found.sentences:
-            parts += [f"<p>{text(sentence)}</p>" for sentence in found.sentences]
-        else:
-            parts.append('<p><span class="verdict open">not measured yet</span></p>')
-        if found.rows:
+            first, *more = (f"<p>{text(sentence)}</p>" for sentence in found.sentences)
             cells = ([text(cell) for cell in row] for row in found.rows)
-            parts.append(_table(f"{found.name}, all numbers", found.columns, cells))
-        parts += [_figure(f) for f in report.figures if f.name == found.figure]
-        parts += ["<p>Repeat it:</p>", _commands([found.command]), "</section>"]
+            numbers_of = table(f"{found.name}, all numbers", found.columns, cells) if found.rows else ""
+            again = f"<p>Repeat it:</p>{commands([found.command])}"
+            parts.append(first + folded("More sentences, numbers and the command", "".join(more) + numbers_of + again))
+        else:
+            parts += [f"<p>{chip('not measured yet', 'open')}</p>", commands([found.command])]
+        parts += [_figures([f for f in report.figures if f.name in found.figures], numbers), "</section>"]
     head = '<section aria-labelledby="benchmarks"><h2 id="benchmarks">Benchmarks and the bundled model</h2>'
     return f"{head}{''.join(parts)}</section>"
 
 
-def _wide_figures(report: Report) -> str:
+def _wide_figures(report: Report, numbers: Numbers) -> str:
     wide = report.wide_figures()
     if not wide:
         return ""
-    body = "".join(map(_figure, wide))
-    return f'<section aria-labelledby="figures"><h2 id="figures">Figures across claims</h2>{body}</section>'
+    return f'<section aria-labelledby="figures"><h2 id="figures">Figures across claims</h2>{_figures(wide, numbers)}</section>'
 
 
 def _contents(report: Report) -> str:
-    entries = [("verdicts", "Verdicts"), ("experiments", "Experiments"), ("open", "What is open")]
-    entries.append(("benchmarks", "Benchmarks and the bundled model"))
+    """Links to every part and to every claim; on a narrow screen they fold into one line that stays in sight."""
+
+    def entry(anchor: str, words: str) -> str:
+        return f'<li><a href="#{text(anchor)}">{words}</a>'
+
+    first = [("scoreboard", "Scoreboard"), ("verdicts", "Verdicts"), ("experiments", "Experiments"), ("open", "What is open")]
     if report.wide_figures():
-        entries.append(("figures", "Figures across claims"))
-    entries += [(family, FAMILIES.get(family, family)) for family in report.families()]
-    items = "".join(f'<li><a href="#{text(anchor)}">{text(name)}</a></li>' for anchor, name in entries)
-    return f'<nav aria-labelledby="contents"><h2 id="contents">Contents</h2><ol>{items}</ol></nav>'
+        first.append(("figures", "Figures across claims"))
+    items = [f"{entry(anchor, text(words))}</li>" for anchor, words in first]
+    for family, claims in report.families().items():
+        inner = "".join(f"{entry(c.id, name(c.id.partition('.')[2]))}</li>" for c in claims)
+        items.append(f"{entry(family, text(FAMILIES.get(family, family)))}<ol>{inner}</ol></li>")
+    items.append(f"{entry('benchmarks', 'Benchmarks and the bundled model')}</li>")
+    return f'<nav aria-label="Contents"><details><summary>Contents</summary><ol>{"".join(items)}</ol></details></nav>'
 
 
-def render(report: Report) -> str:
-    """The page. The same contents give the same page: no date, no machine."""
+def render(report: Report, root: str = "../../") -> str:
+    """The page. The same contents give the same page: no date, no machine.
+
+    ``root`` is the repository's root as seen from the page, for the links to the claims' pages.
+    """
+    numbers = Numbers()
+    scores, overview, tried, questions = _scoreboard(report), _overview(report), _experiments(report), _questions(report)
+    wide = _wide_figures(report, numbers)
     families = "".join(
         f'<section aria-labelledby="{text(family)}"><h2 id="{text(family)}">{text(FAMILIES.get(family, family))}</h2>'
-        f"{''.join(_article(report, claim) for claim in claims)}</section>"
+        f"{''.join(_article(report, claim, numbers, root) for claim in claims)}</section>"
         for family, claims in report.families().items()
     )
-    versions = ", ".join(f"{name} {value}" for name, value in report.versions.items())
+    measured = _benchmarks(report, numbers)
+    versions = ", ".join(f"{package} {value}" for package, value in report.versions.items())
     profile = f"{report.profile.get('name')} profile, {report.profile.get('instances')} instances for each sampled check"
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -374,22 +284,25 @@ def render(report: Report) -> str:
 <style>{CSS}</style>
 </head>
 <body>
-<a class="skip" href="#main">Skip to the verdicts</a>
+<a class="skip" href="#main">Skip to the scoreboard</a>
 <header>
 <h1>What fine-tuning can and cannot do to a state-space model</h1>
 <p>Every claim of ssmproof with its verdict, how it was decided, what breaks without each of its assumptions, the experiment that
 tests it and the command that repeats it. After Galim, Kang, Zeng, Koo and Lee,
 <a href="{PAPER}">Parameter-Efficient Fine-Tuning of State Space Models</a>; the formulations are this project’s own.</p>
 </header>
+<div class="sides">
 {_contents(report)}
 <main id="main" tabindex="-1">
-{_overview(report)}
-{_experiments(report)}
-{_questions(report)}
-{_benchmarks(report)}
-{_wide_figures(report)}
+{scores}
+{overview}
+{tried}
+{questions}
+{wide}
 {families}
+{measured}
 </main>
+</div>
 <footer>
 <p>Made by <code>python -m figures report</code> from <code>theory/verdicts.json</code>, the experiments’ files and results, and
 <code>figures/out</code>. Verdicts: {text(profile)}; {text(versions)}.</p>
@@ -411,6 +324,7 @@ def build_report(out: Path = DEFAULT, root: Path = ROOT) -> int:
     """
     if out.is_dir():
         raise InvalidInput(f"--out {out} is a folder, expected a file such as {out / 'report.html'}")
-    content = render(gather(root)).encode("utf-8")
+    above = os.path.relpath(root, out.resolve().parent).replace(os.sep, "/")
+    content = render(gather(root), f"{above}/").encode("utf-8")
     write_bytes(out, content)
     return len(content)

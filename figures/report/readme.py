@@ -1,6 +1,7 @@
 """What is generated into Markdown pages, between two marks each:  python -m figures readme.
 
-README.md gets the scoreboard, docs/results.md every experiment and benchmark. All of it is written from the committed files.
+README.md gets the scoreboard, docs/results.md every experiment and benchmark, figures/README.md the gallery. All of it is
+written from the committed files.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from theory.core.marks import with_part
 from ..sources import ROOT
 from .benchmarks import Benchmark, benchmarks
 from .content import Experiment, experiments
+from .gallery import gallery
 from .scoreboard import Sentence, scoreboard, table, told
 
 README = "README.md"
@@ -128,7 +130,8 @@ def _benchmark(found: Benchmark) -> Iterator[str]:
 
 SCOREBOARD = Generated(README, "scoreboard", front)
 RESULTS = Generated(RESULTS_PAGE, "results", block)
-GENERATED = (SCOREBOARD, RESULTS)
+GALLERY = Generated("figures/README.md", "gallery", gallery)
+GENERATED = (SCOREBOARD, RESULTS, GALLERY)
 """Every generated part of a page, in the order in which they are written."""
 
 

@@ -95,9 +95,14 @@ class Sentence:
     experiments: tuple[Experiment, ...]
 
     @property
+    def parts(self) -> tuple[Theory | Experiment, ...]:
+        """Everything that bears on it."""
+        return (*self.theory, *self.experiments)
+
+    @property
     def fate(self) -> str:
         """One of :data:`FATES`, by the rule of this module."""
-        said = [part.fate for part in (*self.theory, *self.experiments)]
+        said = [part.fate for part in self.parts]
         return next(fate for fate in (REFUTED, UNDECIDED, LEVEL, CONDITIONS, STANDS) if fate in said)
 
 
@@ -149,7 +154,7 @@ def table(sentences: Sequence[Sentence]) -> str:
 
 def evidence(sentence: Sentence) -> str:
     """What decides a sentence's fate, in one cell: the parts that say what the sentence's fate says."""
-    deciding = [part for part in (*sentence.theory, *sentence.experiments) if part.fate == sentence.fate]
+    deciding = [part for part in sentence.parts if part.fate == sentence.fate]
     first = deciding[0]
     more = f" and {len(deciding) - 1} more" if len(deciding) > 1 else ""
     if isinstance(first, Theory):

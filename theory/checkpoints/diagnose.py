@@ -214,7 +214,33 @@ def diagnosis_table(payload: dict[str, Any]) -> Table:
             ", ".join(f"{sigma[i - 1]:.0e}" for i in (2, 4, 8) if i <= len(sigma)) or "none",
             *(_interval(row["usable_directions"][name]) for name in payload["settings"]["eps"]),
         )
+    if len(payload["layers"]) > 1:
+        _add_summary(table, payload)
     return table
+
+
+def _add_summary(table: Table, payload: dict[str, Any]) -> None:
+    """A last row over all layers: the median of the layers' medians, the least and the largest."""
+    layers = payload["layers"]
+
+    def over(cells: list[dict[str, float]]) -> str:
+        least, most = min(cell["min"] for cell in cells), max(cell["max"] for cell in cells)
+        return _interval({"median": float(np.median([cell["median"] for cell in cells])), "min": least, "max": most})
+
+    moved = [row["dt_over_inputs"] for row in layers if row["dt_over_inputs"] is not None]
+    sizes = {f"{row['channels']} × {row['states']}" for row in layers}
+    sigma = [row["hankel_relative_median"] for row in layers]
+    places = [i for i in (2, 4, 8) if all(i <= len(values) for values in sigma)]
+    table.add_section()
+    table.add_row(
+        f"all {len(layers)} layers",
+        sizes.pop() if len(sizes) == 1 else "",
+        over([row["dt"] for row in layers]),
+        f"[{_number(min(m['min'] for m in moved))}, {_number(max(m['max'] for m in moved))}]" if moved else "unknown",
+        over([row["half_life_tokens"] for row in layers]),
+        ", ".join(f"{np.median([values[i - 1] for values in sigma]):.0e}" for i in places) or "none",
+        *(over([row["usable_directions"][name] for row in layers]) for name in payload["settings"]["eps"]),
+    )
 
 
 def print_diagnosis(payload: dict[str, Any], console: Console) -> None:

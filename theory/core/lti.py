@@ -34,6 +34,7 @@ from .scalars import (
     tidy,
     zeros,
 )
+from .shown import ShownSystem
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Mode:
     observable: bool
 
 
-class LTI:
+class LTI(ShownSystem):
     r"""One channel of a diagonal SSM:  h_t = a ⊙ h_{t-1} + b x_t,  y_t = c·h_t + d x_t.
 
     Parameters
@@ -383,7 +384,9 @@ def _pack(values: list[Any], kind: Kind) -> Array:
 
 def _show(values: Array) -> str:
     def one(v: Any) -> str:
-        return str(v) if isinstance(v, Fraction | GaussianRational | sympy.Expr) else repr(v)
+        if isinstance(v, Fraction | GaussianRational | sympy.Expr):
+            return str(v)
+        return repr(v.item() if isinstance(v, np.generic) else v)
 
     shown = [one(v) for v in values[:8]]
     return "[" + ", ".join(shown) + (", …" if len(values) > 8 else "") + "]"

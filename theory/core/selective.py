@@ -22,6 +22,7 @@ import sympy
 from .errors import InvalidInput, InvalidSystem
 from .invariants import known
 from .scalars import Array, Kind, as_array, is_real, join_kinds, kind_of, real, sign, zeros
+from .shown import ShownSystem
 
 Clock = Callable[[Array], tuple[Array, Array]]
 
@@ -36,7 +37,7 @@ def _softplus(x: Array) -> Array:
     return np.logaddexp(0.0, x)
 
 
-class SelectiveSSM:
+class SelectiveSSM(ShownSystem):
     """S6 with D channels and N states per channel (Mamba-1's SSM module).
 
     Parameters

@@ -18,11 +18,12 @@ import sympy
 
 from .errors import InvalidInput, InvalidSystem
 from .scalars import Array, Kind, as_array, convert, is_real, join_kinds, kind_of, real, sign, zeros
+from .shown import ShownSystem
 
 ScalarClock = Callable[[Array], tuple[Any, Any]]
 
 
-class Mamba2Head:
+class Mamba2Head(ShownSystem):
     """One Mamba-2 head with explicit projections.
 
     Parameters
@@ -148,7 +149,7 @@ def _refused(value: Any, bad: Callable[[Any], Any]) -> bool:
     return not is_real(value) or bool(bad(real(value)))
 
 
-class Mamba2Group:
+class Mamba2Group(ShownSystem):
     """Heads that share B and C (one group of mamba-ssm): the state is the stack (H, P, N).
 
     Raises InvalidSystem if the heads' W_B, W_C or input widths differ, or none is given.

@@ -26,6 +26,7 @@ from rich.text import Text
 from ..core.errors import InvalidInput, UnknownName
 from ..core.files import read_json
 from ..core.names import suggestion
+from ..core.shown import Shown
 from ..verification.registry import get_claim
 
 METHODS: dict[str, str] = {
@@ -207,7 +208,7 @@ def _joined(*groups: tuple[str, ...]) -> tuple[str, ...] | None:
     return None if any(a in together and b in together for a, b in _OPPOSITES) else together
 
 
-class Lattice:
+class Lattice(Shown):
     """The relations of one or all classes of systems.
 
     Attributes
@@ -221,6 +222,12 @@ class Lattice:
         self.facts: list[Fact] = []
         for system in self.systems:
             self.facts += _closure([f for f in stated if f.system == system])
+
+    def __repr__(self) -> str:
+        stated = sum(not fact.derived for fact in self.facts)
+        pairs = sum(len(self.open_pairs(system)) for system in self.systems)
+        counts = f"{stated} stated facts, {len(self.facts) - stated} that follow, {pairs} open pairs"
+        return f"Lattice({', '.join(self.systems)}: {counts})"
 
     def graph(self, system: str) -> nx.MultiDiGraph:
         """Containments of a class: an edge a → b for "a ⊆ b", with its fact; nodes are the methods that exist there."""
@@ -445,9 +452,37 @@ def _verdicts() -> dict[str, str]:
         return {}
 
 
+LEGEND = (
+    "⊂ strictly contained, ⊆ contained, = equal, ∥ neither contains the other, ⊄ not contained, ? OPEN; in brackets: under "
+    "the conditions listed; 'depends': both occur, under conditions that exclude each other"
+)
+"""What the signs of the tables mean."""
+
+
+def summary(found: Lattice) -> Table:
+    """How many pairs of methods are decided, per class of systems and in all."""
+    table = Table(title="Pairs of methods", title_justify="left")
+    for name in ("systems", "pairs", "decided always", "under conditions", "OPEN"):
+        table.add_column(name, justify="left" if name == "systems" else "right")
+    total = [0, 0, 0, 0]
+    for system in found.systems:
+        pairs = list(combinations(SYSTEMS[system][1], 2))
+        always = sum(any(not fact.conditions for fact in found.between(system, a, b)) for a, b in pairs)
+        open_ = len(found.open_pairs(system))
+        counts = [len(pairs), always, len(pairs) - always - open_, open_]
+        table.add_row(system, *map(str, counts))
+        total = [a + b for a, b in zip(total, counts, strict=True)]
+    if len(found.systems) > 1:
+        table.add_section()
+        table.add_row("all", *map(str, total))
+    return table
+
+
 def print_lattice(found: Lattice, console: Console) -> None:
-    """A matrix of relations per class, the stated facts with their claims and verdicts, and what is OPEN."""
+    """The signs, how much is decided, then per class a matrix of relations, the stated facts with verdicts, and what is OPEN."""
     verdicts = _verdicts()
+    console.print(f"{LEGEND}\n", markup=False, highlight=False)
+    console.print(summary(found))
     for system in found.systems:
         about, methods = SYSTEMS[system]
         table = Table(title=f"{system}: {about}", title_justify="left")
@@ -464,12 +499,6 @@ def print_lattice(found: Lattice, console: Console) -> None:
         pairs = found.open_pairs(system)
         listed = ", ".join(f"{a} and {b}" for a, b in pairs) or "none"
         console.print(f"  OPEN ({len(pairs)} pairs): {listed}\n", markup=False, highlight=False)
-    console.print(
-        "⊂ strictly contained, ⊆ contained, = equal, ∥ neither contains the other, ⊄ not contained, ? OPEN; in brackets: under "
-        "the conditions listed; 'depends': both occur, under conditions that exclude each other",
-        markup=False,
-        highlight=False,
-    )
 
 
 def main_lattice(argv: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
+from ..core.shown import Shown
 from .refutation import require
 
 Strategy = SearchStrategy[Any]
@@ -182,7 +183,7 @@ class Assumption:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Shown):
     """A statement with its assumptions and the checks that decide it.
 
     Attributes
@@ -213,6 +214,9 @@ class Claim:
     source: str = "our formulation, after Galim et al. 2024 (arXiv 2410.09016)"
     readme: str = ""
     not_claimed: str = ""
+
+    def __repr__(self) -> str:
+        return f"Claim({self.id!r}: {self.title}; {len(self.checks)} checks, {len(self.assumptions)} assumptions)"
 
     def __post_init__(self) -> None:
         family, _, statement = self.id.partition(".")

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..core import files, provenance
 from ..core.errors import InvalidInput, UnknownName
+from ..core.shown import Shown
 from .claim import PROFILES, Claim, Outcome, Profile, Verdict, combine
 from .refutation import Refuted
 from .registry import family_claims, get_claim
@@ -69,13 +70,19 @@ class ClaimResult:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """Everything a verification found, ready for JSON."""
 
     results: tuple[ClaimResult, ...]
     profile: Profile
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        verdicts = [str(r.verdict) for r in self.results]
+        counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+        noun = "claim" if len(verdicts) == 1 else "claims"
+        return f"Report({len(verdicts)} {noun}: {counts}; {self.profile.name} profile, {self.seconds:.0f} s)"
 
     @property
     def ok(self) -> bool:

@@ -95,7 +95,8 @@ def print_report(report: Report, console: Console, *, details: bool = False) -> 
                 console.print(f"      {a.outcome.witness}", markup=False, highlight=False)
     counts = {v: sum(r.verdict is v for r in report.results) for v in Verdict}
     summary = ", ".join(f"{n} {v}" for v, n in counts.items() if n)
-    console.print(f"\n{len(report.results)} claims: {summary}; {report.seconds:.0f} s", highlight=False)
+    noun = "claim" if len(report.results) == 1 else "claims"
+    console.print(f"\n{len(report.results)} {noun}: {summary}; {report.seconds:.0f} s", highlight=False)
 
 
 def markdown_table(payload: dict) -> str:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 from theory.core.scalars import Array
+from theory.core.shown import Shown
 
 
 class Token(NamedTuple):
@@ -18,7 +19,7 @@ class Token(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
+class Reach(Shown):
     """Answer to "does some prefix reach h_0?", with what proves it.
 
     Attributes
@@ -52,6 +53,11 @@ class Reach:
     reason: str = ""
     length: int | None = None
     norm: float | None = None
+
+    def __repr__(self) -> str:
+        tokens = "" if self.length is None else f", {self.length} tokens"
+        norm = "" if self.norm is None else f", norm {self.norm:.3g}"
+        return f"Reach({self.verdict} at level {self.level}{tokens}{norm}: {self.reason})"
 
     def __bool__(self) -> bool:
         raise TypeError("a Reach has five verdicts; compare .verdict with 'witness' instead of testing its truth")
