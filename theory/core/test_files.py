@@ -179,6 +179,8 @@ def test_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     commit = provenance.git_commit.__wrapped__
     monkeypatch.delenv(provenance.VARIABLE, raising=False)
     monkeypatch.setattr(provenance.subprocess, "run", run)
+    assert commit(tmp_path) is None  # the checkout of another project
+    monkeypatch.setattr(provenance, "is_checkout", lambda folder: folder == Path("f" * 40))
     assert commit(tmp_path) == "f" * 40 and "--untracked-files=no" in asked[-1]
     answers["status"] = " M theory/core/lti.py\n"
     assert commit(tmp_path, ("theory",)) == "f" * 40 + "-dirty" and asked[-1][-2:] == ["--", "theory"]
