@@ -1,0 +1,151 @@
+"""The one statistics module: intervals, ratios, equivalence, several comparisons, and the coverage that is claimed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from empirics.__main__ import main
+from empirics.errors import InvalidInput
+from empirics.study.statistics import (
+    coverage,
+    geometric_mean,
+    holm,
+    interval,
+    level,
+    p_value,
+    paired,
+    pairs_needed,
+    quantile,
+    ratio,
+)
+
+values = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 3)), min_size=2, max_size=12).filter(lambda v: np.std(v) > 1e-2)
+
+
+@given(values, st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_interval_is_students(sample, confidence):
+    low, high = stats.t.interval(confidence, len(sample) - 1, np.mean(sample), stats.sem(sample))
+    found = interval(sample, confidence)
+    assert found.count == len(sample) and found.mean == pytest.approx(np.mean(sample))
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
+    assert found.standardised == pytest.approx(np.mean(sample) / np.std(sample, ddof=1))
+
+
+def test_equal_values_have_an_interval_only_where_asked():
+    assert interval([2.0, 2.0, 2.0], 0.95).low is None and interval([2.0], 0.95).high is None
+    asked = interval([2.0, 2.0], 0.95, equal=True)
+    assert (asked.low, asked.high) == (2.0, 2.0)
+    with pytest.raises(InvalidInput, match="no values"):
+        interval([], 0.95)
+
+
+@pytest.mark.parametrize(("confidence", "count"), [(0.0, 5), (1.0, 5), (95.0, 5), (0.95, 1)])
+def test_bad_quantiles(confidence, count):
+    with pytest.raises(InvalidInput):
+        quantile(confidence, count)
+
+
+def test_pairs_are_those_of_both():
+    assert paired({1: 3.0, 2: 5.0, 3: 1.0}, {2: 1.0, 1: 1.0}) == {1: 2.0, 2: 4.0}
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=2, max_size=8, unique=True))
+def test_a_ratio_is_a_difference_of_logarithms(pairs):
+    better, worse = ({i: p[side] for i, p in enumerate(pairs)} for side in (0, 1))
+    found = ratio(better, worse, 0.95)
+    logs = [math.log(a / b) for a, b in pairs]
+    assert found is not None and found.mean == pytest.approx(math.exp(np.mean(logs)))
+    if found.low is not None and found.high is not None:
+        other = ratio(worse, better, 0.95)
+        assert other is not None and other.high == pytest.approx(1 / found.low) and other.low == pytest.approx(1 / found.high)
+    assert ratio({0: 1.0}, {0: 2.0}, 0.95) is None
+    with pytest.raises(InvalidInput, match="negative"):
+        ratio({0: -1.0, 1: 1.0}, {0: 1.0, 1: 1.0}, 0.95)
+
+
+def test_geometric_means():
+    assert geometric_mean([1.0, 4.0]) == pytest.approx(2.0) and geometric_mean([3.7]) == 3.7
+    assert geometric_mean([-1.0, 3.0]) == 1.0
+
+
+@given(values)
+def test_p_is_that_of_scipy_and_belongs_to_the_interval(sample):
+    found = p_value(sample)
+    assert found == pytest.approx(stats.ttest_1samp(sample, 0.0).pvalue, rel=1e-6, abs=1e-12)
+    held = interval(sample, 0.95)
+    assert held.low is not None and held.high is not None
+    if found is not None and abs(found - 0.05) > 1e-6:
+        assert (held.low > 0 or held.high < 0) == (found < 0.05)
+
+
+def test_level_is_two_one_sided_tests():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        sample = list(rng.normal(0.2, 0.7, 8))
+        below = stats.ttest_1samp(sample, 1.0, alternative="less").pvalue
+        above = stats.ttest_1samp(sample, -1.0, alternative="greater").pvalue
+        assert level(sample, 1.0) == (max(below, above) < 0.05)
+    assert level([0.1, -0.1, 0.05, 0.0], 1.0) and not level([0.1, -0.1, 0.05, 0.0], 0.05)
+    assert not level([0.0, 0.0, 0.0], 1.0), "equal scores say nothing about their spread"
+    assert not level([1.5, 1.4, 1.6, 1.5], 1.0), "a difference that is sure is not level"
+    for margin, alpha in ((0.0, 0.05), (-1.0, 0.05), (1.0, 0.5), (1.0, 0.0)):
+        with pytest.raises(InvalidInput):
+            level([0.1, 0.2], margin, alpha)
+
+
+@given(st.dictionaries(st.integers(), st.floats(0, 1), max_size=10))
+def test_holm_is_never_below_p_and_keeps_the_order(p_values):
+    found = holm(p_values)
+    assert list(found) == list(p_values) and all(p_values[k] <= found[k] <= 1 for k in found)
+    for a in found:
+        for b in found:
+            assert p_values[a] > p_values[b] or found[a] <= found[b]
+    if p_values:
+        least = min(p_values.values())
+        assert min(found.values()) == pytest.approx(min(1.0, len(found) * least))
+
+
+def test_holm_by_hand():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == {
+        "a": pytest.approx(0.03),
+        "b": pytest.approx(0.06),
+        "c": pytest.approx(0.06),
+    }
+    with pytest.raises(InvalidInput, match=r"p value of a is 1\.5"):
+        holm({"a": 1.5})
+
+
+def test_pairs_needed_have_that_power():
+    """By simulation: at the number found the effect shows in four of five experiments, at three quarters of it less often."""
+    needed = pairs_needed(0.5, 1.0)
+    assert needed == 34  # the textbook's number for half a standard deviation, two-sided 5 %, power 80 %
+    rng = np.random.default_rng(1)
+    for count, least, most in ((needed, 0.78, 0.83), (needed * 3 // 4, 0.6, 0.75)):
+        samples = rng.normal(0.5, 1.0, (20_000, count))
+        t = samples.mean(1) / (samples.std(1, ddof=1) / count**0.5)
+        assert least < np.mean(t > stats.t.ppf(0.975, count - 1)) < most
+    assert pairs_needed(0.0, 1.0) is None and pairs_needed(1e-6, 1.0) is None and pairs_needed(1.0, 0.0) == 2
+    assert pairs_needed(100.0, 1.0) == 2
+
+
+def test_coverage_of_the_interval_and_of_pooled_tasks():
+    """Student's interval holds what it says on normal values; values of several tasks that differ are not independent draws."""
+    assert coverage(5, 0.95, 4000, 0) == pytest.approx(0.95, abs=0.015)
+    assert coverage(5, 0.95, 4000, 0, tasks=4) == pytest.approx(0.95, abs=0.015)
+    assert coverage(5, 0.95, 4000, 0, tasks=4, between=1.0) < 0.8
+    assert coverage(5, 0.95, 4000, 0, shape="skewed") < 0.93
+    with pytest.raises(InvalidInput, match="shape 'odd' is unknown"):
+        coverage(5, 0.95, 10, 0, shape="odd")
+
+
+def test_the_command(capsys):
+    assert main(["coverage", "--repeats", "200"]) == 0
+    assert "tasks differ" in capsys.readouterr().out
+    assert main(["coverage", "--confidence", "95"]) == 2 and "between 0 and 1" in capsys.readouterr().err
+    assert main(["coverage", "--repeats", "0"]) == 2 and "at least 1" in capsys.readouterr().err
