@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from theory.core.files import parse_json
+
 from ..errors import CheckpointError, InvalidInput
 
 SPLITS = ("train", "validation", "test")
@@ -141,13 +143,9 @@ def read_folder(folder: Path, schema: Schema) -> Rows:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            try:
-                value = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise CheckpointError(
-                    f"{path}, line {number} is no JSON: {error}; each line has to be one JSON object"
-                ) from error
-            rows.append(check_row(value, schema, f"{path}, line {number}"))
+            where = f"{path}, line {number}"
+            value = parse_json(line, where, CheckpointError, "each line has to be one JSON object")
+            rows.append(check_row(value, schema, where))
         if not rows:
             raise CheckpointError(f"{path} is empty; delete it or fill it")
         if _labelled(rows, str(path)):

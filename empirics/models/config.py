@@ -35,6 +35,10 @@ def _flag(name: str, value: object) -> None:
         raise InvalidInput(f"{name} is {value!r}, expected true or false")
 
 
+WIDEST = 2**31
+"""Channels of a scan that kernels can count."""
+
+
 @dataclass(frozen=True, slots=True)
 class MixerConfig:
     """What the Mamba-1 and Mamba-2 blocks have in common.
@@ -73,8 +77,17 @@ class MixerConfig:
         _flag("conv_bias", self.conv_bias)
 
     def d_inner(self, d_model: int) -> int:
-        """Width of the scan, expand · d_model."""
-        return int(self.expand * d_model)
+        """Width of the scan, expand · d_model.
+
+        Raises
+        ------
+        InvalidInput
+            No tensor is that wide.
+        """
+        width = self.expand * d_model
+        if not width < WIDEST:
+            raise InvalidInput(f"expand = {self.expand} makes a scan of width {width:g}; use an expand of about 2")
+        return int(width)
 
 
 @dataclass(frozen=True, slots=True)

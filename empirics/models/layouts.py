@@ -91,8 +91,11 @@ def _from_transformers(raw: Mapping[str, Any]) -> MambaConfig:
 
 
 def _number(value: Any) -> float:
-    """transformers writes infinity as ``{"__float__": "Infinity"}``."""
-    return float(value["__float__"] if isinstance(value, Mapping) else value)
+    """transformers writes infinity as ``{"__float__": "Infinity"}``; InvalidInput for what is no number."""
+    try:
+        return float(value["__float__"] if isinstance(value, Mapping) else value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"time_step_limit holds {value!r}, expected a number") from error
 
 
 def read_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

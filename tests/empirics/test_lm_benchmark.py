@@ -153,7 +153,7 @@ def test_broken_folders_are_refused(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"no train\.jsonl and no folder cola or glue_cola"):
         load_task("cola", str(tmp_path))
     (tmp_path / "train.jsonl").write_text('{"sentence": "a", "label": 1}\n{"sentence"')
-    with pytest.raises(CheckpointError, match=r"train\.jsonl, line 2 is no JSON"):
+    with pytest.raises(CheckpointError, match=r"train\.jsonl, line 2 is no readable JSON"):
         load_task("cola", str(tmp_path))
     (tmp_path / "train.jsonl").write_text("")
     with pytest.raises(CheckpointError, match="is empty"):
