@@ -25,7 +25,7 @@ from empirics.study.runner import Context, OutOfTime
 def result(seed: int = 0, config: dict | None = None, **parts) -> Result:
     return Result(
         experiment="x", claim="y", config=config or {}, seed=seed, status="finished", seconds=0.0, git=None, versions={},
-        device="cpu", **parts,
+        device="cpu", device_kind="cpu", scan=None, **parts,
     )  # fmt: skip
 
 

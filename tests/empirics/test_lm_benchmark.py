@@ -623,7 +623,7 @@ def result(method, seed, points, task="cola", matched=True, data="d", weights="w
     return Result(
         experiment="lm_benchmark", claim="c", config={"method": method, "task": task, "learning_rate": 1.0}, seed=seed,
         status="finished", held_out={"test_score": points / 100, "test_loss": 1.0}, seconds=0.0, git=None, versions={},
-        metrics={"matched": matched, "weights": weights}, device="cpu", trainable=1, data_hash=data,
+        metrics={"matched": matched, "weights": weights}, device="cpu", device_kind="cpu", scan=None, trainable=1, data_hash=data,
     )  # fmt: skip
 
 

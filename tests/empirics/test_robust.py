@@ -7,8 +7,6 @@ import os
 
 import pytest
 import torch
-from empirics.study.judging import judge
-from empirics.study.store import Run
 from test_runner import GOOD, Toy, file_of
 from torch import nn
 
@@ -17,8 +15,10 @@ from empirics.__main__ import main
 from empirics.errors import CheckpointError, EmpiricsError, InvalidInput
 from empirics.study import config as config_module
 from empirics.study.config import Strict, load_experiment
+from empirics.study.judging import judge
 from empirics.study.results import Metrics
 from empirics.study.runner import HOPELESS, Runner
+from empirics.study.store import Run
 from empirics.training.loop import Optimiser
 from theory.core import files
 
@@ -72,7 +72,7 @@ def test_failures_that_are_all_alike_end_a_study_early(tmp_path, toy):
     assert toy.calls == seeds[:HOPELESS]
     toy.calls.clear()
     toy.run = lambda config, ctx: (toy.calls.append(ctx.seed), Metrics() if ctx.seed == 0 else 1 / 0)[1]
-    Runner(tmp_path / "other", say=lambda line: None).run(file)
+    Runner(tmp_path / "other", say=lambda line: None).seeds(file)
     assert toy.calls == seeds, "one that has finished says that the mistake is not in what all share"
 
 

@@ -6,6 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from empirics.__main__ import main
+from empirics.errors import InvalidInput
 from empirics.study.statistics import (
     coverage,
     geometric_mean,
@@ -18,12 +24,6 @@ from empirics.study.statistics import (
     quantile,
     ratio,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
-
-from empirics.__main__ import main
-from empirics.errors import InvalidInput
 
 values = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 3)), min_size=2, max_size=12).filter(lambda v: np.std(v) > 1e-2)
 
