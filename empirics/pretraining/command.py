@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -189,11 +189,11 @@ def main_baselines(argv: Sequence[str]) -> int:
 
 def main_generate(argv: Sequence[str]) -> int:
     """``python -m empirics generate``."""
-    parser = _Parser(prog="python -m empirics generate", description="Continue a prompt, byte by byte.")
+    parser = _Parser(prog="python -m empirics generate", description="Continue a prompt, token by token.")
     parser.add_argument("--prompt", required=True, metavar="TEXT")
-    parser.add_argument("--model", metavar="PATH", help="a byte-level model (default: the bundled one)")
-    parser.add_argument("--tokens", type=int, default=200, metavar="N", help="bytes to generate (default 200)")
-    parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 for the likeliest byte (default 0.8)")
+    parser.add_argument("--model", metavar="PATH", help="base, or a folder (default: the bundled model)")
+    parser.add_argument("--tokens", type=int, default=200, metavar="N", help="tokens to generate (default 200)")
+    parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 for the likeliest token (default 0.8)")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="CPU threads (default 1: a step is too small for more)"
@@ -205,18 +205,23 @@ def main_generate(argv: Sequence[str]) -> int:
 
     from ..models.loading import load_model
     from ..study.runner import check_device
-    from .bundle import bundled_model
+    from .bundle import BASE, base_folder, bundled_model
     from .generate import decoded, generate
+    from .tokens import TOKENIZER, Reader
 
     check_device(args.device)
     _use_threads(args.threads)
-    if args.model is None:
-        model = bundled_model(device=args.device)
-    else:
-        model = load_model(args.model, device=args.device, dtype=torch.float32)
-    # Bytes that the shell could not decode come as surrogates; they go to the model as they were.
+    place = base_folder(args.model) if args.model in BASE else args.model
+    model = bundled_model(device=args.device) if place is None else load_model(place, device=args.device, dtype=torch.float32)
+    # Bytes that the shell could not decode come as surrogates; a model of bytes gets them as they were.
     prompt = args.prompt.encode("utf-8", "surrogateescape")
-    stream = generate(model, prompt, args.tokens, args.temperature, args.seed)
+    stream: Iterator[int]
+    if place is not None and (Path(place) / TOKENIZER).is_file():
+        reader = Reader(Path(place))
+        told = reader.encode(prompt.decode("utf-8", "replace"))
+        stream = reader.bytes_of(generate(model, told, args.tokens, args.temperature, args.seed, reader.size))
+    else:
+        stream = generate(model, prompt, args.tokens, args.temperature, args.seed)
     encoding = sys.stdout.encoding or "utf-8"
     try:
         for text in itertools.chain([prompt.decode("utf-8", "replace")], decoded(stream)):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,12 @@ TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 _SOURCE, _ENCODED = "tokenizer_source.json", "tokens.safetensors"
 _SPLITS = ("train", "validation", "test")
 _PIECE, _PIECES = 1 << 14, 1 << 10  # characters of a piece, pieces encoded at a time
+_PRINTED = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_BYTE = {
+    chr(byte if byte in _PRINTED else 256 + i): byte
+    for i, byte in [(0, byte) for byte in _PRINTED] + list(enumerate(b for b in range(256) if b not in _PRINTED))
+}
+"""The byte that each character of byte-level BPE's alphabet writes: printing characters themselves, others from 256 on."""
 _CUT = re.compile(r"(?<=\S)(?=\n)")
 
 
@@ -163,6 +169,38 @@ def widths(tokenizer: Tokenizer, separator: str, vocabulary: int) -> NDArray[np.
     for token, number in tokenizer.get_vocab().items():
         found[number] = len(separator.encode()) if token == END else len(token)
     return found
+
+
+class Reader:
+    """Text of a prompt to a folder's tokens, and tokens back to bytes.
+
+    Raises
+    ------
+    CheckpointError
+        The folder's tokenizer.json is none.
+    MissingPackage
+        tokenizers is not installed.
+    """
+
+    def __init__(self, folder: Path):
+        package = _package()
+        try:
+            self._tokenizer = package.Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as error:  # tokenizers raises no other kind
+            raise CheckpointError(f"{folder / TOKENIZER} is no tokenizer ({error}); take the model's folder again") from error
+        self.size = int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens, none added."""
+        return [int(i) for i in self._tokenizer.encode(text, add_special_tokens=False).ids]
+
+    def bytes_of(self, tokens: Iterable[int]) -> Iterator[int]:
+        """The bytes that the tokens stand for, until a document ends."""
+        for token in tokens:
+            written = self._tokenizer.id_to_token(token)
+            if written == END:
+                return
+            yield from (_BYTE[character] for character in written)
 
 
 def settings() -> dict[str, Any]:

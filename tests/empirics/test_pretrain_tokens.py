@@ -25,12 +25,13 @@ from empirics.models.hub import INDEX, parts, save_hub, transformers_config
 from empirics.pretraining import bundle, loop, tokens
 from empirics.pretraining.baselines import KEPT
 from empirics.pretraining.dropout import draw_from, dropping
+from empirics.pretraining.generate import generate
 from empirics.pretraining.heldout import bits_per_byte
 from empirics.pretraining.loop import BEST, CHECKPOINT, fresh_model, pretrain, windows
 from empirics.pretraining.parallel import Team
 from empirics.pretraining.recipe import Recipe, load_recipe
 from empirics.pretraining.scans import choose_scan
-from empirics.pretraining.tokens import END, encode, encoded, learned, pieces, widths
+from empirics.pretraining.tokens import END, Reader, encode, encoded, learned, pieces, widths
 from empirics.study.results import file_hash
 from empirics.training import checkpoint
 
@@ -395,6 +396,32 @@ def test_base_as_a_command(tmp_path, capsys):
     assert found(document)["input_ids"] == encode(tokens._package().Tokenizer.from_file(str(folder / "tokenizer.json")),
         as_data(document), SEPARATOR).tolist()  # fmt: skip
     assert found.eos_token_id == 0 and found.decode(found(document)["input_ids"]) == document
+
+
+def test_the_alphabet_writes_every_byte(tokenizer):
+    characters = [tokenizer.id_to_token(i) for i in range(1, 257)]
+    assert sorted(tokens._BYTE) == sorted(characters) and sorted(tokens._BYTE.values()) == list(range(256))
+    text = bytes(range(1, 128)).decode() + "Ωé\u00ad"
+    written = "".join(tokenizer.id_to_token(i) for i in tokenizer.encode(text).ids)
+    assert bytes(tokens._BYTE[c] for c in written) == text.encode()
+
+
+def test_generating_from_tokens(tmp_path, capsys):
+    torch.manual_seed(0)
+    model = fresh_model(Recipe(**TINY | {"vocabulary": 320})).bfloat16()
+    save_hub(model, tmp_path)
+    command = ["generate", "--model", str(tmp_path), "--prompt", "the state", "--tokens", "30", "--temperature", "5"]
+    assert main(command) == 2 and "not the 256 bytes" in capsys.readouterr().err
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert main(command) == 2 and "is no tokenizer" in capsys.readouterr().err
+    learned(lambda: iter([prose(2000)]), 320).save(str(tmp_path / "tokenizer.json"))
+    assert main(command) == 0
+    reader = Reader(tmp_path)
+    drawn = list(generate(load_model(tmp_path, dtype=torch.float32), reader.encode("the state"), 30, 5.0, 0, 320))
+    assert capsys.readouterr().out == "the state" + bytes(reader.bytes_of(drawn)).decode("utf-8", "replace") + "\n"
+    assert bytes(reader.bytes_of([*reader.encode("a b"), 0, *reader.encode("c")])) == b"a b"
+    with pytest.raises(InvalidInput, match="the model has 320 tokens, not the 319 of its tokenizer"):
+        generate(model, [1], 1, vocabulary=319)
 
 
 # -- the base models of a checkout ----------------------------------------------------------------------------------------
