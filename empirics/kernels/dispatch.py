@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from .inputs import selective_inputs, ssd_inputs
+from .packed import packed_selective, packed_ssd
+from .packing import Packing
 from .table import require
 
 
@@ -21,6 +23,8 @@ def selective_scan(
     h0: Tensor | None = None,
     return_last_state: bool = False,
     scan: str = "chunked",
+    seq_idx: Tensor | Packing | None = None,
+    cu_seqlens: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The selective scan of Mamba-1.
 
@@ -42,6 +46,11 @@ def selective_scan(
         State before the first step, (batch, D, N) or (D, N); zero where left out.
     scan:
         ``oracle``, ``naive``, ``chunked``, ``mamba_ssm`` or ``fused`` (see :data:`empirics.kernels.table.TABLE`).
+    seq_idx, cu_seqlens:
+        Several sequences one after the other in time, each from its own h0: int32 (batch, L), neighbours with one number
+        are of one sequence and negative numbers are padding, whose output is 0; or int32 (S + 1,), for batch 1, where each
+        sequence begins, and L. h0 then is (S, D, N) or (D, N), and the last state (S, D, N), row by row and in time. Both
+        are read off the device at every call; a :class:`.packing.Packing` in place of seq_idx is not.
 
     Returns
     -------
@@ -56,8 +65,15 @@ def selective_scan(
 
     Source: Gu and Dao 2023, arXiv 2312.00752.
     """
-    inputs = selective_inputs(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0)
-    out, last = require("selective_scan", scan, u, A.shape[1])(inputs, return_last_state)
+    if seq_idx is None and cu_seqlens is None:
+        inputs = selective_inputs(u, dt, A, B, C, D, z, dt_bias, dt_softplus, h0)
+        out, last = require("selective_scan", scan, u, A.shape[1])(inputs, return_last_state)
+    else:
+        inputs = selective_inputs(u, dt, A, B, C, D, z, dt_bias, dt_softplus)
+        packing = Packing.of(seq_idx, cu_seqlens, (u.shape[0], u.shape[2]))
+        assert packing is not None
+        run = require("selective_scan", scan, u, A.shape[1])
+        out, last = packed_selective(run, inputs, h0, return_last_state, packing)
     return (out, last) if return_last_state and last is not None else out
 
 
@@ -74,6 +90,8 @@ def ssd_scan(
     h0: Tensor | None = None,
     return_last_state: bool = False,
     scan: str = "chunked",
+    seq_idx: Tensor | Packing | None = None,
+    cu_seqlens: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The state-space dual scan of Mamba-2; head h belongs to group h // (H / G).
 
@@ -95,6 +113,11 @@ def ssd_scan(
         State before the first step, (batch, H, P, N) or (H, P, N); zero where left out.
     scan:
         ``oracle``, ``naive``, ``chunked`` or ``mamba_ssm`` (see :data:`empirics.kernels.table.TABLE`).
+    seq_idx, cu_seqlens:
+        Several sequences one after the other in time, each from its own h0: int32 (batch, L), neighbours with one number
+        are of one sequence and negative numbers are padding, whose output is 0; or int32 (S + 1,), for batch 1, where each
+        sequence begins, and L. h0 then is (S, H, P, N) or (H, P, N), and the last state (S, H, P, N), row by row and in time.
+        Both are read off the device at every call; a :class:`.packing.Packing` in place of seq_idx is not.
 
     Returns
     -------
@@ -109,6 +132,12 @@ def ssd_scan(
 
     Source: Dao and Gu 2024, arXiv 2405.21060.
     """
-    inputs = ssd_inputs(x, dt, A, B, C, D, z, dt_bias, dt_softplus, h0)
-    out, last = require("ssd", scan, x, B.shape[-1])(inputs, return_last_state)
+    if seq_idx is None and cu_seqlens is None:
+        inputs = ssd_inputs(x, dt, A, B, C, D, z, dt_bias, dt_softplus, h0)
+        out, last = require("ssd", scan, x, B.shape[-1])(inputs, return_last_state)
+    else:
+        inputs = ssd_inputs(x, dt, A, B, C, D, z, dt_bias, dt_softplus)
+        packing = Packing.of(seq_idx, cu_seqlens, (x.shape[0], x.shape[1]))
+        assert packing is not None
+        out, last = packed_ssd(require("ssd", scan, x, B.shape[-1]), inputs, h0, return_last_state, packing)
     return (out, last) if return_last_state and last is not None else out

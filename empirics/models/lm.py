@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
+from ..kernels.packing import Packing
 from .config import Mamba1Config, MambaConfig
 from .hooks import PromptHook
 from .mamba1 import Mamba1
@@ -67,7 +68,11 @@ class Backbone(nn.Module):
         return x.float() if self.residual_in_fp32 and x.dtype in (torch.bfloat16, torch.float16) else x
 
     def forward(
-        self, hidden: Tensor, states: Sequence[MixerState] | None = None, return_states: bool = False
+        self,
+        hidden: Tensor,
+        states: Sequence[MixerState] | None = None,
+        return_states: bool = False,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, States | None]:
         """Normed features (B, L, d_model) of embedded inputs (B, L, d_model), and the states after them where asked for."""
         residual = self._residual(hidden)
@@ -76,10 +81,10 @@ class Backbone(nn.Module):
             assert isinstance(block, Block)
             state = None if states is None else states[i]
             if return_states:
-                added, after = block.mixer(block.norm(residual), state, return_state=True)
+                added, after = block.mixer(block.norm(residual), state, return_state=True, packing=packing)
                 last.append(after)
             else:
-                added = block.mixer(block.norm(residual), state)
+                added = block.mixer(block.norm(residual), state, packing=packing)
             residual = residual + added
         return self.norm_f(residual), last if return_states else None
 
@@ -190,7 +195,13 @@ class MambaLM(nn.Module):
             mixer.recompute = recompute
 
     def forward(
-        self, input_ids: Tensor, *, states: Sequence[MixerState] | None = None, return_states: bool = False
+        self,
+        input_ids: Tensor,
+        *,
+        states: Sequence[MixerState] | None = None,
+        return_states: bool = False,
+        seq_idx: Tensor | Packing | None = None,
+        cu_seqlens: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, States]:
         """Next-token logits.
 
@@ -201,6 +212,9 @@ class MambaLM(nn.Module):
         states:
             States to continue from, one per block, as returned here or by :meth:`new_states`. ``None`` starts a sequence:
             prompt, prefixes and initial states are then applied.
+        seq_idx, cu_seqlens:
+            Several sequences one after the other, as :func:`empirics.selective_scan` takes them. Neither scan nor convolution
+            reaches over a border, and states, given and returned, are those of the S sequences.
 
         Returns
         -------
@@ -215,13 +229,16 @@ class MambaLM(nn.Module):
             what = tuple(input_ids.shape) if isinstance(input_ids, Tensor) else type(input_ids).__name__
             raise InvalidInput(f"input_ids is {what}, expected an integer tensor (B, L) with B and L at least 1")
         hidden = self._embed(input_ids)
+        packing = Packing.of(seq_idx, cu_seqlens, (input_ids.shape[0], input_ids.shape[1]))
         drop = 0
         if states is None:
             prompt = self._prompt()
+            if prompt is not None and packing is not None:
+                raise InvalidInput("a prompt has no place inside packed sequences; compile_prefix(handle) makes it a state")
             if prompt is not None:
                 drop = prompt.shape[0]
                 hidden = torch.cat([prompt.to(hidden.dtype).expand(hidden.shape[0], -1, -1), hidden], dim=1)
-        features, last = self.backbone(hidden, self._checked(states), return_states)
+        features, last = self.backbone(hidden, self._checked(states), return_states, packing)
         logits = linear(features[:, drop:], self.lm_head)
         return (logits, last) if return_states else logits
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput
 from ..kernels.dispatch import selective_scan
+from ..kernels.packing import Packing
 from ..kernels.selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
 from ..kernels.selective_scan.state_terms import gated_offset
 from ..kernels.table import Op
@@ -111,9 +112,11 @@ class Mamba1(Mixer):
     def _decay_rates(self) -> Tensor:
         return -torch.exp(widen(self.A_log))
 
-    def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
-        inner = partial(self._inner, start=start, want_state=want_state)
-        y, last = self._between(inner, hidden)
+    def _mix(
+        self, hidden: Tensor, start: MixerState, drop: int, want_state: bool, packing: Packing | None = None
+    ) -> tuple[Tensor, MixerState]:
+        inner = partial(self._inner, want_state=want_state)
+        y, last = self._between(self._each(inner, start, packing, axis=2), hidden)
         return linear(y[:, :, drop:].transpose(1, 2), self.out_proj), last
 
     def _inner(self, xz: Tensor, start: MixerState, want_state: bool) -> tuple[Tensor, MixerState]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput
 from ..kernels.dispatch import ssd_scan
+from ..kernels.packing import Packing
 from ..kernels.selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
 from ..kernels.table import Op
 from .config import Mamba2Config
@@ -112,9 +113,11 @@ class Mamba2(Mixer):
         groups = (self.ngroups, self.d_state)
         return x.unflatten(-1, (self.nheads, self.headdim)), B.unflatten(-1, groups), C.unflatten(-1, groups)
 
-    def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
-        inner = partial(self._inner, start=start, drop=drop, want_state=want_state)
-        y, last = self._between(inner, hidden)
+    def _mix(
+        self, hidden: Tensor, start: MixerState, drop: int, want_state: bool, packing: Packing | None = None
+    ) -> tuple[Tensor, MixerState]:
+        inner = partial(self._inner, drop=drop, want_state=want_state)
+        y, last = self._between(self._each(inner, start, packing, axis=1), hidden)
         return linear(y, self.out_proj), last
 
     def _inner(self, projected: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import InvalidInput
+from ..kernels.packing import Packing
 from ..kernels.table import Op, capability
 from .hooks import ExtraStates, MixerHook
 from .low_rank import factored_update, low_rank_linear
@@ -104,7 +105,7 @@ class Mixer(nn.Module, ABC):
         self.scan = scan
 
     def forward(
-        self, hidden: Tensor, state: MixerState | None = None, return_state: bool = False
+        self, hidden: Tensor, state: MixerState | None = None, return_state: bool = False, packing: Packing | None = None
     ) -> Tensor | tuple[Tensor, MixerState]:
         """Map a sequence.
 
@@ -114,6 +115,8 @@ class Mixer(nn.Module, ABC):
             (B, L, d_model).
         state:
             The state to continue from. ``None`` starts a sequence: the hook's initial state and prefix are then applied.
+        packing:
+            Several sequences one after the other in time. States, given and returned, are then those of S sequences.
 
         Returns
         -------
@@ -129,13 +132,18 @@ class Mixer(nn.Module, ABC):
         if 0 in hidden.shape:
             raise InvalidInput(f"hidden has shape {tuple(hidden.shape)}: an empty sequence or batch has no output")
         drop = 0
+        sequences = hidden.shape[0] if packing is None else packing.count
+        if packing is not None and packing.shape != tuple(hidden.shape[:2]):
+            raise InvalidInput(f"the packing is of {packing.shape} tokens (B, L), hidden has {tuple(hidden.shape[:2])}")
         if state is None:
-            state = self._initial_state(hidden.shape[0])
+            state = self._initial_state(sequences)
             prefix = self._prefix()
+            if prefix is not None and packing is not None:
+                raise InvalidInput("a prefix has no place inside packed sequences; compile_prefix(handle) makes it a state")
             if prefix is not None:
                 drop = prefix.shape[0]
                 hidden = torch.cat([prefix.to(hidden.dtype).expand(hidden.shape[0], -1, -1), hidden], dim=1)
-        out, last = self._mix(hidden, self._fitted(state, hidden.shape[0]), drop, return_state)
+        out, last = self._mix(hidden, self._fitted(state, sequences), drop, return_state, packing)
         return (out, last) if return_state else out
 
     def new_state(self, batch: int) -> MixerState:
@@ -164,11 +172,41 @@ class Mixer(nn.Module, ABC):
         """Shapes, without the batch, of the convolution's window (``None`` without one) and of the scan's state."""
 
     @abstractmethod
-    def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
+    def _mix(
+        self, hidden: Tensor, start: MixerState, drop: int, want_state: bool, packing: Packing | None = None
+    ) -> tuple[Tensor, MixerState]:
         """Outputs from position ``drop`` on of a non-empty sequence that starts from ``start``, and the last state.
 
         Without ``want_state`` the state may be left empty: a stock kernel would compute it a second time for its gradient.
         """
+
+    def _each(
+        self,
+        inner: Callable[[Tensor, MixerState], tuple[Tensor, MixerState]],
+        start: MixerState,
+        packing: Packing | None,
+        axis: int,
+    ) -> Inner:
+        """``inner(rows, start)`` as a function of the rows; of packed sequences by each, those of one length as a batch.
+
+        Parameters
+        ----------
+        axis:
+            Of time in what ``inner`` returns.
+        """
+        if packing is None:
+            return lambda given: inner(given, start)
+
+        def by_sequence(given: Tensor) -> tuple[Tensor, MixerState]:
+            outs: dict[int, Tensor] = {}
+            lasts: dict[int, MixerState] = {}
+            for length, own in packing.cut(given, 1).items():
+                outs[length], lasts[length] = inner(own, start.rows(packing.by_length[length]))
+            kept = {name: {n: getattr(last, name) for n, last in lasts.items()} for name in ("conv", "ssm", "extra")}
+            joined = {n: packing.in_order(parts) for n, parts in kept.items() if all(v is not None for v in parts.values())}
+            return packing.put(outs, axis), MixerState(**joined)
+
+        return by_sequence
 
     def _between(self, inner: Inner, hidden: Tensor) -> tuple[Tensor, MixerState]:
         """inner(in_proj(hidden)), of which the backward pass keeps as much as ``recompute`` says."""

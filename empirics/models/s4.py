@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
+from ..kernels.packing import Packing
 from ..kernels.s4d import discretise
 from .hooks import ExtraStates
 from .mixer import Mixer, linear
@@ -147,7 +148,11 @@ class S4Mixer(Mixer):
         offset = self._offset()
         return 0.0 if offset is None else 2 * (self.C * offset).sum(-1).real
 
-    def _mix(self, hidden: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
+    def _mix(
+        self, hidden: Tensor, start: MixerState, drop: int, want_state: bool, packing: Packing | None = None
+    ) -> tuple[Tensor, MixerState]:
+        if packing is not None:
+            raise InvalidInput("S4 layers take no packed sequences; give one sequence a row")
         if self.scan == "oracle":
             return self._recurrence(hidden, start, drop)
         length = hidden.shape[1]

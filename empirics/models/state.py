@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
+
+from ..kernels.packing import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,10 @@ class MixerState:
             return value if value is None or value.shape[0] == batch else value.expand(batch, *value.shape[1:])
 
         return MixerState(grow(self.conv), grow(self.ssm), grow(self.extra))
+
+    def rows(self, which: Sequence[int]) -> MixerState:
+        """The states of some of the sequences, by number."""
+        return MixerState(*(None if v is None else rows(v, which) for v in (self.conv, self.ssm, self.extra)))
 
     def detach(self) -> MixerState:
         """The same values, cut from the autograd graph."""
