@@ -58,7 +58,7 @@ lint: $(VENV)/.dev
 
 # One thread each: there are as many workers as cores, and BLAS threads of several processes wait for each other.
 test: lint
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --nbmake --nbmake-timeout=110 theory tests notebooks
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --nbmake --nbmake-timeout=600 theory tests notebooks
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
