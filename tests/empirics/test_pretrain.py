@@ -397,7 +397,7 @@ def test_two_processes_take_the_steps_of_one(text, corpus, tmp_path):
         capture_output=True,
         text=True,
         env=environment,
-        timeout=200,
+        timeout=600,
     )
     assert run.returncode == 0, run.stderr
     first, second = (load_file(tmp_path / "two" / f"rank{rank}.safetensors") for rank in (0, 1))
