@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import subprocess
 import sys
 from functools import partial
@@ -196,16 +197,23 @@ def test_no_more_rounding_than_the_plain_loop(dtype):
     assert all(got[f"d_{k}"].dtype == dtype for k in NAMES)
 
 
-def through_the_gate(values):
+def through_the_gate(*draws):
     """The correctness gate: at most twice the error of the naive scan in the same types, per result, root mean square.
 
-    The fused scan's results and the oracle's, for more to be asked of them.
+    Over all of the draws: of few numbers, as the 160 of dA here, one draw's ratio is luck by a factor of 1.5, and that luck
+    differs between processors. The fused scan's results on the last draw and the oracle's, for more to be asked of them.
     """
-    exact = judged(values)
-    got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
-    for name, value in exact.items():
-        ours, allowed = ((r[name].detach().double() - value).norm() / value.norm() for r in (got, plain))
-        assert ours <= 2 * allowed, f"{name}: {ours:.1e}, the plain loop {allowed:.1e}"
+    ours, allowed = {}, {}
+    for values in draws:
+        exact = judged(values)
+        got, plain = run(fused.selective_scan, values), run(naive.selective_scan, values)
+        for name, value in exact.items():
+            for total, results in ((ours, got), (allowed, plain)):
+                error = (results[name].detach().double() - value.detach()).norm() / value.detach().norm()
+                total[name] = total.get(name, 0.0) + float(error) ** 2
+    for name in ours:
+        found, plain_loop = (math.sqrt(total[name] / len(draws)) for total in (ours, allowed))
+        assert found <= 2 * plain_loop, f"{name}: {found:.1e}, the plain loop {plain_loop:.1e}"
     return got, exact
 
 
@@ -216,7 +224,8 @@ def assert_wide_gradients(got, exact):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_float32_parameters_beside_narrow_activations(dtype):
-    assert_wide_gradients(*through_the_gate(as_trained(make(21, 5, batch=1, width=32, dtype=dtype))))
+    draws = [as_trained(make(21, 5, batch=1, width=32, seed=seed, dtype=dtype)) for seed in range(4)]
+    assert_wide_gradients(*through_the_gate(*draws))
 
 
 def test_the_gate_sees_what_narrow_results_hide(monkeypatch):

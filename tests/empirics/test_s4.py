@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from empirics.errors import InvalidInput, UnknownName
-from empirics.kernels import s4d
 from empirics.methods import apply, load, method_config
 from empirics.methods.selection import Selection
 from empirics.models.hooks import MixerHook
 from empirics.models.s4 import DeepS4, DeepS4Config, S4Mixer
 from empirics.models.state import MixerState
+from empirics.oracle import s4d
 
 
 def model(seed=0, layers=2, activation="relu"):
