@@ -467,6 +467,13 @@ def test_the_base_model_does_not_overfit_as_the_readme_says():
     assert base["held_out"]["bits_per_byte"] < bundled["held_out"]["bits_per_byte"] - 0.3
 
 
+def test_the_twin_differs_as_the_readme_says():
+    base, twin = (json.loads((bundle.DATA / name / "record.json").read_text()) for name in ("base", "base_mamba2"))
+    assert twin["corpus"] == base["corpus"] and twin["tokens"]["sha256"] == base["tokens"]["sha256"]
+    assert (base["steps"], twin["steps"]) == (19000, 10700)
+    assert 0 < twin["held_out"]["bits_per_byte"] - base["held_out"]["bits_per_byte"] < 0.005
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_a_base_model_reads_english_as_transformers_does(name):
     transformers = pytest.importorskip("transformers")
