@@ -565,7 +565,7 @@ def test_steps_that_underflow_are_named(tiny, tmp_path, capsys):
         (["--sdt", "999", "1"], "there are only 768"),
         (["--sdt", "4", "1.5"], "states is 1.5"),
         (["--sdt", "few", "1"], "--sdt CHANNELS is 'few'"),
-        (["--verdicts", "none.json"], "none.json is no report of theory"),
+        (["--verdicts", "none.json"], "cannot read none.json: No such file or directory; make one: python -m theory"),
         (["--verdicts", "old.json"], "does not hold lora_limits.cheaper_sparse"),
         (["--out", "words.txt"], "--out words.txt is a file"),
         (["--json", "empty"], "--json empty is a folder"),

@@ -32,7 +32,7 @@ def test_a_claim_is_held_by_one_and_given_back(tmp_path):
 def test_a_dead_process_gives_its_claim_back(tmp_path):
     path = tmp_path / "run.lock"
     text = "import sys, time; from pathlib import Path; from empirics.study.claims import claim\n"
-    text += "with claim(Path(sys.argv[1]), wait=False): print('held', flush=True); time.sleep(60)"
+    text += "with claim(Path(sys.argv[1]), wait=False): print('held', flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", text, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
         with pytest.raises(Busy), claim(path, wait=False):
