@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from theory.core.arguments import Parser
+
 from .errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
 
 MOST_THREADS = 4096
@@ -87,7 +89,7 @@ def _known_scan(scan: str | None) -> str | None:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m empirics run", description="Run one experiment on all of its seeds.")
+    parser = Parser(prog="python -m empirics run", description="Run one experiment on all of its seeds.")
     _experiment_options(parser)
     args = parser.parse_args(argv)
     file, runner = _prepare(args)
@@ -95,7 +97,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _sweep(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m empirics sweep",
         description="Run an experiment's grid: tune each cell on a seed of its own, then all seeds. Processes on one --out "
         "folder, started by hand or by torchrun (torchrun --nproc-per-node 4 -m empirics sweep ...), share the runs.",
@@ -127,7 +129,7 @@ def _sweep(argv: Sequence[str]) -> int:
 
 
 def _list(argv: Sequence[str]) -> int:
-    argparse.ArgumentParser(prog="python -m empirics list", description="List the experiments and methods.").parse_args(argv)
+    Parser(prog="python -m empirics list", description="List the experiments and methods.").parse_args(argv)
     from .methods import method_names
     from .study.config import experiment_names, load_experiment
 
@@ -139,7 +141,7 @@ def _list(argv: Sequence[str]) -> int:
 
 
 def _checks(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m empirics checks", description="The small experiments, one row each.")
+    parser = Parser(prog="python -m empirics checks", description="The small experiments, one row each.")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     parser.add_argument("--verdicts", type=Path, metavar="FILE", help="put theory's verdicts from FILE beside the rows")
@@ -164,7 +166,7 @@ def _checks(argv: Sequence[str]) -> int:
 
 
 def _gpu_suite(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m empirics gpu-suite",
         description="All experiments but lm_benchmark at full size, resumable, within a time budget.",
     )

@@ -5,11 +5,11 @@ Only options are read here, so that --help and mistakes answer at once; :mod:`fi
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from theory.core.arguments import Parser
 from theory.core.checkout import ROOT, require_checkout
 from theory.core.errors import TheoryError
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _figures(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m figures",
         description="Build the figures from verdicts and results.",
         epilog="python -m figures report [--out FILE] writes everything as one HTML page; "
@@ -55,7 +55,7 @@ def _figures(argv: Sequence[str]) -> int:
 
 
 def _readme(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m figures readme", description="Write the scoreboard into README.md and the results into docs/results.md."
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page says something else")
@@ -67,7 +67,7 @@ def _readme(argv: Sequence[str]) -> int:
 
 
 def _report(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m figures report", description="Write claims, experiments and figures as one self-contained HTML page."
     )
     parser.add_argument("--out", type=Path, default=REPORT, metavar="FILE", help="file (default figures/out/report.html)")

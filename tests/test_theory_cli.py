@@ -72,7 +72,7 @@ def test_a_refuted_claim_exits_1(monkeypatch, capsys):
     from theory.verification.claim import Check, Claim, Outcome, Verdict
 
     def wrong(profile):
-        assert False, "1 + 1 = 3 fails at 1 + 1"  # noqa: B011, PT015
+        return Outcome(Verdict.REFUTED, "checked", witness="1 + 1 = 3 fails at 1 + 1")
 
     def right(profile):
         return Outcome(Verdict.EXACT, "checked", instances=1)

@@ -12,7 +12,6 @@ stock            mamba-ssm's fused path without adapters, every weight trained
 
 from __future__ import annotations
 
-import argparse
 import gc
 import importlib
 import statistics
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from theory.core.arguments import Parser
 from theory.core.files import require_writable
 
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
@@ -159,7 +159,7 @@ def line(name: str, row: dict[str, Any]) -> str:
 
 def main_bench_block(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
-    parser = argparse.ArgumentParser(prog="python -m empirics bench block", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m empirics bench block", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["130m", "370m", "1.4b"], metavar="SIZE", help="published sizes of Mamba-1")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=2048)
@@ -169,6 +169,8 @@ def main_bench_block(argv: Sequence[str]) -> int:
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args(argv)
+    if options.out is not None:
+        require_writable(options.out.parent, InvalidInput)
     try:
         check_device(options.device)
         for name in ("batch", "length", "repeats"):

@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from theory.core.arguments import Parser
 from theory.core.files import require_writable
 
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnrecordableLoss
@@ -335,8 +336,8 @@ def slowest(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[float
     return [least(tables.get(size, {})) for size in ("130m", "1.4b")]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m empirics bench model", description=(__doc__ or "").splitlines()[0])
+def _parser() -> Parser:
+    parser = Parser(prog="python -m empirics bench model", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["130m"], metavar="SIZE", help="published sizes: 130m, 370m, 1.4b, ...")
     parser.add_argument("--layers", type=int, help="so many blocks instead of the size's own (for a small machine)")
     parser.add_argument("--batch", type=int, nargs="+", default=[8], metavar="B", help="sequences: one number, or one a size")
@@ -373,6 +374,8 @@ def _settings(options: argparse.Namespace) -> Iterable[tuple[str, Setting]]:
 def main_bench_model(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
     options = _parser().parse_args(argv)
+    if options.out is not None:
+        require_writable(options.out.parent, InvalidInput)
     try:
         check_device(options.device)
         settings = dict(_settings(options))

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.core.arguments import Parser
 from theory.core.files import require_writable
 
 from ..errors import EmpiricsError, InvalidInput, UnsupportedScan
@@ -181,8 +182,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m empirics bench scan", description=__doc__.splitlines()[0])
+def _parser() -> Parser:
+    parser = Parser(prog="python -m empirics bench scan", description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--shape", type=_shape, metavar="B,D,L,N", help="default 1,768,1024,16 (cpu) or 8,1536,2048,16 (cuda)")
     parser.add_argument("--dtype", choices=_DTYPES, help="default float32 (cpu) or bfloat16 (cuda)")
@@ -222,6 +223,8 @@ def _report(result: dict[str, Any], names: Sequence[str]) -> None:
 def main_bench_scan(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
     options = _parser().parse_args(argv)
+    if options.out is not None:
+        require_writable(options.out.parent, InvalidInput)
     dtype_name = options.dtype or ("float32" if options.device == "cpu" else "bfloat16")
     dtype, shape = _DTYPES[dtype_name], options.shape or _SHAPES[options.device]
     names = tuple(options.contenders or _CONTENDERS[options.device])

@@ -8,7 +8,6 @@ SDT with LoRA on out_proj at the same shape, so that the cost can be read in ste
 
 from __future__ import annotations
 
-import argparse
 import gc
 import statistics
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.core.arguments import Parser
 from theory.core.files import require_writable
 
 from ..errors import EmpiricsError, InvalidInput
@@ -109,7 +109,7 @@ def line(size: str, row: dict[str, Any]) -> str:
 
 def main_bench_selection(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
-    parser = argparse.ArgumentParser(prog="python -m empirics bench selection", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m empirics bench selection", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["130m", "370m", "1.4b"], metavar="SIZE", help="published sizes")
     parser.add_argument("--lengths", nargs="+", type=int, default=list(LENGTHS), metavar="L")
     parser.add_argument("--batch", type=int, default=1)
@@ -118,6 +118,8 @@ def main_bench_selection(argv: Sequence[str]) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args(argv)
+    if options.out is not None:
+        require_writable(options.out.parent, InvalidInput)
     try:
         check_device(options.device)
         for name, least in (("batch", 1), ("repeats", 1)):

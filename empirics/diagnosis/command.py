@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from theory.checkpoints.diagnose import READOUTS, print_diagnosis
+from theory.core.arguments import Parser
 
 from ..errors import InvalidInput, MissingPackage, UnknownName
 from ..study.results import write_json
@@ -24,8 +24,8 @@ from .measure import measure
 from .subject import BUNDLED, fresh, subject
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m empirics diagnose",
         description="What prefixes, initial states and adapters can do in a Mamba or Mamba-2 model, claim by claim.",
     )

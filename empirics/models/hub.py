@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from theory.core import files
 
 from ..errors import InvalidInput
+from ..tensors import write_tensors
 from .config import Mamba1Config, MambaConfig
 from .lm import MambaLM
 from .loading import CONFIG, WEIGHTS, unadapted
@@ -141,8 +141,7 @@ def save_hub(model: MambaLM, folder: str | Path, largest: int = PART, end: int =
     for stale in where.glob(f"{stem}*.safetensors*"):
         stale.unlink()
     for name, group in zip(names, groups, strict=True):
-        with files.replacing(where / name) as part:
-            save_file(group, part, metadata={"format": "pt"})
+        write_tensors(where / name, group, {"format": "pt"})
     if len(groups) > 1:
         size = sum(value.numel() * value.element_size() for value in tensors.values())
         index = {

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.utils import parametrize
 
 from theory.core import files
 
 from ..errors import CheckpointError, InvalidInput, MissingPackage
+from ..tensors import write_tensors
 from .config import MambaConfig
 from .layouts import fit, read_config
 from .lm import MambaLM
@@ -125,8 +125,7 @@ def save_model(model: MambaLM, folder: str | Path) -> Path:
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
     metadata = {"format": "pt", "config": json.dumps(model.config.to_dict(), sort_keys=True)}
-    with files.replacing(where / WEIGHTS) as part:
-        save_file(tensors, part, metadata=metadata)
+    write_tensors(where / WEIGHTS, tensors, metadata)
     files.write_text(where / CONFIG, description + "\n")
     return where
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from theory.core.files import require_writable
+
 from ..errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -85,10 +87,7 @@ def main_pretrain(argv: Sequence[str]) -> int:
     corpus = read_corpus(args.corpus, args.held_out, recipe.validation_share, recipe.test_share)
     if len(corpus.test) < 2:
         raise InvalidInput(f"the test split has {len(corpus.test)} bytes; give more text, or --held-out files")
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"--out {args.out} cannot be made: {error.strerror or error}; give a folder to write to") from error
+    require_writable(args.out, InvalidInput)
     _use_threads(args.threads)
     with team(args.device) as members:
         scan = choose_scan(members.device, args.scan, recipe.layer)

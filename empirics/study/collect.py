@@ -8,10 +8,11 @@ back: one file a run below --out, from which a sweep goes on.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from theory.core.arguments import Parser
 
 from ..errors import InvalidInput
 from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
@@ -98,7 +99,7 @@ def unpack(name: str, out: Path, source: Path = EXPERIMENTS) -> int:
 
 def main_collect(argv: Sequence[str]) -> int:
     """``python -m empirics collect``."""
-    parser = argparse.ArgumentParser(prog="python -m empirics collect", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m empirics collect", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="TOML files, or names of committed experiments")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="the small form")
@@ -115,9 +116,7 @@ def main_collect(argv: Sequence[str]) -> int:
 
 def main_unpack(argv: Sequence[str]) -> int:
     """``python -m empirics unpack``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m empirics unpack", description="Packed runs as one file a run, from which a sweep goes on."
-    )
+    parser = Parser(prog="python -m empirics unpack", description="Packed runs as one file a run, from which a sweep goes on.")
     parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names of committed experiments")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that gets the runs")
     parser.add_argument(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+
+from theory.core.arguments import Parser
 
 from ..errors import InvalidInput
 from .statistics import coverage
@@ -24,7 +25,7 @@ SETTINGS = (
 
 def main_coverage(argv: Sequence[str]) -> int:
     """``python -m empirics coverage``."""
-    parser = argparse.ArgumentParser(prog="python -m empirics coverage", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m empirics coverage", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--confidence", type=float, default=0.95, metavar="SHARE", help="of the intervals (default 0.95)")
     parser.add_argument("--repeats", type=int, default=20_000, metavar="N", help="simulated experiments (default 20000)")
     parser.add_argument("--seed", type=int, default=0)

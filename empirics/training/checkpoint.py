@@ -13,12 +13,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from theory.core.files import replacing
-
 from ..errors import CheckpointError, InvalidInput
+from ..tensors import write_tensors
 
 _COMPLEX = "complex:"
 
@@ -50,8 +48,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], values: Any = None) -> None:
         .clone(memory_format=torch.contiguous_format)  # safetensors refuses tensors that share memory
         for name, value in tensors.items()
     }
-    with replacing(path) as part:
-        save_file(plain, part, metadata={"json": text})
+    write_tensors(path, plain, {"json": text})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Any]:

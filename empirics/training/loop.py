@@ -17,13 +17,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
-
-from theory.core.files import replacing
 
 from ..errors import CheckpointError, Diverged, InvalidInput
 from ..study.results import read_json, write_json
+from ..tensors import write_tensors
 
 
 class OutOfTime(Exception):
@@ -211,8 +209,7 @@ def _save(
         tensors["generator.cuda"] = torch.cuda.get_rng_state(device)
     # The JSON file is written last and names the tensors it belongs to: a kill between the two leaves the old pair.
     name = f"step-{len(losses)}.safetensors"
-    with replacing(folder / name) as part:
-        save_file({k: _real(v).cpu().contiguous() for k, v in tensors.items()}, part)
+    write_tensors(folder / name, {k: _real(v).cpu().contiguous() for k, v in tensors.items()})
     write_json(folder / "training.json", {"tensors": name, "losses": list(losses), "optimiser": asdict(optimiser)})
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:

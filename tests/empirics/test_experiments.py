@@ -307,8 +307,9 @@ def test_s4_regression_judgement():
     assert s4_regression.judge(study(good | {"sdt_random": [0.5, 0.6, 0.5]}), threshold).verdict == "not reproduced"
     assert s4_regression.judge(study(good | {"sdt_random": [0.5, 1.4, 3.0]}), threshold).verdict == "undecided"
     assert s4_regression.judge(study({m: v for m, v in good.items() if m != "sdt_random"}), threshold).verdict == "undecided"
-    ratio, low, high = s4_regression.paired_ratio(study(good), "sdt", "sdt_random", 0.95)  # type: ignore[misc]
-    assert low < ratio < high and ratio == pytest.approx((1.0 / 1.3 * 1.05 / 1.4 * 1.1 / 1.5) ** (1 / 3))
+    (found,) = (c for c in judged.comparisons if c.name == "sdt / sdt_random")
+    assert found.low is not None and found.high is not None and found.low < found.estimate < found.high < 1
+    assert found.estimate == pytest.approx((1.0 / 1.3 * 1.05 / 1.4 * 1.1 / 1.5) ** (1 / 3)) and found.predicted == "below"
 
 
 def test_s4_regression_runs_a_method():

@@ -103,7 +103,7 @@ def test_a_failed_save_leaves_the_old_model(saved, monkeypatch):
     def explode(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("empirics.models.loading.save_file", explode)
+    monkeypatch.setattr("empirics.tensors.save_file", explode)
     with pytest.raises(OSError, match="disk full"):
         save_model(other, folder)
     assert same(load_model(folder), model) and sorted(os.listdir(folder)) == ["config.json", "model.safetensors"]

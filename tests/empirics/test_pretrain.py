@@ -643,7 +643,7 @@ def test_generate_ends_quietly_when_its_reader_does():
         (["pretrain", "--corpus", "{text}", "--out", "o", "--speed", "9"], "unrecognized arguments: --speed"),
         (["pretrain", "--corpus", "{text}", "--out", "o", "--budget", "0"], "--budget 0"),
         (["pretrain", "--corpus", "{text}", "--out", "o", "--scan", "fusd", "--quick"], "did you mean 'fused'"),
-        (["pretrain", "--corpus", "{text}", "--out", "{text}", "--quick"], "cannot be made"),
+        (["pretrain", "--corpus", "{text}", "--out", "{text}", "--quick"], "cannot be written to"),
         (["pretrain", "--corpus", "{text}", "--out", "o", "--steps", "-1"], "steps is -1"),
         (["pretrain", "--corpus", "{text}", "--out", "o", "--device", "gpu"], "device 'gpu' is unknown"),
         (["pretrain", "--corpus", "nowhere", "--out", "o"], "nowhere does not exist"),

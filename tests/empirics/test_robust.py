@@ -7,6 +7,7 @@ import os
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from test_runner import GOOD, Toy, file_of
 from torch import nn
 
@@ -19,6 +20,7 @@ from empirics.study.judging import judge
 from empirics.study.results import Metrics
 from empirics.study.runner import HOPELESS, Runner
 from empirics.study.store import Run
+from empirics.tensors import write_tensors
 from empirics.training.loop import Optimiser
 from theory.core import files
 
@@ -87,7 +89,11 @@ def test_the_folder_is_tried_before_anything_runs(tmp_path, toy, capsys, place):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["gpu-suite", "--budget", "1", "--device", "cpu", "--quick", "--out", "/proc/x"], ["checks", "--json", "/proc/x/rows.json"]],
+    [
+        ["gpu-suite", "--budget", "1", "--device", "cpu", "--quick", "--out", "/proc/x"],
+        ["checks", "--json", "/proc/x/rows.json"],
+        *(["bench", name, "--out", "/proc/x/y.json"] for name in ("scan", "model", "block", "selection")),
+    ],
 )
 def test_every_command_tries_its_place_first(capsys, arguments):
     assert main(arguments) == 2 and "cannot be written to" in said(capsys)
@@ -97,6 +103,28 @@ def test_theory_tries_its_place_before_it_decides(capsys):
     assert theory.__main__.main(["--claim", "prefix_state.equivalent", "--out", "/proc/x.json"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ") and captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["run", "--nope"], ["run"], ["collect", "vision"], ["bench", "scan", "--widths"]])
+def test_a_mistake_on_the_command_line_is_one_line(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and "--help" in error
+
+
+def test_a_full_disk_is_the_systems_error_when_tensors_are_written(tmp_path, monkeypatch):
+    """The library has an error of its own for it, which nobody would catch."""
+    write_tensors(tmp_path / "a.safetensors", {"w": torch.ones(2)}, {"k": "v"})
+    old = (tmp_path / "a.safetensors").read_bytes()
+
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("empirics.tensors.save_file", full)
+    with pytest.raises(OSError, match=r"cannot write .*a\.safetensors: .*No space left"):
+        write_tensors(tmp_path / "a.safetensors", {"w": torch.zeros(2)})
+    assert (tmp_path / "a.safetensors").read_bytes() == old and len(list(tmp_path.iterdir())) == 1
 
 
 class Training:

@@ -7,7 +7,6 @@ number format if its singular value exceeds the format's spacing times the large
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ..core.arguments import Parser
 from ..core.errors import InvalidInput, InvalidSystem
 from ..core.hankel_batch import HankelSpectra, count_above, enclosed_spectrum, hankel_spectra
 from ..core.initialisations import INITIALISATIONS
@@ -261,8 +261,8 @@ def print_diagnosis(payload: dict[str, Any], console: Console) -> None:
 # -- command line ---------------------------------------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m theory diagnose",
         description="Memory of a Mamba or Mamba-2 checkpoint (or of a fresh model), and how many directions a prefix can use.",
     )

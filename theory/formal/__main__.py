@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from theory.core.checkout import require_checkout
 from theory.core.errors import InvalidInput, TheoryError
 from theory.core.files import write_text
 
+from ..core.arguments import Parser
 from .bridge import check_bridge
 from .manifest import FOLDER, Entry, Manifest, cover, file_of, load, problems, sha256, sources, statement, to_json
 from .rocq import BUILD, Audit, ProofError, audit, build_all, require_rocq
@@ -52,7 +52,7 @@ def check(folder: Path = FOLDER, build: Path = BUILD, jobs: int = 2) -> Manifest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m theory.formal", description=__doc__)
+    parser = Parser(prog="python -m theory.formal", description=__doc__)
     parser.add_argument("--accept", action="store_true", help="record statements that changed or went (they are an error else)")
     parser.add_argument("--check", action="store_true", help="only say whether manifest.json is fresh; needs no Rocq")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="files compiled at once (default 2)")

@@ -8,7 +8,6 @@ follows is listed as OPEN.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..core.arguments import Parser
 from ..core.errors import InvalidInput, UnknownName
 from ..core.files import read_json
 from ..core.names import suggestion
@@ -503,7 +503,7 @@ def print_lattice(found: Lattice, console: Console) -> None:
 
 def main_lattice(argv: Sequence[str]) -> int:
     """Run ``python -m theory lattice``; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m theory lattice", description="Which fine-tuning method contains which.")
+    parser = Parser(prog="python -m theory lattice", description="Which fine-tuning method contains which.")
     parser.add_argument("--system", metavar="NAME", help=f"one of {', '.join(SYSTEMS)}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     args = parser.parse_args(list(argv))

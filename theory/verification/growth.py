@@ -13,7 +13,6 @@ the larger ones of that route. All answers are compared.
 
 from __future__ import annotations
 
-import argparse
 import math
 import multiprocessing
 import os
@@ -37,6 +36,7 @@ from sympy.external.gmpy import GROUND_TYPES
 from sympy.polys.matrices import DomainMatrix
 
 from ..core import files, linalg
+from ..core.arguments import Parser
 from ..core.errors import InvalidInput, TheoryError
 from ..core.gramians import hankel_matrix, reachability_matrix
 from ..core.lti import LTI, require_length
@@ -381,8 +381,8 @@ def print_bench(payload: dict[str, Any], console: Console) -> None:
 # -- command line ----------------------------------------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m theory bench",
         description="Growth of exact rank and solve with the number of states: python-flint, Fractions and sympy.",
     )

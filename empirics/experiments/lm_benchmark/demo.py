@@ -6,7 +6,6 @@ sentence polarity by LoRA on the linear projections and by SDT with LoRA, both w
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import time
@@ -17,6 +16,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+
+from theory.core.arguments import Parser
 
 from ...data.tasks import load_task, subset
 from ...errors import InvalidInput
@@ -88,7 +89,7 @@ def _timed(model: MambaLM, ids: Tensor) -> tuple[Tensor, float]:
 
 def main_demo(argv: Sequence[str]) -> int:
     """The command; exit code 1 where the compiled prefix does not give the prefix's logits."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m empirics demo",
         description="Compile a trained prefix, then adapt to sentence polarity with LoRA and with SDT + LoRA.",
     )

@@ -99,7 +99,7 @@ def tokens_for(model: str, vocabulary: int, tokenizer: str | None = None) -> Tok
     except ModuleNotFoundError as error:
         raise MissingPackage("transformers", "dev", "it reads the tokenizers of published checkpoints") from error
     try:
-        found = AutoTokenizer.from_pretrained(name)
+        found = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"no tokenizer in {name} ({reason}); give tokenizer = a folder that has tokenizer.json") from error

@@ -14,10 +14,8 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
-
-from theory.core.files import replacing
 
 from ...data.digits import LEVELS, Digits, digits
 from ...errors import CheckpointError, UnknownName
@@ -30,6 +28,7 @@ from ...study.config import Strict
 from ...study.results import Comparison, Judgement, Metrics, Result, Verdict, config_hash, together
 from ...study.runner import Context, limit
 from ...study.statistics import interval, paired
+from ...tensors import write_tensors
 from ...training.loop import Optimiser
 
 OLD, NEW = (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)
@@ -131,8 +130,7 @@ def pretrained(config: Config, ctx: Context) -> MambaLM:
     )  # fmt: skip
     train_on(model, digits(OLD, "train"), dict(model.named_parameters()), f"pretrain-{ctx.seed}", optimiser, config.batch, ctx)
     if file is not None:
-        with replacing(file) as part:
-            save_file({name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}, part)
+        write_tensors(file, {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()})
     return model
 
 
