@@ -12,12 +12,14 @@ from functools import partial
 import pytest
 
 torch = pytest.importorskip("torch")
+import torch.nn.functional as F  # noqa: E402
 
 from empirics import oracle  # noqa: E402
 from empirics.errors import InvalidInput  # noqa: E402
 from empirics.kernels import compat  # noqa: E402
 from empirics.kernels.dispatch import selective_scan  # noqa: E402
 from empirics.kernels.interpreter import interpreting  # noqa: E402
+from empirics.models import Mamba1, Mamba1Config  # noqa: E402
 
 torch.set_num_threads(1)
 KINDS = ("shared", 2, "each", "fixed")
@@ -177,3 +179,44 @@ def test_a_complex_A_is_refused_in_a_line():
     renamed = {{"dt": "delta", "dt_bias": "delta_bias"}.get(k, k): v for k, v in values.items() if k != "h0"}
     with pytest.raises(InvalidInput, match="A is complex"):
         compat.selective_scan_fn(**{**renamed, "A": values["A"].to(torch.complex64)})
+
+
+@pytest.mark.parametrize("variable_C", [False, True])
+@pytest.mark.parametrize("variable_B", [False, True])
+def test_the_block_as_mamba_ssm_tests_it(variable_B, variable_C):
+    """``mamba_inner_fn`` against ``mamba_inner_ref``, and both against the project's own Mamba-1 block."""
+    g = torch.Generator().manual_seed(0)
+    batch, dim, dstate, rank, length, width = 2, 24, 8, 4, 31, 12
+    randn = partial(torch.randn, generator=g)
+    rows = rank + (variable_B + variable_C) * dstate
+    arguments = {
+        "xz": randn(batch, 2 * dim, length), "conv1d_weight": randn(dim, 1, 3), "conv1d_bias": randn(dim),
+        "x_proj_weight": 0.2 * randn(rows, dim), "delta_proj_weight": randn(dim, rank), "out_proj_weight": randn(width, dim),
+        "A": -0.5 * torch.rand(dim, dstate, generator=g), "D": randn(dim), "delta_bias": 0.5 * torch.rand(dim, generator=g),
+    }  # fmt: skip
+    arguments |= {} if variable_B else {"B": randn(dim, dstate)}
+    arguments |= {} if variable_C else {"C": randn(dim, dstate)}
+    results = []
+    for function in (compat.mamba_inner_fn, compat.mamba_inner_ref):
+        leaves = {k: v.clone().requires_grad_() for k, v in arguments.items()}
+        out = function(**leaves, out_proj_bias=None)
+        gradients = torch.autograd.grad(out.square().mean(), list(leaves.values()))
+        results.append((out, *gradients))
+    for got, expected in zip(*results, strict=True):
+        assert torch.allclose(got, expected, rtol=6e-4, atol=1e-4 * float(expected.abs().max()))
+    if variable_B and variable_C:
+        block = Mamba1(width, Mamba1Config(d_state=dstate, d_conv=3, expand=2, dt_rank=rank))
+        with torch.no_grad():
+            for name in ("conv1d_weight", "conv1d_bias", "x_proj_weight", "out_proj_weight"):
+                block.get_parameter(name.replace("_weight", ".weight").replace("_bias", ".bias")).copy_(arguments[name])
+            block.dt_proj.weight.copy_(arguments["delta_proj_weight"])
+            block.dt_proj.bias.copy_(arguments["delta_bias"])
+            block.A_log.copy_((-arguments["A"]).log())
+            block.D.copy_(arguments["D"])
+        hidden = randn(batch, length, width)
+        xz = F.linear(hidden, block.in_proj.weight).transpose(1, 2)
+        assert torch.allclose(compat.mamba_inner_fn(**{**arguments, "xz": xz}, out_proj_bias=None), block(hidden), atol=1e-3)
+    biased = compat.mamba_inner_fn(
+        **arguments, out_proj_bias=None, B_proj_bias=torch.ones(dstate), C_proj_bias=torch.ones(dstate)
+    )
+    assert torch.allclose(biased, results[0][0]) is not (variable_B or variable_C)
