@@ -128,7 +128,7 @@ FIGURE = Picture(
         "prefix_state.contained", "prefix_state.decay", "prefix_state.depth", "prefix_state.equivalent",
         "prefix_state.input_independent", "prefix_state.mamba2", "prefix_state.selective", "prefix_state.state_offset",
         "lora_limits.cheaper_sparse", "lora_limits.in_proj_dominates", "lora_limits.rank_floor",
-        "lora_limits.selector_absorption", "lora_limits.spectrum_frozen", "lora_limits.unreachable",
+        "lora_limits.selector_absorption", "lora_limits.spectrum_frozen",
         "sparse_dims.essential", "sparse_dims.exact_match", "sparse_dims.minimal_adjustment",
     ),
     sources=("theory.relations.lattice",),

@@ -33,12 +33,29 @@ Array = np.ndarray[Any, Any]
 
 
 def gaussian(re: Any, im: Any = 0) -> GaussianRational:
-    """The Gaussian rational re + i·im from two ints, Fractions or strings such as ``"1/3"``."""
-    re, im = Fraction(re), Fraction(im)
+    """The Gaussian rational re + i·im from two ints, Fractions or strings such as ``"1/3"``; a float is the number it is.
+
+    Raises InvalidInput for anything else, NaN and infinity.
+    """
+    re, im = _part(re, "re"), _part(im, "im")
     return QQ_I(
         sympy.QQ(re.numerator, re.denominator),
         sympy.QQ(im.numerator, im.denominator),
     )
+
+
+def _part(x: Any, name: str) -> Fraction:
+    if isinstance(x, bool) or not isinstance(
+        x, int | str | float | Fraction | np.integer | np.floating | flint.fmpq | flint.fmpz
+    ):
+        raise InvalidInput(f"{name} = {x!r} is not an int, a Fraction or a string such as '1/3'")
+    if isinstance(x, str):
+        return _parsed(x, name)
+    if isinstance(x, float | np.floating):
+        if not np.isfinite(x):
+            raise InvalidInput(f"{name} = {x!r} is not finite")
+        return Fraction(float(x))
+    return _fraction(x) if isinstance(x, Fraction | flint.fmpq) else Fraction(int(x))
 
 
 def _fraction(x: Any) -> Fraction:

@@ -18,18 +18,17 @@ from theory.core.tolerance import budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
 from theory.verification.refutation import existing, require
 
+from .imitation import Imitation, imitated_by_channels
 from .instances import (
     Blocks,
     Clocked,
     Horizon,
-    Imitation,
     Tuned,
     blocks,
     clock_pairs,
     clocked,
     constant_pairs,
     horizons,
-    imitated_by_channels,
     imitations,
     tuned_stacks,
 )

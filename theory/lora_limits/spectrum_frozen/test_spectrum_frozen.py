@@ -45,6 +45,8 @@ from theory.lora_limits.spectrum_frozen.poles import (
 )
 from theory.verification.claim import PROFILES, Assumption, Check, Profile, Verdict
 
+from . import imitation
+
 CLAIM = spectrum_frozen.CLAIM
 F = Fraction
 
@@ -237,10 +239,10 @@ def test_clocks_by_hand():
 
 
 def test_the_imitation_and_its_limits():
-    i = spectrum_examples.Imitation(2, (F(2), F(3)), (F(5), F(7)), F(1, 4), (F(1), F(-2), F(3)))
-    student, target = spectrum_examples.student_outputs(i), spectrum_examples.target_outputs(i)
+    i = imitation.Imitation(2, (F(2), F(3)), (F(5), F(7)), F(1, 4), (F(1), F(-2), F(3)))
+    student, target = imitation.student_outputs(i), imitation.target_outputs(i)
     assert list(student) == list(target)
-    assert list(spectrum_examples.student_outputs(i, (1, 2))) != list(target)  # negative twin: clocks τ and 2τ
+    assert list(imitation.student_outputs(i, (1, 2))) != list(target)  # negative twin: clocks τ and 2τ
     assert spectrum_frozen.out_of_reach(replace(i, channels=1))
     assert not spectrum_frozen.out_of_reach(i)
 

@@ -23,7 +23,7 @@ from . import moment_cone
 from .clusters import cluster_tokens
 from .completion import complete
 from .cone import TokenCone
-from .existence import few_tokens, proved_to_exist
+from .existence import few_tokens, float_solutions, proved_to_exist
 from .result import Reach, Token
 from .search import search_few_tokens, search_obstruction, search_tokens
 from .tokens import log2_size, witness
@@ -229,7 +229,9 @@ def _partly_obstructed(cone: TokenCone, h: Array, most: int, rng: np.random.Gene
     confined = _confined(cone, h, found, most)
     if confined is not None:
         return confined
-    tokens = search_few_tokens(cone, h, most) or few_tokens(cone, h, most, rng)
+    tokens = search_few_tokens(cone, h, most)
+    near = [] if tokens is not None else list(float_solutions(cone, h, most, rng))
+    tokens = tokens or few_tokens(cone, h, near)
     if tokens is not None:
         return checked_witness(cone, h, tokens, "few tokens, found in floats and solved for in rationals")
     for length in (8, 32, 128):
@@ -245,7 +247,7 @@ def _partly_obstructed(cone: TokenCone, h: Array, most: int, rng: np.random.Gene
             tokens = search_tokens(cone, h, length, rng, cuts)
             if tokens is not None:
                 return checked_witness(cone, h, tokens, f"linear program over {length} slots, directions from cutting planes")
-    proof = proved_to_exist(cone, h, most, rng)
+    proof = proved_to_exist(cone, h, near)
     if proof is not None:
         return Reach("exists", "state", reason=proof)
     for ell in found:

@@ -11,7 +11,7 @@ then z ↦ z − A F(z) maps the ball of radius r around z into itself, so F has
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -27,13 +27,13 @@ from .tokens import log2_size
 
 MOST_ENTRIES = 16
 MOST_TOKENS = 12
-_STARTS = 6
+_STARTS = 4
 _NEAR = 1e-10  # relative residual at which a float solution is worth an exact look; it decides nothing
 
 
-def few_tokens(cone: TokenCone, h: Array, most: int, rng: np.random.Generator) -> list[Token] | None:
+def few_tokens(cone: TokenCone, h: Array, near: Sequence[Array]) -> list[Token] | None:
     """Tokens in few slots that build h exactly, their directions rounded from a float solution; None where none was found."""
-    for z in _solutions(cone, h, most, rng):
+    for z in near:
         for denominator in (12, 1000):
             directions = [_direction(row, denominator) for row in z]
             places = [(m, d) for m, d in enumerate(directions) if d is not None]
@@ -63,7 +63,7 @@ def _float(values: Array) -> Array | None:
     return out if np.all(np.isfinite(out)) else None
 
 
-def _solutions(cone: TokenCone, h: Array, most: int, rng: np.random.Generator) -> Iterator[Array]:
+def float_solutions(cone: TokenCone, h: Array, most: int, rng: np.random.Generator) -> Iterator[Array]:
     """Float solutions z (M, D) for M = 1, 2, …, several starts each."""
     if h.size > MOST_ENTRIES:
         return
@@ -86,9 +86,9 @@ def _solutions(cone: TokenCone, h: Array, most: int, rng: np.random.Generator) -
                 yield found.x.reshape(count, -1) * np.sqrt(2.0 ** (size % 2)) * 2.0 ** (size // 2)
 
 
-def proved_to_exist(cone: TokenCone, h: Array, most: int, rng: np.random.Generator) -> str | None:
+def proved_to_exist(cone: TokenCone, h: Array, near: Sequence[Array]) -> str | None:
     """The proof, in words, that a prefix near a float solution leaves h exactly; None where no float solution proves it."""
-    for z in _solutions(cone, h, most, rng):
+    for z in near:
         radius = _radius(cone, h, z)
         if radius is not None:
             return (

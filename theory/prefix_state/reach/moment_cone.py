@@ -28,7 +28,7 @@ from theory.core.scalars import Array
 
 MAX_SLOTS = 2048
 """Slots up to which witnesses and certificates are sought; every state is decided by some number of them."""
-MOST_BITS = 1 << 15
+MOST_BITS = 1 << 13
 """Powers of a decay longer than this are not formed."""
 
 

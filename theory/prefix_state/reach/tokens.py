@@ -70,7 +70,7 @@ def _rows(tokens: Sequence[Token], width: int, length: int) -> list[Any] | None:
             size = float_root(token.squared * x * x)
             if math.isinf(size) or (size == 0) != (x == 0):
                 return None
-            rows[length - 1 - token.slot][i] = math.copysign(size, x)
+            rows[length - 1 - token.slot][i] = size if x > 0 else -size
     return rows
 
 
