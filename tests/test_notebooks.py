@@ -42,8 +42,14 @@ def prose(book: dict[str, Any]) -> str:
 
 
 def printed(cell: dict[str, Any]) -> str:
-    """What a cell has printed, as committed."""
-    return "".join("".join(o["text"]) for o in cell["outputs"] if o["output_type"] == "stream")
+    """What a cell has printed, tables among it as the text that they have in a terminal; pictures are left out."""
+    parts = []
+    for output in cell["outputs"]:
+        if output["output_type"] == "stream":
+            parts.append("".join(output["text"]))
+        elif "image/png" not in output.get("data", {}):
+            parts.append("".join(output["data"]["text/plain"]) + "\n")
+    return "".join(parts)
 
 
 def differing(book: dict[str, Any]) -> list[str]:
@@ -63,6 +69,12 @@ def differing(book: dict[str, Any]) -> list[str]:
         plt.close("all")
         plt.switch_backend(backend)
     return found
+
+
+def test_tables_are_read_from_a_notebook_as_text():
+    table = {"output_type": "display_data", "data": {"text/plain": ["n  x\n", "1  2"], "text/html": "<table>"}}
+    picture = {"output_type": "display_data", "data": {"image/png": "", "text/plain": "<Figure>"}}
+    assert printed({"outputs": [{"output_type": "stream", "text": ["a\n"]}, table, picture]}) == "a\nn  x\n1  2\n"
 
 
 def anchors(path: Path) -> set[str]:
@@ -129,11 +141,14 @@ def test_committed_text_is_what_the_code_prints_today(path: Path):
 
 
 def test_a_stale_output_is_noticed():
+    """Printed text that changed, and a table that changed."""
     book = read(BOOKS[0])
     stale = copy.deepcopy(book)
-    cell = next(cell for cell in code_cells(stale) if printed(cell))
-    cell["outputs"][0]["text"] = ["something else\n"]
-    assert differing(stale) == [cell["id"]]
+    text = next(c for c in code_cells(stale) if any(o["output_type"] == "stream" for o in c["outputs"]))
+    table = next(c for c in code_cells(stale) if c is not text and any("text/html" in o.get("data", {}) for o in c["outputs"]))
+    next(o for o in text["outputs"] if o["output_type"] == "stream")["text"] = ["something else\n"]
+    next(o for o in table["outputs"] if "text/html" in o.get("data", {}))["data"]["text/plain"] = ["something else"]
+    assert sorted(differing(stale)) == sorted([text["id"], table["id"]])
 
 
 def test_anchors_are_githubs(tmp_path: Path):

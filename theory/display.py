@@ -67,7 +67,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = 
         f"<tr><th>{html.escape(str(first))}</th>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in rest)}</tr>"
         for first, *rest in rows
     )
-    title = f'<caption style="text-align: left">{html.escape(caption)}</caption>' if caption else ""
+    title = f'<caption style="text-align: left; white-space: nowrap">{html.escape(caption)}</caption>' if caption else ""
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

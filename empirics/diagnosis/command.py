@@ -21,6 +21,7 @@ from ..study.verdicts import SHIPPED, read_verdicts
 from ..training.progress import bar
 from .advice import RULES, advice
 from .measure import measure
+from .recommendation import CLAIMS, recommend
 from .subject import BUNDLED, fresh, subject
 
 
@@ -72,6 +73,16 @@ def print_advice(diagnosis: Mapping[str, Any], console: Console) -> None:
         console.print(Padding(Text(f"if: {line['assumes']}", style="dim"), (0, 0, 0, 2)))
 
 
+def print_recommendation(found: Mapping[str, Any], console: Console) -> None:
+    """The method with its targets and rank, why, and where that was measured."""
+    console.print("\nRecommendation", style="bold")
+    if found["method"] is not None:
+        where = f"on {' and '.join(found['targets'])}, rank {found['rank']}: {found['numbers']:,} trained numbers"
+        console.print(Text(f"{found['method']} {where}", style="bold green"))
+    for line in found["because"] + ([found["measured_on"]] if "measured_on" in found else []):
+        console.print(Padding(Text(f"- {line}"), (0, 0, 0, 2)))
+
+
 def main_diagnose(argv: Sequence[str]) -> int:
     """Run the command; returns 0. Bad input raises an EmpiricsError, which the caller prints with exit code 2."""
     args = _parser().parse_args(list(argv))
@@ -89,7 +100,7 @@ def main_diagnose(argv: Sequence[str]) -> int:
     if drawn:
         _picture()  # a missing package is better known before the work
     choice = (_count_or_share("CHANNELS", args.sdt[0]), _count_or_share("STATES", args.sdt[1]))
-    verdicts = read_verdicts(args.verdicts, RULES)
+    verdicts = read_verdicts(args.verdicts, {*RULES, *CLAIMS})
     chosen = fresh(args.init, args.seed) if args.init is not None else subject(args.model or BUNDLED)
     with bar("diagnosis:", sys.stderr.isatty()) as tick:
         diagnosis = measure(
@@ -103,9 +114,11 @@ def main_diagnose(argv: Sequence[str]) -> int:
             tick=tick,
         )
     diagnosis["advice"] = advice(diagnosis, verdicts)
+    diagnosis["recommendation"] = recommend(diagnosis, verdicts)
     console = Console(width=None if sys.stdout.isatty() else 160)
     print_diagnosis(diagnosis, console)
     print_advice(diagnosis, console)
+    print_recommendation(diagnosis["recommendation"], console)
     try:
         written = _write(diagnosis, args.json, args.out, drawn)
     except OSError as error:

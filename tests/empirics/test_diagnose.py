@@ -20,6 +20,7 @@ from empirics.diagnosis.carry import carry, slowest_half_lives, until
 from empirics.diagnosis.costs import MatrixCost, costs, matrices
 from empirics.diagnosis.measure import measure
 from empirics.diagnosis.reach import distinct_modes, group_counts, head_reach, independent, selective_reach, states_after
+from empirics.diagnosis.recommendation import CLAIMS, RESULTS, TARGETS, recommend
 from empirics.diagnosis.subject import BUNDLED, BUNDLED_FOLDER, fresh, subject
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.methods import Selection, apply, count_trainable, method_config
@@ -345,6 +346,65 @@ def test_undecided_and_obstructed_layers_are_counted(tiny, tmp_path):
     assert said().startswith("In 0 of 2") and "In 1 no prefix does (3 states obstructed)" in said()
 
 
+# --- recommendation ---
+
+
+def compared(better: str, worse: str, estimate: float, half: float | None, note: str = "") -> dict:
+    bounds = {"low": None, "high": None} if half is None else {"low": estimate - half, "high": estimate + half}
+    return {
+        "kind": "difference", "name": f"{better} - {worse}", "better": better, "worse": worse, "estimate": estimate, **bounds,
+        "pairs": 20, "null": 0.0, "predicted": "above", "unit": "points", "verdict": "undecided", "note": note,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_recommendation_counts_what_the_method_trains(tiny, layer, tmp_path):
+    model = tiny(layer)
+    said = recommend(found(save_model(model, tmp_path / "m")), read_verdicts(SHIPPED, CLAIMS))
+    assert said["method"] in TARGETS and tuple(said["targets"]) == TARGETS[said["method"]]
+    if said["method"] == "lora_linear":
+        assert said["numbers"] == count_trainable(model, method_config("lora", targets=said["targets"], rank=said["rank"]))
+
+
+def test_the_recommendation_follows_the_results(folder, tmp_path):
+    """LoRA on the projections, unless a whole interval lies above it; reasons and places come from the file."""
+    diagnosis, verdicts = found(folder), read_verdicts(SHIPPED, CLAIMS)
+    committed = json.loads(RESULTS.read_text(encoding="utf-8"))
+
+    def after(*rows: dict) -> dict:
+        (tmp_path / "results.json").write_text(json.dumps({**committed, "comparisons": list(rows)}), encoding="utf-8")
+        return recommend(diagnosis, verdicts, tmp_path / "results.json")
+
+    level = after(
+        compared("sdt_lora", "lora_linear", 0.5, 0.6), compared("lora_linear", "prefix", 9.0, 4.0, "prefix at the edge")
+    )
+    assert level["method"] == "lora_linear"
+    words = " ".join(level["because"])
+    assert "is above, in points, prefix +9.0 [+5.0, +13.0]" in words and "not told apart from sdt_lora -0.5 [-1.1, +0.1]" in words
+    assert "With reserve: prefix (prefix at the edge)." in words
+    assert after(compared("sdt_lora", "lora_linear", 0.7, 0.6))["method"] == "sdt_lora"
+    assert after(compared("lora_linear", "lora_both", -2.0, 0.6))["method"] == "lora_both"
+    assert after(compared("sdt_lora", "lora_linear", 9.0, None))["method"] == "lora_linear", "no interval decides nothing"
+    assert "not on this model" in level["measured_on"] and committed["device"] in level["measured_on"]
+
+
+def test_claims_that_are_not_decided_give_no_reason(folder):
+    verdicts = read_verdicts(SHIPPED, CLAIMS)
+    all_of_it = " ".join(recommend(found(folder), verdicts)["because"])
+    open_ = " ".join(recommend(found(folder), {**verdicts, "prefix_state.decay": "OPEN"})["because"])
+    assert "prefix_state.decay" in all_of_it and "prefix_state.decay" not in open_
+    assert "lora_limits.spectrum_frozen" in open_
+
+
+def test_without_results_there_is_no_recommendation_and_bad_ones_are_named(folder, tmp_path):
+    verdicts = read_verdicts(SHIPPED, CLAIMS)
+    said = recommend(found(folder), verdicts, tmp_path / "none.json")
+    assert said["method"] is None and "no results of lm_benchmark" in said["because"][0]
+    (tmp_path / "bad.json").write_text('{"comparisons": [{}]}', encoding="utf-8")
+    with pytest.raises(InvalidInput, match=r"bad\.json is not what lm_benchmark writes"):
+        recommend(found(folder), verdicts, tmp_path / "bad.json")
+
+
 # --- the command ---
 
 
@@ -357,6 +417,9 @@ def test_table_advice_and_files(folder, tmp_path, capsys):
     payload = json.loads(file.read_text(encoding="utf-8"))
     assert payload == json.loads((out / "diagnose.json").read_text(encoding="utf-8"))
     assert "Memory and prefixes" in shown
+    said = payload["recommendation"]
+    assert f"Recommendation {said['method']} on {' and '.join(said['targets'])}, rank {said['rank']}" in shown
+    assert all(line in shown for line in [*said["because"], said["measured_on"]])
     for line in payload["advice"]:
         assert f"{line['claim']} {line['verdict']}" in shown and line["says"] in shown and f"if: {line['assumes']}" in shown
     assert (out / "diagnose.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and (out / "diagnose.pdf").read_bytes()[:5] == b"%PDF-"
@@ -465,7 +528,10 @@ def outdated(stored: dict) -> str:
         if old["hankel_digits"] != new["hankel_digits"] or not np.allclose(*spectra, rtol=1.001e-3, atol=0):
             return f"the spectrum of {old['layer']} changed"
     told, tells = ([(line["claim"], line["verdict"]) for line in d["advice"]] for d in (stored, today))
-    return "" if told == tells else "the advice changed"
+    if told != tells:
+        return "the advice changed"
+    method = recommend(today, read_verdicts(SHIPPED, CLAIMS))["method"]
+    return "" if stored["recommendation"]["method"] == method else "the recommendation changed"
 
 
 def test_the_committed_diagnosis_is_todays():

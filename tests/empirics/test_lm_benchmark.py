@@ -814,10 +814,35 @@ def test_demo_compiles_a_prefix_and_adapts(capsys, monkeypatch):
     arguments = ["demo", "--model", "untrained", "--steps", "3", "--rows", "20", "--tokens", "4"]
     assert run_main(*arguments) == 0
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("majority class", "frozen", "lora_linear", "sdt_lora", "compiled"))
+    assert all(word in printed for word in ("bits per byte", "frozen", "lora_linear", "sdt_lora", "compiled"))
     monkeypatch.setattr(lm_demo, "compile_prefix", lambda handle: (handle.remove(), SimpleNamespace(remove=lambda: None))[1])
     assert run_main(*arguments) == 1  # a prefix that is dropped instead of compiled is seen
     assert "is not what the prefix leaves" in capsys.readouterr().out
+
+
+def test_what_an_adaptation_saves_has_an_interval_over_sentences():
+    """Every sentence saves a tenth of a bit for each byte: no spread. Then one saves nothing, and a longer one weighs more."""
+    from empirics.experiments.lm_benchmark.demo import gain
+
+    sizes = torch.tensor([10.0, 20.0, 30.0, 40.0], dtype=torch.float64)
+    before = 2.0 * sizes
+    even = gain(before, before - 0.1 * sizes, sizes)
+    assert even.mean == pytest.approx(0.1) and even.half_width == pytest.approx(0.0, abs=1e-12)
+    short, long = (gain(before, before - 0.1 * sizes * torch.tensor(kept), sizes) for kept in ([0, 1, 1, 1], [1, 1, 1, 0]))
+    assert short.mean > long.mean > 0 and long.half_width > short.half_width > 0
+
+
+def test_reviews_are_the_sentences_without_the_question():
+    from empirics.data.tasks import load_task
+    from empirics.experiments.lm_benchmark.demo import reviews
+    from empirics.experiments.lm_benchmark.tokens import ByteTokens
+
+    examples = load_task("polarity").test[:3]
+    found = reviews(examples, ByteTokens(), 512)
+    texts = [bytes(item.tokens).decode() for item in found.sequences]
+    assert all(e.prompt.startswith(text) and "This review is" not in text for e, text in zip(examples, texts, strict=True))
+    assert all(item.prompt == 1 for item in found.sequences)
+    assert [len(item.tokens) for item in reviews(examples, ByteTokens(), 5).sequences] == [5, 5, 5]
 
 
 def test_the_finding_says_what_the_runs_say():
