@@ -29,6 +29,7 @@ from figures.report.mathematics import plain, set_mathematics
 from figures.report.page import DEFAULT, PAPER, build_report, render
 from figures.sources import MissingData, summary_path
 from theory.core.errors import InvalidInput
+from theory.relations.lattice import lattice
 
 ROOT = Path(__file__).resolve().parent.parent
 VOID = {"meta", "link", "br", "wbr", "img", "hr", "input"}
@@ -283,6 +284,16 @@ def test_open_questions_are_collected():
     for question in ("the claim itself", "whether “a habit” is needed", "a riddle (beside the statement)"):
         assert f"{claim.id}: {question}" in told
         assert f"{claim.id}: {question}" not in page().texts["main"]
+
+
+def test_open_pairs_of_the_lattice_are_open_questions():
+    found = lattice()
+    total = sum(len(found.open_pairs(system)) for system in found.systems)
+    told = page().texts["main"].partition("What is open")[2].partition("Figures across claims")[0]
+    assert f"{total} pairs of methods in the lattice" in told
+    assert all(f"{len(found.open_pairs(system))} ({system})" in told for system in found.systems if found.open_pairs(system))
+    closed = Page(render(dataclasses.replace(contents(), open_pairs={})))
+    assert "pairs of methods in the lattice" not in closed.texts["main"]
 
 
 def test_text_is_escaped():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from theory.core.errors import InvalidInput
+from theory.relations.lattice import lattice
 
 from ..build import MANIFEST
 from ..registry import pictures
@@ -170,6 +171,7 @@ class Report:
     figures: tuple[Figure, ...]
     benchmarks: tuple[Benchmark, ...]
     sentences: tuple[Sentence, ...]
+    open_pairs: dict[str, int]
     profile: dict[str, Any]
     versions: dict[str, str]
 
@@ -217,7 +219,15 @@ def gather(root: Path = ROOT) -> Report:
             raise InvalidInput(
                 f"{EXPERIMENTS}/{found.id}/experiment.toml tests {found.claim!r}, not among {VERDICTS}; run make verify"
             )
-    return Report(claims, all_experiments, tuple(figures(root)), tuple(benchmarks(root)), scoreboard(root), profile, versions)
+    return Report(
+        claims, all_experiments, tuple(figures(root)), tuple(benchmarks(root)), scoreboard(root), open_pairs(), profile, versions
+    )
+
+
+def open_pairs() -> dict[str, int]:
+    """Pairs of methods about which nothing is stated nor follows, by class of systems."""
+    found = lattice()
+    return {system: len(found.open_pairs(system)) for system in found.systems}
 
 
 def experiments(root: Path = ROOT) -> tuple[Experiment, ...]:

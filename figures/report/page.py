@@ -211,6 +211,12 @@ def _questions(report: Report) -> str:
         for b in report.benchmarks
         if not b.sentences
     ]
+    pairs = ", ".join(f"{count} ({system})" for system, count in report.open_pairs.items() if count)
+    if pairs:
+        total = sum(report.open_pairs.values())
+        items.append(
+            f'<li>{total} pairs of methods in the <a href="#figure-lattice">lattice</a>, by class of systems: {text(pairs)}</li>'
+        )
     body = f"<ul>{''.join(items)}</ul>" if items else "<p>Nothing.</p>"
     return f'<section aria-labelledby="open"><h2 id="open">What is open</h2>{body}</section>'
 
