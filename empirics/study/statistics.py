@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from ..errors import InvalidInput
@@ -91,6 +92,44 @@ def interval(values: Sequence[float], confidence: float, *, equal: bool = False)
     if spread == 0:
         return Interval(mean, 0.0 if equal else None, None, len(values))
     return Interval(mean, quantile(confidence, len(values)) * spread / len(values) ** 0.5, mean / spread, len(values))
+
+
+def tasks_random(groups: Mapping[Key, Sequence[float]], confidence: float) -> Interval:
+    """Mean over tasks that stand for others: Student's interval of the T task means, with T − 1 degrees of freedom.
+
+    For as many seeds in every task this is the exact interval of the mixed model y_ts = μ + a_t + e_ts with random tasks and
+    seeds nested in them.
+
+    Parameters
+    ----------
+    groups:
+        Values of each task.
+    """
+    return interval([interval(values, confidence).mean for values in groups.values()], confidence, equal=True)
+
+
+def tasks_fixed(groups: Mapping[Key, Sequence[float]], confidence: float) -> Interval:
+    """Mean of the means of these tasks and no others: only the spread between seeds counts, task by task.
+
+    With task means m_t of n_t values of variance s_t²: m = Σ m_t/T, its variance v = Σ s_t²/(n_t T²), and Welch's degrees of
+    freedom v² / Σ (s_t²/(n_t T²))²/(n_t − 1).
+
+    Raises
+    ------
+    InvalidInput
+        No task, or one of a single value.
+    """
+    if not groups or any(len(values) < 2 for values in groups.values()):
+        raise InvalidInput("every task needs two values at least")
+    mean = statistics.fmean(statistics.fmean(values) for values in groups.values())
+    parts = [(statistics.variance(v) / len(v) / len(groups) ** 2, len(v) - 1) for v in groups.values()]
+    count = sum(map(len, groups.values()))
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Interval(mean, None, None, count)
+    freedom = variance**2 / sum(part**2 / below for part, below in parts)
+    half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * variance**0.5
+    return Interval(mean, half, mean / (variance * count) ** 0.5, count)
 
 
 def paired(better: Mapping[Key, float], worse: Mapping[Key, float]) -> dict[Key, float]:
@@ -219,31 +258,62 @@ def pairs_needed(effect: float, spread: float, confidence: float = 0.95, power: 
     return high if not shows(low) else low
 
 
+SHAPES: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]] = {
+    "normal": lambda rng, size: rng.standard_normal(size),
+    "skewed": lambda rng, size: rng.exponential(size=size) - 1,
+    "collapses": lambda rng, size: (rng.standard_normal(size) - 5.0 * (rng.random(size) < 0.1) + 0.5) / 1.803,
+}
+"""Distributions of mean 0 and standard deviation 1: ``collapses`` loses five standard deviations in one run of ten."""
+
+
 def coverage(
-    count: int, confidence: float, repeats: int, seed: int, *, tasks: int = 1, between: float = 0.0, shape: str = "normal"
+    analysis: str,
+    count: int,
+    confidence: float,
+    repeats: int,
+    seed: int,
+    *,
+    tasks: int = 1,
+    between: float = 0.0,
+    shape: str = "normal",
 ) -> float:
     """Share of simulated experiments whose interval holds the true mean.
 
     Parameters
     ----------
+    analysis:
+        ``pooled``: all values as if independent (:func:`interval`), ``random`` (:func:`tasks_random`) or ``fixed``
+        (:func:`tasks_fixed`, whose true mean is that of the tasks drawn).
     count:
         Values of each task.
     tasks, between:
-        Number of tasks, each with an effect of its own, normal with this standard deviation (that of one value is 1); all values
-        are pooled as if independent, which is what the first edition did.
+        Number of tasks, each with an effect of its own, normal with this standard deviation (that of one value is 1).
     shape:
-        Distribution of the values around their task's effect: ``normal``, ``skewed`` (exponential) or ``rare`` (a value in ten
-        is a failed run, five standard deviations lower).
+        One of :data:`SHAPES`: values around their task's effect.
+
+    Raises
+    ------
+    InvalidInput
+        No such analysis or shape.
     """
+    if shape not in SHAPES:
+        raise InvalidInput(f"shape {shape!r} is unknown; choose {', '.join(SHAPES)}")
     rng = np.random.default_rng(seed)
-    draw = {
-        "normal": lambda size: rng.standard_normal(size),
-        "skewed": lambda size: rng.exponential(size=size) - 1,
-        "rare": lambda size: (rng.standard_normal(size) - 5.0 * (rng.random(size) < 0.1) + 0.5) / (1 + 25 * 0.09) ** 0.5,
-    }
-    if shape not in draw:
-        raise InvalidInput(f"shape {shape!r} is unknown; choose {', '.join(draw)}")
-    values = draw[shape]((repeats, tasks, count)) + between * rng.standard_normal((repeats, tasks, 1))
-    flat = values.reshape(repeats, -1)
-    half = quantile(confidence, flat.shape[1]) * flat.std(axis=1, ddof=1) / flat.shape[1] ** 0.5
-    return float(np.mean(np.abs(flat.mean(axis=1)) <= half))
+    noise = SHAPES[shape](rng, (repeats, tasks, count))
+    effects = between * rng.standard_normal((repeats, tasks, 1))
+    values = noise + effects
+    truth, centre = np.zeros(repeats), values.mean(axis=(1, 2))
+    if analysis == "pooled":
+        flat = values.reshape(repeats, -1)
+        half = quantile(confidence, flat.shape[1]) * flat.std(axis=1, ddof=1) / flat.shape[1] ** 0.5
+    elif analysis == "random":
+        half = quantile(confidence, tasks) * values.mean(axis=2).std(axis=1, ddof=1) / tasks**0.5
+    elif analysis == "fixed":
+        truth = effects.mean(axis=(1, 2))
+        parts = values.var(axis=2, ddof=1) / count / tasks**2
+        variance = parts.sum(axis=1)
+        freedom = variance**2 / (parts**2).sum(axis=1) * (count - 1)
+        half = stats.t.ppf(0.5 + confidence / 2, freedom) * variance**0.5
+    else:
+        raise InvalidInput(f"analysis {analysis!r} is unknown; choose pooled, random or fixed")
+    return float(np.mean(np.abs(centre - truth) <= half))

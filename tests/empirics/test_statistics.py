@@ -12,7 +12,12 @@ from scipy import stats
 
 from empirics.__main__ import main
 from empirics.errors import InvalidInput
+from empirics.experiments.lm_benchmark.verdicts import Comparison as Compared
+from empirics.experiments.lm_benchmark.verdicts import differences
+from empirics.study.config import EXPERIMENTS, load_experiment
+from empirics.study.pack import RUNS, read_pack
 from empirics.study.statistics import (
+    SHAPES,
     coverage,
     geometric_mean,
     holm,
@@ -23,6 +28,8 @@ from empirics.study.statistics import (
     pairs_needed,
     quantile,
     ratio,
+    tasks_fixed,
+    tasks_random,
 )
 
 values = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 3)), min_size=2, max_size=12).filter(lambda v: np.std(v) > 1e-2)
@@ -134,14 +141,46 @@ def test_pairs_needed_have_that_power():
     assert pairs_needed(100.0, 1.0) == 2
 
 
-def test_coverage_of_the_interval_and_of_pooled_tasks():
-    """Student's interval holds what it says on normal values; values of several tasks that differ are not independent draws."""
-    assert coverage(5, 0.95, 4000, 0) == pytest.approx(0.95, abs=0.015)
-    assert coverage(5, 0.95, 4000, 0, tasks=4) == pytest.approx(0.95, abs=0.015)
-    assert coverage(5, 0.95, 4000, 0, tasks=4, between=1.0) < 0.8
-    assert coverage(5, 0.95, 4000, 0, shape="skewed") < 0.93
-    with pytest.raises(InvalidInput, match="shape 'odd' is unknown"):
-        coverage(5, 0.95, 10, 0, shape="odd")
+def test_tasks_random_and_fixed_by_hand():
+    groups = {"a": [1.0, 3.0], "b": [4.0, 6.0]}
+    random, fixed = tasks_random(groups, 0.95), tasks_fixed(groups, 0.95)
+    assert random.mean == fixed.mean == 3.5
+    assert random.half == pytest.approx(stats.t.ppf(0.975, 1) * np.std([2.0, 5.0], ddof=1) / 2**0.5)
+    assert fixed.half == pytest.approx(stats.t.ppf(0.975, 2) * ((1.0 + 1.0) / 4) ** 0.5)
+    assert fixed.half < random.half and tasks_fixed({"a": [1.0, 1.0]}, 0.95).half is None
+    with pytest.raises(InvalidInput, match="two values"):
+        tasks_fixed({"a": [1.0]}, 0.95)
+    one = [0.3, -0.1, 0.7, 0.2]
+    assert tasks_fixed({"a": one}, 0.95).half == pytest.approx(interval(one, 0.95).half)
+
+
+def test_what_the_first_edition_says_of_these_tasks_and_of_tasks():
+    """Twenty pairs of four tasks: narrower for these tasks, far wider for tasks at large."""
+    groups: dict[str, list[float]] = {}
+    runs = [r for r in read_pack(EXPERIMENTS / "lm_benchmark" / RUNS).values() if "test_score" in r.held_out]
+    runs = [r for r in runs if r.seed in load_experiment("lm_benchmark").seeds]
+    for pair, value in differences(runs, Compared("lora_linear", "prefix")).items():
+        groups.setdefault(pair[0], []).append(value)
+    values = [value for group in groups.values() for value in group]
+    bounds = [(f.low, f.high) for f in (interval(values, 0.95), tasks_fixed(groups, 0.95), tasks_random(groups, 0.95))]
+    assert [tuple(round(end, 1) for end in ends) for ends in bounds] == [(5.1, 13.3), (7.5, 11.0), (-5.4, 23.8)]
+
+
+def test_coverage_of_the_intervals():
+    """Each analysis holds what it says where its model is right; pooled values of tasks that differ do not."""
+    assert coverage("pooled", 5, 0.95, 4000, 0) == pytest.approx(0.95, abs=0.015)
+    assert coverage("pooled", 5, 0.95, 4000, 0, tasks=4) == pytest.approx(0.95, abs=0.015)
+    assert coverage("pooled", 5, 0.95, 4000, 0, tasks=4, between=1.0) < 0.8
+    assert coverage("random", 5, 0.95, 4000, 0, tasks=4, between=1.0) == pytest.approx(0.95, abs=0.015)
+    assert coverage("fixed", 5, 0.95, 4000, 0, tasks=4, between=1.0) == pytest.approx(0.95, abs=0.015)
+    assert coverage("pooled", 5, 0.95, 4000, 0, shape="skewed") < 0.93
+    for wrong in ({"shape": "odd"}, {"analysis": "odd"}):
+        with pytest.raises(InvalidInput, match="'odd' is unknown"):
+            coverage(**{"analysis": "pooled", "count": 5, "confidence": 0.95, "repeats": 10, "seed": 0, **wrong})
+    rng = np.random.default_rng(0)
+    for draw in SHAPES.values():
+        sample = draw(rng, (200_000,))
+        assert abs(sample.mean()) < 0.02 and abs(sample.std() - 1) < 0.02
 
 
 def test_the_command(capsys):

@@ -80,6 +80,25 @@ def test_two_processes_find_what_one_finds(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_ordinary_processes_share_a_sweep(tmp_path):
+    """Started by hand on one folder: every run is done once, by one of them, and both end with the whole summary."""
+    text = (ROOT / "empirics/experiments/s4_regression/experiment.toml").read_text(encoding="utf-8")
+    small = tmp_path / "s4_regression.toml"
+    small.write_text(text.replace("steps = 60", "steps = 2").replace("batch = 64", "batch = 8"))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "empirics", "sweep", str(small), "--quick", "--out", str(out)]
+    command += ["--only", "method=initial_state,sdt"]
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    done = [line for _, lines in said for line in lines.splitlines() if line.endswith(" s")]
+    runs = list((out / "runs" / "s4_regression").glob("*.json"))
+    assert len(done) == len(set(done)) == len(runs) == 2 * (2 + 2)
+    assert all("not complete" not in printed for printed, _ in said)
+    assert not [path for path in (out / "work").rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
 def test_time_that_is_up_at_once_is_no_error_and_scans_stay_apart(tmp_path):
     """Runs of another scan in the same folder are other runs: they neither tune for these nor are summed up with them."""
     text = (ROOT / "empirics/experiments/vision/experiment.toml").read_text(encoding="utf-8")
