@@ -13,10 +13,11 @@ Every method but prompt and prefix starts at the base model, bit for bit.
 """
 
 from .additional_scan import AdditionalScan
-from .base import Handle, MethodConfig, apply, count_trainable, load, method_config, method_names
+from .base import MethodConfig, method_config, method_names
 from .combined import Combined, SDTLoRA
 from .compile import compile_prefix
 from .dora import DoRA
+from .handle import Handle, apply, count_trainable, load
 from .in_place import BitFit, Full
 from .initial_state import InitialState
 from .lora import LoRA

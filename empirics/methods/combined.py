@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from ..errors import InvalidInput
-from .base import Attachment, MethodConfig, method_config, register
+from .attachment import Attachment
+from .base import MethodConfig, method_config, register
 from .lora import LoRA
 from .sdt import SDT
 

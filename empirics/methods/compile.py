@@ -12,8 +12,9 @@ import torch
 
 from ..errors import InvalidInput
 from ..models.lm import MambaLM
-from .base import Handle, apply, evaluating
+from .base import evaluating
 from .geometry import find_mixers
+from .handle import Handle, apply
 from .initial_state import InitialState
 from .prefix import Prefix
 from .prompt import Prompt

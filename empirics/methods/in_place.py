@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import InvalidInput
-from .base import Attachment, MethodConfig, register
+from .attachment import Attachment
+from .base import MethodConfig, register
 
 
 @register

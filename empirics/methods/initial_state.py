@@ -11,7 +11,8 @@ from ..errors import InvalidInput
 from ..models.hooks import MixerHook
 from ..models.mixer import Mixer
 from ..models.state import MixerState
-from .base import Attachment, MethodConfig, register
+from .attachment import Attachment
+from .base import MethodConfig, register
 from .geometry import find_mixers, real_dtype
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, empty, nn
 
 from ..errors import InvalidInput
-from .base import Attachment, MethodConfig, adapter_dtype, register
+from .attachment import Attachment
+from .base import MethodConfig, adapter_dtype, register
 from .targets import NamedTensor, require_matrix
 
 

@@ -23,8 +23,8 @@ from theory.core.files import write_bytes, write_json
 
 from ..errors import CheckpointError, InvalidInput, UnknownName
 from .adapter_file import read_json, read_tensors
-from .base import Handle, apply
 from .dora import DoRA
+from .handle import Handle, apply
 from .lora import LoRA, LowRankConfig
 
 CONFIG, VALUES, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput
 from ..models.hooks import MixerHook
-from .base import Attachment, MethodConfig, register
+from .attachment import Attachment
+from .base import MethodConfig, register
 from .geometry import find_mixers, real_dtype
 from .prompt import require_count
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
 from ..models.hooks import PromptHook
-from .base import Attachment, MethodConfig, adapter_dtype, register
+from .attachment import Attachment
+from .base import MethodConfig, adapter_dtype, register
 from .targets import select_tensors
 
 

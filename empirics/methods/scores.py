@@ -32,8 +32,9 @@ from torch import Tensor, nn
 from ..errors import InvalidInput, UnknownName
 from ..models.norm import widen
 from ..models.s4 import S4Mixer
-from .base import Handle, apply, evaluating
+from .base import evaluating
 from .geometry import Geometry, find_mixers, geometry
+from .handle import Handle, apply
 from .in_place import Full
 from .selection import Scores, Selection, how_many
 from .targets import named_tensors, select_tensors
@@ -42,8 +43,6 @@ Loss = Callable[[nn.Module, Any], Tensor]
 """loss(model, batch) -> scalar."""
 
 HALF = (torch.bfloat16, torch.float16)
-
-SCORES = ("change", "change_log_A", "released", "magnitude", "gradient", "ablation", "random", "oracle")
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,10 @@ class Moved:
             return torch.exp(dt * self.before), torch.exp(dt * self.after)
         return torch.exp(-dt * self.before.exp()), torch.exp(-dt * self.after.exp())
 
-    def per_state(self, values: Tensor) -> Scores:
-        """Scores from values in A_log's shape; a head's value is shared among its N states."""
-        return Scores.of_states(values if values.ndim == 2 else values[:, None].expand(-1, self.states) / self.states)
+
+def shared(values: Tensor, states: int) -> Scores:
+    """Scores from values in A_log's shape; a head's value is shared among its N states."""
+    return Scores.of_states(values if values.ndim == 2 else values[:, None].expand(-1, states) / states)
 
 
 def warm_up(
@@ -173,34 +173,86 @@ def score(
     InvalidInput
         Something that the rule needs is missing.
     """
-    if name not in SCORES:
-        raise UnknownName("selection score", name, SCORES)
-    if name == "random":
-        generator = torch.Generator().manual_seed(seed)
-        return {n: Scores.of_states(torch.rand(_shape(sizes), generator=generator)) for n, _, sizes in _selective(model)}
-    if name == "oracle":
-        return _oracle(model, _given(support, name, "support"))
-    if name == "gradient":
-        return _gradient(model, _given(loss, name, "loss"), _given(batches or None, name, "batches"))
-    moves = _given(moved, name, "moved, the result of warm_up")
-    if name == "ablation":
-        return _ablation(model, moves, _given(loss, name, "loss"), _given(batches or None, name, "batches"), channels)
-    return {mixer: m.per_state(_of_change(name, m)) for mixer, m in moves.items()}
+    if name not in RULES:
+        raise UnknownName("selection score", name, RULES)
+    rule, evidence = RULES[name], Evidence(model, moved, loss, batches, seed, support, channels)
+    for need in rule.needs:
+        value = getattr(evidence, need)
+        if value is None or (need == "batches" and not value):
+            raise InvalidInput(f"selection score {name!r} needs {NEEDS[need]}")
+    return rule.scores(evidence)
 
 
-def _of_change(name: str, m: Moved) -> Tensor:
-    if name in ("change_log_A", "released"):
-        logs = (m.after.log(), m.before.log()) if m.before.is_complex() else (m.after, m.before)
-        difference = (logs[0] - logs[1]).abs()
-        return difference if name == "change_log_A" else difference.square()
-    if name == "magnitude" and m.before.is_complex():
-        steps = m.dt[:, None]
-        return sum(torch.exp(steps * (A.real + A.imag)) for A in (m.before, m.after)).abs()  # type: ignore[union-attr]
+@dataclass(frozen=True)
+class Evidence:
+    """What a rule may read: the arguments of :func:`score`."""
+
+    model: nn.Module
+    moved: Mapping[str, Moved] | None
+    loss: Loss | None
+    batches: Sequence[Any]
+    seed: int
+    support: Selection | None
+    channels: float | int
+
+
+NEEDS = {"moved": "moved, the result of warm_up", "loss": "loss", "batches": "batches", "support": "support"}
+"""Evidence that a rule can need, in words."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A selection rule.
+
+    Attributes
+    ----------
+    scores:
+        Its scores of every mixer.
+    needs:
+        The evidence that it cannot do without.
+    """
+
+    scores: Callable[[Evidence], dict[str, Scores]]
+    needs: tuple[str, ...] = ()
+
+
+def _of_moved(value: Callable[[Moved], Tensor]) -> Rule:
+    """A rule that is a function of one mixer's decays before and after the warm-up."""
+
+    def scores(evidence: Evidence) -> dict[str, Scores]:
+        assert evidence.moved is not None
+        return {mixer: shared(value(m), m.states) for mixer, m in evidence.moved.items()}
+
+    return Rule(scores, ("moved",))
+
+
+def _change(m: Moved) -> Tensor:
     before, after = m.decays()
-    return (after - before).abs() if name == "change" else (after + before).abs()
+    return (after - before).abs()
 
 
-def _oracle(model: nn.Module, support: Selection) -> dict[str, Scores]:
+def _change_log(m: Moved) -> Tensor:
+    before, after = (m.before.log(), m.after.log()) if m.before.is_complex() else (m.before, m.after)
+    return (after - before).abs()
+
+
+def _magnitude(m: Moved) -> Tensor:
+    if m.before.is_complex():
+        before, after = (torch.exp(m.dt[:, None] * (A.real + A.imag)) for A in (m.before, m.after))
+    else:
+        before, after = m.decays()
+    return (before + after).abs()
+
+
+def _random(evidence: Evidence) -> dict[str, Scores]:
+    generator = torch.Generator().manual_seed(evidence.seed)
+    mixers = _selective(evidence.model)
+    return {name: Scores.of_states(torch.rand(_shape(sizes), generator=generator)) for name, _, sizes in mixers}
+
+
+def _oracle(evidence: Evidence) -> dict[str, Scores]:
+    model, support = evidence.model, evidence.support
+    assert support is not None
     scores = {n: torch.zeros(_shape(sizes)) for n, _, sizes in _selective(model)}
     for mixer, pairs in support.layers:
         if mixer not in scores:
@@ -210,7 +262,9 @@ def _oracle(model: nn.Module, support: Selection) -> dict[str, Scores]:
     return {mixer: Scores.of_states(values) for mixer, values in scores.items()}
 
 
-def _gradient(model: nn.Module, loss: Loss, batches: Sequence[Any]) -> dict[str, Scores]:
+def _gradient(evidence: Evidence) -> dict[str, Scores]:
+    model, loss, batches = evidence.model, evidence.loss, evidence.batches
+    assert loss is not None
     sizes = {name: s for name, _, s in _selective(model)}
     if any(s.kind == "s4" for s in sizes.values()):
         raise InvalidInput(
@@ -227,16 +281,17 @@ def _gradient(model: nn.Module, loss: Loss, batches: Sequence[Any]) -> dict[str,
             if gradient is None:
                 raise InvalidInput(f"the loss does not depend on {name}.A_log; give a loss of the model's output")
             values = (gradient / len(batches)).abs()
-            scores[name] = Moved(values, values, values, s.d_state).per_state(values)
+            scores[name] = shared(values, s.d_state)
         return scores
     finally:
         handle.remove()
 
 
 @torch.no_grad()
-def _ablation(
-    model: nn.Module, moved: Mapping[str, Moved], loss: Loss, batches: Sequence[Any], channels: float | int
-) -> dict[str, Scores]:
+def _ablation(evidence: Evidence) -> dict[str, Scores]:
+    model, moved, loss, batches = evidence.model, evidence.moved, evidence.loss, evidence.batches
+    assert moved is not None and loss is not None
+
     def total(handle: Handle) -> float:
         return sum(_finite(loss(handle.model, batch)).item() for batch in batches) / len(batches)
 
@@ -245,7 +300,7 @@ def _ablation(
             "score 'ablation' needs A_log, which S4 has not; use change, change_log_A, magnitude, random or oracle"
         )
     with _in_float32(model, ("A_log",)):
-        return _ablated(model, moved, total, channels)
+        return _ablated(model, moved, total, evidence.channels)
 
 
 def _ablated(
@@ -265,7 +320,7 @@ def _ablated(
                     of_channels[d] = total(handle) - reached
                     value[d] = m.after[d]
                 if m.after.ndim == 1:
-                    scores[name] = m.per_state(of_channels)
+                    scores[name] = shared(of_channels, m.states)
                     continue
                 of_states = torch.zeros(m.after.shape, dtype=torch.float64)
                 best = torch.argsort(of_channels, descending=True, stable=True)
@@ -316,7 +371,16 @@ def _finite(value: Tensor) -> Tensor:
     return value
 
 
-def _given(value: Any, name: str, what: str) -> Any:
-    if value is None:
-        raise InvalidInput(f"selection score {name!r} needs {what}")
-    return value
+RULES: dict[str, Rule] = {
+    "change": _of_moved(_change),
+    "change_log_A": _of_moved(_change_log),
+    "released": _of_moved(lambda m: _change_log(m).square()),
+    "magnitude": _of_moved(_magnitude),
+    "gradient": Rule(_gradient, ("loss", "batches")),
+    "ablation": Rule(_ablation, ("moved", "loss", "batches")),
+    "random": Rule(_random),
+    "oracle": Rule(_oracle, ("support",)),
+}
+"""The rules by name."""
+
+SCORES = tuple(RULES)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
-from .base import Attachment, MethodConfig, adapter_dtype, register
+from .attachment import Attachment
+from .base import MethodConfig, adapter_dtype, register
 from .geometry import Geometry, find_mixers, geometry
 from .selection import Pair, Selection
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ..models.hooks import MixerHook
-from .base import Attachment, MethodConfig, register
+from .attachment import Attachment
+from .base import MethodConfig, register
 from .geometry import find_mixers
 from .initial_state import zero_state
 

@@ -1,0 +1,146 @@
+"""What a method puts on a model, and how it comes off again: parametrisations, trained tensors, hooks and prompts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.utils import parametrize
+
+from ..errors import InvalidInput
+from ..models.hooks import MixerHook, PromptHook
+from .joint_hook import join_hooks
+from .targets import NamedTensor, named_tensors, require_untied, select_tensors
+
+
+def _copy_parametrized(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A deep copy with a class of its own: PyTorch's copies share the class that reads the adapted tensors, so that removing the
+    method from one of them would take the tensors from the others."""
+    shared = type(module)
+    attributes = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}
+    own = type(shared.__name__, shared.__bases__, attributes)
+    replica: nn.Module = object.__new__(own)
+    memo[id(module)] = replica
+    replica.__dict__ = copy.deepcopy(vars(module), memo)
+    return replica
+
+
+class Attachment:
+    """What a method has put on a model, and how to take it off again.
+
+    Attributes
+    ----------
+    model:
+        The model.
+    generator:
+        Source of the random starting values (CPU, so that they do not depend on the device).
+    """
+
+    def __init__(self, model: nn.Module, generator: Generator):
+        self.model, self.generator = model, generator
+        self.trainable: dict[str, nn.Parameter] = {}
+        self.parametrized: list[NamedTensor] = []
+        self.snapshots: dict[str, Tensor] = {}
+        self.hooked: list[MixerHook] = []
+        self.has_prompt = False
+        self._hooks: dict[str, list[MixerHook]] = {}
+        self._required = {p: p.requires_grad for p in model.parameters()}
+
+    def tensors(self, targets: Iterable[str] | None = None) -> list[NamedTensor]:
+        """The model's own tensors, or those of them that the targets select (errors as :func:`.targets.find_tensors`)."""
+        added = {id(p) for name, p in self.trainable.items() if name not in self.snapshots}
+        own = [t for t in named_tensors(self.model) if id(t.parameter) not in added]
+        return own if targets is None else select_tensors(own, targets)
+
+    def parametrize(self, tensor: NamedTensor, parametrization: nn.Module) -> None:
+        """Read ``tensor`` through ``parametrization``, whose parameters are trained."""
+        require_untied(tensor)
+        if self.trainable.keys() & {tensor.name}:
+            raise InvalidInput(f"{tensor.name} is already trained in full; give it to one method only")
+        mine = any(t.name == tensor.name for t in self.parametrized)
+        if not mine and parametrize.is_parametrized(tensor.module, tensor.attribute):
+            raise InvalidInput(f"{tensor.name} is parametrised already, not by this method; remove that parametrisation first")
+        device = tensor.parameter.device
+        parametrize.register_parametrization(tensor.module, tensor.attribute, parametrization.to(device))
+        type(tensor.module).__deepcopy__ = _copy_parametrized  # type: ignore[attr-defined]
+        if not mine:
+            self.parametrized.append(tensor)
+        self._add(tensor.name, parametrization)
+
+    def train(self, tensor: NamedTensor) -> None:
+        """Train a tensor of the model in place."""
+        if any(t.name == tensor.name for t in self.parametrized):
+            raise InvalidInput(f"{tensor.name} already carries an adapter; give it to one method only")
+        if tensor.name not in self.snapshots:
+            self.snapshots[tensor.name] = tensor.parameter.detach().to("cpu", copy=True)
+        self._register(tensor.name, tensor.parameter)
+
+    def hook(self, mixer_name: str, hook: MixerHook) -> None:
+        """Attach a hook to a mixer, joined with hooks that other parts of the same method put there."""
+        mixer = self.model.get_submodule(mixer_name)
+        if mixer_name not in self._hooks and mixer.hook is not None:
+            raise InvalidInput(f"{mixer_name} already has a hook ({type(mixer.hook).__name__}); set mixer.hook = None first")
+        hook.to(next(mixer.parameters()).device)
+        hooks = [*self._hooks.get(mixer_name, []), hook]
+        joined = join_hooks(hooks)
+        self._add(f"{mixer_name}.hook", hook)
+        self._hooks[mixer_name] = hooks
+        mixer.hook = joined
+
+    def prompt(self, hook: PromptHook) -> None:
+        """Put soft prompt tokens before the embedded sequence."""
+        if not hasattr(self.model, "prompt_tokens"):
+            raise InvalidInput(f"{type(self.model).__name__} takes no prompt tokens; use a language model (MambaLM)")
+        if self.model.prompt_tokens is not None:
+            raise InvalidInput("the model already has prompt tokens; set model.prompt_tokens = None first")
+        self.model.prompt_tokens = hook.to(next(self.model.parameters()).device)
+        self.has_prompt = True
+        self._add("prompt_tokens", hook)
+
+    def freeze_rest(self) -> None:
+        """Freeze every parameter that the method does not train."""
+        trained = {id(p) for p in self.trainable.values()}
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+
+    def base_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and values of the model without the method."""
+        for tensor in self.tensors():
+            yield tensor.name, self.snapshots.get(tensor.name, tensor.parameter)
+
+    def take_off(self, keep_values: bool) -> None:
+        """Undo everything; with ``keep_values`` write the adapted values into the model's tensors first."""
+        adapted = [getattr(t.module, t.attribute).detach() for t in self.parametrized] if keep_values else []
+        for tensor in self.parametrized:
+            parametrize.remove_parametrizations(tensor.module, tensor.attribute, leave_parametrized=False)
+        with torch.no_grad():
+            if keep_values:
+                for tensor, value in zip(self.parametrized, adapted, strict=True):
+                    tensor.parameter.copy_(value)
+            else:
+                for name, value in self.snapshots.items():
+                    self.trainable[name].copy_(value)
+        for name in self._hooks:
+            setattr(self.model.get_submodule(name), "hook", None)  # noqa: B010 (a Module attribute, typed as Tensor or Module)
+        if self.has_prompt:
+            setattr(self.model, "prompt_tokens", None)  # noqa: B010
+        for parameter, required in self._required.items():
+            parameter.requires_grad_(required)
+            parameter.grad = None
+
+    @property
+    def acts_on_state(self) -> bool:
+        """Whether a part of the method is no change of weights."""
+        return self.has_prompt or bool(self._hooks)
+
+    def _add(self, prefix: str, module: nn.Module) -> None:
+        for name, parameter in module.named_parameters():
+            self._register(f"{prefix}.{name}", parameter)
+
+    def _register(self, name: str, parameter: nn.Parameter) -> None:
+        if name in self.trainable:
+            raise InvalidInput(f"{name} is given to two parts of one method; give it to one only")
+        self.trainable[name] = parameter
