@@ -18,6 +18,9 @@ from .ssd import Mamba2Head
 
 _DENOMINATORS = (2, 3, 5, 7, 12)
 
+# One draw per entry of a matrix: drawing numerators and denominators would cost more than the checks that use it.
+ENTRIES = st.sampled_from([Fraction(p, q) for p, q in ((0, 1), (1, 1), (-1, 1), (2, 1), (1, 2), (-3, 2), (2, 3), (-1, 3))])
+
 
 def rationals(bound: int = 4, *, nonzero: bool = False) -> st.SearchStrategy[Fraction]:
     """Rationals p/q with |p| ≤ 3·bound and q ≤ 3, so |p/q| ≤ 3·bound."""

@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from theory.core.scalars import Array, as_array
+from theory.core.strategies import ENTRIES
 
 from .block import MixerBlock, row_count
 
@@ -29,13 +30,9 @@ def _objects(values: Any) -> Array:
     return np.array(values, dtype=object)
 
 
-# one draw per entry: these matrices are large, and drawing numerators and denominators would cost more than the checks
-_ENTRIES = st.sampled_from([Fraction(p, q) for p, q in ((0, 1), (1, 1), (-1, 1), (2, 1), (1, 2), (-3, 2), (2, 3), (-1, 3))])
-
-
 def _matrix(draw: st.DrawFn, rows: int, columns: int) -> Array:
     size = rows * columns
-    return _objects(draw(st.lists(_ENTRIES, min_size=size, max_size=size))).reshape(rows, columns)
+    return _objects(draw(st.lists(ENTRIES, min_size=size, max_size=size))).reshape(rows, columns)
 
 
 def _unit(rows: int, columns: int) -> Array:
@@ -51,7 +48,7 @@ def tasks(draw: st.DrawFn, kind: str = "plain") -> Task:
     s = _unit(need, d) + np.tril(_matrix(draw, need, d), -1)
     if kind == "deficient":
         s[0] = s[1]
-    rates, skip, taps = _objects([list(range(1, n + 1))] * d), _objects([draw(_ENTRIES)] * d), None
+    rates, skip, taps = _objects([list(range(1, n + 1))] * d), _objects([draw(ENTRIES)] * d), None
     if kind == "dynamics":
         rates = _objects([[1 + i + (k % 2) for i in range(n)] for k in range(d)])
     if kind == "skip":
@@ -95,7 +92,7 @@ def converses(draw: st.DrawFn, sizes: tuple[int, ...] = (2, 3, 4), *, separated:
     d = m + 1
     shapes = ((d, m), (1, d), (1, d), (1, d), (m, d))
     w_in, w_b, w_c, w_dn, w_out = (_matrix(draw, *size) for size in shapes)
-    skip, rates = _objects([draw(_ENTRIES)] * d), _objects([[1]] * d)
+    skip, rates = _objects([draw(ENTRIES)] * d), _objects([[1]] * d)
     if separated:  # W_out = [I 0], W_in = I, W_in* exchanges two outputs; the selectors read the spare channel, δ = 1
         w_out, w_in, skip = _unit(m, d), _unit(d, m), _objects([Fraction(1)] * d)
         wanted = w_in[[1, 0, *range(2, d)]]

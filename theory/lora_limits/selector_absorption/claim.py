@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from theory.core import linalg
 from theory.core.scalars import Array
-from theory.core.strategies import matrices, vectors
+from theory.core.strategies import ENTRIES, matrices, vectors
 from theory.core.tolerance import budget
 from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
 from theory.verification.refutation import existing, require
@@ -47,14 +47,12 @@ class Task:
         return len(self.gauge)
 
 
-# one draw per entry: drawing numerators and denominators would cost more than the checks
-_ENTRIES = st.sampled_from([Fraction(p, q) for p, q in ((0, 1), (1, 1), (-1, 1), (2, 1), (1, 2), (-3, 2), (2, 3), (-1, 3))])
 _FACTORS = st.sampled_from([Fraction(1), Fraction(2), Fraction(-1, 3), Fraction(3, 2), Fraction(-1)])
 
 
 def _matrix(draw: st.DrawFn, rows: int, columns: int) -> Array:
     size = rows * columns
-    return np.array(draw(st.lists(_ENTRIES, min_size=size, max_size=size)), dtype=object).reshape(rows, columns)
+    return np.array(draw(st.lists(ENTRIES, min_size=size, max_size=size)), dtype=object).reshape(rows, columns)
 
 
 @st.composite

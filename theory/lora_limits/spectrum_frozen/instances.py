@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.lti import LTI
 from theory.core.selective import SelectiveSSM
-from theory.core.strategies import decays, rationals, vectors
+from theory.core.strategies import ENTRIES, decays, rationals, vectors
 
 from .imitation import Imitation
 from .invariants import SoftplusClock, rescaled
@@ -33,11 +33,8 @@ def _layer(channels: Sequence[LTI], W: Any, u: Any) -> S4Layer:
     return S4Layer(channels, W, u=u, activation="linear")
 
 
-_ENTRIES = st.sampled_from([Fraction(p, q) for p, q in ((0, 1), (1, 1), (-1, 1), (2, 1), (1, 2), (-3, 2), (2, 3), (-1, 3))])
-
-
 def _numbers(draw: st.DrawFn, size: int) -> list[Fraction]:
-    return draw(st.lists(_ENTRIES, min_size=size, max_size=size))
+    return draw(st.lists(ENTRIES, min_size=size, max_size=size))
 
 
 @st.composite

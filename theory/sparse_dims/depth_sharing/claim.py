@@ -25,6 +25,7 @@ from ..draws import MODES, NONZERO
 from . import proofs as proofs
 from .assumptions import ASSUMPTIONS
 from .counts import stack_dimension, target_certificate, target_dimension, tuned_dimension
+from .disjoint import rank_bound
 from .instances import (
     check_cancelling,
     check_identity_layers,
@@ -65,6 +66,25 @@ def rank_one_is_excluded(profile: Profile) -> Outcome:
     how = "every case of rank 1 meets a nonzero number, symbolic, with the case analysis in the README"
     data = {"generic": excluded, "drawn": instances}
     return Outcome(Verdict.PROVED, how, "D = 3, G = 2, generic", identities, data=data)
+
+
+def disjoint_sets(profile: Profile) -> Outcome:
+    """D = 4, G = 2: instances on which the argument's numbers do not vanish and the bound is 3, and special ones below it."""
+    rng = np.random.default_rng(profile.seed)
+    bounds = []
+    for _ in range(20):
+        modes = [MODES[i] for i in rng.permutation(len(MODES))[:12]]
+        stack = [_random_layer(rng, modes[4 * g : 4 * g + 4]) for g in range(3)]
+        bounds.append(rank_bound(stack[1:], stack[0], ((0, 1), (2, 3))))
+        eye = np.diag([Fraction(1), Fraction(1), Fraction(0), Fraction(0)])
+        low = eye + np.outer(stack[1].W[:, 0], stack[1].W[0]) + np.outer(stack[1].W[:, 1], stack[1].W[1])
+        special = S4Layer(stack[1].channels, low, None, stack[1].u, "linear")
+        require(
+            rank_bound([special, stack[2]], stack[0], ((0, 1), (2, 3))) <= 2, "two ranks beside a diagonal must not be excluded"
+        )
+    require(bounds.count(3) > len(bounds) // 2, f"only {bounds.count(3)} of {len(bounds)} random stacks give the bound 3")
+    how = "T_2 T_1 = T* forces W'_1 = diag(s on S_1, 0), argument in the README; the bound 3 = D − 1 on generic instances"
+    return Outcome(Verdict.PROVED, how, "G = 2, |S_1| ≥ |S_2|; D = 4: ranks 1 and 2", len(bounds), data={"bounds": bounds})
 
 
 def _random_layer(rng: np.random.Generator, modes: Sequence[Fraction]) -> S4Layer:
@@ -114,7 +134,7 @@ def open_ranks(profile: Profile) -> Outcome:
         f"no witness and no obstruction known; the search matched {matches} open problems, and it missed {misses} of {total} "
         "known ones, so its misses say little"
     )
-    sizes = "D = 3, G = 3, 4, rank 1; D = 3, G = 2 with overlapping channels; D = 4, G = 2, ranks 1, 2"
+    sizes = "D = 3, G = 3, 4, rank 1; D = 3, G = 2 with overlapping channels"
     return Outcome(Verdict.OPEN, how, sizes, len(rows) * seeds, data={"open": rows, "calibration": calibration})
 
 
@@ -144,7 +164,9 @@ CLAIM = Claim(
         "(frozen) Other channels frozen and nonzero, tuned sets of ⌈D/G⌉ channels, disjoint for G ≤ D (for G > D each spare "
         "layer "
         "silences one channel, and the sets overlap): rank D − 1 suffices generically; rank 1 "
-        "suffices for D = G = 2, and for D = 3, G = 2 rank 1 does not, so rank 2 is least there. (u frozen) Π u_g = u* is "
+        "suffices for D = G = 2, and for D = 3, G = 2 rank 1 does not, so rank 2 is least there; for D = 4, G = 2, two "
+        "channels each, ranks 1 and 2 do "
+        "not, so rank 3 is least. (u frozen) Π u_g = u* is "
         "necessary. (count) G r (2D − r) + G D + 2q ≥ D² + 2 D N* is necessary for generic targets; it excludes r = G for "
         "G = 2, 3 from D = 10, 20 on. Smaller ranks for the other D ≥ 3 are OPEN and no part of this statement."
     ),
@@ -202,6 +224,7 @@ CLAIM = Claim(
             "frozen, rank D − 1",
         ),
         Check("frozen, D = 3, rank 1", rank_one_is_excluded, "frozen, D = 3, G = 2, rank 1"),
+        Check("frozen, disjoint sets", disjoint_sets, "frozen, D = 4, G = 2, ranks 1 and 2"),
         Check("u frozen", symbolic(proofs.frozen_skip, "T(0) = Π diag(u_g)", "any D, G"), "u frozen"),
         Check("counting", counting, "count"),
         Check("budget table", table_is_complete, None),
@@ -210,7 +233,7 @@ CLAIM = Claim(
     assumptions=ASSUMPTIONS,
     readme="theory/sparse_dims/depth_sharing/README.md",
     not_claimed=(
-        "Smaller ranks for D ≥ 3 other than D = 3, G = 2, r = 1 with disjoint tuned sets (OPEN, see the check 'open ranks'); "
+        "Smaller ranks for D ≥ 3 other than with disjoint tuned sets and G = 2 (OPEN, see the check 'open ranks'); "
         "even spreading with ReLU inside; stability of the placed zeros or middle poles, which may leave |a| < 1; that passing "
         "the count suffices; that training finds any of this."
     ),

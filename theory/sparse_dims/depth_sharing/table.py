@@ -95,6 +95,7 @@ DECIDED = (
         "cancellation.cancelling_witness",
     ),
     Row(2, 1, 3, 1, "disjoint", "frozen", "obstruction", "generic", "rank_one.rank_one_obstruction"),
+    Row(2, 1, 4, "1, 2", "2 per layer, disjoint", "frozen", "obstruction", "generic", "disjoint.rank_bound"),
     Row("any", 1, "any", "any", "any", "any", "obstruction", "u frozen, Π u_g ≠ u*", "proofs.frozen_skip"),
     Row("L* + k", "any", "any", "rank(W* − W)", "all", "zeroed in k layers", "witness", "ReLU", "identity.deeper_witness"),
 )
@@ -116,8 +117,6 @@ OPEN_BUDGETS: tuple[tuple[int, tuple[tuple[int, ...], ...], int], ...] = (
     (3, ((0,), (1,), (2,)), 1),
     (3, ((0,), (1,), (2,), (0,)), 1),
     (3, ((0, 1), (1, 2)), 1),
-    (4, ((0, 1), (2, 3)), 1),
-    (4, ((0, 1), (2, 3)), 2),
 )
 
 # Questions whose witness is known (rank D − 1, frozen, disjoint): what the same search makes of them.

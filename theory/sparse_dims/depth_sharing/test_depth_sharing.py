@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fractions import Fraction as F
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -21,7 +23,8 @@ from . import counts as counts
 from . import instances as props
 from . import proofs as proofs
 from .cancellation import cancelling_witness, even_placement, singular_scaling, summarise
-from .claim import CLAIM
+from .claim import CLAIM, _random_layer
+from .disjoint import diagonal_distance, generic_numbers, rank_bound
 from .identity import deeper_witness, identity_layer
 from .rank_one import rank_one_obstruction, special_stack
 from .table import DECIDED, OPEN_BUDGETS, budget_table, searched
@@ -339,3 +342,39 @@ def test_silent_last_channel_has_nothing_to_cancel() -> None:
     with pytest.raises(InvalidSystem, match="frozen channel 0"):
         cancelling_witness(frozen, target)
     assert not assumptions.nonzero_last((frozen, target))
+
+
+# -- disjoint sets --------------------------------------------------------------------------------------------------------
+
+
+def test_disjoint_sets_meet_the_construction() -> None:
+    """D = 4, G = 2: layer 1 of the witness is diag(s on S_1, 0), its rank 3 is the bound, and special weights lower the bound."""
+    rng = np.random.default_rng(5)
+    layers = [_random_layer(rng, [F(k + 4 * g + 1, 17) for k in range(4)]) for g in range(3)]
+    target, frozen = layers[0], layers[1:]
+    tuned = ((0, 1), (2, 3))
+    assert rank_bound(frozen, target, tuned) == 3
+    found = cancelling_witness(frozen, target)
+    assert found.ranks[0] == 3 and found.tuned == tuned
+    W = found.network.layers[0].W
+    assert not np.any(W - np.diag(np.diag(W))) and not np.any(np.diag(W)[2:])
+    assert all(generic_numbers(frozen, target, tuned).values())
+    lame = S4Layer(target.channels, target.W * np.array([[1] * 4, [1] * 4, [0, 0, 1, 1], [0, 0, 1, 1]]), None, target.u, "linear")
+    assert generic_numbers(frozen, lame, tuned)["silent columns"] == 0 == rank_bound(frozen, lame, tuned)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+def test_diagonal_distance_is_a_lower_bound(rank: int) -> None:
+    """diag(s, 0) plus a matrix of rank k is at distance k at most; a generic one at ρ + 1."""
+    rng = np.random.default_rng(rank)
+    moved = np.array([[F(int(x)) for x in row] for row in rng.integers(-5, 6, (4, rank)) @ rng.integers(-5, 6, (rank, 4))])
+    W = np.diag([F(3), F(-2), F(0), F(0)]) + moved
+    assert diagonal_distance(W, (0, 1)) <= rank
+
+
+@pytest.mark.parametrize("tuned", [((0, 1), (1, 2, 3)), ((0,), (1, 2, 3)), ((0, 1, 2, 3), ()), ((0, 1),)])
+def test_sets_that_the_argument_does_not_cover(tuned: Any) -> None:
+    rng = np.random.default_rng(5)
+    layers = [_random_layer(rng, [F(k + 4 * g + 1, 17) for k in range(4)]) for g in range(3)]
+    with pytest.raises(InvalidInput, match="disjoint"):
+        rank_bound(layers[1:], layers[0], tuned)
