@@ -13,7 +13,9 @@ import inspect
 import io
 import json
 import struct
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +24,7 @@ import matplotlib as mpl
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from theory.core.errors import InvalidInput
+from theory.core.errors import InvalidInput, TheoryError
 from theory.core.files import write_bytes, write_json
 
 from . import plots, style
@@ -122,6 +124,22 @@ def manifest(out: Path) -> dict[str, Any]:
     return dict(record["figures"])
 
 
+@contextmanager
+def readable(name: str, picture: Picture) -> Iterator[None]:
+    """Committed files that hold something else than a figure reads (text or null for a number, say) are named as InvalidInput."""
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, TheoryError):
+            raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error}, {Path(last.filename).name}:{last.lineno}"
+        raise InvalidInput(
+            f"figure {name} cannot be drawn from {', '.join(picture.sources)} ({reason}); "
+            "take the committed files, or make them again"
+        ) from error
+
+
 def build(name: str, picture: Picture, out: Path = OUT) -> list[Path]:
     """Build one figure and record it; returns the files.
 
@@ -134,13 +152,14 @@ def build(name: str, picture: Picture, out: Path = OUT) -> list[Path]:
     """
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out {out} is a file, expected a folder")
-    data = canonical(picture.data())
-    files = render(name, picture, data)
+    with readable(name, picture):
+        data = canonical(picture.data())
+        files, message = render(name, picture, data), picture.says(data)
     for file, content in files.items():
         write_bytes(out / file, content)
     record = {
         "inputs": fingerprint(name, data),
-        "says": picture.says(data),
+        "says": message,
         "claims": list(picture.claims),
         "sources": list(picture.sources),
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
@@ -177,7 +196,8 @@ def status(name: str, picture: Picture, out: Path = OUT) -> str:
     """``current``, ``stale: why`` or ``no data: run COMMAND``."""
     record = manifest(out).get(name)
     try:
-        data = canonical(picture.data())
+        with readable(name, picture):
+            data = canonical(picture.data())
     except MissingData as missing:
         return f"stale: its data are gone; run {missing.command}" if record else str(missing)
     if record is None:

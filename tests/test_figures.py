@@ -380,3 +380,20 @@ def test_model_sizes_stand_smallest_first():
     from figures.plots.bench_model import smallest_first
 
     assert list(smallest_first({"1.4b": 1, "130m": 2, "mamba2-370m": 3, "tiny": 4})) == ["tiny", "130m", "mamba2-370m", "1.4b"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [TypeError("text"), ValueError("null"), KeyError("low"), AttributeError("none"), OverflowError("x")]
+)
+def test_data_of_another_form_are_named_not_traced(tmp_path: Path, wrong: Exception):
+    """Text or null where a number should be: one line that names the figure and its sources, and nothing is written."""
+
+    def data() -> dict[str, object]:
+        raise wrong
+
+    picture = dataclasses.replace(pictures()[CHEAP], data=data)
+    with pytest.raises(
+        InvalidInput, match=rf"figure {CHEAP} cannot be drawn from .* \({type(wrong).__name__}: .*test_figures\.py"
+    ):
+        build(CHEAP, picture, tmp_path)
+    assert not list(tmp_path.iterdir())

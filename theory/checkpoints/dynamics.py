@@ -72,6 +72,10 @@ class Dynamics:
         return np.clip(softplus(self.bias + shift * self.row_norms), *self.limits)
 
 
+MOST_LAYERS, MOST_VALUES = 10_000, 2**27
+"""Of a fresh model: layers, and modes of one layer (a gibibyte)."""
+
+
 def initial_dynamics(
     name: str, *, d_model: int, n_layers: int, d_state: int | None = None, expand: int | None = None, seed: int = 0
 ) -> list[Dynamics]:
@@ -88,7 +92,13 @@ def initial_dynamics(
     modes = continuous_modes(name, n)
     rng = np.random.default_rng(seed)
     out = []
-    for i in range(require_length(n_layers, "n_layers")):
+    if require_length(n_layers, "n_layers") > MOST_LAYERS:
+        raise InvalidInput(f"n_layers = {n_layers} exceeds {MOST_LAYERS}; layers of a fresh model are alike, so give fewer")
+    if channels * n > MOST_VALUES:
+        raise InvalidInput(
+            f"{channels} channels of {n} states exceed {MOST_VALUES:,} values a layer; give a smaller d_model or d_state"
+        )
+    for i in range(n_layers):
         dt = mamba_dt(channels, rng)
         spread = np.full(channels, 0.0 if half else DT_PROJ_SPREAD)
         out.append(Dynamics(f"layers.{i}", key, np.tile(modes, (channels, 1)), inverse_softplus(dt), spread, half))
@@ -197,6 +207,10 @@ def _found(file: _File | _Arrays) -> list[str]:
         raise InvalidInput(
             f"{file.path} has no key that ends in A_log, so it is no Mamba checkpoint; its keys: {_some(file.keys) or 'none'}"
         )
+    for key in file.keys:
+        prefix = next((key.removesuffix(end) for end in (".dt_proj.bias", ".dt_bias") if key.endswith(end)), None)
+        if prefix is not None and f"{prefix}.A_log" not in found:
+            raise InvalidInput(f"{file.path}: {key} has no {prefix}.A_log beside it; that layer is incomplete, save it again")
     return found
 
 

@@ -235,3 +235,32 @@ def test_steps_are_clamped_to_the_limits() -> None:
     for shift in (-1.0, 0.0, 1.0):
         assert np.array_equal(clamped.dt(shift), np.minimum(np.maximum(free.dt(shift), low), high))
     assert not np.array_equal(clamped.dt(1.0), free.dt(1.0))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ({"d_model": 99_999_999_999}, "exceed 134,217,728 values a layer"),
+        ({"d_state": 100_000_000}, "exceed 134,217,728 values a layer"),
+        ({"n_layers": 100_000_000}, "n_layers = 100000000 exceeds 10000"),
+    ],
+)
+def test_sizes_that_no_machine_holds(sizes: dict[str, int], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        initial_dynamics("mamba", **{"d_model": 8, "n_layers": 1, **sizes})
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_layer_that_lost_its_modes_is_named(tmp_path: Path, lost: int) -> None:
+    def layer(i: int) -> dict[str, np.ndarray]:
+        base = f"layers.{i}.mixer."
+        return {base + "A_log": np.zeros((D, N), np.float32), base + "dt_proj.bias": np.zeros(D, np.float32)}
+
+    tensors = layer(0) | layer(1)
+    path = tmp_path / "whole.safetensors"
+    save_file(tensors, path)
+    assert len(read_checkpoint(path)) == 2
+    del tensors[f"layers.{lost}.mixer.A_log"]
+    save_file(tensors, path)
+    with pytest.raises(InvalidInput, match=rf"dt_proj\.bias has no layers\.{lost}\.mixer\.A_log beside it"):
+        read_checkpoint(path)
