@@ -189,8 +189,15 @@ def test_indices_and_exponents_are_set_and_names_of_code_are_not():
     cases = {
         "h_0": "<math><msub><mi>h</mi><mn>0</mn></msub></math>",
         "a_n^t": "<math><msubsup><mi>a</mi><mi>n</mi><mi>t</mi></msubsup></math>",
-        "Σ_{t<K}": '<math><msub><mi mathvariant="normal">Σ</mi><mrow><mi>t</mi><mo>&lt;</mo><mi>K</mi></mrow></msub></math>',
-        "W*_12": "<math><msub><mrow><mi>W</mi><mo>*</mo></mrow><mn>12</mn></msub></math>",
+        "Σ_{t<K}": (
+            '<math><msub><mi mathvariant="normal">Σ</mi>'
+            '<mrow><mi>t</mi><mo stretchy="false">&lt;</mo><mi>K</mi></mrow></msub></math>'
+        ),
+        "W*_12": '<math><msub><mrow><mi>W</mi><mo stretchy="false">*</mo></mrow><mn>12</mn></msub></math>',
+        "Σ_{a_n=λ}": (
+            '<math><msub><mi mathvariant="normal">Σ</mi><mrow><msub><mi>a</mi><mi>n</mi></msub>'
+            '<mo stretchy="false">=</mo><mi>λ</mi></mrow></msub></math>'
+        ),
         "n_obs.": "<math><msub><mi>n</mi><mi>obs</mi></msub></math>.",
         "u_1²": "<math><msub><mi>u</mi><mn>1</mn></msub></math>²",
     }

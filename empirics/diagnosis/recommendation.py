@@ -82,7 +82,10 @@ def winner(compared: Sequence[Comparison]) -> str:
 
 def _measured(compared: Sequence[Comparison], method: str) -> list[str]:
     """What the method is above, and what it is not told apart from, with intervals; what might be better with another rate."""
-    better, worse, level, held_back = [], [], [], []
+    better: list[str] = []
+    worse: list[str] = []
+    level: list[str] = []
+    held_back: list[str] = []
     for row in compared:
         if method not in (row.better, row.worse) or row.low is None or row.high is None or "frozen" in (row.better, row.worse):
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 
 BASES = ("min", "max", "rank", "span", "dt", "Wc", "Wo")
 """Bases of more than one letter."""
@@ -34,43 +35,65 @@ _PARTS = re.compile(
 
 def set_mathematics(text: str) -> str:
     """Plain text as HTML, escaped, with its indices and exponents set."""
-    out, place = [], 0
-    for found in SCRIPTED.finditer(text):
-        low, high = found["low"], found["high"]
-        if (low is None and high is None) or (low or "").strip("{}") in CODE:
-            continue
-        out += [html.escape(text[place : found.start()]), _element(found["base"], low, high)]
-        place = found.end()
-    return "".join([*out, html.escape(text[place:])])
+    return "".join(_element(piece) if isinstance(piece, re.Match) else html.escape(piece) for piece in _pieces(text))
 
 
 def plain(text: str) -> str:
     """What :func:`set_mathematics` leaves as the text of its elements: the same without the marks of indices and exponents."""
-    out, place = [], 0
+
+    def said(piece: str | re.Match[str]) -> str:
+        if isinstance(piece, str):
+            return piece
+        scripts = (plain(part.strip("{}")) for part in (piece["low"], piece["high"]) if part is not None)
+        return piece["base"] + "".join("".join(part.split()) for part in scripts)
+
+    return "".join(map(said, _pieces(text)))
+
+
+def _pieces(text: str) -> Iterator[str | re.Match[str]]:
+    """Text, and the bases with an index or an exponent in it."""
+    place = 0
     for found in SCRIPTED.finditer(text):
         low, high = found["low"], found["high"]
         if (low is None and high is None) or (low or "").strip("{}") in CODE:
             continue
-        scripts = "".join("".join((part or "").strip("{}").split()) for part in (low, high))
-        out += [text[place : found.start()], found["base"], scripts]
+        yield text[place : found.start()]
+        yield found
         place = found.end()
-    return "".join([*out, text[place:]])
+    yield text[place:]
 
 
-def _element(base: str, low: str | None, high: str | None) -> str:
+def _element(found: re.Match[str]) -> str:
+    return f"<math>{_scripted(found)}</math>"
+
+
+def _scripted(found: re.Match[str]) -> str:
+    low, high = found["low"], found["high"]
     name = {(True, True): "msubsup", (True, False): "msub", (False, True): "msup"}[low is not None, high is not None]
-    parts = [_row(base), *(_row(part.strip("{}")) for part in (low, high) if part is not None)]
-    return f"<math><{name}>{''.join(parts)}</{name}></math>"
+    parts = [_row(_symbols(found["base"])), *(_row(_inside(part.strip("{}"))) for part in (low, high) if part is not None)]
+    return f"<{name}>{''.join(parts)}</{name}>"
 
 
-def _row(text: str) -> str:
+def _inside(text: str) -> list[str]:
+    """Elements of an index or an exponent, which may have indices of its own."""
+    return [e for piece in _pieces(text) for e in (_symbols(piece) if isinstance(piece, str) else [_scripted(piece)])]
+
+
+def _symbols(text: str) -> list[str]:
     if text in BASES:
-        return f"<mi>{html.escape(text)}</mi>"
-    found = [_part(part) for part in _PARTS.finditer(text) if not part["space"]]
-    return found[0] if len(found) == 1 else f"<mrow>{''.join(found)}</mrow>"
+        return [f"<mi>{html.escape(text)}</mi>"]
+    return [_part(part) for part in _PARTS.finditer(text) if not part["space"]]
+
+
+def _row(elements: list[str]) -> str:
+    return elements[0] if len(elements) == 1 else f"<mrow>{''.join(elements)}</mrow>"
 
 
 def _part(found: re.Match[str]) -> str:
-    tag = "mn" if found["number"] else "mo" if found["sign"] else "mi"
-    upright = ' mathvariant="normal"' if found["letter"] and found["letter"] in UPRIGHT else ""
-    return f"<{tag}{upright}>{html.escape(found[0])}</{tag}>"
+    if found["letter"]:
+        upright = ' mathvariant="normal"' if found[0] in UPRIGHT else ""
+        return f"<mi{upright}>{html.escape(found[0])}</mi>"
+    if found["sign"]:
+        return f'<mo stretchy="false">{html.escape(found[0])}</mo>'
+    tag = "mn" if found["number"] else "mi"
+    return f"<{tag}>{html.escape(found[0])}</{tag}>"

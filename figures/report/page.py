@@ -95,7 +95,7 @@ def _assumptions(claim: Claim) -> str:
         label = "Counterexample, " if a.needed else ""
         items.append(f"<dt>{said(a.name)} {state}</dt><dd>{said(a.statement)}.<br>{label}{said(a.how)}</dd>")
     needed = sum(a.needed for a in claim.assumptions)
-    names = text(", ".join(a.name for a in claim.assumptions))
+    names = said(", ".join(a.name for a in claim.assumptions))
     summary = f"Assumptions, {needed} of {len(claim.assumptions)} shown to be needed: {names}"
     return folded(summary, f"<dl>{''.join(items)}</dl>")
 
