@@ -183,6 +183,8 @@ def _gpu_suite(argv: Sequence[str]) -> int:
     print_rows(summaries)
     incomplete = [s["id"] for s in summaries if not s["complete"]]
     print(f"not complete: {', '.join(incomplete)}; call again to go on" if incomplete else "complete")
+    if hopeless := [f"{s['id']} ({s['all_failed']})" for s in summaries if s["all_failed"] is not None]:
+        raise EmpiricsError(f"every run failed of {'; '.join(hopeless)}")
     return 0
 
 
@@ -253,7 +255,9 @@ def _coverage(argv: Sequence[str]) -> int:
 
 
 def _report(summary: dict[str, Any]) -> int:
-    """Print a summary; 2 where every run of it failed, else 0."""
+    """Print a summary; returns 0, and raises EmpiricsError where every run of it failed."""
+    from .study.judging import all_failed
+
     print(f"{summary['experiment']}: {summary['verdict']} ({summary['measured']})")
     tuning = summary.get("failed_tuning", [])
     for what, failures in (("", summary["failed"]), (" while tuning", tuning)):
@@ -261,9 +265,8 @@ def _report(summary: dict[str, Any]) -> int:
             print(f"  failed{what}, seed {failure['seed']}: {failure['reason']}")
     if not summary["complete"]:
         print("  not complete: call again to go on")
-    failures = [*summary["failed"], *tuning]
-    if failures and not summary["table"]:  # no run is finished
-        raise EmpiricsError(f"every run of {summary['experiment']} failed: {failures[0]['reason']}")
+    if (reason := all_failed(summary)) is not None:
+        raise EmpiricsError(f"every run of {summary['experiment']} failed: {reason}")
     return 0
 
 

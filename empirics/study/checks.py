@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ..errors import InvalidInput, UnknownName
 from .config import experiment_names, load_experiment, override
+from .judging import all_failed
 from .runner import Runner, silent
 from .sweep import SweepRunner
 from .verdicts import read_verdicts
@@ -27,7 +28,7 @@ SUITE = ("prefix_compiles", "state_to_prefix", "state_floor", "selection", "s4_r
 
 
 def row(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """(id, claim, question, predicted, measured, verdict, complete, seconds) of a summary."""
+    """A summary in short: ``id`` to ``seconds``, and why runs ``failed``, and if ``all_failed``."""
     return {
         "id": summary["experiment"],
         "claim": summary["claim"],
@@ -38,6 +39,7 @@ def row(summary: Mapping[str, Any]) -> dict[str, Any]:
         "complete": summary["complete"],
         "seconds": round(summary["seconds"], 1),
         "failed": [failure["reason"] for failure in summary["failed"]],
+        "all_failed": all_failed(summary),
     }
 
 

@@ -13,6 +13,9 @@ from . import config
 from .config import ExperimentFile
 from .results import Comparison, Judgement, Result
 
+NOTHING = "no run is finished"
+"""What is measured where there is nothing to judge."""
+
 AT_EDGE = "the rate of {} stands at the end of its grid"
 """Note of a comparison whose side might do better at a rate that was not tried."""
 
@@ -97,7 +100,7 @@ def summary_of(
     """
     finished = [r for r in results if r.status == "finished"]
     failed = [r for r in results if r.status == "failed"]
-    judgement = judge(file, finished) if finished else Judgement(verdict="undecided", measured="no run is finished")
+    judgement = judge(file, finished) if finished else Judgement(verdict="undecided", measured=NOTHING)
     judgement = held_back(judgement, at_edge)
     complete = len(results) >= expected
     verdict = judgement.verdict if complete and not failed else "undecided"
@@ -111,6 +114,12 @@ def summary_of(
         "git": sorted({str(r.git) for r in results}), **origin(results),
         "seconds": sum(r.seconds for r in results),
     }  # fmt: skip
+
+
+def all_failed(summary: Mapping[str, Any]) -> str | None:
+    """Why every run of a summary, or of its tuning, failed; ``None`` where one has finished, or none was tried."""
+    failures = [*summary["failed"], *summary.get("failed_tuning", [])]
+    return str(failures[0]["reason"]) if failures and summary["measured"] == NOTHING else None
 
 
 def origin(results: Sequence[Result]) -> dict[str, Any]:

@@ -54,11 +54,22 @@ def test_an_experiment_of_which_every_run_failed_is_an_error(tmp_path, capsys, o
     assert error.startswith("error: every run of lm_benchmark failed: ") and reason in error
 
 
+def test_a_suite_of_which_an_experiment_failed_altogether_is_an_error(tmp_path, monkeypatch, capsys):
+    from empirics.experiments.selection import run as selection
+
+    def broken(config, ctx):
+        raise InvalidInput("no such thing")
+
+    monkeypatch.setattr(selection, "run", broken)
+    arguments = ["gpu-suite", "--quick", "--device", "cpu", "--only", "selection", "--out", str(tmp_path), "--budget", "60"]
+    assert main(arguments) == 2
+    assert said(capsys) == "error: every run failed of selection (InvalidInput: no such thing)"
+
+
 def test_one_failed_run_among_others_is_no_error(tmp_path, toy, capsys):
     toy.fails_at = 1
     path = tmp_path / "toy.toml"
     path.write_text(GOOD)
-    toy.judge = lambda results, threshold: Toy.judge(toy, results, threshold).model_copy(update={"table": [{"x": 1}]})
     assert main(["run", str(path), "--out", str(tmp_path / "out")]) == 0
     assert "failed, seed 1: InvalidInput: the loss is nan" in capsys.readouterr().out
     toy.fails_at = 0
