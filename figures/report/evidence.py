@@ -9,7 +9,7 @@ from typing import Any
 from theory.core.errors import InvalidInput
 
 from ..sources import read_json, summary_path
-from .comparisons import read
+from .comparisons import DIFFERENCE, read
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,19 @@ def find_comparison(experiment: str, name: str, root: Path) -> Comparison | None
         return None
     summary = read_json(path)
     for found in read(summary):
-        if found.name == name and found.kind == "difference":
-            numbers = found.numbers
-            return Comparison(numbers.estimate, numbers.low, numbers.high, _edges(summary, path, name))
+        if (found.kind, found.name) == (DIFFERENCE, name):
+            n = found.numbers
+            return Comparison(n.estimate, n.low, n.high, edges=_edges(summary, name, path))
     return None
 
 
-def _edges(summary: dict[str, Any], path: Path, name: str) -> tuple[str, ...]:
-    """The methods of ``"a - b"`` whose chosen rate is an end of its grid on some task; an untrained method has none."""
+def _edges(summary: dict[str, Any], name: str, path: Path) -> tuple[str, ...]:
+    """The methods of ``"a - b"`` that the summary lists at an end of their grid; an untrained method has none.
+
+    Raises InvalidInput for a list that is none.
+    """
     try:
-        at_edge = {row["method"] for row in summary["edges"]}
+        listed = {row["method"] for row in summary.get("edges", ()) if row["at_edge"]}
     except (KeyError, TypeError) as error:
-        raise InvalidInput(f"{path} does not say which rates stand at an edge ({error!r}); collect its results again") from error
-    return tuple(side for side in name.split(" - ") if side in at_edge and side != "frozen")
+        raise InvalidInput(f"{path} is not what its experiment writes (edges: {error!r})") from error
+    return tuple(side for side in name.split(" - ") if side in listed and side != "frozen")
