@@ -24,6 +24,9 @@ from .registry import family_claims, get_claim
 
 VERSIONED = ("ssmproof", "numpy", "scipy", "sympy", "mpmath", "python-flint", "hypothesis")
 
+HELD_DIGITS = 10
+"""Significant digits of floats in a report. The rest is roundoff, which differs from one BLAS kernel to the next."""
+
 
 @dataclass(frozen=True)
 class AssumptionResult:
@@ -269,12 +272,21 @@ PARTS = ("theory", ":!theory/verdicts.json")
 """Files that a verdict depends on, as git's path patterns."""
 
 
+def _held(value: Any) -> Any:
+    """The same JSON value, floats rounded to :data:`HELD_DIGITS` digits."""
+    if isinstance(value, dict):
+        return {key: _held(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_held(x) for x in value]
+    return float(f"{value:.{HELD_DIGITS - 1}e}") if isinstance(value, float) else value
+
+
 def _outcome_json(o: Outcome) -> dict[str, Any]:
     out: dict[str, Any] = {"verdict": str(o.verdict), "how": o.how, "instances": o.instances}
     for key in ("sizes", "tolerance", "condition", "witness", "data"):
         value = getattr(o, key)
         if value not in (None, "", {}):
-            out[key] = value
+            out[key] = _held(value)
     return out
 
 

@@ -329,6 +329,17 @@ def test_a_real_run_round_trips(tmp_path: Path, known: Callable[..., None]) -> N
     assert two["verdict"] == "REFUTED" and two["checks"][0]["witness"] == "3 is not even"
 
 
+def test_roundoff_does_not_reach_the_report() -> None:
+    """Two processors, two last bits, one report; a difference of 1e-9 is no roundoff and stays."""
+    found = [
+        report_of(Outcome(Verdict.TO, "h", condition=x, data={"rows": [{"norm": x, "n": 3}], "pair": (x, "x")})).to_json()
+        for x in (4.647503175034028e38, 4.647503175034019e38, 4.647503179e38)
+    ]
+    assert found[0] == found[1] != found[2]
+    (check,) = found[0]["claims"][0]["checks"]
+    assert check["data"] == {"rows": [{"norm": 4.647503175e38, "n": 3}], "pair": [4.647503175e38, "x"]}
+
+
 @pytest.mark.parametrize("data", [{"x": float("nan")}, {"x": [float("inf")]}, {"x": {1, 2}}, {"x": object()}])
 def test_outcomes_that_are_not_json(tmp_path: Path, data: dict[str, Any]) -> None:
     path = tmp_path / "v.json"

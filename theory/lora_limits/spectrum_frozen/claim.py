@@ -163,10 +163,10 @@ def float_route(profile: Profile) -> Outcome:
         require(not log_decays(trained(A * [1, 1, 1, 1.01]), token).unchanged(before), "a moved A must show")
         worst = max(worst, float(np.abs(after.directions / (A / A.min(axis=1, keepdims=True)) - 1).max()))
         condition = max(condition, before.condition, after.condition)
-    return Outcome(
-        Verdict.TO, f"log-decay directions after training, largest deviation from A {worst:.1e}", "D = 2, N = 4", count,
-        tolerance=budget(4, condition), condition=condition,
-    )  # fmt: skip
+    allowed = budget(4, condition)
+    require(worst <= allowed, f"log-decay directions differ from A by {worst:.1e}, budget {allowed:.1e}")
+    how = "log-decay directions after training, largest deviation from A within its error budget"
+    return Outcome(Verdict.TO, how, "D = 2, N = 4", count, tolerance=allowed, condition=condition)
 
 
 def _half_lives(_: Profile) -> Outcome:

@@ -138,7 +138,7 @@ def float_optimum(profile: Profile) -> Outcome:
             worst = max(worst, abs(value - predicted) / found.untuned)
     allowed = budget(24, cond)
     require(worst <= allowed < 1, f"optima differ by {worst} of the untuned risk, allowed {allowed}")
-    how = f"LAPACK least squares against balls, largest deviation {worst:.1e} of the untuned risk"
+    how = "LAPACK least squares against balls, largest deviation within its error budget"
     return Outcome(Verdict.TO, how, "N = 4, L = 24, M = 3", 2 * count, tolerance=allowed, condition=cond)
 
 
