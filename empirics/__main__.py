@@ -16,6 +16,7 @@ from typing import Any
 from theory.core.arguments import Parser
 
 from .errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
+from .options import PARSERS
 
 MOST_THREADS = 4096
 BENCHMARKS = ("scan", "model", "block", "selection")
@@ -191,6 +192,7 @@ def _gpu_suite(argv: Sequence[str]) -> int:
 def _bench(argv: Sequence[str]) -> int:
     if not argv or argv[0] not in BENCHMARKS:
         raise UnknownName("benchmark", argv[0] if argv else "", BENCHMARKS)
+    PARSERS[f"bench {argv[0]}"]().parse_args(argv[1:])
     from .bench.block import main_bench_block
     from .bench.model import main_bench_model
     from .bench.scan import main_bench_scan
@@ -219,36 +221,42 @@ def _generate(argv: Sequence[str]) -> int:
 
 
 def _demo(argv: Sequence[str]) -> int:
+    PARSERS["demo"]().parse_args(argv)
     from .experiments.lm_benchmark.demo import main_demo
 
     return main_demo(argv)
 
 
 def _diagnose(argv: Sequence[str]) -> int:
+    PARSERS["diagnose"]().parse_args(argv)
     from .diagnosis.command import main_diagnose
 
     return main_diagnose(argv)
 
 
 def _collect(argv: Sequence[str]) -> int:
+    PARSERS["collect"]().parse_args(argv)
     from .study.collect import main_collect
 
     return main_collect(argv)
 
 
 def _scans(argv: Sequence[str]) -> int:
+    PARSERS["scans"]().parse_args(argv)
     from .kernels.command import main_scans
 
     return main_scans(argv)
 
 
 def _unpack(argv: Sequence[str]) -> int:
+    PARSERS["unpack"]().parse_args(argv)
     from .study.collect import main_unpack
 
     return main_unpack(argv)
 
 
 def _coverage(argv: Sequence[str]) -> int:
+    PARSERS["coverage"]().parse_args(argv)
     from .study.coverage import main_coverage
 
     return main_coverage(argv)

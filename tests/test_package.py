@@ -92,6 +92,23 @@ def test_importing_loads_nothing_that_is_slow():
     assert python("-c", f"import sys, theory; theory.LTI; print([m for m in {slow} if m in sys.modules])").stdout != "[]\n"
 
 
+def test_help_loads_nothing_that_is_slow():
+    """Every command's --help, in one process that ends without torch or matplotlib in it."""
+    program = """
+import contextlib, io, sys
+from ssmproof.__main__ import COMMANDS, main
+from empirics.__main__ import BENCHMARKS
+lines = [[c, "--help"] for c in COMMANDS if c not in ("bench",)] + [["bench", b, "--help"] for b in BENCHMARKS]
+for line in lines:
+    with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.suppress(SystemExit):
+        main(line)
+    assert "usage" in told.getvalue() or "COMMAND" in told.getvalue() or "python -m" in told.getvalue(), line
+print([m for m in ("torch", "matplotlib", "scipy.stats", "transformers") if m in sys.modules])
+"""
+    run = python("-c", program)
+    assert run.stdout == "[]\n", run.stdout + run.stderr
+
+
 # -- the wheel --------------------------------------------------------------------------------------------------------------
 
 

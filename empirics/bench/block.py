@@ -17,15 +17,14 @@ import importlib
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from theory.core.arguments import Parser
 from theory.core.files import require_writable
 
+from .. import options as parsers
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
 from ..kernels.table import capability
 from ..methods import LoRA, apply
@@ -159,16 +158,8 @@ def line(name: str, row: dict[str, Any]) -> str:
 
 def main_bench_block(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
-    parser = Parser(prog="python -m empirics bench block", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=["130m", "370m", "1.4b"], metavar="SIZE", help="published sizes of Mamba-1")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--length", type=int, default=2048)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
-    parser.add_argument("--scan", help="of our block (default: fused on cuda, chunked on cpu)")
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), metavar="NAME")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    options = parser.parse_args(argv)
+    options = parsers.bench_block().parse_args(argv)
+    options.contenders = options.contenders or list(CONTENDERS)
     if options.out is not None:
         require_writable(options.out.parent, InvalidInput)
     try:

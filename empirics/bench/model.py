@@ -24,16 +24,15 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from theory.core.arguments import Parser
 from theory.core.files import require_writable
 
+from .. import options as parsers
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnrecordableLoss
 from ..kernels.table import Op, capability
 from ..methods import MethodConfig, apply, select
@@ -336,20 +335,6 @@ def slowest(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[float
     return [least(tables.get(size, {})) for size in ("130m", "1.4b")]
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="python -m empirics bench model", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=["130m"], metavar="SIZE", help="published sizes: 130m, 370m, 1.4b, ...")
-    parser.add_argument("--layers", type=int, help="so many blocks instead of the size's own (for a small machine)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[8], metavar="B", help="sequences: one number, or one a size")
-    parser.add_argument("--length", type=int, default=2048)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--kernels", type=int, default=0, metavar="N", help="list the N longest kernels of each step")
-    parser.add_argument("--contenders", nargs="+", default=list(DEFAULT), metavar="NAME")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    return parser
-
-
 def _settings(options: argparse.Namespace) -> Iterable[tuple[str, Setting]]:
     for name, least in (("length", 2), ("repeats", 1), ("layers", 1), ("kernels", 0)):
         value = getattr(options, name)
@@ -373,7 +358,8 @@ def _settings(options: argparse.Namespace) -> Iterable[tuple[str, Setting]]:
 
 def main_bench_model(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
-    options = _parser().parse_args(argv)
+    options = parsers.bench_model().parse_args(argv)
+    options.contenders = options.contenders or list(DEFAULT)
     if options.out is not None:
         require_writable(options.out.parent, InvalidInput)
     try:

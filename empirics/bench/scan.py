@@ -10,7 +10,6 @@ scheduler's time slice each, many times the work of a small operation.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -22,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theory.core.arguments import Parser
 from theory.core.files import require_writable
 
+from .. import options as parsers
 from ..errors import EmpiricsError, InvalidInput, UnsupportedScan
 from ..kernels.selective_scan.oracle import selective_scan as oracle_scan
 from ..study.results import write_json
@@ -166,39 +165,6 @@ def _resident(field: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
 
-def _shape(text: str) -> tuple[int, int, int, int]:
-    try:
-        sizes = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        sizes = ()
-    if len(sizes) != 4 or min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected four positive sizes B,D,L,N such as 1,768,1024,16")
-    return sizes[0], sizes[1], sizes[2], sizes[3]
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a positive integer")
-    return int(text)
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="python -m empirics bench scan", description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--shape", type=_shape, metavar="B,D,L,N", help="default 1,768,1024,16 (cpu) or 8,1536,2048,16 (cuda)")
-    parser.add_argument("--dtype", choices=_DTYPES, help="default float32 (cpu) or bfloat16 (cuda)")
-    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="the first is the one that ratios are relative to")
-    parser.add_argument("--repeats", type=_positive, default=7)
-    parser.add_argument("--threads", type=_positive, help="CPU threads; all cores where left out")
-    parser.add_argument("--budget", type=float, default=10.0, help="seconds above which one pass is enough")
-    parser.add_argument("--memory", action="store_true", help="also the peak memory of contenders within the budget (cpu)")
-    parser.add_argument("--install-peers", action="store_true", help="pip install what is missing first")
-    parser.add_argument("--targets", action="store_true", help="the fused scan against mamba-ssm's over real shapes (cuda)")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    parser.add_argument("--peak-memory-of", metavar="NAME", help=argparse.SUPPRESS)
-    return parser
-
-
 def _install(names: Sequence[str]) -> None:
     for one in map(contender, names):
         if missing(one) is not None:
@@ -222,7 +188,7 @@ def _report(result: dict[str, Any], names: Sequence[str]) -> None:
 
 def main_bench_scan(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
-    options = _parser().parse_args(argv)
+    options = parsers.bench_scan().parse_args(argv)
     if options.out is not None:
         require_writable(options.out.parent, InvalidInput)
     dtype_name = options.dtype or ("float32" if options.device == "cpu" else "bfloat16")

@@ -12,15 +12,14 @@ import gc
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from theory.core.arguments import Parser
 from theory.core.files import require_writable
 
+from .. import options as parsers
 from ..errors import EmpiricsError, InvalidInput
 from ..kernels.table import capability
 from ..methods import SDT, LoRA, SDTLoRA, apply, select
@@ -34,7 +33,6 @@ from .machine import machine
 from .model import RANK, SHARE, loss_of, op_of
 from .timing import clock
 
-LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
 STEPS = 10
 """Batches of the warm-up and of the gradient score."""
 
@@ -109,15 +107,7 @@ def line(size: str, row: dict[str, Any]) -> str:
 
 def main_bench_selection(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
-    parser = Parser(prog="python -m empirics bench selection", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=["130m", "370m", "1.4b"], metavar="SIZE", help="published sizes")
-    parser.add_argument("--lengths", nargs="+", type=int, default=list(LENGTHS), metavar="L")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
-    parser.add_argument("--scan", help="default: fused on cuda, chunked on cpu")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    options = parser.parse_args(argv)
+    options = parsers.bench_selection().parse_args(argv)
     if options.out is not None:
         require_writable(options.out.parent, InvalidInput)
     try:

@@ -13,8 +13,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from theory.checkpoints.diagnose import READOUTS, print_diagnosis
-from theory.core.arguments import Parser
 
+from .. import options
 from ..errors import InvalidInput, MissingPackage, UnknownName
 from ..study.results import write_json
 from ..study.verdicts import SHIPPED, read_verdicts
@@ -23,36 +23,6 @@ from .advice import RULES, advice
 from .measure import measure
 from .recommendation import CLAIMS, recommend
 from .subject import BUNDLED, fresh, subject
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m empirics diagnose",
-        description="What prefixes, initial states and adapters can do in a Mamba or Mamba-2 model, claim by claim.",
-    )
-    parser.add_argument(
-        "model",
-        nargs="?",
-        metavar="MODEL",
-        help=f"{BUNDLED} (default), a folder in the hub's format, a safetensors file, a hub name",
-    )
-    parser.add_argument("--init", metavar="SIZE", help="an untrained model of a published size instead, e.g. mamba-130m")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of c and of an untrained model (default 0)")
-    parser.add_argument("--channels", type=int, default=64, metavar="K", help="channels per layer for spectra (default 64)")
-    parser.add_argument("--c", default="random", metavar="KIND", help=f"the frozen c: {' or '.join(READOUTS)}")
-    parser.add_argument("--radius", type=float, default=1.0, metavar="R", help="norm of the inputs in dt's range (default 1)")
-    parser.add_argument("--rank", type=int, default=8, metavar="R", help="rank of LoRA where its size is counted (default 8)")
-    parser.add_argument(
-        "--sdt", nargs=2, default=("0.05", "0.25"), metavar=("CHANNELS", "STATES"),
-        help="SDT's choice, counts or shares (default 0.05 0.25)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--verdicts", type=Path, default=SHIPPED, metavar="FILE", help="theory's verdicts (default: those shipped)"
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write diagnose.json and the picture (PNG, PDF) there")
-    parser.add_argument("--no-picture", action="store_true", help="no picture in DIR")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the JSON to FILE")
-    return parser
 
 
 def _count_or_share(name: str, text: str) -> float | int:
@@ -85,7 +55,7 @@ def print_recommendation(found: Mapping[str, Any], console: Console) -> None:
 
 def main_diagnose(argv: Sequence[str]) -> int:
     """Run the command; returns 0. Bad input raises an EmpiricsError, which the caller prints with exit code 2."""
-    args = _parser().parse_args(list(argv))
+    args = options.diagnose().parse_args(list(argv))
     if args.init is not None and args.model is not None:
         raise InvalidInput(f"give one of MODEL and --init SIZE, not both ({args.model} and {args.init})")
     if args.c not in READOUTS:
@@ -100,7 +70,7 @@ def main_diagnose(argv: Sequence[str]) -> int:
     if drawn:
         _picture()  # a missing package is better known before the work
     choice = (_count_or_share("CHANNELS", args.sdt[0]), _count_or_share("STATES", args.sdt[1]))
-    verdicts = read_verdicts(args.verdicts, {*RULES, *CLAIMS})
+    verdicts = read_verdicts(args.verdicts or SHIPPED, {*RULES, *CLAIMS})
     chosen = fresh(args.init, args.seed) if args.init is not None else subject(args.model or BUNDLED)
     with bar("diagnosis:", sys.stderr.isatty()) as tick:
         diagnosis = measure(

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
-from theory.core.arguments import Parser
-
+from .. import options
 from .table import TABLE, Capability, runs_on
 
 
 def main_scans(argv: Sequence[str]) -> int:
     """Print what each scan can do and whether it runs on this machine; 0."""
-    parser = Parser(prog="python -m empirics scans", description="What each scan can do, and where it runs.")
-    parser.parse_args(argv)
+    options.scans().parse_args(argv)
     for op, kind in (("selective_scan", "Mamba-1"), ("ssd", "Mamba-2")):
         print(f"{op} ({kind})")
         for row in TABLE:

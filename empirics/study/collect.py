@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from theory.core.arguments import Parser
-
+from .. import options
 from ..errors import InvalidInput
 from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
 from .pack import RUNS, name_of, read_pack, write_pack
@@ -99,13 +98,7 @@ def unpack(name: str, out: Path, source: Path = EXPERIMENTS) -> int:
 
 def main_collect(argv: Sequence[str]) -> int:
     """``python -m empirics collect``."""
-    parser = Parser(prog="python -m empirics collect", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="TOML files, or names of committed experiments")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
-    parser.add_argument("--quick", action="store_true", help="the small form")
-    parser.add_argument("--scan", metavar="NAME", help="the runs that were made with this scan")
-    parser.add_argument("--into", type=Path, metavar="FOLDER", help="also pack runs and summary into FOLDER/<experiment>")
-    args = parser.parse_args(argv)
+    args = options.collect().parse_args(argv)
     for name in args.experiments:
         found = collect(name, args.out, args.quick, args.scan, args.into)
         print(f"{found['experiment']}: {found['verdict']} ({found['measured']}); {found['device']}")
@@ -116,13 +109,7 @@ def main_collect(argv: Sequence[str]) -> int:
 
 def main_unpack(argv: Sequence[str]) -> int:
     """``python -m empirics unpack``."""
-    parser = Parser(prog="python -m empirics unpack", description="Packed runs as one file a run, from which a sweep goes on.")
-    parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names of committed experiments")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that gets the runs")
-    parser.add_argument(
-        "--source", type=Path, default=EXPERIMENTS, metavar="FOLDER", help="folder with <experiment>/runs.jsonl (committed ones)"
-    )
-    args = parser.parse_args(argv)
+    args = options.unpack().parse_args(argv)
     for name in args.experiments:
         print(f"{name}: {unpack(name, args.out, args.source)} runs below {args.out / 'runs' / name}")
     return 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from theory.core.arguments import Parser
-
+from .. import options as parsers
 from ..errors import InvalidInput
 from .statistics import coverage
 
@@ -29,11 +28,7 @@ SETTINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 def main_coverage(argv: Sequence[str]) -> int:
     """``python -m empirics coverage``."""
-    parser = Parser(prog="python -m empirics coverage", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--confidence", type=float, default=0.95, metavar="SHARE", help="of the intervals (default 0.95)")
-    parser.add_argument("--repeats", type=int, default=20_000, metavar="N", help="simulated experiments (default 20000)")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
+    args = parsers.coverage().parse_args(argv)
     if args.repeats < 1 or args.seed < 0:
         raise InvalidInput(f"--repeats {args.repeats} must be at least 1 and --seed {args.seed} at least 0")
     print(f"share of the {100 * args.confidence:g} % intervals that hold the mean, in {args.repeats} simulated experiments")

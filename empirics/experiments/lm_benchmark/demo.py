@@ -21,8 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from theory.core.arguments import Parser
-
+from ... import options as parsers
 from ...data.tasks import Example, load_task, subset
 from ...errors import InvalidInput
 from ...methods import Handle, apply, compile_prefix, method_config
@@ -33,7 +32,7 @@ from ...training.loop import Optimiser, train
 from ...training.progress import bar
 from .examples import Encoded, Item, answer_losses, batch_loss, by_length, padded
 from .methods import configure, plan
-from .model import BUNDLED, base_model
+from .model import base_model
 from .run import Config, selection_scores
 from .tokens import Tokens, tokens_for
 
@@ -131,16 +130,7 @@ def _timed(model: MambaLM, ids: Tensor) -> tuple[Tensor, float]:
 
 def main_demo(argv: Sequence[str]) -> int:
     """The command; exit code 1 where the compiled prefix does not give the prefix's logits."""
-    parser = Parser(
-        prog="python -m empirics demo",
-        description="Compile a trained prefix, then adapt a model to film reviews with LoRA and with SDT + LoRA.",
-    )
-    parser.add_argument("--model", default=BUNDLED, metavar="PATH", help="a language model (default: the bundled one)")
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="optimiser steps of each method (default 20)")
-    parser.add_argument("--rows", type=int, default=100, metavar="N", help="test sentences (default 100, at most 200)")
-    parser.add_argument("--tokens", type=int, default=16, metavar="M", help="length of the prefix (default 16)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the training rows (default 0)")
-    args = parser.parse_args(argv)
+    args = parsers.demo().parse_args(argv)
     for name in ("steps", "rows", "tokens"):
         if getattr(args, name) < 1:
             raise InvalidInput(f"--{name} {getattr(args, name)} must be at least 1")

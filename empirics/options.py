@@ -1,0 +1,191 @@
+"""The options of the commands whose work needs torch, read before torch is loaded, so that --help and mistakes answer at once.
+
+A parser for each command by name; the modules that do the work read the same arguments with the same parser.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from theory.core.arguments import Parser
+
+PACKAGE = Path(__file__).parent
+DTYPES = ("float32", "bfloat16", "float16")
+READOUTS = ("random", "ones")
+SELECTION_LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
+
+
+def shape(text: str) -> tuple[int, int, int, int]:
+    """B,D,L,N: batch, channels, length, states, all at least 1."""
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if len(sizes) != 4 or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected four positive sizes B,D,L,N such as 1,768,1024,16")
+    return sizes[0], sizes[1], sizes[2], sizes[3]
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a positive integer")
+    return int(text)
+
+
+def _parser(command: str, description: str) -> Parser:
+    return Parser(prog=f"python -m empirics {command}", description=description)
+
+
+def bench_scan() -> Parser:
+    """Of ``bench scan``."""
+    parser = _parser("bench scan", "Selective scan, forward and backward, against other implementations.")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--shape", type=shape, metavar="B,D,L,N", help="default 1,768,1024,16 (cpu) or 8,1536,2048,16 (cuda)")
+    parser.add_argument("--dtype", choices=DTYPES, help="default float32 (cpu) or bfloat16 (cuda)")
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="the first is the one that ratios are relative to")
+    parser.add_argument("--repeats", type=positive, default=7)
+    parser.add_argument("--threads", type=positive, help="CPU threads; all cores where left out")
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds above which one pass is enough")
+    parser.add_argument("--memory", action="store_true", help="also the peak memory of contenders within the budget (cpu)")
+    parser.add_argument("--install-peers", action="store_true", help="pip install what is missing first")
+    parser.add_argument("--targets", action="store_true", help="the fused scan against mamba-ssm's over real shapes (cuda)")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--peak-memory-of", metavar="NAME", help=argparse.SUPPRESS)
+    return parser
+
+
+def bench_model() -> Parser:
+    """Of ``bench model``."""
+    parser = _parser("bench model", "A training step of a whole model, per method and scan, against mamba-ssm and peft.")
+    parser.add_argument("--sizes", nargs="+", default=["130m"], metavar="SIZE", help="published sizes: 130m, 370m, 1.4b, ...")
+    parser.add_argument("--layers", type=int, help="so many blocks instead of the size's own (for a small machine)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[8], metavar="B", help="sequences: one number, or one a size")
+    parser.add_argument("--length", type=int, default=2048)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--kernels", type=int, default=0, metavar="N", help="list the N longest kernels of each step")
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="default: mamba-ssm, peft and every method")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    return parser
+
+
+def bench_block() -> Parser:
+    """Of ``bench block``."""
+    parser = _parser("bench block", "One Mamba-1 block under LoRA on all four projections, against mamba-ssm's with peft.")
+    parser.add_argument("--sizes", nargs="+", default=["130m", "370m", "1.4b"], metavar="SIZE", help="published sizes of Mamba-1")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--length", type=int, default=2048)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--scan", help="of our block (default: fused on cuda, chunked on cpu)")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="default: all")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    return parser
+
+
+def bench_selection() -> Parser:
+    """Of ``bench selection``."""
+    parser = _parser("bench selection", "What choosing SDT's dimensions costs, by model size and sequence length.")
+    parser.add_argument("--sizes", nargs="+", default=["130m", "370m", "1.4b"], metavar="SIZE", help="published sizes")
+    parser.add_argument("--lengths", nargs="+", type=int, default=list(SELECTION_LENGTHS), metavar="L")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--scan", help="default: fused on cuda, chunked on cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    return parser
+
+
+def collect() -> Parser:
+    """Of ``collect``."""
+    parser = _parser("collect", "Summaries from finished runs alone, on any machine, and the files that are committed.")
+    parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="TOML files, or names of committed experiments")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="the small form")
+    parser.add_argument("--scan", metavar="NAME", help="the runs that were made with this scan")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="also pack runs and summary into FOLDER/<experiment>")
+    return parser
+
+
+def unpack() -> Parser:
+    """Of ``unpack``."""
+    parser = _parser("unpack", "Packed runs as one file a run, from which a sweep goes on.")
+    parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names of committed experiments")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder that gets the runs")
+    parser.add_argument(
+        "--source",
+        type=Path,
+        default=PACKAGE / "experiments",
+        metavar="FOLDER",
+        help="folder with <experiment>/runs.jsonl (default: the committed ones)",
+    )
+    return parser
+
+
+def coverage() -> Parser:
+    """Of ``coverage``."""
+    parser = _parser("coverage", "How often the intervals of the experiments hold the mean, by simulation.")
+    parser.add_argument("--confidence", type=float, default=0.95, metavar="SHARE", help="of the intervals (default 0.95)")
+    parser.add_argument("--repeats", type=int, default=20_000, metavar="N", help="simulated experiments (default 20000)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def scans() -> Parser:
+    """Of ``scans``."""
+    return _parser("scans", "What each scan can do, and where it runs.")
+
+
+def diagnose() -> Parser:
+    """Of ``diagnose``."""
+    parser = _parser("diagnose", "What prefixes, initial states and adapters can do in a Mamba or Mamba-2 model, claim by claim.")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="bundled (default), a folder in the hub's format, a safetensors file, a hub name",
+    )
+    parser.add_argument("--init", metavar="SIZE", help="an untrained model of a published size instead, e.g. mamba-130m")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of c and of an untrained model (default 0)")
+    parser.add_argument("--channels", type=int, default=64, metavar="K", help="channels per layer for spectra (default 64)")
+    parser.add_argument("--c", default="random", metavar="KIND", help=f"the frozen c: {' or '.join(READOUTS)}")
+    parser.add_argument("--radius", type=float, default=1.0, metavar="R", help="norm of the inputs in dt's range (default 1)")
+    parser.add_argument("--rank", type=int, default=8, metavar="R", help="rank of LoRA where its size is counted (default 8)")
+    parser.add_argument(
+        "--sdt", nargs=2, default=("0.05", "0.25"), metavar=("CHANNELS", "STATES"),
+        help="SDT's choice, counts or shares (default 0.05 0.25)",
+    )  # fmt: skip
+    parser.add_argument("--verdicts", type=Path, metavar="FILE", help="theory's verdicts (default: those shipped)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write diagnose.json and the picture (PNG, PDF) there")
+    parser.add_argument("--no-picture", action="store_true", help="no picture in DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the JSON to FILE")
+    return parser
+
+
+def demo() -> Parser:
+    """Of ``demo``."""
+    parser = _parser("demo", "Compile a trained prefix, then adapt a model to film reviews with LoRA and with SDT + LoRA.")
+    parser.add_argument("--model", default="bundled", metavar="PATH", help="a language model (default: the bundled one)")
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="optimiser steps of each method (default 20)")
+    parser.add_argument("--rows", type=int, default=100, metavar="N", help="test sentences (default 100, at most 200)")
+    parser.add_argument("--tokens", type=int, default=16, metavar="M", help="length of the prefix (default 16)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the training rows (default 0)")
+    return parser
+
+
+PARSERS: dict[str, Callable[[], Parser]] = {
+    "bench scan": bench_scan,
+    "bench model": bench_model,
+    "bench block": bench_block,
+    "bench selection": bench_selection,
+    "collect": collect,
+    "unpack": unpack,
+    "coverage": coverage,
+    "scans": scans,
+    "diagnose": diagnose,
+    "demo": demo,
+}
+"""Command → its parser."""
