@@ -38,7 +38,15 @@ from empirics.study.results import Result, plain, write_json
 from empirics.study.store import shown_options
 from figures import dots, plots, sources, style
 from figures.build import canonical, render
-from figures.plots import lm_benchmark, lm_scores, lm_scores_unlearned, s4_regression, vision
+from figures.plots import (
+    bench_model_graph,
+    bench_model_memory,
+    lm_benchmark,
+    lm_scores,
+    lm_scores_unlearned,
+    s4_regression,
+    vision,
+)
 from figures.registry import Picture, pictures
 from figures.report.benchmarks import AGAIN, NO_MAMBA
 from figures.report.comparisons import comparisons
@@ -343,7 +351,7 @@ def test_bench_model_reads_what_the_model_benchmark_writes(root: Path, draw: Dra
     assert lost == [0, 1], "one contender of one size did not run"
     ranges = [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "None"]
     assert steps[1:] in ranges
-    assert "LoRA, chunked" in words(draw(plots.bench_model_memory.FIGURE))
+    assert "LoRA, chunked" in words(draw(bench_model_memory.FIGURE))
 
 
 def test_replayed_steps_are_set_beside_the_replayed_reference(root: Path, draw: Draw):
@@ -354,14 +362,14 @@ def test_replayed_steps_are_set_beside_the_replayed_reference(root: Path, draw: 
     }  # fmt: skip
     written = {"sizes": {"130m": rows}, "batch": {"130m": 1}, "length": 8, "machine": {"gpu": "a GPU"}}
     write_json(root / plots.bench_model.PATH, written)
-    data = plots.bench_model_graph.data()
+    data = bench_model_graph.data()
     assert [row["name"] for row in data["rows"]] == ["stock/graph", "lora/fused/graph"]
     assert data["rows"][1]["sizes"]["130m"]["step_replayed"][0] == 2.0
-    assert "steps of 1 of 1 methods" in plots.bench_model_graph.says(data)
-    assert words(draw(plots.bench_model_graph.FIGURE)) >= {"LoRA", "130m"}
+    assert "steps of 1 of 1 methods" in bench_model_graph.says(data)
+    assert words(draw(bench_model_graph.FIGURE)) >= {"LoRA", "130m"}
     rows["lora/fused/graph"]["step_s"] = 4.0
     write_json(root / plots.bench_model.PATH, written)
-    assert "steps of 0 of 1 methods" in plots.bench_model_graph.says(plots.bench_model_graph.data())
+    assert "steps of 0 of 1 methods" in bench_model_graph.says(bench_model_graph.data())
 
 
 def test_bench_scan_gpu_says_what_is_left_when_python_launches(root: Path, draw: Draw):
