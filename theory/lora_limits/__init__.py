@@ -7,5 +7,6 @@ STATEMENTS = (
     "spectrum_frozen",
     "selector_absorption",
     "in_proj_dominates",
+    "published_in_proj",
 )
 """The claims in reading order: one folder each, with ``README.md``, ``claim.py`` and its test."""

@@ -5,6 +5,7 @@ STATEMENTS = (
     "minimal_adjustment",
     "exact_match",
     "depth_sharing",
+    "published_budget",
     "selection",
 )
 """The claims in reading order: one folder each, with ``README.md``, ``claim.py`` and its test."""

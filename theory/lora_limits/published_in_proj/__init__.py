@@ -1,0 +1,1 @@
+"""lora_limits.published_in_proj: see README.md."""

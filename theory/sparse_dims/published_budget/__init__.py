@@ -1,0 +1,1 @@
+"""sparse_dims.published_budget: see README.md."""
