@@ -24,6 +24,9 @@ class AdditionalScanHook(MixerHook):
         super().__init__()
         self.A_log, self.W_B, self.W_C = nn.Parameter(A_log), nn.Parameter(W_B), nn.Parameter(W_C)
 
+    def may_draw(self) -> bool:
+        return False
+
     def extra_states(self) -> ExtraStates:
         return ExtraStates(self.A_log, self.W_B, self.W_C)
 

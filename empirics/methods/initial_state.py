@@ -24,6 +24,9 @@ class InitialStateHook(MixerHook):
         self.ssm = nn.Parameter(ssm)
         self.conv = None if conv is None else nn.Parameter(conv)
 
+    def may_draw(self) -> bool:
+        return False
+
     def initial_state(self, batch: int) -> MixerState:
         return MixerState(None if self.conv is None else self.conv[None], self.ssm[None]).expand(batch)
 

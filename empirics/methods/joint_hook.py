@@ -27,6 +27,9 @@ class JointHook(MixerHook):
         super().__init__()
         self.parts = nn.ModuleList(parts)
 
+    def may_draw(self) -> bool:
+        return False
+
     def _first(self, ask: Callable[[MixerHook], Answer | None]) -> Answer | None:
         answers = (ask(part) for part in self.parts if isinstance(part, MixerHook))
         return next((a for a in answers if a is not None), None)

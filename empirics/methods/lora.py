@@ -35,6 +35,10 @@ class LowRankUpdate(nn.Module):
         self.lora_A = nn.Parameter(start.to(adapter_dtype(base)))
         self.lora_B = nn.Parameter(self.lora_A.new_zeros(rows, rank))
 
+    def may_draw(self) -> bool:
+        """A mask, while training with dropout."""
+        return self.training and self.dropout > 0
+
     def factors(self) -> tuple[Tensor, Tensor]:
         """lora_B, and lora_A without the input features that are dropped in this reading."""
         right: Tensor = self.lora_A

@@ -23,6 +23,9 @@ class PrefixHook(MixerHook):
         super().__init__()
         self.prefix = nn.Parameter(prefix)
 
+    def may_draw(self) -> bool:
+        return False
+
     def prefix_tokens(self) -> Tensor:
         return self.prefix
 

@@ -36,6 +36,10 @@ class SparseUpdate(nn.Module):
         self.register_buffer("index", entries, persistent=False)
         self.delta = nn.Parameter(torch.zeros(entries.numel(), dtype=adapter_dtype(base)))
 
+    def may_draw(self) -> bool:
+        """Never."""
+        return False
+
     def forward(self, weight: Tensor) -> Tensor:
         return weight.reshape(-1).index_add(0, self.index, self.delta.to(weight.dtype)).view_as(weight)
 

@@ -21,6 +21,9 @@ class StateOffsetHook(MixerHook):
         super().__init__()
         self.offset = nn.Parameter(offset)
 
+    def may_draw(self) -> bool:
+        return False
+
     def readout_offset(self) -> Tensor:
         return self.offset
 

@@ -52,6 +52,10 @@ class MixerHook(nn.Module):
     model's dtype; the mixer casts tokens to the hidden dtype and states to the scan's state dtype.
     """
 
+    def may_draw(self) -> bool:
+        """Whether answers may draw random numbers, which recomputing then has to repeat; yes, unless a hook says no."""
+        return True
+
     def prefix_tokens(self) -> Tensor | None:
         """Tokens (M, d_model) put before the sequence at the mixer's input; M ≥ 1."""
         return None

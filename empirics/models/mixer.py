@@ -93,6 +93,10 @@ class Mixer(nn.Module, ABC):
         self.recompute = False
         self.set_scan(scan)
 
+    def may_draw(self) -> bool:
+        """Not by itself; its parts say it for themselves."""
+        return False
+
     def set_scan(self, scan: str) -> None:
         """Choose the scan by name.
 

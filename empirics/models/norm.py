@@ -41,6 +41,10 @@ class GatedRMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
         self.groups, self.eps, self.norm_before_gate = groups, eps, norm_before_gate
 
+    def may_draw(self) -> bool:
+        """Never."""
+        return False
+
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """Both of shape (..., width); the result has y's dtype."""
         gate, wide = F.silu(widen(z)), widen(y)

@@ -40,11 +40,9 @@ def draws(module: nn.Module) -> bool:
 
 
 def _may_draw(part: nn.Module) -> bool:
-    # A module of which a tensor is parametrised has a class of PyTorch's making, on top of its own.
-    own = type(part).__mro__[1 if parametrize.is_parametrized(part) else 0]
-    if own.__module__.partition(".")[0] == __package__.partition(".")[0]:  # this project's: ``dropout`` says it
-        return part.training and float(getattr(part, "dropout", 0.0)) > 0
-    return not isinstance(part, _STEADY)
+    """What the part itself says, if it does (``may_draw()``); of PyTorch's modules, some are known to draw nothing."""
+    says = getattr(part, "may_draw", None)
+    return bool(says()) if callable(says) else not isinstance(part, _STEADY)
 
 
 def recomputed(function: Callable[[Tensor], T], value: Tensor, random: bool) -> T:
