@@ -142,7 +142,7 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], Fingerprint, dict[str, T
     for name in names:
         if name not in values or values[name].ndim == 0 or values[name].shape[-1] != 2:
             raise CheckpointError(f"{folder / VALUES} is corrupt: {name} is no pair of real and imaginary parts")
-        values[name] = torch.view_as_complex(values[name].contiguous())
+        values[name] = torch.view_as_complex(values[name].clone())  # where complex numbers may lie
     return description["method"], description["model"], values
 
 

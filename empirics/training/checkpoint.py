@@ -64,7 +64,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], Any]:
             values = json.loads((file.metadata() or {})["json"])
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         return {
-            name.removeprefix(_COMPLEX): torch.view_as_complex(value) if name.startswith(_COMPLEX) else value
+            # a file keeps numbers at multiples of 8 bytes, complex128 has to lie at one of 16: a copy in memory of its own does
+            name.removeprefix(_COMPLEX): torch.view_as_complex(value.clone()) if name.startswith(_COMPLEX) else value
             for name, value in stored.items()
         }, values
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""A training loop that survives being killed: safetensors and JSON checkpoints, bit-identical on the CPU.
+"""A training loop that survives being killed: checkpoints in one file, bit-identical on the CPU.
 
 Everything the next step depends on is in the checkpoint: trained tensors, AdamW's moments, the generators of the data and
 PyTorch's own (dropout). A run that was killed and resumed therefore takes the same steps as one that was not.
@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor, nn
 
 from ..errors import CheckpointError, Diverged, InvalidInput
-from ..study.results import read_json, write_json
-from ..tensors import write_tensors
+from .checkpoint import load as load_checkpoint
+from .checkpoint import save as save_checkpoint
 
 
 class OutOfTime(Exception):
@@ -142,7 +141,7 @@ def train(
         parameters.values(), lr=optimiser.learning_rate, weight_decay=optimiser.weight_decay, betas=optimiser.betas
     )
     losses: list[float] = []
-    if checkpoint is not None and (checkpoint / "training.json").is_file():
+    if checkpoint is not None and (checkpoint / STATE).is_file():
         losses = _restore(checkpoint, parameters, adamw, optimiser, generators)
     start = len(losses)
     if start > optimiser.steps:
@@ -207,17 +206,11 @@ def _save(
     device = next(iter(parameters.values())).device
     if device.type == "cuda":
         tensors["generator.cuda"] = torch.cuda.get_rng_state(device)
-    # The JSON file is written last and names the tensors it belongs to: a kill between the two leaves the old pair.
-    name = f"step-{len(losses)}.safetensors"
-    write_tensors(folder / name, {k: _real(v).cpu().contiguous() for k, v in tensors.items()})
-    write_json(folder / "training.json", {"tensors": name, "losses": list(losses), "optimiser": asdict(optimiser)})
-    for old in folder.glob("step-*.safetensors"):
-        if old.name != name:
-            old.unlink()
+    save_checkpoint(folder / STATE, tensors, {"losses": list(losses), "optimiser": asdict(optimiser)})
 
 
-def _real(value: Tensor) -> Tensor:
-    return torch.view_as_real(value) if value.is_complex() else value
+STATE = "training.safetensors"
+"""File of a checkpoint's folder: tensors, and as JSON in its metadata losses and options."""
 
 
 def _restore(
@@ -227,15 +220,16 @@ def _restore(
     optimiser: Optimiser,
     generators: Sequence[Generator],
 ) -> list[float]:
-    record = read_json(folder / "training.json")
+    tensors, record = load_checkpoint(folder / STATE)
     try:
         losses = [float(v) for v in record["losses"]]
-        if record["optimiser"] != json.loads(json.dumps(asdict(optimiser))):
-            raise CheckpointError(f"{folder} belongs to a run with other options {record['optimiser']}; delete it to start again")
-        with safe_open(folder / record["tensors"], framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} holds no complete checkpoint ({error}); delete it to start that run again") from error
+        options = record["optimiser"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} holds no checkpoint of training ({error!r}); delete it to start that run again"
+        ) from error
+    if options != json.loads(json.dumps(asdict(optimiser))):
+        raise CheckpointError(f"{folder} belongs to a run with other options {options}; delete it to start again")
     by_name: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
     for full, tensor in tensors.items():
         key, _, name = full.partition(".")
@@ -248,9 +242,9 @@ def _restore(
         for name, parameter in parameters.items():
             found = by_name[name]
             value = found.pop("value", None)
-            if value is None or value.shape != _real(parameter).shape:
+            if value is None or value.shape != parameter.shape or value.is_complex() != parameter.is_complex():
                 raise CheckpointError(f"{folder} does not fit tensor {name}; delete it to start that run again")
-            _real(parameter).copy_(value)
+            parameter.copy_(value)
             adamw.state[parameter] = {key: _like(v, parameter, key) for key, v in found.items()}
     for i, generator in enumerate(generators):
         _set_state(generator.set_state, tensors, f"generator.{i}", folder)
@@ -264,8 +258,7 @@ def _restore(
 def _like(value: Tensor, parameter: nn.Parameter, key: str) -> Tensor:
     if key == "step":
         return value  # AdamW keeps it on the CPU
-    value = value.to(parameter.device)
-    return torch.view_as_complex(value) if parameter.is_complex() else value
+    return value.to(parameter.device)
 
 
 def _set_state(setter: Callable[[Tensor], Any], tensors: Mapping[str, Tensor], name: str, folder: Path) -> None:

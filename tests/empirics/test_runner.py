@@ -17,6 +17,7 @@ from empirics.study.config import Strict, experiment_names, load_experiment
 from empirics.study.results import Judgement, Metrics, write_json
 from empirics.study.runner import Context, Runner
 from empirics.study.store import read_result
+from empirics.training import checkpoint
 from empirics.training.loop import Optimiser, train
 
 GOOD = """
@@ -243,12 +244,10 @@ def test_resuming_without_the_generators_state_would_differ(tmp_path):
     whole, _ = trained(None)
     with pytest.raises(Killed):
         trained(tmp_path / "run", 13)
-    from safetensors.torch import load_file, save_file
-
-    (file,) = (tmp_path / "run").glob("*.safetensors")
-    tensors = load_file(file)
+    (file,) = (tmp_path / "run").iterdir()
+    tensors, values = checkpoint.load(file)
     tensors["generator.0"] = torch.Generator().manual_seed(6).get_state()
-    save_file(tensors, file)
+    checkpoint.save(file, tensors, values)
     resumed, _ = trained(tmp_path / "run")
     assert resumed.losses[:10] == whole.losses[:10] and resumed.losses[10:] != whole.losses[10:]
 
@@ -261,10 +260,10 @@ def test_corrupt_and_foreign_checkpoints(tmp_path):
     (file,) = (tmp_path / "run").glob("*.safetensors")
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+    with pytest.raises(CheckpointError, match="no readable checkpoint"):
         trained(tmp_path / "run")
-    (tmp_path / "run" / "training.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+    checkpoint.save(file, {}, {"losses": "many"})
+    with pytest.raises(CheckpointError, match="no checkpoint of training"):
         trained(tmp_path / "run")
 
 
