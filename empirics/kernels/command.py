@@ -31,7 +31,7 @@ def lines(row: Capability) -> list[str]:
         f"on {'any device' if 'any' in row.devices else ' or '.join(row.devices)}; states N: {bound}",
         f"  gradients      of every input, {'of any order' if row.twice else 'once'}",
         f"  initial state  {row.h0}",
-        f"  any length     costs {row.off_grid} more" + (", products of float32 are TF32 products" if row.tf32 else ""),
+        f"  any length     {row.off_grid}" + ("; products of float32 are TF32 products" if row.tf32 else ""),
     ]
 
 

@@ -39,7 +39,7 @@ class Capability:
     twice:
         Whether its gradients can be differentiated again.
     off_grid:
-        What a length costs that is no multiple of anything; every length is accepted.
+        At what cost lengths run that are no multiple of anything; every length is accepted.
     h0:
         How an initial state enters; its gradient exists in any case.
     max_state:
@@ -58,7 +58,7 @@ class Capability:
     devices: tuple[str, ...] = ("any",)
     dtypes: tuple[torch.dtype, ...] = _FLOATS
     twice: bool = False
-    off_grid: str = "nothing"
+    off_grid: str = "at the same cost a step"
     h0: str = "as the state before the first step"
     max_state: int | None = None
     package: str | None = None
@@ -72,7 +72,8 @@ TABLE: tuple[Capability, ...] = (
     Capability("selective_scan", "chunked", "selective_scan.chunked"),
     Capability(
         "selective_scan", "mamba_ssm", "selective_scan.mamba_ssm", ("cuda",), _NARROW, max_state=256, package="mamba_ssm",
-        h0="as the exact term C_t·exp(A cumsum(dt)) h0", off_grid="up to 2.6 times a step at 128·2^k", stock_conv=True,
+        h0="as the exact term C_t·exp(A cumsum(dt)) h0", off_grid="at up to 2.6 times the cost of a step at 128·2^k",
+        stock_conv=True,
     ),
     Capability(
         "selective_scan", "fused", "selective_scan.fused.scan", ("cuda",), _NARROW, package="triton", stock_conv=True,
