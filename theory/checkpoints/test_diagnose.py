@@ -183,6 +183,21 @@ def test_table_says_what_the_json_says(checkpoint: Path, capsys: pytest.CaptureF
     assert str(checkpoint) in payload["source"]
 
 
+def test_the_last_row_is_about_all_layers() -> None:
+    """Median of the layers' medians, the least and the largest of all; one layer needs no such row."""
+    layers = [one_layer([-1.0, -2.0], [0.1]), one_layer([-1.0, -2.0], [0.4]), one_layer([-1.0, -2.0], [0.2])]
+    payload = dg.diagnose(layers, "x")
+    buffer = io.StringIO()
+    dg.print_diagnosis(payload, Console(file=buffer, width=160))
+    (line,) = (line for line in buffer.getvalue().splitlines() if "all 3 layers" in line)
+    assert "0.2 [0.1, 0.4]" in line and "1 × 2" in line
+    half_lives = [row["half_life_tokens"] for row in payload["layers"]]
+    assert f"{dg._number(min(h['min'] for h in half_lives))}, {dg._number(max(h['max'] for h in half_lives))}]" in line
+    alone = io.StringIO()
+    dg.print_diagnosis(dg.diagnose(layers[:1], "x"), Console(file=alone, width=160))
+    assert "all 1" not in alone.getvalue()
+
+
 def test_table_without_a_dt_weight() -> None:
     payload = dg.diagnose([one_layer([-1.0], [0.1], row_norms=None)], "x")
     assert payload["layers"][0]["dt_over_inputs"] is None

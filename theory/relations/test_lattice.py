@@ -112,3 +112,23 @@ def test_command(capsys):
     assert set(payload["methods"]) == set(METHODS)
     with pytest.raises(UnknownName, match="Mamba-2"):
         main_lattice(["--system", "Mamba2"])
+
+
+def test_the_signs_are_explained_first_and_pairs_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every pair is decided always, decided on conditions, or open; the last row adds them up."""
+    assert main_lattice([]) == 0
+    text = capsys.readouterr().out
+    assert " ".join(text.split()).startswith("⊂ strictly contained") and text.index("Pairs of methods") < text.index(
+        "row against"
+    )
+    found = lattice()
+    rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│") and line.count("│") == 6}
+    total = [0, 0, 0, 0]
+    for system in found.systems:
+        pairs, always, sometimes, open_ = (int(cell) for cell in rows[system].split("│")[2:6])
+        assert pairs == always + sometimes + open_ == len(SYSTEMS[system][1]) * (len(SYSTEMS[system][1]) - 1) // 2
+        assert open_ == len(found.open_pairs(system))
+        total = [a + b for a, b in zip(total, (pairs, always, sometimes, open_), strict=True)]
+    assert [int(cell) for cell in rows["all"].split("│")[2:6]] == total
+    assert main_lattice(["--system", "LTI"]) == 0
+    assert "│ all " not in capsys.readouterr().out
