@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,10 +25,16 @@ def test_one_claim_as_json(tmp_path):
     printed, written = json.loads(run.stdout), json.loads(out.read_text())
     assert printed == written
     (claim,) = printed["claims"]
-    assert claim["id"] == "prefix_state.selective" and claim["verdict"] == "EXACT"
+    assert claim["id"] == "prefix_state.selective" and claim["verdict"] == "PROVED"
     assert all(c["instances"] > 0 for c in claim["checks"])
     assert {a["verdict"] for a in claim["assumptions"]} == {"REFUTED"}  # each assumption is shown to be needed
     assert printed["versions"]["numpy"] and printed["profile"]["seed"] == 0
+    assert re.search(r"^\[1/1\] prefix_state\.selective +PROVED +\d+\.\d s$", run.stderr, flags=re.M)  # no terminal is needed
+    assert f"{out}: written" in run.stderr.replace("\n", "")
+    before = out.read_bytes()
+    again = theory("--claim", "prefix_state.selective", "--profile", "quick", "--jobs", "1", "--out", str(out))
+    assert again.returncode == 0 and "no verdict changed, left as it is" in again.stderr.replace("\n", " ")
+    assert out.read_bytes() == before
 
 
 def test_details_show_the_counterexamples():
@@ -69,16 +76,29 @@ def test_a_refuted_claim_exits_1(monkeypatch, capsys):
     """A check that fails becomes REFUTED with its witness, and the exit code says so."""
     from theory import __main__ as cli
     from theory.verification import registry
-    from theory.verification.claim import Check, Claim, Outcome, Verdict
+    from theory.verification.claim import Check, Claim, Outcome, Planted, Verdict
+    from theory.verification.refutation import Refuted
 
     def wrong(profile):
-        return Outcome(Verdict.REFUTED, "checked", witness="1 + 1 = 3 fails at 1 + 1")
+        raise Refuted("1 + 1 = 3 fails at 1 + 1")
 
     def right(profile):
         return Outcome(Verdict.EXACT, "checked", instances=1)
 
-    claim = Claim("prefix_state.wrong", "t", "s", "module", "any", (Check("a", wrong), Check("b", right)))
-    monkeypatch.setattr(registry, "all_claims", lambda: (claim,))
-    assert cli.main(["--claim", "prefix_state.wrong", "--jobs", "1"]) == 1
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "REFUTED" in shown and "1 + 1 = 3 fails at 1 + 1" in shown
+    def broken(profile):
+        raise KeyError("a bug")
+
+    def decided(*checks):
+        claim = Claim("prefix_state.wrong", "t", "s", "module", "any", checks)
+        monkeypatch.setattr(registry, "all_claims", lambda: (claim,))
+        code = cli.main(["--claim", "prefix_state.wrong", "--jobs", "1"])
+        return code, " ".join(capsys.readouterr().out.split())
+
+    caught = (Planted("anything", wrong),)
+    code, shown = decided(Check("a", wrong, planted=caught), Check("b", right, planted=caught))
+    assert code == 1 and "REFUTED" in shown and "1 + 1 = 3 fails at 1 + 1" in shown
+    code, shown = decided(Check("a", broken, planted=caught))
+    assert code == 1 and "1 ERROR" in shown and "KeyError" in shown
+    code, shown = decided(Check("b", right, planted=(Planted("harmless", right),)))
+    assert code == 1 and "1 ERROR" in shown and "harmless: passes" in shown
+    assert decided(Check("b", right, planted=caught))[0] == 0

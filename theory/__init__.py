@@ -45,9 +45,11 @@ if TYPE_CHECKING:
     from .sparse_dims.adjustment import exact_minimal_adjustment, minimal_adjustment
     from .sparse_dims.exact_match.claim import sdt_lora_witness
     from .sparse_dims.selection.truth import true_dimensions
-    from .verification.claim import Assumption, Claim, Verdict
-    from .verification.decide import Report, verify
+    from .verification.claim import Assumption, Claim
+    from .verification.decide import verify
     from .verification.registry import get_claim
+    from .verification.results import Report
+    from .verification.verdict import Verdict
 
 _HOME = {
     **dict.fromkeys(("dimension_certificate", "exclusion"), "core.certificate"),
@@ -78,9 +80,11 @@ _HOME = {
     **dict.fromkeys(("exact_minimal_adjustment", "minimal_adjustment"), "sparse_dims.adjustment"),
     **dict.fromkeys(("sdt_lora_witness",), "sparse_dims.exact_match.claim"),
     **dict.fromkeys(("true_dimensions",), "sparse_dims.selection.truth"),
-    **dict.fromkeys(("Assumption", "Claim", "Verdict"), "verification.claim"),
-    **dict.fromkeys(("Report", "verify"), "verification.decide"),
+    **dict.fromkeys(("Assumption", "Claim"), "verification.claim"),
+    **dict.fromkeys(("verify",), "verification.decide"),
     **dict.fromkeys(("get_claim",), "verification.registry"),
+    **dict.fromkeys(("Report",), "verification.results"),
+    **dict.fromkeys(("Verdict",), "verification.verdict"),
 }
 """Where each public name is defined, below this package."""
 

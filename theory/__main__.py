@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .core.arguments import Parser
 from .core.errors import InvalidInput, TheoryError
 from .core.files import read_json, read_text, require_writable
 from .core.marks import with_part
-from .verification.claim import PROFILES
-from .verification.decide import ClaimResult, verify, write_report, write_text
+from .verification.decide import verify
 from .verification.registry import FAMILIES, family_claims, get_claim
+from .verification.results import ClaimResult
+from .verification.sampling import PROFILES
+from .verification.store import write_report, write_text
 from .verification.table import markdown_table, print_report
 
 COMMANDS = ("verify", "diagnose", "bench", "lattice", "readme")
@@ -39,6 +40,19 @@ def _verify_parser() -> Parser:
     return parser
 
 
+def _progress(total: int, err: Console) -> Callable[[ClaimResult], None]:
+    """One line for each claim that is finished, on a terminal or not: how many are, which one, its verdict and its seconds."""
+    done = 0
+
+    def step(result: ClaimResult) -> None:
+        nonlocal done
+        done += 1
+        text = f"[{done:{len(str(total))}}/{total}] {result.id:34} {result.verdict:8} {result.seconds:6.1f} s"
+        err.print(text, markup=False, highlight=False)
+
+    return step
+
+
 def _run_verify(argv: Sequence[str], console: Console, err: Console) -> int:
     args = _verify_parser().parse_args(argv)
     if args.jobs is not None and args.jobs < 1:
@@ -54,16 +68,10 @@ def _run_verify(argv: Sequence[str], console: Console, err: Console) -> int:
         raise InvalidInput(f"--out {args.out}: the folder {args.out.parent} does not exist")
     if args.out is not None:
         require_writable(args.out.parent)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("deciding claims", total=len(chosen))
-
-        def step(result: ClaimResult) -> None:
-            bar.update(task, advance=1, description=f"decided {result.id}")
-
-        report = verify(profile=args.profile, claims=[c.id for c in chosen], jobs=args.jobs, progress=step)
+    report = verify(profile=args.profile, claims=[c.id for c in chosen], jobs=args.jobs, progress=_progress(len(chosen), err))
     if args.out is not None:
-        write_report(report, args.out)
+        written = write_report(report, args.out)
+        err.print(f"{args.out}: {'written' if written else 'no verdict changed, left as it is'}", markup=False, highlight=False)
     if args.json:
         print(json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
     else:

@@ -22,7 +22,7 @@ from .core.ssd import Mamba2Group, Mamba2Head
 from .prefix_state.reach.result import Reach
 from .relations.lattice import LEGEND, SYSTEMS, Lattice
 from .verification.claim import Claim
-from .verification.decide import Report
+from .verification.results import Report
 
 LONGEST = 17
 """Characters of a number that is shown as it is."""
@@ -207,10 +207,10 @@ def _(shown: Reach) -> str:
 
 @html_of.register
 def _(shown: Claim) -> str:
-    parts = [check.part for check in shown.checks if check.part]
+    parts = [part.name + (f" (argument: {shown.readme}#{part.argument})" if part.argument else "") for part in shown.all_parts()]
     rows = [
         ("statement", shown.statement), ("level", shown.level), ("horizon", shown.horizon),
-        ("decided by", "; ".join(dict.fromkeys(parts))),
+        ("parts", "; ".join(parts)),
         ("assumes", "; ".join(f"{a.name}: {a.statement}" for a in shown.assumptions) or "nothing"),
         ("not claimed", shown.not_claimed or "–"), ("page", shown.readme), ("source", shown.source),
     ]  # fmt: skip

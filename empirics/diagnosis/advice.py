@@ -14,7 +14,7 @@ from typing import Any
 from .carry import until
 
 Payload = Mapping[str, Any]
-DECIDED = ("PROVED", "EXACT", "TO")
+DECIDED = ("FORMAL", "PROVED", "EXACT", "NUMERIC")
 
 
 @dataclass(frozen=True)

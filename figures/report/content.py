@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from theory.core.errors import InvalidInput
-from theory.relations.lattice import lattice
 
 from ..build import MANIFEST
 from ..registry import pictures
@@ -34,7 +33,10 @@ WIDELY = 3
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a claim; ``part`` is what it decides, ``None`` where it only supports."""
+    """One check of a claim; ``part`` is what it helps to decide, ``None`` where it stands beside the parts.
+
+    ``planted`` errors were run on it, and it refuted ``caught`` of them.
+    """
 
     name: str
     part: str | None
@@ -43,6 +45,18 @@ class Check:
     sizes: str
     instances: int
     witness: str
+    planted: int
+    caught: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a claim's statement; ``argument`` is the page and anchor of its argument for all sizes, or empty."""
+
+    name: str
+    verdict: str
+    argument: str
+    theorems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,8 +81,10 @@ class Claim:
     verdict: str
     checks: tuple[Check, ...]
     assumptions: tuple[Assumption, ...]
-    source: str = ""
-    not_claimed: str = ""
+    parts: tuple[Part, ...]
+    source: str
+    readme: str
+    not_claimed: str
 
     @property
     def family(self) -> str:
@@ -171,9 +187,9 @@ class Report:
     figures: tuple[Figure, ...]
     benchmarks: tuple[Benchmark, ...]
     sentences: tuple[Sentence, ...]
-    open_pairs: dict[str, int]
     profile: dict[str, Any]
     versions: dict[str, str]
+    open_pairs: dict[str, list[tuple[str, str]]]
 
     def families(self) -> dict[str, list[Claim]]:
         """Claims by family, in the order of the verdicts."""
@@ -210,6 +226,7 @@ def gather(root: Path = ROOT) -> Report:
     try:
         claims = tuple(_claim(entry) for entry in verdicts["claims"])
         profile, versions = dict(verdicts["profile"]), dict(verdicts["versions"])
+        open_pairs = {system: [(str(a), str(b)) for a, b in pairs] for system, pairs in verdicts["open_pairs"].items()}
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{VERDICTS} is no report of theory ({error!r}); make it again: make verify") from error
     known = {claim.id for claim in claims}
@@ -219,15 +236,8 @@ def gather(root: Path = ROOT) -> Report:
             raise InvalidInput(
                 f"{EXPERIMENTS}/{found.id}/experiment.toml tests {found.claim!r}, not among {VERDICTS}; run make verify"
             )
-    return Report(
-        claims, all_experiments, tuple(figures(root)), tuple(benchmarks(root)), scoreboard(root), open_pairs(), profile, versions
-    )
-
-
-def open_pairs() -> dict[str, int]:
-    """Pairs of methods about which nothing is stated nor follows, by class of systems."""
-    found = lattice()
-    return {system: len(found.open_pairs(system)) for system in found.systems}
+    drawn, measured = tuple(figures(root)), tuple(benchmarks(root))
+    return Report(claims, all_experiments, drawn, measured, scoreboard(root), profile, versions, open_pairs)
 
 
 def experiments(root: Path = ROOT) -> tuple[Experiment, ...]:
@@ -237,23 +247,27 @@ def experiments(root: Path = ROOT) -> tuple[Experiment, ...]:
 
 def _claim(entry: dict[str, Any]) -> Claim:
     checks = tuple(
-        Check(c["name"], c["part"], _verdict(c), c["how"], c.get("sizes", ""), int(c["instances"]), c.get("witness", ""))
+        Check(
+            c["name"], c["part"], _verdict(c), c["how"], c.get("sizes", ""), int(c["instances"]), c.get("witness", ""),
+            len(c["planted"]["errors"]), int(c["planted"]["caught"]),
+        )
         for c in entry["checks"]
-    )
+    )  # fmt: skip
+    parts = tuple(Part(p["name"], p["verdict"], p["argument"], tuple(p["theorems"])) for p in entry["parts"])
     assumptions = tuple(Assumption(a["name"], a["statement"], a["verdict"] == "REFUTED", a["how"]) for a in entry["assumptions"])
     return Claim(
         entry["id"], entry["title"], entry["statement"], entry["level"], entry["horizon"], entry["verdict"], checks, assumptions,
-        entry.get("source", ""), entry.get("not_claimed", ""),
+        parts, entry["source"], entry["readme"], entry["not_claimed"],
     )  # fmt: skip
 
 
 def _verdict(check: dict[str, Any]) -> str:
-    """``TO`` with its tolerance and condition number, every other verdict as its name."""
-    if check["verdict"] != "TO":
+    """``NUMERIC`` with its tolerance and condition number, every other verdict as its name."""
+    if check["verdict"] != "NUMERIC":
         return str(check["verdict"])
     numbers = [f"{check['tolerance']:.1g}"] if "tolerance" in check else []
     numbers += [f"cond {check['condition']:.1e}"] if "condition" in check else []
-    return f"TO({', '.join(numbers)})" if numbers else "TO"
+    return f"NUMERIC({', '.join(numbers)})" if numbers else "NUMERIC"
 
 
 def _experiment(path: Path, root: Path) -> Experiment:

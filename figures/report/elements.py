@@ -15,7 +15,7 @@ from .content import Experiment, Figure
 from .mathematics import set_mathematics
 
 CLASS = {
-    "FORMAL": "sure", "PROVED": "sure", "EXACT": "sure", "TO": "near", "NUMERIC": "near", "OPEN": "open", "REFUTED": "wrong",
+    "FORMAL": "sure", "PROVED": "sure", "EXACT": "sure", "NUMERIC": "near", "OPEN": "open", "REFUTED": "wrong",
     "ERROR": "wrong",
 }  # fmt: skip
 OUTCOME = {"reproduced": "sure", "not reproduced": "wrong", "undecided": "open"}

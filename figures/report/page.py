@@ -11,10 +11,11 @@ from pathlib import Path
 
 from theory.core.errors import InvalidInput
 from theory.core.files import write_bytes
+from theory.verification.verdict import MEANING, RULE
 
 from ..sources import ROOT
 from . import scoreboard as board
-from .content import Check, Claim, Experiment, Figure, Report, gather
+from .content import Check, Claim, Experiment, Figure, Part, Report, gather
 from .elements import (
     FATE,
     OUTCOME,
@@ -44,13 +45,6 @@ FAMILIES = {
     "lora_limits": "The limits of LoRA",
     "sparse_dims": "Sparse dimension tuning",
 }
-MEANING = {
-    "PROVED": "a symbolic identity, or an exact certificate, with a complete written argument",
-    "EXACT": "rational instances, none of which failed; not a proof",
-    "TO": "float64 within a stated error budget, condition number shown",
-    "OPEN": "not decided",
-    "REFUTED": "false, with a witness",
-}
 
 
 def claim_page(claim_id: str) -> str:
@@ -71,6 +65,17 @@ class Numbers:
 
 
 # -- parts of a claim ------------------------------------------------------------------------------------------------------
+
+
+def _parts(claim: Claim) -> str:
+    """The parts of the statement, each with its verdict and what it rests on."""
+
+    def rests(part: Part) -> str:
+        theorems = f"; theorems {', '.join(f'<code>{text(t)}</code>' for t in part.theorems)}" if part.theorems else ""
+        return f"<li>{said(part.name)} {verdict(part.verdict)}{theorems}</li>"
+
+    caught = f"{sum(c.caught for c in claim.checks)} of {sum(c.planted for c in claim.checks)}"
+    return f"<ul>{''.join(map(rests, claim.parts))}</ul><p>Planted errors caught by the checks: {caught}.</p>"
 
 
 def _checks(claim: Claim) -> str:
@@ -136,6 +141,7 @@ def _article(report: Report, claim: Claim, numbers: Numbers, root: str) -> str:
         f"<p><strong>Not claimed:</strong> {said(claim.not_claimed)}</p>" if claim.not_claimed else "",
         f'<p>Derivation: <a href="{text(root + page)}"><code>{text(page)}</code></a>. Decide it again: '
         f"<code>{text(claim.command)}</code></p>",
+        _parts(claim),
         _checks(claim),
         _assumptions(claim),
         *map(_experiment, report.experiments_of(claim)),
@@ -181,7 +187,7 @@ def _overview(report: Report) -> str:
     sentence = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
     meanings = "".join(f"<dt>{verdict(kind)}</dt><dd>{text(meaning)}</dd>" for kind, meaning in MEANING.items())
     columns = ("claim", "verdict", "in one line", "assumptions needed")
-    legend = folded("What a verdict means", f"<dl>{meanings}</dl>")
+    legend = folded("What a verdict means", f"<dl>{meanings}</dl><p>{text(RULE)}</p>")
     return (
         '<section aria-labelledby="verdicts"><h2 id="verdicts">Verdicts</h2>'
         f"<p>{len(report.claims)} claims: {text(sentence)}.</p>"
@@ -211,11 +217,12 @@ def _questions(report: Report) -> str:
         for b in report.benchmarks
         if not b.sentences
     ]
-    pairs = ", ".join(f"{count} ({system})" for system, count in report.open_pairs.items() if count)
-    if pairs:
-        total = sum(report.open_pairs.values())
+    counts = {system: len(pairs) for system, pairs in report.open_pairs.items() if pairs}
+    if counts:
+        by_class = ", ".join(f"{count} ({system})" for system, count in counts.items())
         items.append(
-            f'<li>{total} pairs of methods in the <a href="#figure-lattice">lattice</a>, by class of systems: {text(pairs)}</li>'
+            f'<li>{sum(counts.values())} pairs of methods in the <a href="#figure-lattice">lattice</a>, by class of systems: '
+            f"{text(by_class)}</li>"
         )
     body = f"<ul>{''.join(items)}</ul>" if items else "<p>Nothing.</p>"
     return f'<section aria-labelledby="open"><h2 id="open">What is open</h2>{body}</section>'

@@ -288,12 +288,12 @@ def test_advice_names_claims_and_the_verdicts_of_the_file(folder, tmp_path):
     assert all(line["says"].endswith(".") and any(c.isdigit() for c in line["says"]) and line["assumes"] for line in lines)
     report = json.loads(SHIPPED.read_text(encoding="utf-8"))
     for claim in report["claims"]:
-        claim["verdict"] = {"prefix_state.decay": "REFUTED", "lora_limits.rank_floor": "OPEN"}.get(claim["id"], "TO")
+        claim["verdict"] = {"prefix_state.decay": "REFUTED", "lora_limits.rank_floor": "OPEN"}.get(claim["id"], "NUMERIC")
     (tmp_path / "verdicts.json").write_text(json.dumps(report), encoding="utf-8")
     changed = {line["claim"]: line for line in advice(diagnosis, read_verdicts(tmp_path / "verdicts.json", RULES))}
     assert changed["prefix_state.decay"]["says"] == "No advice: the claim is REFUTED."
     assert changed["lora_limits.rank_floor"]["says"] == "No advice: the claim is OPEN."
-    assert changed["lora_limits.cheaper_sparse"]["verdict"] == "TO"
+    assert changed["lora_limits.cheaper_sparse"]["verdict"] == "NUMERIC"
     assert changed["lora_limits.cheaper_sparse"]["says"] == {line["claim"]: line for line in lines}[
         "lora_limits.cheaper_sparse"
     ]["says"]  # fmt: skip
@@ -553,7 +553,7 @@ def test_the_committed_diagnosis_is_todays():
         (lambda d: d["layers"][1]["hankel_relative_median"].__setitem__(5, 1e-3), "the spectrum of backbone.layers.1"),
         (lambda d: d["layers"][7]["hankel_relative_median"].__setitem__(15, 6.2e-23), "the spectrum of backbone.layers.7"),
         (lambda d: d["layers"][0]["hankel_relative_median"].__setitem__(15, 1e-29), "the spectrum of backbone.layers.0"),
-        (lambda d: d["advice"][0].update(verdict="TO"), "the advice changed"),
+        (lambda d: d["advice"][0].update(verdict="NUMERIC"), "the advice changed"),
     ],
 )
 def test_an_outdated_diagnosis_is_noticed(change, why):

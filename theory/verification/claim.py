@@ -1,90 +1,53 @@
-"""Claims, the assumptions they rest on, and the verdicts that checks give.
+"""Claims, the parts of their statements, the assumptions they rest on, and the checks that decide them.
 
-A :class:`Claim` is a relation between function classes under named assumptions. Its :class:`Check` objects decide it; its
-:class:`Assumption` objects each carry hypothesis strategies for instances with and without the assumption, and the
-smallest explicit instance that breaks the conclusion when the assumption is dropped.
-
-Verdicts: PROVED (symbolic identity or complete argument, written out in the family's README), EXACT (n rational
-instances, zero failures), TO (float64 within a stated budget, condition number shown), REFUTED (with its witness), OPEN,
-ERROR (the code broke: neither proved nor refuted). A sampled check is never PROVED.
+A :class:`Claim` is a relation between function classes under named assumptions. Its :class:`Check` objects decide its
+:class:`Part` objects (``theory.verification.verdict`` says how); its :class:`Assumption` objects each carry hypothesis
+strategies for instances with and without the assumption, and the smallest explicit instance that breaks the conclusion when
+the assumption is dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.strategies import SearchStrategy
-
 from ..core.shown import Shown
+from .planted import Planted
 from .refutation import require
+from .sampling import PROFILES, Profile, Strategy, exact_check, run_instances
+from .verdict import Outcome, Verdict
 
-Strategy = SearchStrategy[Any]
-
-
-class Verdict(StrEnum):
-    """How a claim was decided, strongest first; OPEN, REFUTED and ERROR stand apart."""
-
-    PROVED = "PROVED"
-    EXACT = "EXACT"
-    TO = "TO"
-    OPEN = "OPEN"
-    REFUTED = "REFUTED"
-    ERROR = "ERROR"
-
-
-_STRENGTH = [Verdict.ERROR, Verdict.REFUTED, Verdict.OPEN, Verdict.TO, Verdict.EXACT, Verdict.PROVED]
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How much work a verification does: instances per sampled check, and the seed that makes it repeatable."""
-
-    name: str
-    instances: int
-    seed: int = 0
-
-    def scaled(self, factor: float) -> int:
-        """A share of the instances for an expensive check, at least 5."""
-        return max(5, int(self.instances * factor))
-
-
-PROFILES: Mapping[str, Profile] = {
-    "quick": Profile("quick", 25),
-    "ci": Profile("ci", 200),
-    "long": Profile("long", 10_000),
-}
+__all__ = [
+    "PROFILES",
+    "Assumption",
+    "Check",
+    "Claim",
+    "Counterexample",
+    "Outcome",
+    "Part",
+    "Planted",
+    "Profile",
+    "Verdict",
+    "exact_check",
+    "run_instances",
+]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one check found.
+class Part:
+    """One part of a claim's statement, decided by the checks that name it.
 
     Attributes
     ----------
-    verdict, how:
-        The verdict and one line that says how it was reached.
-    sizes, instances:
-        Sizes covered (e.g. ``"N ≤ 6, M ≤ 8"``) and the number of instances or symbolic identities.
-    tolerance, condition:
-        Error budget and condition number of a float route.
-    witness:
-        The refuting instance, for REFUTED.
-    data:
-        Numbers worth keeping (JSON types only): tables over initialisations, norms, ranks.
+    name:
+        Unique within the claim.
+    argument:
+        Anchor, in the claim's page, of the complete argument for all sizes (``"derivation"``); empty where there is none.
     """
 
-    verdict: Verdict
-    how: str
-    sizes: str = ""
-    instances: int = 0
-    tolerance: float | None = None
-    condition: float | None = None
-    witness: str | None = None
-    data: dict[str, Any] = field(default_factory=dict)
+    name: str
+    argument: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,13 +61,15 @@ class Check:
     run:
         Profile → Outcome. It raises Refuted where the statement fails; any other exception is an ERROR of the claim.
     part:
-        Which part of the statement it decides. A part's verdict is its best check's, the claim's is its weakest part's.
-        ``None``: a supporting measurement that decides nothing.
+        The part that it helps to decide. ``None``: a table or measurement beside the parts.
+    planted:
+        Errors that it must refute.
     """
 
     name: str
     run: Callable[[Profile], Outcome]
     part: str | None = "statement"
+    planted: tuple[Planted, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +84,7 @@ class Counterexample:
     statement: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Assumption:
     """A hypothesis of a claim, as data that can be tested.
 
@@ -196,10 +161,10 @@ class Claim(Shown):
         Where it lives (module, block, whole model) and on which sequence lengths.
     source:
         Where it comes from; "our formulation, after Galim et al. 2024" unless quoted.
-    assumptions, checks:
-        See the classes.
+    checks, assumptions, parts:
+        See the classes. Parts that are not listed, but named by checks, have no written argument.
     readme:
-        Anchor of the derivation in the family's README.
+        Path of the claim's page, from the repository's root.
     not_claimed:
         What the statement does not say, for readers who might think so.
     """
@@ -211,6 +176,7 @@ class Claim(Shown):
     horizon: str
     checks: tuple[Check, ...]
     assumptions: tuple[Assumption, ...] = ()
+    parts: tuple[Part, ...] = ()
     source: str = "our formulation, after Galim et al. 2024 (arXiv 2410.09016)"
     readme: str = ""
     not_claimed: str = ""
@@ -224,6 +190,12 @@ class Claim(Shown):
             raise ValueError(f"claim id {self.id!r} is not of the form family.statement")
         if not any(check.part for check in self.checks):
             raise ValueError(f"claim {self.id} has no check that decides it")
+        listed = [part.name for part in self.parts]
+        if len(set(listed)) != len(listed):
+            raise ValueError(f"claim {self.id} has two parts of one name: {listed}")
+        undecided = set(listed) - {check.part for check in self.checks}
+        if undecided:
+            raise ValueError(f"claim {self.id} has parts that no check decides: {sorted(undecided)}")
         names = [check.name for check in self.checks]
         if len(set(names)) != len(names):
             raise ValueError(f"claim {self.id} has two checks of one name: {names}")
@@ -231,67 +203,13 @@ class Claim(Shown):
         if len(set(assumed)) != len(assumed):
             raise ValueError(f"claim {self.id} has two assumptions of one name: {assumed}")
 
+    def all_parts(self) -> tuple[Part, ...]:
+        """Its parts in the order of the statement: those listed, then those that only checks name."""
+        named = dict.fromkeys(check.part for check in self.checks if check.part is not None)
+        listed = {part.name for part in self.parts}
+        return self.parts + tuple(Part(name) for name in named if name not in listed)
+
     @property
     def family(self) -> str:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
-
-
-def combine(outcomes: list[tuple[str | None, Outcome]]) -> Verdict:
-    """A claim's verdict: REFUTED if any check is, ERROR if one broke, else its weakest part; a part has its best check's verdict.
-
-    Raises ValueError where no outcome belongs to a part.
-    """
-    for verdict in (Verdict.REFUTED, Verdict.ERROR):
-        if any(o.verdict is verdict for _, o in outcomes):
-            return verdict
-    parts: dict[str, Verdict] = {}
-    for part, o in outcomes:
-        if part is not None and (part not in parts or _STRENGTH.index(o.verdict) > _STRENGTH.index(parts[part])):
-            parts[part] = o.verdict
-    if not parts:
-        raise ValueError("no check that decides: every outcome has part None")
-    return min(parts.values(), key=_STRENGTH.index)
-
-
-def run_instances(test: Callable[[Any], None], strategy: Strategy, n: int, seed_value: int = 0) -> int:
-    """Run ``test`` on n instances drawn from ``strategy`` with a fixed seed and return how many ran.
-
-    A failing instance is shrunk; what the test raised on it is raised, with the instance in a note.
-    """
-    count = 0
-
-    @settings(
-        max_examples=n,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-        report_multiple_bugs=False,
-    )
-    @seed(seed_value)
-    @given(strategy)
-    def sampled(instance: Any) -> None:
-        nonlocal count
-        count += 1
-        test(instance)
-
-    sampled()
-    return count
-
-
-def exact_check(
-    test: Callable[[Any], None],
-    strategy: Callable[[], Strategy],
-    how: str,
-    sizes: str,
-    factor: float = 1.0,
-) -> Callable[[Profile], Outcome]:
-    """A check that runs an exact test on rational instances: EXACT with their number, or REFUTED."""
-
-    def run(profile: Profile) -> Outcome:
-        n = run_instances(test, strategy(), profile.scaled(factor), profile.seed)
-        return Outcome(Verdict.EXACT, how, sizes, n)
-
-    return run

@@ -1,8 +1,7 @@
-"""Decide claims: run their checks and examine their assumptions, in parallel, and collect the verdicts."""
+"""Decide claims: run their checks with their planted errors, examine their assumptions, in parallel, and collect the verdicts."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -11,141 +10,71 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from ..core import files, provenance
+from ..core import provenance
 from ..core.errors import InvalidInput, UnknownName
-from ..core.shown import Shown
-from .claim import PROFILES, Claim, Outcome, Profile, Verdict, combine
+from .claim import Check, Claim
+from .formal import theorems
 from .refutation import Refuted
 from .registry import family_claims, get_claim
+from .results import AssumptionResult, CheckResult, ClaimResult, PartResult, Report
+from .sampling import PROFILES, Profile
+from .verdict import OF_A_CHECK, Outcome, Verdict, of_claim, of_part
 
 VERSIONED = ("ssmproof", "numpy", "scipy", "sympy", "mpmath", "python-flint", "hypothesis")
 
-HELD_DIGITS = 10
-"""Significant digits of floats in a report. The rest is roundoff, which differs from one BLAS kernel to the next."""
-
-
-@dataclass(frozen=True)
-class AssumptionResult:
-    """One assumption after examination: REFUTED means that the conclusion fails without it (so it is needed)."""
-
-    name: str
-    statement: str
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class ClaimResult:
-    """One row of the verdict table.
-
-    Attributes
-    ----------
-    verdict:
-        The claim's verdict (see :func:`theory.verification.claim.combine`).
-    checks:
-        (check name, part, outcome, seconds) in order.
-    seconds:
-        Wall time of the whole claim in its process.
-    """
-
-    id: str
-    title: str
-    statement: str
-    level: str
-    horizon: str
-    verdict: Verdict
-    checks: tuple[tuple[str, str | None, Outcome, float], ...]
-    assumptions: tuple[AssumptionResult, ...]
-    seconds: float
-
-    @property
-    def how(self) -> str:
-        """How the claim was decided, in one line: its deciding checks."""
-        return "; ".join(f"{o.verdict}: {o.how}" for _, part, o, _ in self.checks if part is not None)
-
-    @property
-    def ok(self) -> bool:
-        """Nothing refuted, no internal error, and every assumption's counterexample does what it says."""
-        return self.verdict not in (Verdict.REFUTED, Verdict.ERROR)
-
-
-@dataclass(frozen=True)
-class Report(Shown):
-    """Everything a verification found, ready for JSON."""
-
-    results: tuple[ClaimResult, ...]
-    profile: Profile
-    seconds: float
-    versions: dict[str, str] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        verdicts = [str(r.verdict) for r in self.results]
-        counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-        noun = "claim" if len(verdicts) == 1 else "claims"
-        return f"Report({len(verdicts)} {noun}: {counts}; {self.profile.name} profile, {self.seconds:.0f} s)"
-
-    @property
-    def ok(self) -> bool:
-        """No claim refuted and none broken."""
-        return all(r.ok for r in self.results)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON types; :func:`write_report` writes it atomically."""
-        return {
-            "schema": 1,
-            "profile": asdict(self.profile),
-            "seconds": round(self.seconds, 2),
-            "versions": self.versions,
-            "claims": [_claim_json(r) for r in self.results],
-        }
-
 
 def decide(claim: Claim, profile: Profile) -> ClaimResult:
-    """Run one claim's checks and examine its assumptions.
+    """Run one claim's checks with their planted errors, and examine its assumptions.
 
     Where a check raises Refuted, the verdict is REFUTED, with the message (which carries the falsifying instance) as witness.
-    Any other exception is a bug of the code and says nothing about the statement: the claim's verdict is ERROR.
+    Any other exception is a bug of the code and says nothing about the statement: the claim's verdict is ERROR. So it is where
+    a check lets one of its planted errors pass, or has none.
     """
     start = time.perf_counter()
-    checks: list[tuple[str, str | None, Outcome, float]] = []
-    for check in claim.checks:
-        t = time.perf_counter()
-        try:
-            outcome = check.run(profile)
-        except Refuted as error:
-            outcome = Outcome(Verdict.REFUTED, f"{check.name} failed", witness=_message(error))
-        except Exception as error:
-            outcome = _internal(check.name, error)
-        checks.append((check.name, check.part, outcome, time.perf_counter() - t))
+    checks = [run_check(check, profile) for check in claim.checks]
+    beside = [c.outcome.verdict for c in checks if c.part is None]
     assumptions: list[AssumptionResult] = []
-    broken: list[tuple[str | None, Outcome]] = []
     for assumption in claim.assumptions:
         try:
             outcome = assumption.examine(profile)
         except Refuted as error:
             outcome = Outcome(Verdict.OPEN, f"{assumption.name}: not as stated", witness=_message(error))
-            broken.append((None, Outcome(Verdict.REFUTED, outcome.how, witness=outcome.witness)))
+            beside.append(Verdict.REFUTED)
         except Exception as error:
             outcome = _internal(assumption.name, error)
-            broken.append((None, outcome))
+            beside.append(Verdict.ERROR)
         assumptions.append(AssumptionResult(assumption.name, assumption.statement, outcome))
-    verdict = combine([(part, o) for _, part, o, _ in checks] + broken)
-    return _result(claim, verdict, checks, assumptions, time.perf_counter() - start)
+    parts = []
+    for part in claim.all_parts():
+        covering = theorems(claim.id, part.name)
+        found = [c.outcome.verdict for c in checks if c.part == part.name]
+        verdict = of_part(found, argued=bool(part.argument), formal=bool(covering))
+        parts.append(PartResult(part.name, verdict, part.argument, covering))
+    verdict = of_claim([part.verdict for part in parts], beside)
+    return ClaimResult.of(claim, verdict, tuple(parts), tuple(checks), tuple(assumptions), time.perf_counter() - start)
 
 
-def _result(
-    claim: Claim,
-    verdict: Verdict,
-    checks: Sequence[tuple[str, str | None, Outcome, float]],
-    assumptions: Sequence[AssumptionResult],
-    seconds: float,
-) -> ClaimResult:
-    return ClaimResult(
-        claim.id, claim.title, claim.statement, claim.level, claim.horizon, verdict, tuple(checks), tuple(assumptions), seconds
-    )
+def run_check(check: Check, profile: Profile) -> CheckResult:
+    """Run one check; where it refutes nothing, run its planted errors, each of which it must refute."""
+    start = time.perf_counter()
+    escaped: list[str] = []
+    try:
+        outcome = check.run(profile)
+        if outcome.verdict not in OF_A_CHECK:
+            raise ValueError(f"a check finds {', '.join(OF_A_CHECK)}, not {outcome.verdict}")
+    except Refuted as error:
+        outcome = Outcome(Verdict.REFUTED, f"{check.name} failed", witness=_message(error))
+    except Exception as error:
+        outcome = _internal(check.name, error)
+    else:
+        escaped = [why for planted in check.planted if (why := planted.escapes(check.run)) is not None]
+        if escaped or not check.planted:
+            witness = "; ".join(escaped) or "it has no planted error that it must refute"
+            outcome = Outcome(Verdict.ERROR, f"{check.name}: nothing shows that it can fail", witness=witness)
+    names = tuple(planted.name for planted in check.planted)
+    return CheckResult(check.name, check.part, outcome, time.perf_counter() - start, names, tuple(escaped))
 
 
 def verify(
@@ -204,7 +133,14 @@ def verify(
             if progress:
                 progress(result)
     ordered = tuple(results[c.id] for c in chosen)
-    return Report(ordered, profile, time.perf_counter() - start, versions())
+    return Report(ordered, profile, time.perf_counter() - start, versions(), _open_pairs())
+
+
+def _open_pairs() -> dict[str, list[tuple[str, str]]]:
+    from ..relations.lattice import Lattice  # its facts quote the claims that this package decides
+
+    found = Lattice()
+    return {system: found.open_pairs(system) for system in found.systems}
 
 
 def _decide_by_id(claim_id: str, profile: Profile) -> ClaimResult:
@@ -238,7 +174,7 @@ def _pool(claims: Sequence[Claim], profile: Profile, jobs: int) -> Iterator[Clai
 
 def _lost(claim: Claim, outcome: Outcome) -> ClaimResult:
     """The result of a claim that no worker brought back."""
-    return _result(claim, Verdict.ERROR, [("worker", "worker", outcome, 0.0)], [], 0.0)
+    return ClaimResult.of(claim, Verdict.ERROR, (), (CheckResult("worker", "worker", outcome, 0.0),), (), 0.0)
 
 
 def _message(error: Exception) -> str:
@@ -270,62 +206,6 @@ def versions() -> dict[str, str]:
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("theory", ":!theory/verdicts.json")
 """Files that a verdict depends on, as git's path patterns."""
-
-
-def _held(value: Any) -> Any:
-    """The same JSON value, floats rounded to :data:`HELD_DIGITS` digits."""
-    if isinstance(value, dict):
-        return {key: _held(x) for key, x in value.items()}
-    if isinstance(value, list | tuple):
-        return [_held(x) for x in value]
-    return float(f"{value:.{HELD_DIGITS - 1}e}") if isinstance(value, float) else value
-
-
-def _outcome_json(o: Outcome) -> dict[str, Any]:
-    out: dict[str, Any] = {"verdict": str(o.verdict), "how": o.how, "instances": o.instances}
-    for key in ("sizes", "tolerance", "condition", "witness", "data"):
-        value = getattr(o, key)
-        if value not in (None, "", {}):
-            out[key] = _held(value)
-    return out
-
-
-def _claim_json(r: ClaimResult) -> dict[str, Any]:
-    return {
-        "id": r.id,
-        "title": r.title,
-        "statement": r.statement,
-        "level": r.level,
-        "horizon": r.horizon,
-        "verdict": str(r.verdict),
-        "seconds": round(r.seconds, 2),
-        "checks": [{"name": n, "part": p, "seconds": round(s, 2)} | _outcome_json(o) for n, p, o, s in r.checks],
-        "assumptions": [{"name": a.name, "statement": a.statement} | _outcome_json(a.outcome) for a in r.assumptions],
-    }
-
-
-def write_report(report: Report, path: Path) -> None:
-    """Write a report as JSON, atomically: a reader sees the old file or the new one, never half of it.
-
-    Raises InvalidInput for a path that is a folder or lies in none, and for outcomes whose data is not JSON.
-    """
-    payload = report.to_json()
-    for claim in payload["claims"]:
-        try:
-            json.dumps(claim, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"the outcome of {claim['id']} cannot be written as JSON: {error}") from error
-    write_text(files.json_text(payload), path)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Replace a file's text in one step; InvalidInput for a path that is a folder or lies in none."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise InvalidInput(f"cannot write {path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise InvalidInput(f"cannot write {path}: it is a folder; name a file in it")
-    files.write_text(path, text)
 
 
 def main() -> int:  # pragma: no cover - convenience for `python -m theory.verification.decide`

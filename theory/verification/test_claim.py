@@ -1,11 +1,9 @@
-"""Verdicts: how they combine, how instances are drawn, how failures become refutations, and which claims cannot be stated."""
+"""Claims: how instances are drawn, how failures become refutations, and which claims cannot be stated."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
-from itertools import permutations
 from typing import Any
 
 import pytest
@@ -19,67 +17,16 @@ from theory.verification.claim import (
     Claim,
     Counterexample,
     Outcome,
+    Part,
     Profile,
     Verdict,
-    combine,
     exact_check,
     run_instances,
 )
 from theory.verification.refutation import Refuted, require
+from theory.verification.sampling import unshrunk
 
-ORDER = [Verdict.ERROR, Verdict.REFUTED, Verdict.OPEN, Verdict.TO, Verdict.EXACT, Verdict.PROVED]  # weakest first
 QUICK = PROFILES["quick"]
-
-
-def found(verdict: Verdict) -> Outcome:
-    return Outcome(verdict, "stated")
-
-
-# -- combining ------------------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.tuples(st.sampled_from(["p", "q", "r", None]), st.sampled_from(list(Verdict))), max_size=6))
-def test_combine(results: list[tuple[str | None, Verdict]]) -> None:
-    """The weakest part, each part at its best check; one refutation anywhere refutes; the order of checks is irrelevant."""
-    results = [("p", Verdict.EXACT), *results]
-    verdict = combine([(part, found(v)) for part, v in results])
-    for worst in (Verdict.REFUTED, Verdict.ERROR):
-        if any(v is worst for _, v in results):
-            assert verdict is worst
-            return
-    parts = {part for part, _ in results if part is not None}
-    best = [max((v for p, v in results if p == part), key=ORDER.index) for part in parts]
-    assert verdict is min(best, key=ORDER.index)
-    assert combine([(part, found(v)) for part, v in reversed(results)]) is verdict
-    assert combine([*((part, found(v)) for part, v in results), ("new", found(Verdict.OPEN))]) is Verdict.OPEN
-
-
-@pytest.mark.parametrize(
-    ("results", "verdict"),
-    [
-        ([("s", "TO"), ("s", "EXACT")], "EXACT"),  # two routes to one part: the better one
-        ([("s", "TO"), ("t", "EXACT")], "TO"),  # two parts: the weaker one
-        ([("s", "PROVED"), ("t", "EXACT")], "EXACT"),
-        ([("s", "OPEN"), ("s", "TO")], "TO"),
-        ([("s", "OPEN"), ("t", "PROVED")], "OPEN"),
-        ([("s", "EXACT"), (None, "PROVED")], "EXACT"),  # a supporting measurement decides nothing
-        ([("s", "EXACT"), (None, "OPEN")], "EXACT"),
-        ([("s", "PROVED"), ("s", "REFUTED")], "REFUTED"),  # the better route does not hide a refutation
-        ([("s", "PROVED"), (None, "REFUTED")], "REFUTED"),
-        ([("s", "PROVED"), (None, "ERROR")], "ERROR"),  # code that broke has decided nothing
-        ([("s", "ERROR"), (None, "REFUTED")], "REFUTED"),
-    ],
-)
-def test_combine_worked_examples(results: list[tuple[str | None, str]], verdict: str) -> None:
-    for order in permutations(results):
-        assert combine([(part, found(Verdict(v))) for part, v in order]) is Verdict(verdict)
-
-
-def test_nothing_decides_nothing() -> None:
-    with pytest.raises(ValueError, match="no check that decides"):
-        combine([(None, found(Verdict.PROVED))])
-    with pytest.raises(ValueError, match="no check that decides"):
-        combine([])
 
 
 # -- profiles -------------------------------------------------------------------------------------------------------------
@@ -142,6 +89,22 @@ def test_two_failures_of_one_check_are_one_refutation() -> None:
 
     with pytest.raises(Refuted):
         run_instances(twice, st.integers(), 200)
+
+
+def test_unshrunk_failures_are_raised_as_drawn() -> None:
+    """Where only the failure matters, the search for the smallest instance is left out; afterwards it is back."""
+
+    def failing(x: int) -> None:
+        require(x < 17, str(x))
+
+    def found() -> int:
+        with pytest.raises(Refuted) as caught:
+            run_instances(failing, st.integers(0, 10**9), 200)
+        return int(str(caught.value))
+
+    with unshrunk():
+        assert found() > 17
+    assert found() == 17
 
 
 def test_errors_that_are_no_refutations_are_raised_as_they_are() -> None:
@@ -238,6 +201,22 @@ def claim(**changes: Any) -> Claim:
     return Claim(**(values | changes))
 
 
+def test_parts_come_in_the_order_of_the_statement() -> None:
+    checks = (Check("a", passes, "second"), Check("b", passes, "first"), Check("c", passes, None), Check("d", passes, "third"))
+    stated = claim(checks=checks, parts=(Part("first", "derivation"), Part("second")))
+    assert stated.all_parts() == (Part("first", "derivation"), Part("second"), Part("third"))
+    assert claim().all_parts() == (Part("statement"),)
+
+
+def test_assumptions_take_keywords_only() -> None:
+    """Eight arguments, five of them functions: in order they would be exchanged unnoticed."""
+    values = [
+        getattr(GOOD, key) for key in ("name", "statement", "predicate", "having", "lacking", "conclusion", "counterexample")
+    ]
+    with pytest.raises(TypeError, match="positional"):
+        Assumption(*values)  # type: ignore[call-arg]
+
+
 def test_claim() -> None:
     stated = claim(checks=(Check("a", passes), Check("b", passes, part=None), Check("c", passes, part="converse")))
     assert stated.family == "family" and [c.part for c in stated.checks] == ["statement", None, "converse"]
@@ -258,24 +237,10 @@ def test_claim() -> None:
         ({"checks": (Check("a", passes, part=None),)}, "no check that decides"),
         ({"checks": (Check("a", passes), Check("a", passes, part="q"))}, "two checks of one name"),
         ({"assumptions": (GOOD, GOOD)}, "two assumptions of one name"),
+        ({"parts": (Part("statement"), Part("statement", "derivation"))}, "two parts of one name"),
+        ({"parts": (Part("statement"), Part("converse", "derivation"))}, r"parts that no check decides: \['converse'\]"),
     ],
 )
 def test_claims_that_cannot_be_stated(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         claim(**changes)
-
-
-def test_outcomes_are_json() -> None:
-    outcome = Outcome(Verdict.TO, "float64", "N ≤ 4", 3, 1e-12, 10.0, "w", {"a": [1, 2.5, "x", None, True]})
-    back = json.loads(json.dumps(asdict(outcome)))
-    assert back["verdict"] == "TO" and Verdict(back["verdict"]) is Verdict.TO and back["data"] == outcome.data
-    assert Outcome(Verdict.OPEN, "h").data is not Outcome(Verdict.OPEN, "h").data  # no shared default
-
-
-def test_verdicts_by_strength() -> None:
-    """Pairs of parts sort all verdicts: the weaker of the two is the claim's."""
-    for i, weak in enumerate(ORDER):
-        for strong in ORDER[i:]:
-            stated = Verdict.REFUTED if Verdict.REFUTED in (weak, strong) else weak
-            assert combine([("p", found(weak)), ("q", found(strong))]) is stated
-    assert set(ORDER) == set(Verdict)

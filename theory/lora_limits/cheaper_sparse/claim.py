@@ -5,8 +5,9 @@ Algorithms and the cost map of real models: :mod:`.costs`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sympy
 from hypothesis import strategies as st
@@ -14,7 +15,19 @@ from hypothesis import strategies as st
 from theory.core import linalg
 from theory.core.linalg import rank as exact_rank
 from theory.core.scalars import Array
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, swap
 from theory.verification.refutation import require
 
 from ..costs import MODELS, generic_values, line_cover, model_costs, staggered, support_cost, term_rank
@@ -90,13 +103,18 @@ def check_block(change: SparseChange) -> None:
 # -- routes ------------------------------------------------------------------------------------------------------------
 
 
+def most_entries(columns: Any, rows: Any, channels: Any, states: Any) -> Any:
+    """a N + b D − a b: the largest support that a channels and b states cover."""
+    return channels * columns + states * rows - channels * states
+
+
 def prove_inequalities(profile: Profile) -> Outcome:
     """The three identities behind the inequalities, and the inequalities themselves on every size up to 9."""
     d, n, a, b, k, s = sympy.symbols("D N a b k s", nonnegative=True)
     # k channels × s states with s ≤ k, rank s (the other case by exchanging the roles of channels and states)
     require(sympy.expand(s * (d + n - s) - k * s - s * (d + n - k - s)) == 0)
     # a channels and b states cover the support, so it has at most a N + b D − a b entries; rank a + b
-    covered = a * n + b * d - a * b
+    covered = most_entries(n, d, a, b)
     require(sympy.expand((a + b) * (d + n) - covered - (a * d + b * n + a * b)) == 0)
     require(sympy.expand((a + b) * (d + n - a - b) - covered - (a * (d - a - b) + b * (n - b))) == 0)
     count = 0
@@ -106,13 +124,13 @@ def prove_inequalities(profile: Profile) -> Outcome:
                 for j in range(min(rows, columns) - i + 1):
                     if i + j == 0:
                         continue
-                    entries = i * columns + j * rows - i * j  # the largest support with this cover
+                    entries = most_entries(columns, rows, i, j)
                     require(entries < lora_stored(rows, columns, i + j))
                     free = lora_dimension(rows, columns, i + j)
                     require(entries <= free and (entries == free) == (entries == rows * columns), (rows, columns, i, j))
                     count += 1
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "stored: (a + b)(D + N) − (aN + bD − ab) = aD + bN + ab > 0; degrees: the difference is a(D − a − b) + b(N − b) ≥ 0, "
         "zero only for the full parameter (identities symbolic, for every size; a + b = term rank by König)",
         "symbolic in D, N, a, b; enumerated for D, N ≤ 9",
@@ -136,7 +154,7 @@ def prove_term_rank(profile: Profile) -> Outcome:
             require(len(channels) + len(states) == tau and all(d in channels or n in states for d, n in support), support)
             count += 1
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "lower bound by a minor whose Leibniz terms have distinct 2-adic valuations, upper bound by a line cover of the same "
         "size (every size: README); all supports enumerated",
         ", ".join(f"{d}×{n}" for d, n in _EXHAUSTED),
@@ -218,8 +236,8 @@ def _block_rank(change: SparseChange) -> bool:
 
 ASSUMPTIONS = (
     Assumption(
-        "generic values",
-        "the values on the support have rank equal to the term rank",
+        name="generic values",
+        statement="the values on the support have rank equal to the term rank",
         predicate=lambda x: exact_rank(x.matrix) == term_rank(_support(x)),
         having=_valued,
         lacking=_constant_blocks,
@@ -231,8 +249,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "exact realisation",
-        "the change is realised exactly, not up to an error",
+        name="exact realisation",
+        statement="the change is realised exactly, not up to an error",
         predicate=lambda x: x.tolerance == 0,
         having=_valued,
         lacking=_with_tolerance,
@@ -244,8 +262,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "the same states in every chosen channel",
-        "for the rank min(k, s): all k channels change the same s states",
+        name="the same states in every chosen channel",
+        statement="for the rank min(k, s): all k channels change the same s states",
         predicate=lambda c: len({frozenset(r) for r in _row_states(c)}) == 1,
         having=blocks,
         lacking=_scattered,
@@ -275,24 +293,76 @@ CLAIM = Claim(
         "Indices are not counted among stored numbers (they are listed beside them). Nothing about which change a task needs, "
         "about approximate realisation, or about LoRA applied to other matrices."
     ),
+    parts=(
+        Part("rank", argument="derivation"),
+        Part("counts", argument="derivation"),
+    ),
     checks=(
-        Check("inequalities", prove_inequalities, "counts"),
-        Check("term rank, exhaustively", prove_term_rank, "rank"),
+        Check(
+            "inequalities",
+            prove_inequalities,
+            "counts",
+            planted=(
+                Planted(
+                    "crossings of the cover counted twice",
+                    swap("most_entries", lambda right: lambda columns, rows, a, b: right(columns, rows, a, b) + a * b),
+                ),
+            ),
+        ),
+        Check(
+            "term rank, exhaustively",
+            prove_term_rank,
+            "rank",
+            planted=(
+                Planted("one less than the term rank", swap("term_rank", changed(lambda rank: rank - 1))),
+                Planted("a cover that leaves out a line", swap("line_cover", changed(lambda cover: (cover[0], frozenset())))),
+            ),
+        ),
         Check(
             "term rank is the LoRA rank",
             exact_check(check_term_rank, sparse_changes, "generic rank = matching = line cover", "D, N ≤ 5, ≤ 12 entries"),
             "rank",
+            planted=(
+                Planted("one less than the term rank", swap("term_rank", changed(lambda rank: rank - 1))),
+                Planted("values of rank one", swap("SparseChange.values", changed(lambda values: values * 0 + 1))),
+            ),
         ),
         Check(
             "rank of a block",
             exact_check(check_block, blocks, "rank min(k, s)", "D, N ≤ 6, k s ≤ 12"),
             "rank",
+            planted=(
+                Planted(
+                    "the larger of k and s",
+                    swap("term_rank", lambda _: lambda support: max(len({d for d, _ in support}), len({n for _, n in support}))),
+                ),
+            ),
         ),
         Check(
             "sparse stores less",
             exact_check(check_cheaper, sparse_changes, "entries < τ(D + N); degrees equal only when full", "D, N ≤ 5"),
             "counts",
+            planted=(
+                Planted(
+                    "as many entries as LoRA stores",
+                    swap("support_cost", changed(lambda cost: replace(cost, sparse_stored=cost.lora_stored))),
+                ),
+                Planted(
+                    "a full parameter's degrees",
+                    swap("support_cost", changed(lambda cost: replace(cost, lora_degrees=cost.sparse_stored))),
+                ),
+            ),
         ),
-        Check("Mamba's cost map", cost_tables, None),
+        Check(
+            "Mamba's cost map",
+            cost_tables,
+            None,
+            planted=(
+                Planted(
+                    "sparse changes that store more",
+                    swap("model_costs", changed(lambda rows: [replace(row, sparse_stored=10**9) for row in rows])),
+                ),
+            ),
+        ),
     ),
 )

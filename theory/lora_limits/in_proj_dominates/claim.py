@@ -5,6 +5,7 @@ Algorithms (the block, the update, the certificates that none exists): :mod:`.mi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,19 @@ from hypothesis import strategies as st
 from theory.core import linalg
 from theory.core.scalars import Array
 from theory.core.tolerance import budget
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, giving, swap
 from theory.verification.refutation import existing, require
 
 from ..costs import MODELS
@@ -108,6 +121,11 @@ def breaking_systems(_: Profile) -> Outcome:
 # -- symbolic, float, counts ----------------------------------------------------------------------------------------------
 
 
+def first_output(dt: Any, c: Any, b: Any, delta: Any, out: Any) -> Any:
+    """(dt C·B + δ) W_out z."""
+    return (dt * (c.T * b)[0] + delta) * out
+
+
 def prove_symbolically(_: Profile) -> Outcome:
     """out_t as a function of S z alone, with symbols: D = 3, N = 1 and 2, two tokens."""
     d, identities = 3, 0
@@ -123,7 +141,7 @@ def prove_symbolically(_: Profile) -> Outcome:
             h = h * sympy.diag(*e[t]) + dt[t] * z[t] * (b * z[t]).T
             outputs.append((o * (h * (c * z[t]) + delta * z[t]))[0])
         B, C, O = ([m * v for v in z] for m in (b, c, o))  # noqa: E741  (what S reads at each token)
-        first = dt[0] * (C[0].T * B[0])[0] * O[0][0] + delta * O[0][0]
+        first = first_output(dt[0], C[0], B[0], delta, O[0][0])
         second = (
             (C[1].T * sympy.diag(*e[1]) * B[0])[0] * dt[0] * O[0][0]
             + dt[1] * (C[1].T * B[1])[0] * O[1][0]
@@ -133,7 +151,7 @@ def prove_symbolically(_: Profile) -> Outcome:
         require(sympy.expand(outputs[1] - second) == 0)
         identities += 2
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "out_t is a polynomial in B_s, C_t, W_out z_s and the clock alone, so S W_in = S* W_in* suffices; the first output is "
         "(dt C·B + δ) W_out W_in u (every size and length: README)",
         "D = 3, N ≤ 2, two tokens with symbols",
@@ -162,7 +180,7 @@ def float_route(profile: Profile) -> Outcome:
     allowed = budget(length * d, kappa)
     require(worst <= allowed, f"outputs differ by {worst:.1e}, budget {allowed:.1e}")
     how = "outputs after the update, largest difference within its error budget"
-    return Outcome(Verdict.TO, how, f"D = {d}, N = {n}, L = {length}", count, tolerance=allowed, condition=kappa)
+    return Outcome(Verdict.NUMERIC, how, f"D = {d}, N = {n}, L = {length}", count, tolerance=allowed, condition=kappa)
 
 
 def model_counts(_: Profile) -> Outcome:
@@ -186,7 +204,15 @@ def _independent(task: Task) -> bool:
 
 
 def _assumption(name: str, statement: str, predicate: Any, kind: str, example: Counterexample) -> Assumption:
-    return Assumption(name, statement, predicate, tasks, lambda: tasks(kind), reproduced, example)
+    return Assumption(
+        name=name,
+        statement=statement,
+        predicate=predicate,
+        having=tasks,
+        lacking=lambda: tasks(kind),
+        conclusion=reproduced,
+        counterexample=example,
+    )
 
 
 ASSUMPTIONS = (
@@ -238,13 +264,13 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "d_model ≥ 2, for the converse",
-        "outputs have a direction, and W_out W_in* u differs from W_out W_in u in it",
-        lambda c: np.shape(c.wanted)[1] >= 2,
-        lambda: converses(separated=True),
-        lambda: converses((1,)),
-        missed,
-        Counterexample(
+        name="d_model ≥ 2, for the converse",
+        statement="outputs have a direction, and W_out W_in* u differs from W_out W_in u in it",
+        predicate=lambda c: np.shape(c.wanted)[1] >= 2,
+        having=lambda: converses(separated=True),
+        lacking=lambda: converses((1,)),
+        conclusion=missed,
+        counterexample=Counterexample(
             "one output",
             one_output,
             "d_model = 1, D = 3, W_in = 1, W_out = (1, 1, 1), W_in* = (2, 1, 1): W_B = (8/3) e_1 reproduces the target",
@@ -264,8 +290,22 @@ CLAIM = Claim(
     ),
     level="block without gate",
     horizon="all; the converse from the first token on",
+    parts=(
+        Part("construction", argument="derivation"),
+        Part("converse", argument="derivation"),
+    ),
     checks=(
-        Check("symbolic identity", prove_symbolically, part="construction"),
+        Check(
+            "symbolic identity",
+            prove_symbolically,
+            part="construction",
+            planted=(
+                Planted(
+                    "a first output without its skip",
+                    swap("first_output", lambda right: lambda dt, c, b, delta, out: right(dt, c, b, 0, out)),
+                ),
+            ),
+        ),
         Check(
             "construction",
             exact_check(
@@ -275,16 +315,52 @@ CLAIM = Claim(
                 "d_model, N ≤ 2, D ≤ 7",
             ),
             part="construction",
+            planted=(
+                Planted(
+                    "twice the update",
+                    swap(
+                        "in_proj_update",
+                        changed(lambda found: replace(found, update=None if found.update is None else 2 * found.update)),
+                    ),
+                ),
+                Planted(
+                    "one more than the least rank",
+                    swap("in_proj_update", changed(lambda found: replace(found, rank=(found.rank or 0) + 1))),
+                ),
+            ),
         ),
         Check(
             "extra rows",
             exact_check(
                 check_extra_rows,
-                lambda: st.one_of(tasks("dynamics"), tasks("skip"), tasks("taps"), tasks("deficient")),
+                lambda: st.one_of(
+                    *(tasks(kind, wide=wide) for kind in ("dynamics", "skip", "taps") for wide in (False, True)),
+                    tasks("deficient"),
+                ),
                 "groups of equal dynamics, skip rows and taps stacked: solved and run, or a broken dependence",
                 "d_model, N ≤ 2, D ≤ 7",
             ),
             part="construction",
+            planted=(
+                Planted(
+                    "twice the update",
+                    swap(
+                        "in_proj_update",
+                        changed(lambda found: replace(found, update=None if found.update is None else 2 * found.update)),
+                    ),
+                ),
+                Planted(
+                    "a certificate that is no dependence",
+                    swap(
+                        "in_proj_update",
+                        changed(
+                            lambda found: replace(
+                                found, certificate=None if found.certificate is None else 0 * np.asarray(found.certificate) + 1
+                            )
+                        ),
+                    ),
+                ),
+            ),
         ),
         Check(
             "first token",
@@ -295,10 +371,35 @@ CLAIM = Claim(
                 "d_model 2, 3 and 4",
             ),
             part="converse",
+            planted=(
+                Planted("all directions called parallel", swap("parallel", giving(True))),
+                Planted("no direction called parallel to itself", swap("parallel", giving(False))),
+                Planted("no token called separating", swap("separating_input", giving(None))),
+            ),
         ),
-        Check("systems that break the assumptions", breaking_systems, part=None),
-        Check("softplus clock in float64", float_route, part=None),
-        Check("released models", model_counts, part=None),
+        Check(
+            "systems that break the assumptions",
+            breaking_systems,
+            part=None,
+            planted=(Planted("all targets called within reach", swap("out_of_reach", giving(False))),),
+        ),
+        Check(
+            "softplus clock in float64",
+            float_route,
+            part=None,
+            planted=(
+                Planted(
+                    "an update off by one part in a million",
+                    swap("np.linalg.lstsq", changed(lambda found: (found[0] * (1 + 2.0**-20), *found[1:]))),
+                ),
+            ),
+        ),
+        Check(
+            "released models",
+            model_counts,
+            part=None,
+            planted=(Planted("rows of one model too few", swap("row_count", changed(lambda rows: 2 * rows))),),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/lora_limits/in_proj_dominates/README.md",

@@ -40,12 +40,18 @@ def _unit(rows: int, columns: int) -> Array:
 
 
 @st.composite
-def tasks(draw: st.DrawFn, kind: str = "plain") -> Task:
-    """d_model and N 1 or 2 (not both 2), D = 2N + 1 + d_model or one more, and at most one obstacle (``kind``)."""
-    m, n = draw(st.sampled_from([(1, 1), (2, 1), (1, 2)]))
+def tasks(draw: st.DrawFn, kind: str = "plain", *, wide: bool = False) -> Task:
+    """d_model and N 1 or 2 (not both 2), D = 2N + 1 + d_model or one more, and at most one obstacle (``kind``).
+
+    ``wide``: twice as many channels, each row of S on an even and an odd one, so that the rows stay independent when they are
+    split into even and odd channels (by dynamics, skips or taps), and every target is within reach.
+    """
+    m, n = draw(st.sampled_from([(1, 1)] if wide else [(1, 1), (2, 1), (1, 2)]))
     need = row_count(m, n)
-    d = need + draw(st.integers(0, 1))
-    s = _unit(need, d) + np.tril(_matrix(draw, need, d), -1)
+    d = 2 * need if wide else need + draw(st.integers(0, 1))
+    pairs = np.repeat(_unit(need, need), 2, axis=1) if wide else _unit(need, d)
+    lower = np.tril(_matrix(draw, need, need), -1)
+    s = pairs + (np.repeat(lower, 2, axis=1) if wide else np.concatenate([lower, 0 * pairs[:, need:]], axis=1))
     if kind == "deficient":
         s[0] = s[1]
     rates, skip, taps = _objects([list(range(1, n + 1))] * d), _objects([draw(ENTRIES)] * d), None

@@ -7,7 +7,8 @@ import sympy
 from hypothesis import strategies as st
 
 from theory.core import linalg
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict
+from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Part, Planted, Profile, Verdict
+from theory.verification.planted import giving, swap
 from theory.verification.refutation import require
 
 from ..in_proj_dominates.block import in_proj_update, out_of_reach
@@ -27,6 +28,11 @@ def witness(_: Profile) -> Outcome:
     return Outcome(Verdict.EXACT, how, "D = 1, 2, 3; d_model = N = 1", len(sizes) + 1)
 
 
+def cubic(p: sympy.Expr) -> sympy.Expr:
+    """p³ − 2: what the coefficient of u³ asks of W_in = p."""
+    return p**3 - 2
+
+
 def by_hand(_: Profile) -> Outcome:
     """D = 1: the two lowest coefficients of the first output contradict each other, for both clocks, with symbols."""
     p, u, s = sympy.symbols("p u s")
@@ -34,11 +40,11 @@ def by_hand(_: Profile) -> Outcome:
         difference = clock.subs(s, p * u) * p**3 - 2 * clock.subs(s, u)  # of the first outputs, over u³
         first, second = (sympy.diff(difference, u, k).subs(u, 0) for k in (0, low))
         ratio = sympy.simplify(second / sympy.diff(clock, s, low).subs(s, 0))
-        require(sympy.simplify(first / clock.subs(s, 0) - (p**3 - 2)) == 0, f"{clock}: the coefficient of u³")
+        require(sympy.simplify(first / clock.subs(s, 0) - cubic(p)) == 0, f"{clock}: the coefficient of u³")
         require(sympy.expand(ratio - (p ** (3 + low) - 2)) == 0, f"{clock}: the next coefficient")
-        require(sympy.gcd(p**3 - 2, p ** (3 + low) - 2) == 1, f"{clock}: a common root is left")
+        require(sympy.gcd(cubic(p), p ** (3 + low) - 2) == 1, f"{clock}: a common root is left")
     how = "p³ = 2 and p^(3+k) = 2 have no common root, k = 1 for softplus and 2 for 1/(1 + s²)"
-    return Outcome(Verdict.PROVED, how, "D = d_model = N = 1", instances=2)
+    return Outcome(Verdict.EXACT, how, "D = d_model = N = 1", instances=2)
 
 
 def missed(task: Task) -> bool:
@@ -64,13 +70,13 @@ def _independent() -> Task:
 
 ASSUMPTIONS = (
     Assumption(
-        "dependent rows of S",
-        "[W_B; W_C; vᵀW_dn; W_out] has less than full row rank, and the target breaks a dependence",
-        dependent,
-        lambda: st.integers(1, 3).map(tied_rows),
-        tasks,
-        missed,
-        Counterexample(
+        name="dependent rows of S",
+        statement="[W_B; W_C; vᵀW_dn; W_out] has less than full row rank, and the target breaks a dependence",
+        predicate=dependent,
+        having=lambda: st.integers(1, 3).map(tied_rows),
+        lacking=tasks,
+        conclusion=missed,
+        counterexample=Counterexample(
             "independent rows",
             _independent,
             "D = 4, S = I, W_B* = 2 W_B: W_in = (2, 1, 1, 1) reproduces the target",
@@ -92,9 +98,29 @@ CLAIM = Claim(
     ),
     level="block without gate",
     horizon="the first output",
+    parts=(
+        Part("one channel", argument="derivation"),
+        Part("more channels", argument="derivation"),
+    ),
     checks=(
-        Check("by hand", by_hand, "one channel"),
-        Check("witness", witness, "more channels"),
+        Check(
+            "by hand",
+            by_hand,
+            "one channel",
+            planted=(Planted("the channel scaled once only", swap("cubic", lambda _: lambda p: p - 2)),),
+        ),
+        Check(
+            "witness",
+            witness,
+            "more channels",
+            planted=(
+                Planted("every target called within reach", swap("out_of_reach", giving(False))),
+                Planted(
+                    "the frozen block itself as target",
+                    swap("in_proj_update", lambda right: lambda frozen, target: right(frozen, frozen)),
+                ),
+            ),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/lora_limits/published_in_proj/README.md",

@@ -5,8 +5,9 @@ min over rank X ≤ r of ‖Δ − X‖_F² is Σ_{i>r} σ_i(Δ)², reached by t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,11 +23,14 @@ from theory.verification.claim import (
     Claim,
     Counterexample,
     Outcome,
+    Part,
+    Planted,
     Profile,
     Verdict,
     exact_check,
     run_instances,
 )
+from theory.verification.planted import changed, swap
 from theory.verification.refutation import require
 
 from ..costs import MODELS
@@ -137,13 +141,18 @@ def split_identity(d: int, n: int, r: int) -> bool:
     return bool(lhs == rhs)
 
 
+def kernel_dimension(n: int, r: int) -> int:
+    """N − r: the least trace of the projector onto the kernel of a matrix of rank at most r."""
+    return n - r
+
+
 def weights_identity(n: int, r: int) -> bool:
     """Σ q_i p_i − Σ_{i>r} q_i = Σ_{i≤r}(q_i − t)p_i + Σ_{i>r}(t − q_i)(1 − p_i) + t(Σ p_i − (N − r)), in all symbols."""
     symbols = sympy.ring([f"q{i}" for i in range(n)] + [f"p{i}" for i in range(n)] + ["t"], sympy.QQ)[1:]
     q, p, t = symbols[:n], symbols[n : 2 * n], symbols[-1]
     lhs = sum(a * b for a, b in zip(q, p, strict=True)) - sum(q[r:])
     rhs = sum((q[i] - t) * p[i] for i in range(r)) + sum((t - q[i]) * (1 - p[i]) for i in range(r, n))
-    return bool(lhs - rhs - t * (sum(p) - (n - r)) == 0)
+    return bool(lhs - rhs - t * (sum(p) - kernel_dimension(n, r)) == 0)
 
 
 _SPLIT = ((1, 2, 1), (2, 2, 1), (3, 2, 1), (2, 3, 1), (3, 3, 1), (2, 3, 2), (3, 3, 2))
@@ -157,7 +166,7 @@ def prove_floor(profile: Profile) -> Outcome:
     for n, r in pairs:
         require(weights_identity(n, r), f"N = {n}, r = {r}")
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "excess over the floor = four nonnegative terms (two polynomial identities, checked symbolically; argument for "
         "every size in the README)",
         "split: D, N ≤ 3, r ≤ 2; weights: N ≤ 6, r < N",
@@ -174,7 +183,7 @@ def prove_dimension(profile: Profile) -> Outcome:
                 require(certified_dimension(d, n, r) == lora_dimension(d, n, r), f"D = {d}, N = {n}, r = {r}")
                 count += 1
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "rank of d(UV) at a rational point equals the upper bound that the r² gauge directions give (every size: README)",
         f"every D, N ≤ {largest}, r ≤ min(D, N)",
         count,
@@ -205,7 +214,7 @@ def float_route(profile: Profile) -> Outcome:
     )
     n = run_instances(test, cases, profile.scaled(0.5), profile.seed)
     return Outcome(
-        Verdict.TO,
+        Verdict.NUMERIC,
         "float64 SVD floor and the error of its factors against the exact enclosure, relative to ‖Δ‖²",
         "D ≤ 4, N ≤ 5, r = min/2",
         n,
@@ -222,11 +231,12 @@ def gaussian_table(profile: Profile) -> Outcome:
         delta = rng.standard_normal((m["d_inner"], m["d_state"]))
         total = float(np.sum(delta**2))
         floors = {r: lora_floor(delta, r) for r in (1, 2, 4, 8, 15)}
+        require(all(p.lower > q.upper > 0 for p, q in pairwise(floors.values())), f"{name}: a higher rank leaves no less out")
         data[name] = {str(r): round(float(f) / total, 4) for r, f in floors.items()}
         tolerance = max(tolerance, *(float(f.upper - f.lower) / total for f in floors.values()))
         condition = max(condition, *(f.condition for f in floors.values()))
     how = "relative floor of one Gaussian D × N update (rounded to 4 digits)"
-    return Outcome(Verdict.TO, how, "D × 16", len(data), tolerance=tolerance, condition=condition, data=data)
+    return Outcome(Verdict.NUMERIC, how, "D × 16", len(data), tolerance=tolerance, condition=condition, data=data)
 
 
 # -- assumptions -------------------------------------------------------------------------------------------------------
@@ -280,8 +290,8 @@ def _shapes(beyond: bool) -> st.SearchStrategy[Shape]:
 
 ASSUMPTIONS = (
     Assumption(
-        "rank at most min(D, N)",
-        "r ≤ min(D, N), for the dimension r(D + N − r)",
+        name="rank at most min(D, N)",
+        statement="r ≤ min(D, N), for the dimension r(D + N − r)",
         predicate=lambda x: x.rank <= min(x.rows, x.columns),
         having=lambda: _shapes(False),
         lacking=lambda: _shapes(True),
@@ -293,8 +303,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "parameter error",
-        "the error is the plain Frobenius norm of the parameter; a function's error weighs its entries differently",
+        name="parameter error",
+        statement="the error is the plain Frobenius norm of the parameter; a function's error weighs its entries differently",
         predicate=lambda x: len(set(x.weights)) == 1,
         having=lambda: _weighted(True),
         lacking=lambda: _weighted(False),
@@ -325,20 +335,63 @@ CLAIM = Claim(
         "Nothing about the error of the function that the parameter defines: where an entry's residue vanishes the parameter "
         "error overstates it. See lora_limits.unreachable for functions."
     ),
+    parts=(
+        Part("floor", argument="derivation"),
+        Part("dimension", argument="derivation"),
+    ),
     checks=(
-        Check("lower bound by four nonnegative terms", prove_floor, "floor"),
+        Check(
+            "lower bound by four nonnegative terms",
+            prove_floor,
+            "floor",
+            planted=(Planted("a kernel of one dimension less", swap("kernel_dimension", changed(lambda n: n - 1))),),
+        ),
         Check(
             "certificate of every candidate",
             exact_check(check_nothing_better, approximations, "excess = four nonnegative terms, exactly", "D, N ≤ 3, r < min"),
             "floor",
+            planted=(
+                Planted(
+                    "a term left out", swap("excess", changed(lambda terms: replace(terms, slack=terms.slack + terms.fit + 1)))
+                ),
+                Planted("a floor of one rank more", swap("RationalSVD.floor", lambda right: lambda self, r: right(self, r + 1))),
+            ),
         ),
         Check(
             "truncated SVD reaches the floor",
             exact_check(check_floor_reached, approximations, "error = floor; floor found from Δ alone", "D, N ≤ 3, r < min"),
             "floor",
+            planted=(
+                Planted("the floor of one rank more", swap("lora_floor", lambda right: lambda delta, r: right(delta, r + 1))),
+                Planted(
+                    "twice the floor",
+                    swap("lora_floor", changed(lambda floor: replace(floor, lower=2 * floor.lower, upper=2 * floor.upper))),
+                ),
+            ),
         ),
-        Check("dimension certificate", prove_dimension, "dimension"),
-        Check("float64 SVD", float_route, None),
-        Check("Gaussian updates of Mamba's shapes", gaussian_table, None),
+        Check(
+            "dimension certificate",
+            prove_dimension,
+            "dimension",
+            planted=(Planted("gauge directions not subtracted", swap("lora_dimension", lambda _: lambda d, n, r: r * (d + n))),),
+        ),
+        Check(
+            "float64 SVD",
+            float_route,
+            None,
+            planted=(
+                Planted(
+                    "floors off by a thousandth", swap("truncated", changed(lambda factors: (factors[0] * 1.001, factors[1])))
+                ),
+            ),
+        ),
+        Check(
+            "Gaussian updates of Mamba's shapes",
+            gaussian_table,
+            None,
+            planted=(
+                Planted("the floor of one rank fewer", swap("lora_floor", lambda right: lambda delta, r: right(delta, 15 - r))),
+            ),
+        ),
     ),
 )

@@ -18,7 +18,19 @@ from theory.core import linalg
 from theory.core.scalars import Array
 from theory.core.strategies import ENTRIES, matrices, vectors
 from theory.core.tolerance import budget
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, giving, swap
 from theory.verification.refutation import existing, require
 
 from ..costs import MODELS
@@ -186,6 +198,11 @@ def told_apart(draw: st.DrawFn, kind: str = "plain") -> Task:
 # -- routes ---------------------------------------------------------------------------------------------------------------
 
 
+def readout_after(a: Any, b: Any, c: Any, h: Any, v: Any) -> Any:
+    """c (a h + b v): what one state adds to the output after one token."""
+    return c * (a * h + b * v)
+
+
 def prove_symbolically(_: Profile) -> Outcome:
     """S X = G and Δ = X F give S(W + Δ) = R; the gauge leaves C_n h_n alone, with symbols."""
     s = sympy.Matrix(2, 3, sympy.symbols("s0:6"))
@@ -195,10 +212,10 @@ def prove_symbolically(_: Profile) -> Outcome:
     gap = (s * x) * f
     require(sympy.expand(s * (w + x * f) - (s * w + gap)) == sympy.zeros(2, 2))
     a, b, c, g, h, v = sympy.symbols("a b c g h v", nonzero=True)
-    scaled = (c / g) * (a * (g * h) + (g * b) * v)
-    require(sympy.expand(scaled - c * (a * h + b * v)) == 0)
+    scaled = readout_after(a, g * b, c / g, g * h, v)
+    require(sympy.expand(scaled - readout_after(a, b, c, h, v)) == 0)
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "rank(Δ) ≥ rank(S Δ) = rank(R − S W_in), attained by Δ = X F; solvable iff col(R) ⊆ col(S)",
         "any sizes (derivation); the identities with symbols",
         instances=2,
@@ -224,7 +241,7 @@ def float_route(profile: Profile) -> Outcome:
     allowed = budget(length * d, kappa)
     require(worst <= allowed, f"outputs differ by {worst:.1e}, budget {allowed:.1e}")
     how = "outputs of the whole module after the update, largest difference within its error budget"
-    return Outcome(Verdict.TO, how, f"D = {d}, N = {n}, L = {length}", count, tolerance=allowed, condition=kappa)
+    return Outcome(Verdict.NUMERIC, how, f"D = {d}, N = {n}, L = {length}", count, tolerance=allowed, condition=kappa)
 
 
 def mamba_counts(_: Profile) -> Outcome:
@@ -309,78 +326,78 @@ _EYE, _UPPER = _tuple([[1, 0], [0, 1]]), _tuple([[1, 1], [0, 1]])
 
 ASSUMPTIONS = (
     Assumption(
-        "columns of S* W_in* in those of S",
-        "in particular full row rank of S, possible where 2N + R ≤ D",
-        _full_rank,
-        paths,
-        lambda: paths("deficient"),
-        absorbed,
-        Counterexample(
+        name="columns of S* W_in* in those of S",
+        statement="in particular full row rank of S, possible where 2N + R ≤ D",
+        predicate=_full_rank,
+        having=paths,
+        lacking=lambda: paths("deficient"),
+        conclusion=absorbed,
+        counterexample=Counterexample(
             "dependent selector rows",
             lambda: Path(_tuple([[1, 0], [2, 0]]), _EYE),
             "S = [[1, 0], [2, 0]]: its second row always reads twice the first, S* = I does not",
         ),
     ),
     Assumption(
-        "no activation between",
-        "W_in feeds the selectors linearly",
-        lambda p: p.curvature == 0,
-        paths,
-        lambda: paths("activation"),
-        absorbed,
-        Counterexample(
+        name="no activation between",
+        statement="W_in feeds the selectors linearly",
+        predicate=lambda p: p.curvature == 0,
+        having=paths,
+        lacking=lambda: paths("activation"),
+        conclusion=absorbed,
+        counterexample=Counterexample(
             "a SiLU between",
             lambda: Path(_EYE, _UPPER, Fraction(1, 4)),
             "S = I, S* = [[1, 1], [0, 1]]: silu(u_1) + silu(u_2) has second-order part (u_1² + u_2²)/4, silu(w·u) has (w·u)²/4",
         ),
     ),
     Assumption(
-        "equal convolution taps",
-        "a convolution between has the same taps in every channel",
-        lambda p: p.taps is None or len(set(p.taps)) == 1,
-        lambda: st.one_of(paths(), paths("equal taps")),
-        lambda: paths("taps"),
-        absorbed,
-        Counterexample(
+        name="equal convolution taps",
+        statement="a convolution between has the same taps in every channel",
+        predicate=lambda p: p.taps is None or len(set(p.taps)) == 1,
+        having=lambda: st.one_of(paths(), paths("equal taps")),
+        lacking=lambda: paths("taps"),
+        conclusion=absorbed,
+        counterexample=Counterexample(
             "taps (1, 0) and (0, 1)",
             lambda: Path(_EYE, _UPPER, taps=_tuple([[1, 0], [0, 1]])),
             "S = I, S* = [[1, 1], [0, 1]]: the target's first selector reads u_1(t) + u_2(t − 1), channel 1 alone knows no delay",
         ),
     ),
     Assumption(
-        "value path separate",
-        "the values x_t come by rows of W_in of their own",
-        lambda p: not p.shared,
-        paths,
-        lambda: paths("shared"),
-        absorbed,
-        Counterexample(
+        name="value path separate",
+        statement="the values x_t come by rows of W_in of their own",
+        predicate=lambda p: not p.shared,
+        having=paths,
+        lacking=lambda: paths("shared"),
+        conclusion=absorbed,
+        counterexample=Counterexample(
             "values read the same rows",
             lambda: Path(_EYE, _UPPER, shared=True),
             "S = I, S* = [[1, 1], [0, 1]] and values z = W_in u: changing W_in for the selectors changes the values",
         ),
     ),
     Assumption(
-        "one-to-one clock, for the converse",
-        "dt = φ(s) tells s, as softplus does",
-        lambda t: t.module.step is rising_step,
-        told_apart,
-        lambda: told_apart("even"),
-        identified,
-        Counterexample(
+        name="one-to-one clock, for the converse",
+        statement="dt = φ(s) tells s, as softplus does",
+        predicate=lambda t: t.module.step is rising_step,
+        having=told_apart,
+        lacking=lambda: told_apart("even"),
+        conclusion=identified,
+        counterexample=Counterexample(
             "an even clock",
             lambda: _twins(step=even_step, W_dn=-1),
             "dt = 1/(1 + s²), β = 0, D = N = 1, W_dn* = −W_dn: the same function with no update, though W_dn reads otherwise",
         ),
     ),
     Assumption(
-        "no value row is zero, for the converse",
-        "every channel's values x_d are not identically zero",
-        lambda t: all(any(row) for row in t.module.value),
-        told_apart,
-        lambda: told_apart("silent"),
-        identified,
-        Counterexample(
+        name="no value row is zero, for the converse",
+        statement="every channel's values x_d are not identically zero",
+        predicate=lambda t: all(any(row) for row in t.module.value),
+        having=told_apart,
+        lacking=lambda: told_apart("silent"),
+        conclusion=identified,
+        counterexample=Counterexample(
             "a silent channel",
             lambda: _twins(value=((1,), (0,)), W_up=((0,), (1,)), W_dn=2),
             "two channels, the second without values, W_up = (0, 1)ᵀ: only its clock reads W_dn, so W_dn* = 2 W_dn shows nowhere",
@@ -413,8 +430,22 @@ CLAIM = Claim(
     ),
     level="module, selectors fed linearly",
     horizon="all; L ≥ 3 for the minimum over g",
+    parts=(
+        Part("statement", argument="derivation"),
+        Part("gauge", argument="derivation"),
+    ),
     checks=(
-        Check("symbolic identities", prove_symbolically, part="statement"),
+        Check(
+            "symbolic identities",
+            prove_symbolically,
+            part="statement",
+            planted=(
+                Planted(
+                    "outputs of second order in the state",
+                    swap("readout_after", lambda right: lambda a, b, c, h, v: right(a, b, c, h, v) * h),
+                ),
+            ),
+        ),
         Check(
             "absorption",
             exact_check(
@@ -424,6 +455,22 @@ CLAIM = Claim(
                 "N ≤ 2, d_model ≤ 3, D ≤ 6",
             ),
             part="statement",
+            planted=(
+                Planted(
+                    "twice the update",
+                    swap(
+                        "absorb_selectors",
+                        changed(lambda found: replace(found, update=None if found.update is None else 2 * found.update + 1)),
+                    ),
+                ),
+                Planted(
+                    "a solution always claimed",
+                    swap(
+                        "absorb_selectors",
+                        changed(lambda found: replace(found, update=0 if found.update is None else found.update)),
+                    ),
+                ),
+            ),
         ),
         Check(
             "full row rank, any gauge",
@@ -431,11 +478,26 @@ CLAIM = Claim(
                 check_always_solvable, tasks, "every target absorbed, at any gauge with the same outputs", "N ≤ 2, d_model ≤ 3"
             ),
             part="gauge",
+            planted=(
+                Planted(
+                    "twice the update",
+                    swap(
+                        "absorb_selectors",
+                        changed(lambda found: replace(found, update=None if found.update is None else 2 * found.update + 1)),
+                    ),
+                ),
+            ),
         ),
         Check(
             "least rank over the gauge",
             exact_check(check_gauge, tasks, "N = 1 by common real roots of minors, N = 2 bounds", "N ≤ 2, R = 1, d_model ≤ 3"),
             part="gauge",
+            planted=(
+                Planted(
+                    "an upper bound of one less",
+                    swap("gauge_rank_bounds", changed(lambda found: replace(found, upper=found.upper - 1))),
+                ),
+            ),
         ),
         Check(
             "three tokens fix the selectors",
@@ -447,9 +509,37 @@ CLAIM = Claim(
                 0.25,
             ),
             part="gauge",
+            planted=(
+                Planted("all modules called one function", swap("same_function", giving(True))),
+                Planted(
+                    "a gauge that scales B alone",
+                    swap("rescale", lambda right: lambda s, n, g: np.concatenate([right(s, n, g)[:n], s[n:]])),
+                ),
+                Planted("a gauge called visible", swap("same_function", giving(False))),
+            ),
         ),
-        Check("softplus clock in float64", float_route, part=None),
-        Check("released models", mamba_counts, part=None),
+        Check(
+            "softplus clock in float64",
+            float_route,
+            part=None,
+            planted=(
+                Planted(
+                    "an update off by one part in a million",
+                    swap("np.linalg.lstsq", changed(lambda found: (found[0] * (1 + 2.0**-20), *found[1:]))),
+                ),
+            ),
+        ),
+        Check(
+            "released models",
+            mamba_counts,
+            part=None,
+            planted=(
+                Planted(
+                    "ten times the rows",
+                    swap("MODELS", lambda models: {name: m | {"dt_rank": 10**4} for name, m in models.items()}),
+                ),
+            ),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/lora_limits/selector_absorption/README.md",

@@ -9,13 +9,26 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import sympy
 
 from theory.core.selective import SelectiveSSM
 from theory.core.tolerance import budget
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, giving, swap
 from theory.verification.refutation import existing, require
 
 from .imitation import Imitation, imitated_by_channels
@@ -121,13 +134,18 @@ def out_of_reach(i: Imitation) -> bool:
 # -- symbolic and float routes --------------------------------------------------------------------------------------------
 
 
+def vandermonde(lam: Any) -> Any:
+    """Π_{i<j} (λ_j − λ_i)."""
+    return sympy.prod(lam[j] - lam[i] for i in range(len(lam)) for j in range(i + 1, len(lam)))
+
+
 def prove_symbolically(_: Profile) -> Outcome:
     """Vandermonde with one more node, and the asymptotics that make a token-dependent clock rigid."""
     count = 0
     for n in range(1, 4):
         lam = sympy.symbols(f"lambda0:{n + 1}")
         m = sympy.Matrix(n + 1, n + 1, lambda j, i, lam=lam: lam[i] ** j)
-        expected = sympy.prod(lam[j] - lam[i] for i in range(n + 1) for j in range(i + 1, n + 1))
+        expected = vandermonde(lam)
         require(sympy.expand(m.det(method="berkowitz") - expected) == 0, n)
         shifted = sympy.Matrix(n + 2, n + 2, lambda j, i, lam=lam, n=n: lam[i] ** j if i <= n else int(j == 0))
         sign = (-1) ** (n + 1)
@@ -140,7 +158,7 @@ def prove_symbolically(_: Profile) -> Outcome:
     require(sympy.limit(sympy.log(1 + t) - sympy.log(t), t, sympy.oo) == 0)  # z → ∞: softplus ~ w z + β, so A w and A β are
     require(sympy.simplify(sympy.diff(g, z) - w / (1 + sympy.exp(-(w * z + beta)))) == 0)
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "kernels lie in span{λ_n^j} (Vandermonde with one more node); softplus determines (w, β, A) by its two asymptotes",
         "any n, D, depth (derivation); n ≤ 3 with symbols",
         instances=count + 3,
@@ -166,12 +184,17 @@ def float_route(profile: Profile) -> Outcome:
     allowed = budget(4, condition)
     require(worst <= allowed, f"log-decay directions differ from A by {worst:.1e}, budget {allowed:.1e}")
     how = "log-decay directions after training, largest deviation from A within its error budget"
-    return Outcome(Verdict.TO, how, "D = 2, N = 4", count, tolerance=allowed, condition=condition)
+    return Outcome(Verdict.NUMERIC, how, "D = 2, N = 4", count, tolerance=allowed, condition=condition)
+
+
+def _half_life(rate: float, dt: float) -> float:
+    """ln 2/(|A| dt), in tokens."""
+    return math.log(2) / (rate * dt)
 
 
 def _half_lives(_: Profile) -> Outcome:
     """What the frozen spectrum means for Mamba's A = −1..−16: half-lives can be scaled together, never apart."""
-    rows = [{"dt": dt, "longest": math.log(2) / dt, "shortest": math.log(2) / (16 * dt)} for dt in (1e-3, 1e-2, 1e-1)]
+    rows = [{"dt": dt, "longest": _half_life(1, dt), "shortest": _half_life(16, dt)} for dt in (1e-3, 1e-2, 1e-1)]
     require(all(abs(r["longest"] / r["shortest"] - 16) <= budget(4) * 16 for r in rows))
     how = "Mamba's channels keep 16 : 1 between longest and shortest half-life, whatever the projections"
     return Outcome(Verdict.EXACT, how, "N = 16", len(rows), data={"table": rows})
@@ -181,39 +204,39 @@ def _half_lives(_: Profile) -> Outcome:
 
 ASSUMPTIONS = (
     Assumption(
-        "target pole nonzero",
-        "λ* ≠ 0; a mode 0 is a direct term, which a tunable skip absorbs",
-        lambda h: h.pole != 0,
-        horizons,
-        lambda: horizons(zero=True),
-        lambda h: h.unmatched,
-        Counterexample(
+        name="target pole nonzero",
+        statement="λ* ≠ 0; a mode 0 is a direct term, which a tunable skip absorbs",
+        predicate=lambda h: h.pole != 0,
+        having=horizons,
+        lacking=lambda: horizons(zero=True),
+        conclusion=lambda h: h.unmatched,
+        counterexample=Counterexample(
             "a target pole at 0",
             lambda: Horizon((Fraction(1, 2),), Fraction(0), Fraction(1), True, 6),
             "frozen {1/2}, target poles {1/2, 0}: k* = 2, 1/2, 1/4, … is residue 1 at 1/2 and skip 1",
         ),
     ),
     Assumption(
-        "long horizon",
-        "L ≥ n_frozen + 1 (nonzero frozen modes), one more where the skip is tuned or a frozen mode is 0",
-        lambda h: h.length >= h.needed,
-        horizons,
-        lambda: horizons(enough=False),
-        lambda h: h.unmatched,
-        Counterexample(
+        name="long horizon",
+        statement="L ≥ n_frozen + 1 (nonzero frozen modes), one more where the skip is tuned or a frozen mode is 0",
+        predicate=lambda h: h.length >= h.needed,
+        having=horizons,
+        lacking=lambda: horizons(enough=False),
+        conclusion=lambda h: h.unmatched,
+        counterexample=Counterexample(
             "three lags",
             lambda: Horizon((Fraction(1, 2), Fraction(3, 10)), Fraction(7, 10), Fraction(1), True, 3),
             "frozen {1/2, 3/10}, target pole 7/10, L = 3, skip tuned: residues and skip fit the three lags",
         ),
     ),
     Assumption(
-        "one channel (module level)",
-        "the imitating module has the channel itself, not other channels beside it",
-        lambda i: i.channels == 1,
-        lambda: imitations(1),
-        lambda: imitations(2),
-        out_of_reach,
-        Counterexample(
+        name="one channel (module level)",
+        statement="the imitating module has the channel itself, not other channels beside it",
+        predicate=lambda i: i.channels == 1,
+        having=lambda: imitations(1),
+        lacking=lambda: imitations(2),
+        conclusion=out_of_reach,
+        counterexample=Counterexample(
             "two channels with clocks 1 and 3",
             lambda: Imitation(
                 2, (Fraction(1), Fraction(1)), (Fraction(1), Fraction(1)), Fraction(1, 4), (Fraction(1), Fraction(2))
@@ -223,13 +246,13 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "clock depends on the token",
-        "w ≠ 0 in softplus(w z + β), for the target's clock; the conclusion is that no other A gives its decays",
-        lambda pair: pair[0].w != 0,
-        clock_pairs,
-        constant_pairs,
-        lambda pair: clocks_differ(*pair),
-        Counterexample(
+        name="clock depends on the token",
+        statement="w ≠ 0 in softplus(w z + β), for the target's clock; the conclusion is that no other A gives its decays",
+        predicate=lambda pair: pair[0].w != 0,
+        having=clock_pairs,
+        lacking=constant_pairs,
+        conclusion=lambda pair: clocks_differ(*pair),
+        counterexample=Counterexample(
             "constant clocks",
             lambda: (
                 SoftplusClock(Fraction(0), Fraction(1), Fraction(-2)),
@@ -254,24 +277,67 @@ CLAIM = Claim(
     ),
     level="module; for S4 also stacks with linear activations",
     horizon="L ≥ n_frozen + 1 (+ 1 with a free direct term), sharp",
+    parts=(
+        Part("S4 poles", argument="derivation"),
+        Part("S4 horizon", argument="derivation"),
+        Part("S6", argument="derivation"),
+        Part("clock", argument="derivation"),
+    ),
     checks=(
-        Check("symbolic identities", prove_symbolically, part="statement"),
+        Check(
+            "symbolic identities",
+            prove_symbolically,
+            part="S4 horizon",
+            planted=(Planted("a determinant of the wrong sign", swap("vandermonde", changed(lambda product: -product))),),
+        ),
         Check(
             "poles after training",
             exact_check(
                 check_poles_stay, tuned_stacks, "minimal recurrence of the outputs divides the frozen one", "D, N ≤ 2, ≤ 2 layers"
             ),
             part="S4 poles",
+            planted=(
+                Planted(
+                    "a frozen pole left out",
+                    swap("frozen_polynomial", lambda right: lambda model: right(getattr(model, "layers", [model])[0])),
+                ),
+            ),
         ),
         Check(
             "horizon",
             exact_check(check_horizon, horizons, "certificate row; matched one lag earlier", "n_frozen ≤ 4"),
             part="S4 horizon",
+            planted=(
+                Planted(
+                    "a fit claimed",
+                    swap(
+                        "fit_with_frozen_modes",
+                        changed(lambda fit: replace(fit, residues=np.array([Fraction(0)]), certificate=None)),
+                    ),
+                ),
+                Planted(
+                    "a certificate that is none",
+                    swap(
+                        "fit_with_frozen_modes",
+                        changed(lambda fit: replace(fit, certificate=None if fit.certificate is None else fit.certificate + 1)),
+                    ),
+                ),
+            ),
         ),
         Check(
             "log-decays after training",
             exact_check(check_log_decays_stay, clocked, "poles of the state's response against frozen rates", "N ≤ 3"),
             part="S6",
+            planted=(
+                Planted(
+                    "a rate moved",
+                    swap(
+                        "Clocked.system",
+                        lambda right: lambda self: right(replace(self, rates=(self.rates[0] + 6, *self.rates[1:]))),
+                    ),
+                ),
+                Planted("every rate said to explain the poles", swap("rates_explain", giving(True))),
+            ),
         ),
         Check(
             "token-dependent clocks are rigid",
@@ -279,19 +345,60 @@ CLAIM = Claim(
                 check_rigid, clock_pairs, "a token with disjoint enclosures, also for clocks that agree at 0 or at ±∞", "N = 1"
             ),
             part="clock",
+            planted=(Planted("no token called separating", swap("separating_token", giving(None))),),
         ),
         Check(
             "constant clocks rescale",
             exact_check(check_constant_rescales, constant_pairs, "e^β̃ in closed form, decays compared as powers", "N = 1"),
             part="clock",
+            planted=(Planted("another bias", swap("rescaled", changed(lambda clock: replace(clock, weight=2 * clock.weight)))),),
         ),
         Check(
             "several channels, independent states",
             exact_check(check_blocks, blocks, "the second state's poles are the squares of the first's", "D ≤ 4, N = 2"),
             part="S6",
+            planted=(
+                Planted(
+                    "a second state with the cubes of the poles",
+                    swap(
+                        "Blocks.state_kernels",
+                        lambda _: (
+                            lambda self: tuple(
+                                [
+                                    sum((g * p ** (k * j) for g, p in zip(self.weights, self.bases, strict=True)), Fraction(0))
+                                    for j in range(2 * len(self.bases) + 2)
+                                ]
+                                for k in (1, 3)
+                            )
+                        ),
+                    ),
+                ),
+                Planted("every rate said to explain the poles", swap("rates_explain", giving(True))),
+            ),
         ),
-        Check("ratios in float64", float_route, part=None),
-        Check("Mamba's half-lives", _half_lives, part=None),
+        Check(
+            "ratios in float64",
+            float_route,
+            part=None,
+            planted=(
+                Planted(
+                    "every change called none",
+                    swap("theory.lora_limits.spectrum_frozen.invariants:LogDecays.unchanged", giving(True)),
+                ),
+                Planted(
+                    "none called a change",
+                    swap("theory.lora_limits.spectrum_frozen.invariants:LogDecays.unchanged", giving(False)),
+                ),
+            ),
+        ),
+        Check(
+            "Mamba's half-lives",
+            _half_lives,
+            part=None,
+            planted=(
+                Planted("rates added to the step", swap("_half_life", lambda _: lambda rate, dt: math.log(2) / (rate + dt))),
+            ),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/lora_limits/spectrum_frozen/README.md",

@@ -21,7 +21,19 @@ from theory.core.lti import LTI
 from theory.core.scalars import Array
 from theory.core.strategies import matrices, vectors
 from theory.core.tolerance import budget
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, giving, swap
 from theory.verification.refutation import existing, require
 
 from ..low_rank import lora_dimension, lora_floor
@@ -43,7 +55,7 @@ from .relabelling import (
 _SMALL = ((1, 2), (2, 2), (2, 3), (3, 2), (2, 1))
 
 
-class Planted(NamedTuple):
+class HiddenTarget(NamedTuple):
     """A frozen A of integers, a LoRA (U, V) and a hidden relabelling: the target is A + U V with its states exchanged."""
 
     frozen: Array
@@ -64,7 +76,7 @@ class Planted(NamedTuple):
 
 
 @st.composite
-def planted(draw: st.DrawFn) -> Planted:
+def planted(draw: st.DrawFn) -> HiddenTarget:
     """Any rank 0 ≤ r ≤ min(D, N), D and N ≤ 3; decays are shifted to be negative, repeated decays may occur."""
     d, n = draw(st.sampled_from(_SMALL))
     r = draw(st.integers(0, min(d, n)))
@@ -74,7 +86,7 @@ def planted(draw: st.DrawFn) -> Planted:
     tuned = np.array([[-1 - draw(st.integers(0, 9)) for _ in range(n)] for _ in range(d)], dtype=object) + Fraction(0)
     order = draw(st.tuples(*[st.permutations(range(n)).map(tuple) for _ in range(d)]))
     residues = np.array(draw(matrices(d, n)), dtype=object)
-    return Planted(tuned - (matmul(u, v) if r else 0), u, v, order, residues)
+    return HiddenTarget(tuned - (matmul(u, v) if r else 0), u, v, order, residues)
 
 
 @st.composite
@@ -119,7 +131,7 @@ class PhaseTask(NamedTuple):
 # -- properties --------------------------------------------------------------------------------------------------------
 
 
-def check_planted(instance: Planted) -> None:
+def check_planted(instance: HiddenTarget) -> None:
     """A hidden rank-r target is found, its LoRA has at most that rank, and the *functions* agree (modes 2^A, dt = ln 2)."""
     rank = instance.left.shape[1]
     found = existing(reaching_update(instance.frozen, instance.target, rank), f"{instance}: a relabelling was lost")
@@ -176,7 +188,7 @@ def prove_dimension(profile: Profile) -> Outcome:
                 if d == n:
                     table[f"{d}x{n} rank {r}"] = [c.bound, c.target]
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "the student's kernels form finitely many (one per relabelling) smooth images of dimension r(D + N − r) + D N, the "
         "target's have dimension 2 D N: exact Jacobian ranks at one rational point; upper bound at every point in the README",
         f"every D, N ≤ {largest}, r < min(D, N)",
@@ -209,13 +221,18 @@ def far_targets(profile: Profile) -> Outcome:
     )
 
 
+def fraction_of_turn(digits: Any, m: Any) -> Any:
+    """Σ_k q_k m^{−k−1}: the number whose digits in base m are q_0, q_1, …"""
+    return sum(q / m ** (k + 1) for k, q in enumerate(digits))
+
+
 def prove_density(profile: Profile) -> Outcome:
     """u_d v_n = (integer) + Σ_{k≥d} digit_k m^{d−k−1}, as an identity in the digits and m; the tail is below 1/m."""
     m = sympy.Symbol("m", positive=True)
     largest = 6
     for channels in range(1, largest + 1):
         digits = sympy.symbols(f"q0:{channels}")
-        v = sum(q / m ** (k + 1) for k, q in enumerate(digits))
+        v = fraction_of_turn(digits, m)
         for d in range(channels):
             turns = sum(q * m ** (d - k - 1) for k, q in enumerate(digits) if k < d)  # whole turns: integer polynomial
             tail = sum(q * m ** (d - k - 1) for k, q in enumerate(digits) if k >= d)
@@ -224,7 +241,7 @@ def prove_density(profile: Profile) -> Outcome:
             worst = tail.subs(dict.fromkeys(digits[d + 1 :], m - 1)) - digits[d] / m  # largest later digits
             require(sympy.simplify(worst - (1 / m - m ** (-(channels - d)))) == 0)  # hence below 1/m
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "digits of base m: u_d v_n is a whole number of turns plus the wanted phase, up to less than 1/m (symbolic in m and "
         "the digits)",
         f"D ≤ {largest}, any N",
@@ -264,11 +281,12 @@ def floors_table(profile: Profile) -> Outcome:
                 t = [[-Fraction(int(x), 16) for x in row] for row in rng.integers(1, 16 * n, (d, n))]
                 best = relabelled_floor(a, t, r)
                 whole = float(lora_floor(np.array(t, dtype=object) - np.array(a, dtype=object), 0))
+                require(best.floor.lower <= best.identity.upper <= whole * (1 + budget(d * n)), (d, n, r, best))
                 ratios.append((float(best.identity) / whole, float(best.floor) / whole))
             plain, relabelled = (round(float(np.mean([x[i] for x in ratios])), 4) for i in (0, 1))
             data[f"{d}x{n} rank {r}"] = {"floor": plain, "over relabellings": relabelled}
     return Outcome(
-        Verdict.TO,
+        Verdict.NUMERIC,
         "share of ‖A* − A‖² that rank r leaves out, Mamba's A = −1..−N against random decays, mean of 3 (rounded to 4 digits)",
         tolerance=budget(3),
         data=data,
@@ -326,8 +344,8 @@ def _plant(task: SpectrumTask) -> SpectrumTask:
 
 ASSUMPTIONS = (
     Assumption(
-        "nonzero target residues",
-        "r*_dn ≠ 0: the target uses every state",
+        name="nonzero target residues",
+        statement="r*_dn ≠ 0: the target uses every state",
         predicate=lambda t: all(r != 0 for row in t.residues for r in row),
         having=spectrum_tasks,
         lacking=lambda: spectrum_tasks().map(_zero_one_residue),
@@ -340,8 +358,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "distinct target modes",
-        "A*_d1, …, A*_dN pairwise distinct",
+        name="distinct target modes",
+        statement="A*_d1, …, A*_dN pairwise distinct",
         predicate=lambda t: all(len(set(row)) == 2 for row in t.target),
         having=spectrum_tasks,
         lacking=lambda: spectrum_tasks().map(_repeat_mode),
@@ -354,8 +372,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "dt frozen",
-        "the student has the target's step sizes",
+        name="dt frozen",
+        statement="the student has the target's step sizes",
         predicate=lambda t: not t.dt_free,
         having=spectrum_tasks,
         lacking=lambda: _lacking(dt_free=True),
@@ -368,8 +386,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "rank below min(D, N)",
-        "r < min(D, N)",
+        name="rank below min(D, N)",
+        statement="r < min(D, N)",
         predicate=lambda t: t.rank < 2,
         having=spectrum_tasks,
         lacking=lambda: _lacking(rank=2),
@@ -381,8 +399,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "long sequences",
-        "L ≥ 2N lags (2N + 1 with a tunable skip)",
+        name="long sequences",
+        statement="L ≥ 2N lags (2N + 1 with a tunable skip)",
         predicate=lambda t: t.horizon >= 4,
         having=spectrum_tasks,
         lacking=lambda: _lacking(horizon=2),
@@ -394,8 +412,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "generic target",
-        "A* outside the finitely many sets {rank(π A* − A) ≤ r}",
+        name="generic target",
+        statement="A* outside the finitely many sets {rank(π A* − A) ≤ r}",
         predicate=is_generic,
         having=spectrum_tasks,
         lacking=lambda: spectrum_tasks().map(_plant),
@@ -408,8 +426,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "bounded Im A (for a positive distance)",
-        "complex A: |Im A| bounded; the conclusion here is that the distance to the target is positive, not only nonzero",
+        name="bounded Im A (for a positive distance)",
+        statement="complex A: |Im A| bounded; the conclusion is that the distance to the target is positive, not only nonzero",
         predicate=lambda t: t.bound is not None,
         having=lambda: _phase_tasks(True),
         lacking=lambda: _phase_tasks(False),
@@ -441,20 +459,71 @@ CLAIM = Claim(
         "Nothing about how large the function error is, about r ≥ min(D, N) = N (16 in Mamba), about blocks whose projections "
         "are trained too, or about targets that share structure with the frozen A."
     ),
+    parts=(
+        Part("generic target", argument="derivation"),
+        Part("complex A", argument="derivation"),
+    ),
     checks=(
-        Check("dimension certificate", prove_dimension, "generic target"),
-        Check("explicit target against all relabellings", far_targets, "generic target"),
+        Check(
+            "dimension certificate",
+            prove_dimension,
+            "generic target",
+            planted=(
+                Planted("residues not counted", swap("reach_certificate", changed(lambda c: replace(c, bound=c.bound - 1)))),
+            ),
+        ),
+        Check(
+            "explicit target against all relabellings",
+            far_targets,
+            "generic target",
+            planted=(
+                Planted(
+                    "a target of rank one away",
+                    swap(
+                        "far_target",
+                        lambda _: lambda d, n: np.array([[Fraction(-(j + 1)) for j in range(n)]] * d, dtype=object) + 1,
+                    ),
+                ),
+            ),
+        ),
         Check(
             "planted targets are found",
             exact_check(check_planted, planted, "hidden targets found; functions equal on 2N + 2 lags", "D, N ≤ 3, r ≤ min"),
             "generic target",
+            planted=(
+                Planted("no relabelling but one tried", swap("reaching_update", giving(None))),
+                Planted(
+                    "twice the update", swap("reaching_update", changed(lambda found: replace(found, left=2 * found.left + 1)))
+                ),
+            ),
         ),
         Check(
             "floor over all relabellings",
             exact_check(check_floor_decides, pairs, "reachable iff the least floor is 0, exactly", "D, N ≤ 3"),
             "generic target",
+            planted=(
+                Planted(
+                    "every target said to be reached",
+                    swap(
+                        "relabelled_floor",
+                        changed(lambda best: replace(best, floor=replace(best.floor, lower=Fraction(0), upper=Fraction(0)))),
+                    ),
+                ),
+                Planted(
+                    "factors of full rank called a witness",
+                    swap("reaching_update", lambda right: lambda a, t, _: right(a, t, min(a.shape))),
+                ),
+                Planted("no target said to be reached", swap("reaching_update", giving(None))),
+            ),
         ),
-        Check("rank one is dense in the phases", prove_density, "complex A"),
+        Check(
+            "rank one is dense in the phases",
+            prove_density,
+            "complex A",
+            planted=(
+                Planted("digits of base 2m", swap("fraction_of_turn", lambda right: lambda digits, m: right(digits, 2 * m))),
+            ),
+        ),
         Check(
             "phases within 1/m",
             exact_check(
@@ -464,8 +533,32 @@ CLAIM = Claim(
                 "D ≤ 4, N = 3, m ≤ 50",
             ),
             "complex A",
+            planted=(
+                Planted(
+                    "one of the factors halved",
+                    swap("dense_phase_update", changed(lambda factors: (factors[0], [x / 2 for x in factors[1]]))),
+                ),
+            ),
         ),
-        Check("exact phases are missed", exact_phases_missed, "complex A"),
-        Check("floors at Mamba's initialisation", floors_table, None),
+        Check(
+            "exact phases are missed",
+            exact_phases_missed,
+            "complex A",
+            planted=(
+                Planted("no error left", swap("phase_error", giving(Fraction(0)))),
+                Planted("a parity that obstructs nothing", swap("parity_obstruction", giving(False))),
+            ),
+        ),
+        Check(
+            "floors at Mamba's initialisation",
+            floors_table,
+            None,
+            planted=(
+                Planted(
+                    "relabelling that raises the floor",
+                    swap("relabelled_floor", changed(lambda best: replace(best, floor=best.identity, identity=best.floor))),
+                ),
+            ),
+        ),
     ),
 )

@@ -18,7 +18,19 @@ from theory.core.selective import SelectiveSSM
 from theory.core.ssd import Mamba2Group, Mamba2Head
 from theory.core.strategies import any_lti, mamba2_head, matrices, rationals, real_lti, selective, vectors
 from theory.core.tolerance import budget
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, on, swap
 from theory.verification.refutation import require
 
 from ..reach.window import emptied, missing_inputs, refit_state, state_after
@@ -252,7 +264,7 @@ def prove_symbolically(_: Profile) -> Outcome:
                 require(sympy.expand(u - v) == 0, f"{system!r}")
         count += 1
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "a step depends on the past through the state alone (induction over tokens); symbols checked, softplus clock included",
         "any M, L (derivation); M = L = 2 with symbols",
         instances=count,
@@ -296,7 +308,7 @@ def float_route(profile: Profile) -> Outcome:
     allowed = budget(m + length)
     require(worst <= allowed, f"closed form and recurrence differ by {worst:.1e}, budget {allowed:.1e}")
     how = "closed-form state against the recurrence, largest difference within its error budget"
-    return Outcome(Verdict.TO, how, f"D = {d}, N = {n}, M = {m}, L = {length}", count, tolerance=allowed, condition=1.0)
+    return Outcome(Verdict.NUMERIC, how, f"D = {d}, N = {n}, M = {m}, L = {length}", count, tolerance=allowed, condition=1.0)
 
 
 # -- assumptions ----------------------------------------------------------------------------------------------------------
@@ -337,13 +349,13 @@ def _forgetting(draw: st.DrawFn) -> Run:
 
 ASSUMPTIONS = (
     Assumption(
-        "conv window kept",
-        "with a convolution of width K the state is (last K − 1 conv inputs, h)",
-        lambda run: run.window,
-        lambda: conv_runs(wide=True),
-        _windowless,
-        acts_as_state,
-        Counterexample(
+        name="conv window kept",
+        statement="with a convolution of width K the state is (last K − 1 conv inputs, h)",
+        predicate=lambda run: run.window,
+        having=lambda: conv_runs(wide=True),
+        lacking=_windowless,
+        conclusion=acts_as_state,
+        counterexample=Counterexample(
             "h alone",
             lambda: Run(Conv([2, 3], LTI(["1/2"], [1], [1])), (Fraction(5),), (Fraction(1), Fraction(-2), Fraction(4)), False),
             "K = 2, a = 1/2, taps (2, 3), b = c = 1, prefix 5, inputs 1, −2, 4, 7: the prefix gives 22, 10, 7, 59/2; h alone "
@@ -351,13 +363,13 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "a invertible, for re-fitting",
-        "an LTI state can make up for an emptied window only through modes a_n ≠ 0",
-        lambda run: not any(is_zero(a) for a in run.system.system.a),
-        lambda: conv_runs(wide=True, skip=False, selective_inside=False),
-        _forgetting,
-        _refit_possible,
-        Counterexample(
+        name="a invertible, for re-fitting",
+        statement="an LTI state can make up for an emptied window only through modes a_n ≠ 0",
+        predicate=lambda run: not any(is_zero(a) for a in run.system.system.a),
+        having=lambda: conv_runs(wide=True, skip=False, selective_inside=False),
+        lacking=_forgetting,
+        conclusion=_refit_possible,
+        counterexample=Counterexample(
             "a mode that forgets",
             lambda: Run(Conv([2, 3], LTI([0], [1], [1])), (Fraction(5),), (Fraction(1), Fraction(1))),
             "K = 2, a = 0, taps (2, 3), prefix 5, inputs 1, 1: y_1 = 17 needs the window, every h' gives 2",
@@ -378,10 +390,35 @@ CLAIM = Claim(
     ),
     level="one SSM module, or one block where the convolution is included",
     horizon="all",
+    parts=(
+        Part("containment", argument="derivation"),
+        Part("window", argument="derivation"),
+        Part("re-fit", argument="dropping-the-window"),
+        Part("no re-fit for S6", argument="dropping-the-window"),
+    ),
     checks=(
-        Check("symbolic identities", prove_symbolically, part="containment"),
         Check(
-            "LTI", exact_check(check_contained, lti_runs, "outputs and closed-form state", "N ≤ 4, M, L ≤ 4"), part="containment"
+            "symbolic identities",
+            prove_symbolically,
+            part="containment",
+            planted=(
+                Planted(
+                    "the last token read twice",
+                    swap("state_after", lambda right: lambda system, prefix: right(system, (*prefix, prefix[-1]))),
+                ),
+            ),
+        ),
+        Check(
+            "LTI",
+            exact_check(check_contained, lti_runs, "outputs and closed-form state", "N ≤ 4, M, L ≤ 4"),
+            part="containment",
+            planted=(
+                Planted(
+                    "the last token read twice",
+                    swap("state_after", lambda right: lambda system, prefix: right(system, (*prefix, prefix[-1]))),
+                ),
+                Planted("twice the state in closed form", swap("closed_form", changed(lambda h: 2 * h))),
+            ),
         ),
         Check(
             "S6",
@@ -389,16 +426,36 @@ CLAIM = Claim(
                 check_contained, selective_runs, "constant and token-dependent rational clocks", "D×N ≤ 2×3, M, L ≤ 3", 0.5
             ),
             part="containment",
+            planted=(
+                Planted(
+                    "the last token read twice",
+                    swap("state_after", lambda right: lambda system, prefix: right(system, (*prefix, prefix[-1]))),
+                ),
+                Planted("twice the state in closed form", swap("closed_form", changed(lambda h: 2 * h))),
+            ),
         ),
         Check(
             "Mamba-2",
             exact_check(check_contained, mamba2_runs, "one head, and two that share B and C", "P, N ≤ 2, M, L ≤ 3", 0.5),
             part="containment",
+            planted=(
+                Planted(
+                    "the last token read twice",
+                    swap("state_after", lambda right: lambda system, prefix: right(system, (*prefix, prefix[-1]))),
+                ),
+                Planted("twice the state in closed form", swap("closed_form", changed(lambda h: 2 * h))),
+            ),
         ),
         Check(
             "convolution",
             exact_check(check_window, conv_runs, "window = last K − 1 tokens, prefixes shorter than it included", "K ≤ 4", 0.5),
             part="window",
+            planted=(
+                Planted(
+                    "the window emptied",
+                    swap("state_after", lambda right: lambda system, prefix: emptied(system, right(system, prefix).h)),
+                ),
+            ),
         ),
         Check(
             "re-fitted state",
@@ -410,14 +467,33 @@ CLAIM = Claim(
                 0.5,
             ),
             part="re-fit",
+            planted=(Planted("h kept as it is", swap("refit_state", lambda _: lambda conv, state: state.h)),),
         ),
         Check(
             "S6 cannot re-fit",
             exact_check(check_selective_window, squared, "two inputs need different h'", "D = N = 1, K = 2", 0.5),
-            part="re-fit",
+            part="no re-fit for S6",
+            planted=(
+                Planted(
+                    "a tap that reads no earlier token",
+                    on(lambda: Squared(Fraction(1), Fraction(0), Fraction(1, 2), Fraction(1))),
+                ),
+            ),
         ),
-        Check("worked example", worked_example, part="re-fit"),
-        Check("float recurrence", float_route, part=None),
+        Check(
+            "worked example",
+            worked_example,
+            part="re-fit",
+            planted=(Planted("h kept as it is", swap("refit_state", lambda _: lambda conv, state: state.h)),),
+        ),
+        Check(
+            "float recurrence",
+            float_route,
+            part=None,
+            planted=(
+                Planted("a state off by one part in a million", swap("closed_form", changed(lambda h: h * (1 + 2.0**-20)))),
+            ),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/prefix_state/contained/README.md",

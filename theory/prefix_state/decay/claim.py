@@ -26,7 +26,19 @@ from theory.core.lti import LTI
 from theory.core.selective import SelectiveSSM
 from theory.core.strategies import paired_lti
 from theory.core.tolerance import EPS32, EPS_BF16, budget
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, on, swap
 from theory.verification.refutation import require
 
 from .fading import (
@@ -78,7 +90,7 @@ def prove_lti(_: Profile) -> Outcome:
     for t, o in enumerate(system.free_response(list(h), 3), start=1):
         require(sympy.expand(o - sum(p * q**t * r for p, q, r in zip(c, a, h, strict=True))) == 0, f"t = {t}")
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "o_t = Σ c_n h_n a_n^t, then the triangle inequality (factor 2: 2 Re w); symbols checked",
         "any N, t (derivation); N = 2, t ≤ 3 with symbols",
         instances=5,
@@ -109,7 +121,7 @@ def prove_selective(_: Profile) -> Outcome:
     rate, dts = sympy.Symbol("A", negative=True), sympy.symbols("d1:4", positive=True)
     require(sympy.simplify(sympy.prod([sympy.exp(d * rate) for d in dts]) / sympy.exp(rate * sum(dts))) == 1, "exponents add")
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "inputs fix B_t, C_t, dt_t, so only Π E_s ⊙ h_0 differs; Cauchy and Schwarz; symbols checked",
         "any D, N, L (derivation); N = 2, L = 3 with symbols, Lagrange's identity N ≤ 4",
         instances=7,
@@ -144,7 +156,7 @@ def float_bounds(profile: Profile) -> Outcome:
             require(np.all(o <= bound * (1 + budget(length * 16))), (name, dt))
             worst = max(worst, float((o / bound).max()))
     return Outcome(
-        Verdict.TO,
+        Verdict.NUMERIC,
         f"softplus clocks (D = 3, N = 4) and initialisations (N = 16): measured at most {worst:.3f} of the bound",
         "L = 32",
         count + len(INITIALISATIONS) * len(DT_GRID),
@@ -182,7 +194,7 @@ def tabulate(_: Profile) -> Outcome:
         over_inputs.append({"dt_at_zero_input": dt, "slowest_mode_shortest_median_longest": slowest_range})
     mamba = [row for row in rows if row["initialisation"] == "mamba"]
     return Outcome(
-        Verdict.TO,
+        Verdict.NUMERIC,
         f"Mamba's slowest mode halves in {mamba[0]['half_life_slowest']:g} tokens at dt = 1e-3 and in "
         f"{mamba[-1]['half_life_slowest']:g} at dt = 1e-1",
         "N = 16, dt = 1e-3, 1e-2, 1e-1",
@@ -248,53 +260,53 @@ _SLOW_AND_FAST = SelectiveSSM([[1, 1]], [[1, 1]], dt=[1, 1], decay=[["1/2"], ["1
 
 ASSUMPTIONS = (
     Assumption(
-        "ρ over visible modes",
-        "the maximum runs over the modes with κ_λ = Σ c_n h_0n ≠ 0. Over all modes it is a bound too, but not at the "
+        name="ρ over visible modes",
+        statement="the maximum runs over the modes with κ_λ = Σ c_n h_0n ≠ 0. Over all modes it is a bound too, but not at the "
         "response's rate",
-        _visible_rate,
-        dominated,
-        _hidden_slow_mode,
-        lambda f: bounded(f) and rate_attained(f),
-        Counterexample(
+        predicate=_visible_rate,
+        having=dominated,
+        lacking=_hidden_slow_mode,
+        conclusion=lambda f: bounded(f) and rate_attained(f),
+        counterexample=Counterexample(
             "a slow mode that nobody sees",
             lambda: Fade(LTI(["1/2", "9/10"], [1, 1], [1, 1]), (Fraction(1), Fraction(0)), all_modes=True),
             "a = (1/2, 9/10), h_0 = (1, 0): o_t = 2^−t, while ρ over all modes promises no better than (9/10)^t",
         ),
     ),
     Assumption(
-        "factor 2 with half storage",
-        "with one stored mode of each pair, y_t = 2 Re(c·h_t)",
-        lambda f: f.factor or not f.system.half,
-        fades,
-        lambda: fades(paired_lti(max_pairs=2), factor=False),
-        bounded,
-        Counterexample(
+        name="factor 2 with half storage",
+        statement="with one stored mode of each pair, y_t = 2 Re(c·h_t)",
+        predicate=lambda f: f.factor or not f.system.half,
+        having=fades,
+        lacking=lambda: fades(paired_lti(max_pairs=2), factor=False),
+        conclusion=bounded,
+        counterexample=Counterexample(
             "one pair, counted once",
             lambda: Fade(LTI([Fraction(1, 2)], [1], [1], half=True), (Fraction(1),), factor=False),
             "stored a = 1/2, c = h_0 = 1: o_1 = 2 Re(1/2) = 1, without the factor the bound says 1/2",
         ),
     ),
     Assumption(
-        "|a| < 1",
-        "every visible mode decays; the inequality holds without it, the fading does not",
-        _stable,
-        dominated,
-        _unstable,
-        lambda f: bounded(f) and fading(f),
-        Counterexample(
+        name="|a| < 1",
+        statement="every visible mode decays; the inequality holds without it, the fading does not",
+        predicate=_stable,
+        having=dominated,
+        lacking=_unstable,
+        conclusion=lambda f: bounded(f) and fading(f),
+        counterexample=Counterexample(
             "an integrator",
             lambda: Fade(LTI([1], [1], [1], check_stable=False), (Fraction(1),)),
             "a = 1: o_t = 1 for all t",
         ),
     ),
     Assumption(
-        "one module",
-        "the bound speaks of the outputs of the state's own module; a later module keeps what it is given in its own state",
-        lambda s: len(s.modules) == 1,
-        selected,
-        lambda: selected(2),
-        change_bounded,
-        Counterexample(
+        name="one module",
+        statement="the bound is about outputs of the state's own module; a later module keeps what it is given in its own state",
+        predicate=lambda s: len(s.modules) == 1,
+        having=selected,
+        lacking=lambda: selected(2),
+        conclusion=change_bounded,
+        counterexample=Counterexample(
             "two modules in a row",
             lambda: Selected((_one("1/2"), _one("9/10")), _column(1, 1, 1), _column(1)),
             "D = N = 1, decays 1/2 and 9/10, z = 1, 1, 1, h_0 = 1 in the first: its own δy_t is 2^−t, the second's output moves "
@@ -302,26 +314,26 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "‖C_t‖ of the token read",
-        "C_t = W_C z_t is not bounded: a quiet first token says nothing about a loud later one",
-        lambda s: not s.first_readout,
-        selected,
-        _first_readout,
-        change_bounded,
-        Counterexample(
+        name="‖C_t‖ of the token read",
+        statement="C_t = W_C z_t is not bounded: a quiet first token says nothing about a loud later one",
+        predicate=lambda s: not s.first_readout,
+        having=selected,
+        lacking=_first_readout,
+        conclusion=change_bounded,
+        counterexample=Counterexample(
             "a loud second token",
             lambda: Selected((_one("1/2"),), _column(1, 10), _column(1), first_readout=True),
             "decay 1/2, z = (1, 10): δy_2 = 10/4, with ‖C_1‖ the bound says 1/4",
         ),
     ),
     Assumption(
-        "the channel's own decays and steps",
-        "min_n |A[d,n]| and Σ dt_s[d] belong to the channel d that is read",
-        lambda s: s.channel is None,
-        selected,
-        _foreign_channel,
-        change_bounded,
-        Counterexample(
+        name="the channel's own decays and steps",
+        statement="min_n |A[d,n]| and Σ dt_s[d] belong to the channel d that is read",
+        predicate=lambda s: s.channel is None,
+        having=selected,
+        lacking=_foreign_channel,
+        conclusion=change_bounded,
+        counterexample=Counterexample(
             "another channel's clock",
             lambda: Selected((_SLOW_AND_FAST,), np.array([[Fraction(1), Fraction(0)]], dtype=object), _column(1, 1), channel=1),
             "E = (1/2, 1/4), z = (1, 0), h_0 = 1: δy_1[0] = 1/2, channel 1's decay says 1/4",
@@ -342,26 +354,69 @@ CLAIM = Claim(
     ),
     level="one module (LTI channel, or S6 with all channels)",
     horizon="every t ≥ 1",
+    parts=(
+        Part("LTI bound", argument="derivation"),
+        Part("LTI rate", argument="derivation"),
+        Part("S6 bound", argument="derivation"),
+    ),
     checks=(
-        Check("symbolic identities, LTI", prove_lti, part="LTI bound"),
+        Check(
+            "symbolic identities, LTI",
+            prove_lti,
+            part="LTI bound",
+            planted=(
+                Planted(
+                    "outputs counted from t = 2",
+                    swap("LTI.free_response", lambda right: lambda self, h0, length: right(self, h0, length + 1)[1:]),
+                ),
+            ),
+        ),
         Check(
             "LTI bound",
             exact_check(check_bound, fades, "responses run, bounds as rationals", "N ≤ 4 (2 pairs), t ≤ 6"),
             part="LTI bound",
+            planted=(
+                Planted(
+                    "half storage without its factor 2",
+                    on(lambda: Fade(LTI(["1/2"], [1], [1], half=True), (Fraction(1),), factor=False)),
+                ),
+                Planted("half the bound", swap("Fade.bound", changed(lambda bounds: [x / 2 for x in bounds]))),
+            ),
         ),
         Check(
             "rate attained",
             exact_check(check_rate, dominated, "|o_2T/o_T| is ρ^T to within 5/3", "N ≤ 3, real", 0.5),
             part="LTI rate",
+            planted=(Planted("half the rate", swap("Fade.rate", changed(lambda rate: rate / 2))),),
         ),
-        Check("symbolic identities, S6", prove_selective, part="S6 bound"),
+        Check(
+            "symbolic identities, S6",
+            prove_selective,
+            part="S6 bound",
+            planted=(
+                Planted("outputs counted twice", swap("SelectiveSSM.run", changed(lambda found: (2 * found[0], *found[1:])))),
+            ),
+        ),
         Check(
             "S6 bound",
             exact_check(check_selective_bound, selected, "squares of differences of runs", "D ≤ 2, N ≤ 3, L ≤ 3", 0.5),
             part="S6 bound",
+            planted=(Planted("half the bound", swap("Selected.bound_squared", changed(lambda bounds: bounds / Fraction(4)))),),
         ),
-        Check("float clocks", float_bounds, part=None),
-        Check("initialisations", tabulate, part=None),
+        Check(
+            "float clocks",
+            float_bounds,
+            part=None,
+            planted=(
+                Planted("a bound off by a thousandth", swap("selective_decay_bound", changed(lambda bound: bound * 1.001))),
+            ),
+        ),
+        Check(
+            "initialisations",
+            tabulate,
+            part=None,
+            planted=(Planted("twice the half-life", swap("half_life", changed(lambda lives: 2 * lives))),),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/prefix_state/decay/README.md",

@@ -29,11 +29,14 @@ from theory.verification.claim import (
     Claim,
     Counterexample,
     Outcome,
+    Part,
+    Planted,
     Profile,
     Verdict,
     exact_check,
     run_instances,
 )
+from theory.verification.planted import changed, negated, swap
 from theory.verification.refutation import require
 
 from ..reach.lti import prefix_for
@@ -125,6 +128,14 @@ def check_conversion(s: Setting) -> None:
         require(all(is_zero(x - y) for x, y in zip(after, s.system.run(inputs, h)[0], strict=True)), (s, h))
 
 
+def hankel_determinant(lam: Any, r: Any, power: int = 2) -> sympy.Expr:
+    """Π r_i Π λ_i Π_{i<j} (λ_i − λ_j)²."""
+    out = sympy.Integer(1)
+    for i in range(len(lam)):
+        out *= r[i] * lam[i] * sympy.prod((lam[i] - lam[j]) ** power for j in range(i))
+    return out
+
+
 def prove_symbolically(_: Profile) -> Outcome:
     """det [k_{t+m}] = Π r_i Π λ_i Π_{i<j} (λ_i − λ_j)² for N ≤ 4, and H = V diag(rλ) Wᵀ for all L, M ≤ 4."""
     count = 0
@@ -136,9 +147,7 @@ def prove_symbolically(_: Profile) -> Outcome:
             return sympy.Add(*[ri * li**j for ri, li in zip(r, lam, strict=True)])
 
         square = sympy.Matrix(n, n, lambda t, m: k(t + 1 + m))
-        expected = sympy.Integer(1)
-        for i in range(n):
-            expected *= r[i] * lam[i] * sympy.prod((lam[i] - lam[j]) ** 2 for j in range(i))
+        expected = hankel_determinant(lam, r)
         # both sides are polynomials; the ring's exact arithmetic decides equality
         ring = sympy.QQ[(*lam, *b, *c)]
         determinant = sympy.polys.matrices.DomainMatrix.from_Matrix(square).convert_to(ring)
@@ -153,7 +162,7 @@ def prove_symbolically(_: Profile) -> Outcome:
                 require(sympy.expand(v * middle * w - hankel) == sympy.zeros(rows, columns))
                 count += 1
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "H = V diag(r_λ λ) Wᵀ with Vandermonde factors gives rank H; det H = Π r Π λ Π(λ_i − λ_j)² with symbols",
         "any N, M, L (derivation); N, M, L ≤ 4 with symbols",
         instances=count,
@@ -200,7 +209,7 @@ def float_route(profile: Profile) -> Outcome:
 
     count = run_instances(check, real_lti(max_states=4), profile.scaled(0.25), profile.seed)
     how = f"LAPACK's rank agrees on all {agree} channels whose condition promises it; {disagree} promise nothing"
-    return Outcome(Verdict.TO, how, "N ≤ 4", count, tolerance=SAFETY * 4 * EPS64 * largest, condition=largest)
+    return Outcome(Verdict.NUMERIC, how, "N ≤ 4", count, tolerance=SAFETY * 4 * EPS64 * largest, condition=largest)
 
 
 def _spread(system: LTI) -> float:
@@ -287,65 +296,65 @@ def _complex_outputs(draw: st.DrawFn) -> Setting:
 
 ASSUMPTIONS = (
     Assumption(
-        "tokens move every observable mode",
-        "each observable mode has a state with c_n b_n ≠ 0",
-        _live,
-        enough,
-        _dead,
-        _equal_sets,
-        Counterexample(
+        name="tokens move every observable mode",
+        statement="each observable mode has a state with c_n b_n ≠ 0",
+        predicate=_live,
+        having=enough,
+        lacking=_dead,
+        conclusion=_equal_sets,
+        counterexample=Counterexample(
             "b = 0 with c ≠ 0",
             lambda: Setting(LTI(["1/2", "1/3"], [1, 0], [1, 1]), 3, 3),
             "a = (1/2, 1/3), b = (1, 0), c = (1, 1), M = L = 3: prefixes give a line of outputs, states a plane",
         ),
     ),
     Assumption(
-        "residues do not cancel",
-        "states that share a mode do not have Σ c_n b_n = 0",
-        _no_cancelling,
-        enough,
-        _cancelling,
-        _equal_sets,
-        Counterexample(
+        name="residues do not cancel",
+        statement="states that share a mode do not have Σ c_n b_n = 0",
+        predicate=_no_cancelling,
+        having=enough,
+        lacking=_cancelling,
+        conclusion=_equal_sets,
+        counterexample=Counterexample(
             "two equal modes with cancelling residues",
             lambda: Setting(LTI(["1/2", "1/2"], [1, -1], [1, 1]), 3, 3),
             "a = (1/2, 1/2), b = (1, −1), c = (1, 1): every prefix gives 0, the state (1, 0) gives (1/2)^t",
         ),
     ),
     Assumption(
-        "M ≥ n_obs",
-        "as many tokens as observable modes, each mode of a conjugate pair counted",
-        _stored_count_enough,
-        enough,
-        _short_prefix,
-        _equal_sets,
-        Counterexample(
+        name="M ≥ n_obs",
+        statement="as many tokens as observable modes, each mode of a conjugate pair counted",
+        predicate=_stored_count_enough,
+        having=enough,
+        lacking=_short_prefix,
+        conclusion=_equal_sets,
+        counterexample=Counterexample(
             "one real token on a conjugate pair",
             lambda: Setting(LTI([gaussian("1/2", "1/2")], [1], [1], half=True), 1, 2),
             "a = (1 ± i)/2, one stored mode, M = 1: prefixes give a line of outputs, states a plane (a pair counts 2)",
         ),
     ),
     Assumption(
-        "L ≥ n_obs",
-        "the horizon shows every observable mode (shorter ones obey the rank criterion instead)",
-        lambda s: s.horizon >= s.system.n_observable(),
-        enough,
-        _short_horizon,
-        _as_decided,
-        Counterexample(
+        name="L ≥ n_obs",
+        statement="the horizon shows every observable mode (shorter ones obey the rank criterion instead)",
+        predicate=lambda s: s.horizon >= s.system.n_observable(),
+        having=enough,
+        lacking=_short_horizon,
+        conclusion=_as_decided,
+        counterexample=Counterexample(
             "one output, two modes",
             lambda: Setting(LTI(["1/2", "1/3"], [1, 1], [1, 1]), 1, 1),
             "modes 1/2, 1/3, M = L = 1: both sets are R, equal with one token fewer than n_obs = 2",
         ),
     ),
     Assumption(
-        "real outputs",
-        "the channel is closed under conjugation (real inputs give real outputs)",
-        lambda s: s.system.is_real_system(),
-        enough,
-        _complex_outputs,
-        _as_decided,
-        Counterexample(
+        name="real outputs",
+        statement="the channel is closed under conjugation (real inputs give real outputs)",
+        predicate=lambda s: s.system.is_real_system(),
+        having=enough,
+        lacking=_complex_outputs,
+        conclusion=_as_decided,
+        counterexample=Counterexample(
             "one complex mode alone",
             lambda: Setting(LTI([gaussian(0, "1/2")], [1], [1]), 1, 1),
             "a = i/2 without its conjugate, M = L = 1: real tokens give the line iR, states give C, although n_obs = 1",
@@ -364,12 +373,33 @@ CLAIM = Claim(
     ),
     level="one SSM module, tokens free for every channel",
     horizon="L ≥ n_obs; any L by the rank criterion",
+    parts=(Part("criterion", argument="derivation"),),
     checks=(
-        Check("symbolic identities", prove_symbolically, part="criterion"),
+        Check(
+            "symbolic identities",
+            prove_symbolically,
+            part="criterion",
+            planted=(
+                Planted(
+                    "differences of modes not squared", swap("hankel_determinant", lambda right: lambda lam, r: right(lam, r, 1))
+                ),
+            ),
+        ),
         Check(
             "criterion by modes",
             exact_check(check_criterion, settings, "against ranks of simulated outputs", "N ≤ 4 (2 pairs), M, L ≤ n_obs + 2"),
             part="criterion",
+            planted=(
+                Planted(
+                    "residues not looked at",
+                    swap(
+                        "by_modes",
+                        lambda _: lambda system, m: m >= system.n_observable(),
+                        lambda: Setting(LTI(["1/2"], [0], [1]), 1, 1),
+                    ),
+                ),
+                Planted("one token fewer is enough", swap("by_modes", lambda right: lambda system, m: right(system, m + 1))),
+            ),
         ),
         Check(
             "criterion by rank",
@@ -377,6 +407,12 @@ CLAIM = Claim(
                 check_rank_criterion, lambda: settings(long=False), "short horizons, against ranks of simulated outputs", "N ≤ 4"
             ),
             part="criterion",
+            planted=(
+                Planted(
+                    "one token fewer is enough",
+                    swap("criterion", lambda right: lambda system, m, length: right(system, m + 1, length)),
+                ),
+            ),
         ),
         Check(
             "conversion",
@@ -388,9 +424,22 @@ CLAIM = Claim(
                 0.5,
             ),
             part="criterion",
+            planted=(Planted("tokens in reverse order", swap("prefix_for", changed(lambda prefix: list(prefix)[::-1]))),),
         ),
-        Check("initialisations", decide_initialisations, part="real initialisations"),
-        Check("float ranks", float_route, part=None),
+        Check(
+            "initialisations", decide_initialisations, part=None, planted=(Planted("the contrary", swap("criterion", negated)),)
+        ),
+        Check(
+            "float ranks",
+            float_route,
+            part=None,
+            planted=(
+                Planted(
+                    "every row of the Hankel matrix the first one",
+                    swap("hankel_matrix", lambda right: lambda system, rows, m: right(system, 1, m).repeat(rows, axis=0)),
+                ),
+            ),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/prefix_state/equivalent/README.md",

@@ -23,7 +23,19 @@ from theory.core.lti import LTI
 from theory.core.scalars import conj, gaussian, is_zero, real
 from theory.core.strategies import any_lti, decays, paired_lti, vectors
 from theory.core.tolerance import budget
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, swap
 from theory.verification.refutation import require
 
 from .geometry import (
@@ -45,7 +57,9 @@ from .instances import (
     check_limits,
     check_prefix_axes,
     check_state_axes,
+    check_width,
     controllable,
+    ellipsoids,
     ellipsoids_agree,
     recipes,
     targets,
@@ -93,7 +107,7 @@ def prove_symbolically(_: Profile) -> Outcome:
     require(sympy.expand((x.T * x)[0] - gram.det() * (state.T * gram.adjugate() * state)[0]) == 0, "norm")
     require(sympy.expand((null.T * x)[0]) == 0, "orthogonality")
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "H = O R gives λ(H H*) = λ(Wc Wo) and λ(O O*) = λ(Wo); least norm by orthogonality to ker R; symbols checked",
         "any N, M, L (derivation); N = 2 with symbols",
         instances=4,
@@ -119,7 +133,7 @@ def float_hankel(profile: Profile) -> Outcome:
         allowed = budget(200, cond)
         require(worst <= allowed, f"σ of {system!r}: {values.tolist()} certified, {svd.tolist()} by SVD")
     return Outcome(
-        Verdict.TO,
+        Verdict.NUMERIC,
         "SVD of the 200 × 200 Hankel matrix, largest deviation within its error budget",
         "N = 4",
         count,
@@ -240,65 +254,65 @@ _TURNED = LTI([gaussian("1/2", "1/2")], [gaussian(1, 1)], [1], half=True)
 
 ASSUMPTIONS = (
     Assumption(
-        "outputs counted from t = 1",
-        "a state left by a prefix shows first in o_1 = c·(a h_0), so Wo carries an extra factor ā on the left and a on the right",
-        lambda r: r.first_output == 1,
-        recipes,
-        lambda: recipes(first_output=0),
-        ellipsoids_agree,
-        Counterexample(
+        name="outputs counted from t = 1",
+        statement="a state left by a prefix shows first in o_1 = c·(a h_0), so Wo carries ā on the left and a on the right",
+        predicate=lambda r: r.first_output == 1,
+        having=recipes,
+        lacking=lambda: recipes(first_output=0),
+        conclusion=ellipsoids_agree,
+        counterexample=Counterexample(
             "one mode without the extra a",
             lambda: Recipe(LTI(["1/2"], [1], [1]), 1, 1, first_output=0),
             "a = 1/2, b = c = 1, M = L = 1: the prefix 1 gives o_1 = 1/2, the textbook's Wo says 1",
         ),
     ),
     Assumption(
-        "conjugate on Wo's first index",
-        "Wo_ij = (c_i a_i)‾ c_j a_j/(1 − ā_i a_j), the opposite side of Wc",
-        lambda r: r.conjugate_first,
-        lambda: recipes(paired_lti(max_pairs=2)),
-        lambda: recipes(paired_lti(max_pairs=2), conjugate_first=False),
-        ellipsoids_agree,
-        Counterexample(
+        name="conjugate on Wo's first index",
+        statement="Wo_ij = (c_i a_i)‾ c_j a_j/(1 − ā_i a_j), the opposite side of Wc",
+        predicate=lambda r: r.conjugate_first,
+        having=lambda: recipes(paired_lti(max_pairs=2)),
+        lacking=lambda: recipes(paired_lti(max_pairs=2), conjugate_first=False),
+        conclusion=ellipsoids_agree,
+        counterexample=Counterexample(
             "one pair with the conjugate on the wrong side",
             lambda: Recipe(_TURNED, 1, 1, conjugate_first=False),
             "a = (1 + i)/2, b = 1 + i, c = 1 and conjugates, M = L = 1: o_1 = 2 Re(i) = 0, the wrong side gives axis 2",
         ),
     ),
     Assumption(
-        "norm of the full conjugate-symmetric state",
-        "with half storage a state's norm counts both modes of each pair; the stored half alone is √2 shorter",
-        lambda r: not r.stored_norm or not r.system.half,
-        recipes,
-        lambda: recipes(paired_lti(max_pairs=2), stored_norm=True),
-        ellipsoids_agree,
-        Counterexample(
+        name="norm of the full conjugate-symmetric state",
+        statement="with half storage a state's norm counts both modes of each pair; the stored half alone is √2 shorter",
+        predicate=lambda r: not r.stored_norm or not r.system.half,
+        having=recipes,
+        lacking=lambda: recipes(paired_lti(max_pairs=2), stored_norm=True),
+        conclusion=ellipsoids_agree,
+        counterexample=Counterexample(
             "one pair measured by its stored half",
             lambda: Recipe(LTI([gaussian(0, "1/2")], [1], [1], half=True), 1, 1, stored_norm=True),
             "a = ±i/2, c = 1, L = 1: states with |h_stored| = 1 reach o_1 = 1, √λ(Wo) = 1/√2",
         ),
     ),
     Assumption(
-        "|a| < 1",
-        "every mode decays; for finite M and L nothing is assumed",
-        _stable,
-        lambda: any_lti(3),
-        _unstable,
-        _bounded_by_closed_form,
-        Counterexample(
+        name="|a| < 1",
+        statement="every mode decays; for finite M and L nothing is assumed",
+        predicate=_stable,
+        having=lambda: any_lti(3),
+        lacking=_unstable,
+        conclusion=_bounded_by_closed_form,
+        counterexample=Counterexample(
             "an integrator",
             lambda: LTI([1], [1], [1], check_stable=False),
             "a = b = 1: prefixes of norm 1 reach √M, so there is no largest semi-axis and 1/(1 − aā) is 1/0",
         ),
     ),
     Assumption(
-        "Wc(M) non-singular",
-        "distinct modes, every b_n ≠ 0 and M ≥ N (closed): then every state has a finite cost",
-        _reachable,
-        lambda: targets(controllable(), enough=True),
-        _unaffordable,
-        _every_state_affordable,
-        Counterexample(
+        name="Wc(M) non-singular",
+        statement="distinct modes, every b_n ≠ 0 and M ≥ N (closed): then every state has a finite cost",
+        predicate=_reachable,
+        having=lambda: targets(controllable(), enough=True),
+        lacking=_unaffordable,
+        conclusion=_every_state_affordable,
+        counterexample=Counterexample(
             "a mode no token reaches", lambda: _DEAD, "a = 1/2, b = 0: h_0 = 1 costs ∞ whatever M (Wc = 0 has no inverse)"
         ),
     ),
@@ -313,37 +327,72 @@ CLAIM = Claim(
         "reach outputs in an ellipsoid with semi-axes √λ(Wc Wo), the Hankel singular values; initial states of norm ≤ 1 one "
         "with semi-axes √λ(Wo); the cheapest prefix for h_0 has norm √(h_0* Wc(M)⁻¹ h_0), ∞ outside the range, and its infimum "
         "over M is √(h_0* Wc⁻¹ h_0). For finite M and L the same holds with Wc(M), Wo(L) and any a. The number of σ > eps·σ_1 "
-        "is the least dimension that holds every such output to within eps·σ_1. For A = −1..−16, b = dt = 1e-3, 1e-2, 1e-1 it is "
-        "3 to 5 of 16 at eps = 1e-3 for standard normal c, with one exception (2) among the 400 draws tried; for c = e_1 it is 1."
+        "is the least dimension that holds every such output to within eps·σ_1."
     ),
     level="one SSM module, one channel, free tokens",
     horizon="all outputs after the prefix (L = ∞), and every finite L",
+    parts=(
+        Part("Hankel operator", argument="derivation"),
+        Part("ellipsoids and cost", argument="derivation"),
+        Part("closed forms", argument="derivation"),
+        Part("least dimension", argument="derivation"),
+    ),
     checks=(
-        Check("symbolic identities", prove_symbolically, part="ellipsoids and cost"),
+        Check(
+            "symbolic identities",
+            prove_symbolically,
+            part="ellipsoids and cost",
+            planted=(Planted("twice the Gramian", swap("reachability_gramian", changed(lambda w: 2 * w))),),
+        ),
         Check(
             "Hankel factorisation",
             exact_check(check_hankel_factorisation, recipes, "unit prefixes run", "N ≤ 3 (2 pairs), M, L ≤ 4", 0.5),
             part="Hankel operator",
+            planted=(
+                Planted(
+                    "outputs counted from t = 2",
+                    swap("hankel_matrix", lambda right: lambda system, length, m: right(system, length + 1, m)[1:]),
+                ),
+            ),
         ),
         Check(
             "axes of prefixes",
             exact_check(check_prefix_axes, recipes, "tr (H Hᵀ)^k = tr (Wc Wo)^k", "N ≤ 3 (2 pairs), M, L ≤ 4", 0.5),
             part="ellipsoids and cost",
+            planted=(
+                Planted("one token more", swap("reachability_gramian", lambda right: lambda system, m: right(system, m + 1))),
+            ),
         ),
         Check(
             "axes of states",
             exact_check(check_state_axes, recipes, "tr (S Sᵀ)^k = tr Wo(L)^k, both norms", "N ≤ 3 (2 pairs), L ≤ 4", 0.5),
             part="ellipsoids and cost",
+            planted=(
+                Planted(
+                    "one output more",
+                    swap("observability_gramian", lambda right: lambda system, length, **how: right(system, length + 1, **how)),
+                ),
+            ),
         ),
         Check(
             "closed forms",
             exact_check(check_limits, recipes, "Stein equations and remainders a^M Wc ā^M", "N ≤ 3 (2 pairs)", 0.5),
             part="closed forms",
+            planted=(
+                Planted("twice the Gramian", swap("gramians", changed(lambda g: type(g)(2 * g.Wc, g.Wo)))),
+                Planted("one token more", swap("reachability_gramian", lambda right: lambda system, m: right(system, m + 1))),
+            ),
         ),
         Check(
             "cheapest prefix",
             exact_check(check_cheapest_prefix, targets, "least norm by elimination, no Gramian", "N ≤ 3 (2 pairs), M ≤ N + 2"),
             part="ellipsoids and cost",
+            planted=(
+                Planted("twice the cost", swap("prefix_cost_squared", changed(lambda cost: 2 * cost))),
+                Planted(
+                    "tokens in reverse order", swap("cheapest_prefix", changed(lambda x: None if x is None else list(x)[::-1]))
+                ),
+            ),
         ),
         Check(
             "cost over all lengths",
@@ -355,10 +404,42 @@ CLAIM = Claim(
                 0.5,
             ),
             part="closed forms",
+            planted=(Planted("twice the cost", swap("prefix_cost_squared", changed(lambda cost: 2 * cost))),),
         ),
-        Check("σ by SVD", float_hankel, part=None),
-        Check("directions above 1e-3", dimension_counts, part="useful dimension"),
-        Check("initialisations", tabulate, part=None),
+        Check(
+            "least dimension",
+            exact_check(check_width, ellipsoids, "distance from subspaces by exact semidefiniteness", "n ≤ 4", 0.5),
+            part="least dimension",
+            planted=(
+                Planted("the axis before", swap("width", lambda _: lambda axes, k: axes[max(0, k - 1)] + (k == 0))),
+                Planted("half the axis", swap("width", changed(lambda axis: axis / 2))),
+            ),
+        ),
+        Check(
+            "σ by SVD",
+            float_hankel,
+            part=None,
+            planted=(
+                Planted("values off by a thousandth", swap("hankel_singular_values", changed(lambda values: values * 1.001))),
+            ),
+        ),
+        Check(
+            "directions above 1e-3",
+            dimension_counts,
+            part=None,
+            planted=(Planted("one direction too many", swap("effective_prefix_dimension", changed(lambda n: n + 1))),),
+        ),
+        Check(
+            "initialisations",
+            tabulate,
+            part=None,
+            planted=(
+                Planted(
+                    "a condition number of 1",
+                    swap("finite_precision_table", changed(lambda rows: [row | {"condition": 1.0} for row in rows])),
+                ),
+            ),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/prefix_state/finite_precision/README.md",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -230,3 +231,55 @@ def check_cost_of_any_length(target: Target) -> None:
         require(cost == finite == 0, target)
     longer = prefix_cost_squared(target.system, list(target.h0), max(target.tokens, full.n_states) + 3)
     require(cost <= longer <= finite, target)
+
+
+# -- least dimension ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """{diag(s) x : ‖x‖ ≤ 1} with s_1 ≥ … ≥ s_n ≥ 0, and vectors that span a subspace of smaller dimension."""
+
+    axes: tuple[Fraction, ...]
+    space: tuple[tuple[Fraction, ...], ...]
+
+
+@st.composite
+def ellipsoids(draw: st.DrawFn) -> Ellipsoid:
+    """Up to four axes, equal and zero ones included."""
+    n = draw(st.integers(1, 4))
+    axes = sorted((abs(x) for x in draw(vectors(n))), reverse=True)
+    return Ellipsoid(tuple(axes), tuple(map(tuple, draw(st.lists(vectors(n, 2), max_size=n - 1)))))
+
+
+def width(axes: Sequence[Fraction], dimension: int) -> Fraction:
+    """How far from every subspace of one dimension some point of the ellipsoid is: the next axis."""
+    return axes[dimension]
+
+
+def check_width(e: Ellipsoid) -> None:
+    """No subspace of dimension k is nearer than s_{k+1} to all points, and that of the first k axes is as near.
+
+    The squared distances from V are the values of S(I − P)S on ‖x‖ ≤ 1, P the projector on V; an exact semidefiniteness test
+    compares them with s_{k+1}².
+    """
+    n = len(e.axes)
+    k = linalg.rank([list(v) for v in e.space]) if e.space else 0
+    first = [tuple(Fraction(int(i == j)) for j in range(n)) for i in range(k)]
+    bound = np.diag([width(e.axes, k) ** 2] * n)
+    for space in (e.space, first):
+        difference = bound - _squared_distances(e.axes, space)
+        require(not linalg.is_psd(difference) or linalg.determinant(difference) == 0, (e, "nearer than the next axis"))
+    require(linalg.is_psd(bound - _squared_distances(e.axes, first)), (e, "the first axes are not as near"))
+
+
+def _squared_distances(axes: Sequence[Fraction], space: Sequence[Sequence[Fraction]]) -> Array:
+    """S(I − P)S, with P the orthogonal projector on the span."""
+    n = len(axes)
+    rest = np.array([[Fraction(int(i == j)) for j in range(n)] for i in range(n)], dtype=object)
+    reduced, pivots = linalg.rref([list(v) for v in space]) if space else (rest[:0], ())
+    if pivots:
+        basis = np.asarray(reduced)[: len(pivots)]
+        rest = rest - basis.T @ linalg.inverse(basis @ basis.T) @ basis
+    s = np.diag(list(axes))
+    return np.asarray(s @ rest @ s)

@@ -18,7 +18,19 @@ from theory.core.lti import LTI
 from theory.core.scalars import Array
 from theory.core.strategies import rationals, vectors
 from theory.core.tolerance import MONTE_CARLO_SIGMAS, budget
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, swap
 from theory.verification.refutation import existing, require
 
 from .instances import (
@@ -37,6 +49,11 @@ from .risk_floor import StateTuningRisk, risk_per_step, state_tuning_risk_floor
 __all__ = ["CLAIM", "StateTuningRisk", "risk_per_step", "state_tuning_risk_floor"]
 
 
+def expected_square(delta: Any, mu: Any, var: Any, o: Any) -> Any:
+    """σ² Σ Δ_j² + (μ Σ Δ_j + o)²: the risk at one step."""
+    return var * sum(d**2 for d in delta) + (mu * sum(delta) + o) ** 2
+
+
 def prove_symbolically(_: Profile) -> Outcome:
     """E(ΣΔ_j x_{t−j} + o)² from the moments (t ≤ 4), and the completed square of the least-squares problem (L = 2, 3)."""
     mu, var, o = sympy.symbols("mu sigma2 o", real=True)
@@ -47,8 +64,7 @@ def prove_symbolically(_: Profile) -> Outcome:
         for powers, coefficient in sympy.Poly(sympy.expand(error**2), *x).terms():
             squared = 2 in powers  # E x² = μ² + σ², E x_i x_j = μ²
             mean += coefficient * (mu**2 + var if squared else mu ** sum(powers))
-        formula = var * sum(d**2 for d in delta) + (mu * sum(delta) + o) ** 2
-        require(sympy.expand(mean - formula) == 0, f"t = {t}")
+        require(sympy.expand(mean - expected_square(delta, mu, var, o)) == 0, f"t = {t}")
     for length, n in ((2, 1), (3, 2)):
         s = sympy.Matrix(length, n, lambda t, i: sympy.Symbol(f"a{i}", real=True) ** (t + 1))
         v = sympy.Matrix(sympy.symbols(f"v1:{length + 1}", real=True))
@@ -59,7 +75,7 @@ def prove_symbolically(_: Profile) -> Outcome:
         gap = at_w.dot(at_w) - at_best.dot(at_best) - (apart.T * gram * apart)[0]
         require(sympy.Poly(gap, *v, *w).is_zero or sympy.expand(gap) == 0, (length, n))
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "E of the square from first and second moments; ‖v + Sw‖² = ‖v + Sŵ‖² + (w − ŵ)ᵀSᵀS(w − ŵ); symbols checked",
         "any N, L, M (derivation); t ≤ 4 and (L, N) = (2, 1), (3, 2) with symbols",
         instances=6,
@@ -103,7 +119,7 @@ def monte_carlo(profile: Profile) -> Outcome:
                 )
                 worst, relative, count = max(worst, away), max(relative, error / predicted), count + 1
     return Outcome(
-        Verdict.TO,
+        Verdict.NUMERIC,
         f"{draws} Gaussian and uniform sequences each: within {worst:.1f} of {MONTE_CARLO_SIGMAS:g} standard errors",
         "N = 4, L = 12",
         count,
@@ -139,7 +155,7 @@ def float_optimum(profile: Profile) -> Outcome:
     allowed = budget(24, cond)
     require(worst <= allowed < 1, f"optima differ by {worst} of the untuned risk, allowed {allowed}")
     how = "LAPACK least squares against balls, largest deviation within its error budget"
-    return Outcome(Verdict.TO, how, "N = 4, L = 24, M = 3", 2 * count, tolerance=allowed, condition=cond)
+    return Outcome(Verdict.NUMERIC, how, "N = 4, L = 24, M = 3", 2 * count, tolerance=allowed, condition=cond)
 
 
 PREFIXES = (1, 4, 16)
@@ -172,7 +188,7 @@ def tabulate(profile: Profile) -> Outcome:
             rows.append({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()})
     first = rows[0]
     return Outcome(
-        Verdict.TO,
+        Verdict.NUMERIC,
         f"Mamba at dt = 1e-3, μ = σ² = 1: mean risk {first['mean_untuned']} untuned, {first['mean_optimum']} at the best state, "
         f"floor {first['mean_floor']}; condition {first['condition']:.0e}",
         "N = 16, L = 64, M = 1, 4, 16",
@@ -254,65 +270,65 @@ def _signs(scales: Sequence[int]) -> Law:
 
 ASSUMPTIONS = (
     Assumption(
-        "teacher starts at zero",
-        "the teacher has no initial state (and sees no prefix); otherwise o_t − o*_t takes the place of o_t",
-        lambda s: s.teacher_h0 is None,
-        _short,
-        _teacher_with_state,
-        formulas_hold,
-        Counterexample(
+        name="teacher starts at zero",
+        statement="the teacher has no initial state (and sees no prefix); otherwise o_t − o*_t takes the place of o_t",
+        predicate=lambda s: s.teacher_h0 is None,
+        having=_short,
+        lacking=_teacher_with_state,
+        conclusion=formulas_hold,
+        counterexample=Counterexample(
             "a teacher with a memory",
             lambda: _case(1, _signs([1]), teacher=_STUDENT, teacher_h0=(Fraction(1),)),
             "student = teacher, a = 1/2, teacher from h* = 1, L = 1: risk 1/4 at h_0 = 0, the formula says 0",
         ),
     ),
     Assumption(
-        "uncorrelated inputs",
-        "E x_s x_t = E x_s E x_t for s ≠ t; independence is not needed",
-        _uncorrelated,
-        _short,
-        _repeated,
-        formulas_hold,
-        Counterexample(
+        name="uncorrelated inputs",
+        statement="E x_s x_t = E x_s E x_t for s ≠ t; independence is not needed",
+        predicate=_uncorrelated,
+        having=_short,
+        lacking=_repeated,
+        conclusion=formulas_hold,
+        counterexample=Counterexample(
             "the same token twice",
             lambda: _case(2, tuple((Fraction(1, 2), (Fraction(e), Fraction(e))) for e in (1, -1))),
             "x_2 = x_1 = ±1, Δ = (1, 1/2): risk at t = 2 is (3/2)² = 9/4, the formula says 1 + 1/4",
         ),
     ),
     Assumption(
-        "common mean",
-        "E x_t = μ for all t",
-        _common_mean,
-        _short,
-        _drifting,
-        formulas_hold,
-        Counterexample(
+        name="common mean",
+        statement="E x_t = μ for all t",
+        predicate=_common_mean,
+        having=_short,
+        lacking=_drifting,
+        conclusion=formulas_hold,
+        counterexample=Counterexample(
             "a later mean",
             lambda: _case(2, ((Fraction(1), (Fraction(0), Fraction(1))),), var=0),
             "x = (0, 1), said to have μ = σ² = 0, Δ_0 = 1: risk 1 at t = 2, the formula says 0",
         ),
     ),
     Assumption(
-        "common variance",
-        "Var x_t = σ² for all t",
-        lambda s: all(_variance(s, t) == s.var for t in range(s.length)),
-        _short,
-        _louder,
-        formulas_hold,
-        Counterexample(
+        name="common variance",
+        statement="Var x_t = σ² for all t",
+        predicate=lambda s: all(_variance(s, t) == s.var for t in range(s.length)),
+        having=_short,
+        lacking=_louder,
+        conclusion=formulas_hold,
+        counterexample=Counterexample(
             "a louder second token",
             lambda: _case(2, _signs([1, 2])),
             "x_1 = ±1, x_2 = ±2, said to have σ² = 1, Δ = (1, 1/2): risk 4 + 1/4 at t = 2, the formula says 1 + 1/4",
         ),
     ),
     Assumption(
-        "population risk",
-        "the expectation is over the distribution of the inputs, not over a sample of it",
-        lambda s: s.measured is None,
-        _short,
-        _sampled,
-        formulas_hold,
-        Counterexample(
+        name="population risk",
+        statement="the expectation is over the distribution of the inputs, not over a sample of it",
+        predicate=lambda s: s.measured is None,
+        having=_short,
+        lacking=_sampled,
+        conclusion=formulas_hold,
+        counterexample=Counterexample(
             "a sample of one",
             lambda: _case(1, _signs([1]), measured=((Fraction(1), (Fraction(1),)),)),
             "x_1 = ±1, Δ_0 = 1, floor 1; on the one sequence x_1 = 1 the state h_0 = −2 has risk 0",
@@ -334,31 +350,141 @@ CLAIM = Claim(
     ),
     level="one LTI channel, free tokens, population risk",
     horizon="every finite L",
+    parts=(
+        Part("risk and optimum", argument="derivation"),
+        Part("optimum over states", argument="derivation"),
+        Part("optimum over prefixes", argument="derivation"),
+        Part("zero mean", argument="derivation"),
+    ),
     checks=(
-        Check("symbolic identities", prove_symbolically, part="risk and optimum"),
+        Check(
+            "symbolic identities",
+            prove_symbolically,
+            part="risk and optimum",
+            planted=(
+                Planted(
+                    "the effect of the state not squared with the mean",
+                    swap("expected_square", lambda right: lambda delta, mu, var, o: right(delta, mu, var, 0) + o**2),
+                ),
+            ),
+        ),
         Check(
             "risk by enumeration",
             exact_check(check_risk_formula, scenarios, "closed form = E over every input sequence", _SIZES, 0.25),
             part="risk and optimum",
+            planted=(
+                Planted(
+                    "twice the variance",
+                    swap(
+                        "risk_per_step",
+                        lambda right: (
+                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
+                        ),
+                    ),
+                ),
+                Planted(
+                    "twice the variance in the floor",
+                    swap(
+                        "state_tuning_risk_floor",
+                        lambda right: (
+                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
+                        ),
+                    ),
+                ),
+            ),
         ),
         Check(
             "optimum over states",
             exact_check(check_optimum, scenarios, "normal equations = minimum of the enumerated risk", _SIZES, 0.125),
             part="optimum over states",
+            planted=(
+                Planted(
+                    "twice the variance",
+                    swap(
+                        "state_tuning_risk_floor",
+                        lambda right: (
+                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
+                        ),
+                    ),
+                ),
+            ),
         ),
         Check(
             "optimum over prefixes",
             exact_check(check_prefix_optimum, scenarios, "normal equations = minimum of the enumerated risk", _SIZES, 0.125),
             part="optimum over prefixes",
+            planted=(
+                Planted(
+                    "twice the variance",
+                    swap(
+                        "state_tuning_risk_floor",
+                        lambda right: (
+                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
+                        ),
+                    ),
+                ),
+            ),
         ),
         Check(
             "zero mean",
             exact_check(check_zero_mean, lambda: scenarios(centred=True), "floor = optimum = untuned risk", _SIZES, 0.125),
             part="zero mean",
+            planted=(
+                Planted(
+                    "twice the variance",
+                    swap(
+                        "state_tuning_risk_floor",
+                        lambda right: (
+                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
+                        ),
+                    ),
+                ),
+            ),
         ),
-        Check("Monte Carlo", monte_carlo, part=None),
-        Check("balls against LAPACK", float_optimum, part=None),
-        Check("initialisations", tabulate, part=None),
+        Check(
+            "Monte Carlo",
+            monte_carlo,
+            part=None,
+            planted=(
+                Planted(
+                    "twice the variance",
+                    swap(
+                        "state_tuning_risk_floor",
+                        lambda right: (
+                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        Check(
+            "balls against LAPACK",
+            float_optimum,
+            part=None,
+            planted=(
+                Planted(
+                    "optima off by a thousandth of the untuned risk",
+                    swap(
+                        "state_tuning_risk_floor",
+                        changed(lambda found: replace(found, optimum=found.optimum + found.untuned / 1000)),
+                    ),
+                ),
+            ),
+        ),
+        Check(
+            "initialisations",
+            tabulate,
+            part=None,
+            planted=(
+                Planted(
+                    "no risk without tuning",
+                    swap(
+                        "state_tuning_risk_floor",
+                        changed(lambda found: replace(found, untuned=0 * found.untuned)),
+                    ),
+                ),
+            ),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/prefix_state/input_independent/README.md",

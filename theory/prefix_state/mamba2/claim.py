@@ -2,6 +2,7 @@ r"""prefix_state.mamba2: a prefix of M tokens leaves Mamba-2 a state of rank ≤
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
@@ -19,11 +20,14 @@ from theory.verification.claim import (
     Claim,
     Counterexample,
     Outcome,
+    Part,
+    Planted,
     Profile,
     Verdict,
     exact_check,
     run_instances,
 )
+from theory.verification.planted import changed, giving, swap
 from theory.verification.refutation import require
 
 from ..reach.mamba2 import heads_of, independent_rows, reachable_mamba2
@@ -52,6 +56,11 @@ from .instances import (
 )
 
 
+def stepped(h: Any, decay: Any, dt: Any, x: Any, b: Any) -> Any:
+    """γ h + dt x bᵀ: the state after one more token."""
+    return decay * h + dt * x * b.T
+
+
 def prove_symbolically(_: Profile) -> Outcome:
     """All (M+1)-minors of the state after M tokens vanish, P, N ≤ 3, M ≤ 2; the witness with symbols for P = N = 2."""
     count = 0
@@ -64,7 +73,7 @@ def prove_symbolically(_: Profile) -> Outcome:
         h = sympy.zeros(p, n)
         for k in range(m):
             u = sympy.Matrix(width, 1, sympy.symbols(f"u{k}_0:{width}"))
-            h = g * h + dt * (w_x * u) * (w_b * u).T
+            h = stepped(h, g, dt, w_x * u, w_b * u)
         for minor in _minors(h, m + 1):
             require(sympy.expand(minor) == 0, (p, n, m))
             count += 1
@@ -75,7 +84,7 @@ def prove_symbolically(_: Profile) -> Outcome:
     require(sympy.expand(left - h0) == sympy.zeros(2, 2))
     count += _prove_completion()
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "a token adds a matrix of rank one to the stack; independent rows make every rank-one term available; minors checked",
         "any P, N, H, M (derivation); P, N ≤ 3, M ≤ 2 with symbols",
         instances=count + 1,
@@ -104,23 +113,27 @@ def _prove_completion() -> int:
     return 3
 
 
+def token_size(c: Any, slope: Any, offset: Any) -> Any:
+    """c·softplus(slope·c + offset): what a token scaled by c adds to the state."""
+    return c * sympy.log(1 + sympy.exp(slope * c + offset))
+
+
 def prove_clock(_: Profile) -> Outcome:
     """One head, dt = softplus(w·u + β): c·softplus(αc + b) is 0 at 0, increasing and unbounded for α ≥ 0, bounded for α < 0."""
     c, b = sympy.symbols("c b", real=True)
     alpha = sympy.symbols("alpha", positive=True)
 
-    def size(slope: Any) -> Any:
-        return c * sympy.log(1 + sympy.exp(slope * c + b))
-
     for slope in (alpha, sympy.Integer(0)):
-        f = size(slope)
+        f = token_size(c, slope, b)
         require(f.subs(c, 0) == 0)
         require(sympy.limit(f, c, sympy.oo) == sympy.oo)
         rate = sympy.log(1 + sympy.exp(slope * c + b)) + c * slope * sympy.exp(slope * c + b) / (1 + sympy.exp(slope * c + b))
         require(sympy.simplify(sympy.diff(f, c) - rate) == 0)  # positive for c > 0: a sum of a positive and a non-negative term
-    require(sympy.limit(size(-alpha), c, sympy.oo) == 0)  # continuous on [0, ∞) with limit 0: bounded, so the sign is needed
+    require(
+        sympy.limit(token_size(c, -alpha, b), c, sympy.oo) == 0
+    )  # continuous on [0, ∞) with limit 0: bounded, so the sign is needed
     how = "scale and sign: c·softplus(|α|c + b) meets every positive value once (intermediate value), tokens chosen backwards"
-    return Outcome(Verdict.PROVED, how, "one head, any P, N, w, β, A (derivation); limits with symbols", instances=3)
+    return Outcome(Verdict.EXACT, how, "one head, any P, N, w, β, A (derivation); limits with symbols", instances=3)
 
 
 def measure_softplus(profile: Profile) -> Outcome:
@@ -132,7 +145,7 @@ def measure_softplus(profile: Profile) -> Outcome:
 
     n = run_instances(test, clock_rows(), profile.scaled(0.25), profile.seed)
     how = "softplus clock: rank(h_0) tokens built with 30 digits, state stepped with 60"
-    return Outcome(Verdict.TO, how, "P ≤ 2, N ≤ 3", n, tolerance=budget(40, worst[0], eps=10.0**-30), condition=worst[0])
+    return Outcome(Verdict.NUMERIC, how, "P ≤ 2, N ≤ 3", n, tolerance=budget(40, worst[0], eps=10.0**-30), condition=worst[0])
 
 
 # -- assumptions ----------------------------------------------------------------------------------------------------------
@@ -166,39 +179,39 @@ _TWO_HEADS = [Mamba2Head([row], [[0, 0, 1, 0], [0, 0, 0, 1]], dt=1, decay="1/2")
 
 ASSUMPTIONS = (
     Assumption(
-        "independent projection rows",
-        "the rows of W_x (all heads of the group) and W_B are linearly independent",
-        lambda t: independent_rows(t.system),
-        targets,
-        lambda: dependent_targets().filter(lambda t: not independent_rows(t.system)),
-        _reached,
-        Counterexample(
+        name="independent projection rows",
+        statement="the rows of W_x (all heads of the group) and W_B are linearly independent",
+        predicate=lambda t: independent_rows(t.system),
+        having=targets,
+        lacking=lambda: dependent_targets().filter(lambda t: not independent_rows(t.system)),
+        conclusion=_reached,
+        counterexample=Counterexample(
             "W_B = W_x",
             lambda: Target(Mamba2Head([[1]], [[1]], dt=1, decay="1/2"), np.array([[Fraction(-1)]], dtype=object)),
             "P = N = 1, W_x = W_B = (1): every token adds dt u² ≥ 0, so h_0 = −1 is out of reach",
         ),
     ),
     Assumption(
-        "M ≥ min(P·H, N), heads counted jointly",
-        "as many tokens as the smaller side of the stacked state, all heads that share B counted together",
-        _enough,
-        lambda: _with_length(True),
-        lambda: _with_length(False),
-        _reached,
-        Counterexample(
+        name="M ≥ min(P·H, N), heads counted jointly",
+        statement="as many tokens as the smaller side of the stacked state, all heads that share B counted together",
+        predicate=_enough,
+        having=lambda: _with_length(True),
+        lacking=lambda: _with_length(False),
+        conclusion=_reached,
+        counterexample=Counterexample(
             "two heads, one token",
             lambda: Target(Mamba2Group(_TWO_HEADS), np.array([[[1, 0]], [[0, 1]]], dtype=object) * Fraction(1), 1),
             "H = 2, P = 1, N = 2, M = 1 = min(P, N): both heads get multiples of one B, so ((1, 0), (0, 1)) needs two tokens",
         ),
     ),
     Assumption(
-        "W_C has full row rank, for functions",
-        "the rows of W_C are independent: the outputs that follow determine h_0, so a function needs as many tokens as its state",
-        lambda r: linalg.rank(r.W_C) == len(r.W_C),
-        lambda: readings(True),
-        lambda: readings(False),
-        _none_shorter,
-        Counterexample(
+        name="W_C has full row rank, for functions",
+        statement="the rows of W_C are independent: later outputs determine h_0, so a function needs as many tokens as its state",
+        predicate=lambda r: linalg.rank(r.W_C) == len(r.W_C),
+        having=lambda: readings(True),
+        lacking=lambda: readings(False),
+        conclusion=_none_shorter,
+        counterexample=Counterexample(
             "a readout of one direction",
             lambda: Reading(
                 Target(
@@ -225,14 +238,42 @@ CLAIM = Claim(
     ),
     level="module (tokens enter the projections, no convolution or activation between); functions where W_C has full row rank",
     horizon="any",
+    parts=(
+        Part("rank limit and witness", argument="derivation"),
+        Part("clock", argument="derivation"),
+        Part("softplus clock", argument="derivation"),
+        Part("dependent rows", argument="derivation"),
+        Part("functions", argument="derivation"),
+    ),
     checks=(
-        Check("symbolic minors", prove_symbolically, part="rank limit and witness"),
+        Check(
+            "symbolic minors",
+            prove_symbolically,
+            part="rank limit and witness",
+            planted=(
+                Planted(
+                    "a state that does not start at zero",
+                    swap("stepped", changed(lambda h: h + sympy.eye(*h.shape))),
+                ),
+            ),
+        ),
         Check(
             "rank limit",
             exact_check(
                 check_rank_limit, prefixes, "rank of the stacked state, any clock and projections", "P, N ≤ 3, H ≤ 2, M ≤ 3", 0.25
             ),
             part="rank limit and witness",
+            planted=(
+                Planted(
+                    "one token more than counted",
+                    swap(
+                        "state_after",
+                        lambda right: (
+                            lambda system, prefix: right(system, [*prefix, [Fraction(k * k + 1) for k in range(len(prefix[0]))]])
+                        ),
+                    ),
+                ),
+            ),
         ),
         Check(
             "witness",
@@ -244,6 +285,25 @@ CLAIM = Claim(
                 0.5,
             ),
             part="rank limit and witness",
+            planted=(
+                Planted(
+                    "tokens twice as long",
+                    swap(
+                        "reachable_mamba2",
+                        changed(
+                            lambda r: replace(
+                                r,
+                                prefix=[[2 * x for x in u] for u in r.prefix or []],
+                                tokens=[(s, u, 4 * w) for s, u, w in r.tokens or []],
+                            )
+                        ),
+                    ),
+                ),
+                Planted(
+                    "one token too many called least",
+                    swap("reachable_mamba2", changed(lambda r: replace(r, length=None if r.length is None else r.length + 1))),
+                ),
+            ),
         ),
         Check(
             "clock held by its own row",
@@ -255,9 +315,42 @@ CLAIM = Claim(
                 0.25,
             ),
             part="clock",
+            planted=(
+                Planted(
+                    "tokens twice as long",
+                    swap(
+                        "reachable_mamba2",
+                        changed(
+                            lambda r: replace(
+                                r,
+                                prefix=[[2 * x for x in u] for u in r.prefix or []],
+                                tokens=[(s, u, 4 * w) for s, u, w in r.tokens or []],
+                            )
+                        ),
+                    ),
+                ),
+            ),
         ),
-        Check("scale and sign of a token", prove_clock, part="softplus clock"),
-        Check("softplus tokens", measure_softplus, part="softplus clock"),
+        Check(
+            "scale and sign of a token",
+            prove_clock,
+            part="softplus clock",
+            planted=(Planted("size without the token itself", swap("token_size", changed(lambda size: size + 1))),),
+        ),
+        Check(
+            "softplus tokens",
+            measure_softplus,
+            part=None,
+            planted=(
+                Planted(
+                    "one token left out",
+                    swap(
+                        "theory.prefix_state.mamba2.instances:softplus_witness",
+                        changed(lambda found: replace(found, tokens=found.tokens[1:])),
+                    ),
+                ),
+            ),
+        ),
         Check(
             "dependent rows",
             exact_check(
@@ -268,6 +361,32 @@ CLAIM = Claim(
                 0.5,
             ),
             part="dependent rows",
+            planted=(
+                Planted(
+                    "tokens twice as long",
+                    swap(
+                        "reachable_mamba2",
+                        changed(
+                            lambda r: replace(
+                                r,
+                                prefix=[[2 * x for x in u] for u in r.prefix or []],
+                                tokens=[(s, u, 4 * w) for s, u, w in r.tokens or []],
+                            )
+                        ),
+                    ),
+                ),
+                Planted(
+                    "functionals of the wrong sign",
+                    swap(
+                        "reachable_mamba2",
+                        changed(
+                            lambda r: replace(
+                                r, ell=None if r.ell is None else -r.ell, value=None if r.value is None else -r.value
+                            )
+                        ),
+                    ),
+                ),
+            ),
         ),
         Check(
             "every state",
@@ -279,15 +398,37 @@ CLAIM = Claim(
                 0.5,
             ),
             part="dependent rows",
+            planted=(Planted("no state called unreachable", swap("unreachable_state", giving(None))),),
         ),
         Check(
             "functions",
             exact_check(check_function, readings, "outputs depend on h_0 W_C only and determine it", "P ≤ 2, N ≤ 3, H ≤ 2", 0.25),
             part="functions",
+            planted=(Planted("twice the state", swap("shortened", changed(lambda h: 2 * h))),),
         ),
-        Check("dimensions", certify_dimensions, part="rank limit and witness"),
-        Check("d_inner = 2·d_model", certify_wide_blocks, part="wide blocks"),
-        Check("released shapes", released_shapes, part=None),
+        Check(
+            "dimensions",
+            certify_dimensions,
+            part="rank limit and witness",
+            planted=(
+                Planted(
+                    "one dimension fewer",
+                    swap("dimension_certificate", changed(lambda found: replace(found, rank=found.rank - 1))),
+                ),
+            ),
+        ),
+        Check(
+            "d_inner = 2·d_model",
+            certify_wide_blocks,
+            part=None,
+            planted=(Planted("one dimension more than the limit", swap("wide_limit", changed(lambda limit: limit - 1))),),
+        ),
+        Check(
+            "released shapes",
+            released_shapes,
+            part=None,
+            planted=(Planted("a limit above all states", swap("wide_limit", lambda _: lambda d_model, n: 2 * d_model * n)),),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/prefix_state/mamba2/README.md",

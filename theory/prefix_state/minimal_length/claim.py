@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -24,11 +24,14 @@ from theory.verification.claim import (
     Claim,
     Counterexample,
     Outcome,
+    Part,
+    Planted,
     Profile,
     Verdict,
     exact_check,
     run_instances,
 )
+from theory.verification.planted import changed, swap
 from theory.verification.refutation import existing, require
 
 from ..reach.lti import minimal_length_for, minimal_prefix_length, pairing, prefix_for, reachable_lti
@@ -163,7 +166,7 @@ def prove_symbolically(_: Profile) -> Outcome:
         require(all(sympy.simplify(u - v) == 0 for u, v in zip(left, k, strict=True)), f"N = {n}")
         count += 1
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "h_n = b_n p(a_n): a prefix is a real polynomial, and interpolation at distinct nodes is unique; symbols checked",
         "any N, M (derivation); M ≤ 4, N ≤ 3 with symbols",
         instances=count,
@@ -190,7 +193,7 @@ def float_route(profile: Profile) -> Outcome:
 
     count = run_instances(check, targets(real_lti(max_states=4)), profile.scaled(0.5), profile.seed)
     how = f"LAPACK solve against the exact prefix; closest to its budget: relative error {worst:.1e}"
-    return Outcome(Verdict.TO, how, "N = M ≤ 4", count, tolerance=allowed, condition=cond)
+    return Outcome(Verdict.NUMERIC, how, "N = M ≤ 4", count, tolerance=allowed, condition=cond)
 
 
 def initialisations_table(profile: Profile) -> Outcome:
@@ -300,39 +303,39 @@ def _layers(draw: st.DrawFn, coupled: bool) -> Coupled:
 
 ASSUMPTIONS = (
     Assumption(
-        "observable residues nonzero",
-        "every observable mode has residue r_λ = Σ c_n b_n ≠ 0",
-        _residues,
-        lambda: controllable(3),
-        _dead,
-        _all_within_n_obs,
-        Counterexample(
+        name="observable residues nonzero",
+        statement="every observable mode has residue r_λ = Σ c_n b_n ≠ 0",
+        predicate=_residues,
+        having=lambda: controllable(3),
+        lacking=_dead,
+        conclusion=_all_within_n_obs,
+        counterexample=Counterexample(
             "a mode no token moves",
             lambda: LTI(["1/2", "1/3"], [1, 0], [1, 1]),
             "a = (1/2, 1/3), b = (1, 0), c = (1, 1): h_0 = (0, 1) shows as (1/3)^t and no prefix of any length gives it",
         ),
     ),
     Assumption(
-        "free tokens",
-        "tokens enter before the SSM module and range over all reals",
-        lambda i: i.least is None,
-        lambda: _bounded(True),
-        lambda: _bounded(False),
-        _some_prefix,
-        Counterexample(
+        name="free tokens",
+        statement="tokens enter before the SSM module and range over all reals",
+        predicate=lambda i: i.least is None,
+        having=lambda: _bounded(True),
+        lacking=lambda: _bounded(False),
+        conclusion=_some_prefix,
+        counterexample=Counterexample(
             "tokens behind a SiLU",
             lambda: Bounded(Fraction(1, 2), Fraction(1), Fraction(-1), SILU_FLOOR),
             "a = 1/2, b = 1, tokens ≥ −0.279: h > −0.558 for every M, so h_0 = −1 is out of reach",
         ),
     ),
     Assumption(
-        "an input for every channel",
-        "the D channels see D free numbers per token; behind W_in with d_model < D they do not",
-        lambda i: i.W is None,
-        lambda: _layers(False),
-        lambda: _layers(True),
-        _joint_states_reached,
-        Counterexample(
+        name="an input for every channel",
+        statement="the D channels see D free numbers per token; behind W_in with d_model < D they do not",
+        predicate=lambda i: i.W is None,
+        having=lambda: _layers(False),
+        lacking=lambda: _layers(True),
+        conclusion=_joint_states_reached,
+        counterexample=Counterexample(
             "two channels, one number per token",
             lambda: Coupled((LTI(["1/2"], [1], [1]), LTI(["1/3"], [1], [1])), ((Fraction(1),), (Fraction(1),))),
             "d_model = 1, D = 2, N = 1, modes 1/2 and 1/3: M = 1 leaves a line in R², M = 2 is needed although n_obs = 1",
@@ -352,8 +355,17 @@ CLAIM = Claim(
     ),
     level="one SSM module, tokens free for every channel",
     horizon="L ≥ n_obs (hence all L)",
+    parts=(
+        Part("statement", argument="derivation"),
+        Part("state level", argument="derivation"),
+        Part("layers", argument="derivation"),
+    ),
     checks=(
-        Check("symbolic identities", prove_symbolically),
+        Check(
+            "symbolic identities",
+            prove_symbolically,
+            planted=(Planted("tokens in reverse order", swap("prefix_for", changed(lambda prefix: list(prefix)[::-1]))),),
+        ),
         Check(
             "inverse map",
             exact_check(
@@ -362,22 +374,38 @@ CLAIM = Claim(
                 "outputs after the prefix against outputs from h_0; fewer tokens have no solution",
                 "N ≤ 4 (2 pairs)",
             ),
+            planted=(
+                Planted("tokens in reverse order", swap("prefix_for", changed(lambda prefix: list(prefix)[::-1]))),
+                Planted("one token too many called least", swap("minimal_length_for", changed(lambda length: length + 1))),
+            ),
         ),
         Check(
             "states themselves",
             exact_check(check_state_level, targets, "the prefix leaves h_0, or ℓ vanishes on unit prefixes", "N ≤ 4 (2 pairs)"),
             part="state level",
+            planted=(
+                Planted(
+                    "tokens in reverse order",
+                    swap("reachable_lti", changed(lambda r: replace(r, prefix=r.prefix and list(r.prefix)[::-1]))),
+                ),
+                Planted(
+                    "the functional of the wrong sign",
+                    swap("reachable_lti", changed(lambda r: replace(r, ell=None if r.ell is None else -r.ell))),
+                ),
+            ),
         ),
         Check(
             "one token too few",
             exact_check(check_short_obstruction, targets, "ℓ vanishes on all shorter prefixes", "N ≤ 4 (2 pairs)", 0.5),
             part="state level",
+            planted=(Planted("the least length overstated", swap("minimal_length_for", changed(lambda length: length + 1))),),
         ),
         Check(
             "all states",
             exact_check(
                 check_all_states, lambda: controllable(4), "longest least length over a basis is n_obs", "N ≤ 4 (2 pairs)", 0.5
             ),
+            planted=(Planted("one token more than needed", swap("minimal_prefix_length", changed(lambda length: length + 1))),),
         ),
         Check(
             "layers",
@@ -389,9 +417,30 @@ CLAIM = Claim(
                 0.25,
             ),
             part="layers",
+            planted=(
+                Planted(
+                    "the shortest of the channels",
+                    swap("minimal_prefix_length", lambda right: lambda channels: min(map(right, channels))),
+                ),
+            ),
         ),
-        Check("float solve", float_route, part=None),
-        Check("initialisations", initialisations_table, part=None),
+        Check(
+            "float solve",
+            float_route,
+            part=None,
+            planted=(
+                Planted(
+                    "tokens off by one part in a million",
+                    swap("prefix_for", changed(lambda prefix: [x * Fraction(10**6 + 1, 10**6) for x in prefix])),
+                ),
+            ),
+        ),
+        Check(
+            "initialisations",
+            initialisations_table,
+            part=None,
+            planted=(Planted("one token more than needed", swap("minimal_prefix_length", changed(lambda length: length + 1))),),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/prefix_state/minimal_length/README.md",

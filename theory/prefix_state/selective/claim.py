@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -21,17 +21,21 @@ from theory.verification.claim import (
     Claim,
     Counterexample,
     Outcome,
+    Part,
+    Planted,
     Profile,
     Verdict,
     exact_check,
     run_instances,
 )
+from theory.verification.planted import changed, swap
 from theory.verification.refutation import existing, require
 
 from ..reach.cone import TokenCone
 from ..reach.decide import inner
 from ..reach.result import Reach, Token
 from ..reach.selective import reachable_selective
+from .forms import nonnegative_on_tokens
 
 # A float prefix is compared only where the budget leaves some digits; above it the row says that none are promised.
 FLOAT_PROMISE = 1e-4
@@ -165,10 +169,11 @@ def check_obstructions(instance: Instance) -> None:
             require(all(w > 0 for w in block.weights))
             continue
         require(any(x != 0 for x in block.ell.ravel()))
-        require(cone.never_negative(block.ell) is True)
+        require(nonnegative_on_tokens(instance.system, block.ell), instance)
         answer = reachable_selective(instance.system, -block.ell)
         require(answer.verdict == "obstruction", f"−ℓ is {answer.verdict}: {instance!r}")
-        require(inner(answer.ell, -block.ell) < 0)  # type: ignore[arg-type]
+        ell = existing(answer.ell, instance)
+        require(inner(ell, -block.ell) < 0 and nonnegative_on_tokens(instance.system, ell), instance)
 
 
 def check_scalar_decay(drawn: tuple[Instance, bool]) -> None:
@@ -188,9 +193,9 @@ def check_scalar_decay(drawn: tuple[Instance, bool]) -> None:
         require(np.all(state_by_recurrence(system, answer) == h0))
     else:
         require(answer.verdict in ("obstruction", "boundary"), f"{answer.verdict}: {instance!r}")
-        cone = TokenCone(system)
-        require(cone.never_negative(answer.ell) is True)  # type: ignore[arg-type]
-        sign = inner(answer.ell, h0)  # type: ignore[arg-type]
+        ell = existing(answer.ell, instance)
+        require(nonnegative_on_tokens(system, ell), instance)
+        sign = inner(ell, h0)
         require(sign < 0 if answer.verdict == "obstruction" else sign == 0)
 
 
@@ -213,11 +218,20 @@ def check_single_channel(instance: Instance) -> None:
     answer = reachable_selective(system, h0)
     require((answer.verdict == "witness") == expected, f"{answer.verdict} ({answer.reason}), v = {v1}, {v2}: {instance!r}")
     require(answer.verdict != "open")
+    if answer.verdict == "obstruction":
+        ell = existing(answer.ell, instance)
+        require(inner(ell, h0) < 0 and nonnegative_on_tokens(system, ell), instance)
     if answer.verdict == "boundary":
         require(v1 > 0 and v2 == 0, f"boundary at v = {v1}, {v2}")
 
 
 # -- routes --------------------------------------------------------------------------------------------------------------
+
+
+def quadratic_form(dt: Any, ell: Any, w: Any) -> Any:
+    """sym(diag(dt) ℓ W_B)."""
+    q = sympy.diag(*dt) * ell * w
+    return (q + q.T) / 2
 
 
 def _form_identity(profile: Profile) -> Outcome:
@@ -231,12 +245,11 @@ def _form_identity(profile: Profile) -> Outcome:
         zv = sympy.Matrix(z)
         token = sympy.diag(*dt) * zv * (w * zv).T
         left = sum(ell[i, j] * power[i, j] * token[i, j] for i in range(d) for j in range(n))
-        q = sympy.diag(*dt) * ell.multiply_elementwise(power) * w
-        right = (zv.T * (q + q.T) * zv)[0, 0] / 2
+        right = (zv.T * quadratic_form(dt, ell.multiply_elementwise(power), w) * zv)[0, 0]
         require(sympy.expand(left - right) == 0, f"form identity fails at D = {d}, N = {n}")
     sizes = ", ".join(f"{d}×{n}" for d, n in shapes)
     return Outcome(
-        Verdict.PROVED, "every functional is a quadratic form in the token, so (i) ⇒ (ii) ⇒ (iii)", f"D×N: {sizes}", len(shapes)
+        Verdict.EXACT, "every functional is a quadratic form in the token, so (i) ⇒ (ii) ⇒ (iii)", f"D×N: {sizes}", len(shapes)
     )
 
 
@@ -272,7 +285,7 @@ def _float_route(profile: Profile) -> Outcome:
     run_instances(one, instances(((2, 1), (3, 1), (2, 2))), profile.scaled(0.1), profile.seed)
     require(promised > 0)
     return Outcome(
-        Verdict.TO,
+        Verdict.NUMERIC,
         f"float64 prefixes land on h_0 within the budget ({promised} of {n} prefixes; the rest promise no digit)",
         "D×N ≤ 2×2, 3×1",
         promised,
@@ -403,13 +416,13 @@ def _clock_instances(draw: st.DrawFn, constant: bool) -> ClockInstance:
 
 ASSUMPTIONS = (
     Assumption(
-        "distinct decays",
-        "the D·N decays E[d, n] = exp(dt_d A[d, n]) are pairwise distinct (or, weaker, criterion (iii) holds)",
-        _distinct,
-        lambda: instances(((2, 1), (2, 2), (3, 1))),
-        _shared_column,
-        _reached,
-        Counterexample(
+        name="distinct decays",
+        statement="the D·N decays E[d, n] = exp(dt_d A[d, n]) are pairwise distinct (or, weaker, criterion (iii) holds)",
+        predicate=_distinct,
+        having=lambda: instances(((2, 1), (2, 2), (3, 1))),
+        lacking=_shared_column,
+        conclusion=_reached,
+        counterexample=Counterexample(
             "one decay for two channels",
             lambda: Instance(_system([[1, 1]], _one([["1/2"], ["1/2"]]).tolist()), _one([[-1], [-1]])),
             "D = 2, N = 1, E = (1/2, 1/2), W_B = (1, 1): ℓ = (1, 1) sees each token as (z_1 + z_2)² ≥ 0, so h_0 = (−1, −1) "
@@ -417,26 +430,26 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "two entries per row",
-        "every row of W_B has at least two nonzero entries (so D ≥ 2)",
-        _two_entries,
-        lambda: instances(((2, 1), (2, 2), (3, 1))),
-        lambda: instances(((2, 1), (2, 2), (3, 1)), full_rows=False),
-        _reached,
-        Counterexample(
+        name="two entries per row",
+        statement="every row of W_B has at least two nonzero entries (so D ≥ 2)",
+        predicate=_two_entries,
+        having=lambda: instances(((2, 1), (2, 2), (3, 1))),
+        lacking=lambda: instances(((2, 1), (2, 2), (3, 1)), full_rows=False),
+        conclusion=_reached,
+        counterexample=Counterexample(
             "a row with one entry",
             lambda: Instance(_system([[1, 0]], _one([["1/2"], ["1/3"]]).tolist()), _one([[-1], [0]])),
             "D = 2, N = 1, E = (1/2, 1/3), W_B = (1, 0): entry (0, 0) receives z_1² ≥ 0 only, so h_0 = (−1, 0) is out of reach",
         ),
     ),
     Assumption(
-        "free tokens",
-        "z ranges over all of R^D (the prefix enters before the SSM module, not before an activation)",
-        lambda i: not i.nonnegative,
-        lambda: instances(((2, 1), (2, 2))),
-        lambda: instances(((2, 1), (2, 2))).map(lambda i: Instance(i.system, i.h0, nonnegative=True)),
-        _reached,
-        Counterexample(
+        name="free tokens",
+        statement="z ranges over all of R^D (the prefix enters before the SSM module, not before an activation)",
+        predicate=lambda i: not i.nonnegative,
+        having=lambda: instances(((2, 1), (2, 2))),
+        lacking=lambda: instances(((2, 1), (2, 2))).map(lambda i: Instance(i.system, i.h0, nonnegative=True)),
+        conclusion=_reached,
+        counterexample=Counterexample(
             "tokens after a ReLU",
             lambda: Instance(_system([[1, 1]], _one([["1/2"], ["1/3"]]).tolist()), _one([[-1], [0]]), nonnegative=True),
             "D = 2, N = 1, E = (1/2, 1/3), W_B = (1, 1), z ≥ 0: every token adds nonnegative entries, so h_0 = (−1, 0), "
@@ -444,13 +457,13 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "constant clock",
-        "dt, and with it the decay, does not depend on the token",
-        lambda i: i.actual.constant_clock,
-        lambda: _clock_instances(True),
-        lambda: _clock_instances(False),
-        _clock_conclusion,
-        Counterexample(
+        name="constant clock",
+        statement="dt, and with it the decay, does not depend on the token",
+        predicate=lambda i: i.actual.constant_clock,
+        having=lambda: _clock_instances(True),
+        lacking=lambda: _clock_instances(False),
+        conclusion=_clock_conclusion,
+        counterexample=Counterexample(
             "half steps",
             _half_steps,
             "D = 1, N = 3, E = (1/4, 1/9, 1/16), W_B = (1, 1, 1)ᵀ, and tokens of size < 1 take half a step: the tokens 1, 0 "
@@ -471,14 +484,40 @@ CLAIM = Claim(
     ),
     level="module (S6, tokens enter after conv and activation); states, hence functions where W_C has full row rank",
     horizon="any; M as long as needed",
+    parts=(
+        Part("(i) ⇒ (ii) ⇒ (iii)", argument="proof"),
+        Part("(iii) ⇒ (i)", argument="proof"),
+        Part("distinct decays", argument="special-cases"),
+        Part("shared decays", argument="proof"),
+        Part("one decay value", argument="special-cases"),
+        Part("one channel", argument="special-cases"),
+    ),
     checks=(
-        Check("form identity", _form_identity, "(i) ⇒ (ii) ⇒ (iii)"),
+        Check(
+            "form identity",
+            _form_identity,
+            "(i) ⇒ (ii) ⇒ (iii)",
+            planted=(
+                Planted(
+                    "the step sizes left out",
+                    swap("quadratic_form", lambda right: lambda dt, ell, w: right([1 for _ in dt], ell, w)),
+                ),
+            ),
+        ),
         Check(
             "witnesses from criterion (iii)",
             exact_check(
                 check_witness, instances, "the proof's clusters build h_0; recurrence stepped exactly", "D×N ≤ 3×2, 2×3", 0.25
             ),
             "(iii) ⇒ (i)",
+            planted=(
+                Planted(
+                    "squared lengths doubled",
+                    swap(
+                        "reachable_selective", changed(lambda r: replace(r, tokens=[(s, z, 2 * w) for s, z, w in r.tokens or []]))
+                    ),
+                ),
+            ),
         ),
         Check(
             "distinct decays: rows of W_B",
@@ -490,6 +529,11 @@ CLAIM = Claim(
                 0.5,
             ),
             "distinct decays",
+            planted=(
+                Planted(
+                    "everything called reachable", swap("TokenCone.reaches_everything", lambda _: property(lambda self: True))
+                ),
+            ),
         ),
         Check(
             "shared decays: every block decided",
@@ -501,20 +545,82 @@ CLAIM = Claim(
                 0.5,
             ),
             "shared decays",
+            planted=(
+                Planted(
+                    "functionals of the wrong sign",
+                    swap(
+                        "TokenCone.criterion",
+                        lambda right: property(
+                            lambda self: [replace(b, ell=None if b.ell is None else -b.ell) for b in right.func(self)]
+                        ),
+                    ),
+                ),
+                Planted(
+                    "weights that do not balance",
+                    swap(
+                        "TokenCone.criterion",
+                        lambda right: property(
+                            lambda self: [
+                                replace(b, weights=[2 * w + k for k, w in enumerate(b.weights or [])]) for b in right.func(self)
+                            ]
+                        ),
+                    ),
+                ),
+            ),
         ),
         Check(
             "one decay value: rank condition",
             exact_check(check_scalar_decay, single_decay, "PSD and rank condition, least length = rank", "D×N ≤ 3×3"),
             "one decay value",
+            planted=(
+                Planted(
+                    "every state called reachable",
+                    swap("reachable_selective", changed(lambda r: replace(r, verdict="witness", tokens=r.tokens or []))),
+                ),
+                Planted(
+                    "functionals of the wrong sign",
+                    swap("reachable_selective", changed(lambda r: replace(r, ell=None if r.ell is None else -r.ell))),
+                ),
+            ),
         ),
         Check(
             "one channel: moment cone",
             exact_check(check_single_channel, single_channel, "v_1 ≥ v_2 > 0 or v = 0, boundary at v_2 = 0", "D = 1, N = 2", 0.5),
             "one channel",
+            planted=(
+                Planted(
+                    "every state called reachable",
+                    swap("reachable_selective", changed(lambda r: replace(r, verdict="witness", tokens=r.tokens or []))),
+                ),
+            ),
         ),
-        Check("Mamba's initialisation", _mamba_initialisation, "real initialisation"),
-        Check("float route", _float_route, None),
-        Check("length and norm of witnesses", _witness_sizes, None),
+        Check(
+            "Mamba's initialisation",
+            _mamba_initialisation,
+            None,
+            planted=(
+                Planted(
+                    "everything called reachable", swap("TokenCone.reaches_everything", lambda _: property(lambda self: True))
+                ),
+            ),
+        ),
+        Check(
+            "float route",
+            _float_route,
+            None,
+            planted=(
+                Planted(
+                    "a state that grows by a hundredth at every step",
+                    swap("SelectiveSSM.step", changed(lambda found: (found[0] * Fraction(101, 100), *found[1:]))),
+                ),
+            ),
+        ),
+        Check(
+            "length and norm of witnesses",
+            _witness_sizes,
+            None,
+            planted=(Planted("nothing found", swap("reachable_selective", changed(lambda r: replace(r, verdict="open")))),),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     source="our theorem; proof in theory/prefix_state/selective/README.md",

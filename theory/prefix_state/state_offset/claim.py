@@ -20,7 +20,19 @@ from theory.core.initialisations import DT_GRID, INITIALISATIONS, initialisation
 from theory.core.lti import LTI, require_length
 from theory.core.scalars import Array, is_zero, real
 from theory.core.strategies import any_lti, decays, paired_lti, real_lti, vectors
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, on, swap
 from theory.verification.refutation import existing, require
 
 from ..reach.spans import state_basis, state_responses
@@ -121,16 +133,21 @@ def check_short_horizons(s: Setting) -> None:
         require(all(is_zero(x - Fraction(3, 2)) for x in system.free_response(h, length)), (s, length))
 
 
+def constant_determinant(lam: Any, one: int = 1) -> sympy.Expr:
+    """Π λ_i Π (1 − λ_i) Π_{i<j} (λ_j − λ_i)."""
+    n = len(lam)
+    differences = sympy.prod(lam[j] - lam[i] for i in range(n) for j in range(i + 1, n))
+    return sympy.prod(lam) * sympy.prod(one - x for x in lam) * differences
+
+
 def prove_symbolically(_: Profile) -> Outcome:
     """det [λ_i^t | 1]_{t=1..n+1} = ± Π λ_i Π (1 − λ_i) Π_{i<j} (λ_j − λ_i) for n ≤ 4."""
     for n in range(1, 5):
         lam = sympy.symbols(f"lambda1:{n + 1}")
         matrix = sympy.Matrix(n + 1, n + 1, lambda t, i, lam=lam, n=n: lam[i] ** (t + 1) if i < n else 1)
-        expected = sympy.prod(lam) * sympy.prod(1 - x for x in lam)
-        expected *= sympy.prod(lam[j] - lam[i] for i in range(n) for j in range(i + 1, n))
-        require(sympy.expand(matrix.det(method="berkowitz") - expected) == 0, f"n = {n}")
+        require(sympy.expand(matrix.det(method="berkowitz") - constant_determinant(lam)) == 0, f"n = {n}")
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         "Vandermonde at the nodes λ_1, …, λ_n, 1: the constant is independent of λ^t for L > n_obs; symbols checked",
         "any N, L (derivation); n_obs ≤ 4 with symbols",
         instances=4,
@@ -175,39 +192,39 @@ def _memoryless(draw: st.DrawFn) -> Setting:
 
 ASSUMPTIONS = (
     Assumption(
-        "L > n_obs",
-        "the horizon is longer than the number of observable modes",
-        lambda s: s.horizon > s.system.n_observable(),
-        settings,
-        _short,
-        incomparable,
-        Counterexample(
+        name="L > n_obs",
+        statement="the horizon is longer than the number of observable modes",
+        predicate=lambda s: s.horizon > s.system.n_observable(),
+        having=settings,
+        lacking=_short,
+        conclusion=incomparable,
+        counterexample=Counterexample(
             "two modes, two outputs",
             lambda: Setting(LTI(["1/2", "3/10"], [1, 1], [1, 1]), 2),
             "a = (1/2, 3/10), L = 2: the offset (1, 1) is the initial state (7, −25/3)",
         ),
     ),
     Assumption(
-        "no observable mode at 1",
-        "no mode integrates",
-        lambda s: not any(is_zero(v - 1) for v in observable_values(s.system)),
-        settings,
-        _integrating,
-        incomparable,
-        Counterexample(
+        name="no observable mode at 1",
+        statement="no mode integrates",
+        predicate=lambda s: not any(is_zero(v - 1) for v in observable_values(s.system)),
+        having=settings,
+        lacking=_integrating,
+        conclusion=incomparable,
+        counterexample=Counterexample(
             "an integrator",
             lambda: Setting(LTI([1], [1], [1], check_stable=False), 3),
             "a = 1: the initial state h gives the constant c h, exactly the offsets",
         ),
     ),
     Assumption(
-        "a mode outside {0, 1}",
-        "some observable mode is neither 0 nor 1",
-        lambda s: any(not is_zero(v - 1) for v in observable_values(s.system)),
-        settings,
-        _memoryless,
-        incomparable,
-        Counterexample(
+        name="a mode outside {0, 1}",
+        statement="some observable mode is neither 0 nor 1",
+        predicate=lambda s: any(not is_zero(v - 1) for v in observable_values(s.system)),
+        having=settings,
+        lacking=_memoryless,
+        conclusion=incomparable,
+        counterexample=Counterexample(
             "no memory at all",
             lambda: Setting(LTI([0], [1], [1]), 2),
             "a = 0: initial states show nowhere, so they are contained in the offsets",
@@ -225,15 +242,40 @@ CLAIM = Claim(
     ),
     level="one LTI channel",
     horizon="L > n_obs; shorter horizons decided too",
+    parts=(
+        Part("statement", argument="derivation"),
+        Part("short horizons", argument="derivation"),
+    ),
     checks=(
-        Check("symbolic identity", prove_symbolically),
-        Check("incomparable", exact_check(check_incomparable, settings, "ranks of simulated outputs", "N ≤ 4 (2 pairs)")),
+        Check(
+            "symbolic identity",
+            prove_symbolically,
+            planted=(Planted("the constant at node 2", swap("constant_determinant", lambda right: lambda lam: right(lam, 2))),),
+        ),
+        Check(
+            "incomparable",
+            exact_check(check_incomparable, settings, "ranks of simulated outputs", "N ≤ 4 (2 pairs)"),
+            planted=(
+                Planted("a horizon of n_obs", on(lambda: Setting(LTI(["1/2"], [1], [1]), 1))),
+                Planted("an observable mode at 1", on(lambda: Setting(LTI([1], [1], [1], check_stable=False), 3))),
+            ),
+        ),
         Check(
             "short horizons",
             exact_check(check_short_horizons, settings, "the initial state of an offset, found and run", "N ≤ 4 (2 pairs)", 0.5),
             part="short horizons",
+            planted=(Planted("twice the state", swap("state_as_offset", changed(lambda h: h * 2))),),
         ),
-        Check("initialisations", decide_initialisations, part="real initialisations"),
+        Check(
+            "initialisations",
+            decide_initialisations,
+            part=None,
+            planted=(
+                Planted(
+                    "one output more", swap("compare_offset", lambda right: lambda system, length: right(system, length + 1))
+                ),
+            ),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/prefix_state/state_offset/README.md",

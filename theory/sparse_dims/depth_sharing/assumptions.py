@@ -148,8 +148,8 @@ def _special_example() -> Candidate:
 
 ASSUMPTIONS = (
     Assumption(
-        "nonnegative input",
-        "an identity layer sees inputs ≥ 0: it follows a ReLU layer",
+        name="nonnegative input",
+        statement="an identity layer sees inputs ≥ 0: it follows a ReLU layer",
         predicate=lambda p: all(v >= 0 for v in p[1]),
         having=lambda: passed(positive=True),
         lacking=lambda: passed(positive=False),
@@ -161,8 +161,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "coupled channels",
-        "W*_12 W*_21 ≠ 0 (D = G = 2, zeroed)",
+        name="coupled channels",
+        statement="W*_12 W*_21 ≠ 0 (D = G = 2, zeroed)",
         predicate=lambda t: bool(t.W[0, 1] * t.W[1, 0] != 0),
         having=lambda: two_channels(kind="full"),
         lacking=lambda: two_channels(kind="triangular"),
@@ -174,8 +174,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "frozen channels not zero",
-        "the last layer's channels that are tuned elsewhere keep nonzero residues (rank D − 1)",
+        name="frozen channels not zero",
+        statement="the last layer's channels that are tuned elsewhere keep nonzero residues (rank D − 1)",
         predicate=nonzero_last,
         having=lambda: solvable_stacks(),
         lacking=silent_stacks,
@@ -193,8 +193,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "skip of the product",
-        "u is tuned, or Π u_g = u* already",
+        name="skip of the product",
+        statement="u is tuned, or Π u_g = u* already",
         predicate=skip_is_product,
         having=lambda: skips(equal=True),
         lacking=lambda: skips(equal=False),
@@ -206,8 +206,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "nonzero modes",
-        "all modes are nonzero (a = exp(dt A) always is), for Π u_g = u* to be necessary",
+        name="nonzero modes",
+        statement="all modes are nonzero (a = exp(dt A) always is), for Π u_g = u* to be necessary",
         predicate=_modes_nonzero,
         having=lambda: skips(equal=True),
         lacking=lambda: skips(equal=True, zero_mode=True),
@@ -219,8 +219,8 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        "generic frozen weights",
-        "no number of the obstruction vanishes: cycle of W_1, columns of W_2 and W*, residues, modes (D = 3, G = 2, rank 1)",
+        name="generic frozen weights",
+        statement="no number of the obstruction is 0: cycle of W_1, columns of W_2 and W*, residues, modes (D = 3, G = 2)",
         predicate=generic_three,
         having=best_known,
         lacking=specials,

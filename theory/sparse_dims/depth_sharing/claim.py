@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from theory.core.deep_s4 import S4Layer
+from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.tolerance import SEARCH_MATCH
-from theory.verification.claim import Check, Claim, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import Check, Claim, Outcome, Part, Planted, Profile, Verdict, exact_check
+from theory.verification.planted import changed, giving, swap
 from theory.verification.refutation import require
 
 from ..draws import MODES, NONZERO
@@ -43,10 +45,10 @@ from .transfer import single
 
 
 def symbolic(proof: Any, how: str, sizes: str) -> Any:
-    """A check that runs symbolic identities: PROVED with the argument in the README."""
+    """A check that runs symbolic identities."""
 
     def run(profile: Profile) -> Outcome:
-        return Outcome(Verdict.PROVED, f"{how}, symbolic, with the argument in the README", sizes, proof())
+        return Outcome(Verdict.EXACT, f"{how}, symbolic", sizes, proof())
 
     return run
 
@@ -65,7 +67,7 @@ def rank_one_is_excluded(profile: Profile) -> Outcome:
     require(excluded > instances // 2, f"only {excluded} of {instances} random stacks are generic")
     how = "every case of rank 1 meets a nonzero number, symbolic, with the case analysis in the README"
     data = {"generic": excluded, "drawn": instances}
-    return Outcome(Verdict.PROVED, how, "D = 3, G = 2, generic", identities, data=data)
+    return Outcome(Verdict.EXACT, how, "D = 3, G = 2, generic", identities, data=data)
 
 
 def disjoint_sets(profile: Profile) -> Outcome:
@@ -84,7 +86,7 @@ def disjoint_sets(profile: Profile) -> Outcome:
         )
     require(bounds.count(3) > len(bounds) // 2, f"only {bounds.count(3)} of {len(bounds)} random stacks give the bound 3")
     how = "T_2 T_1 = T* forces W'_1 = diag(s on S_1, 0), argument in the README; the bound 3 = D − 1 on generic instances"
-    return Outcome(Verdict.PROVED, how, "G = 2, |S_1| ≥ |S_2|; D = 4: ranks 1 and 2", len(bounds), data={"bounds": bounds})
+    return Outcome(Verdict.EXACT, how, "G = 2, |S_1| ≥ |S_2|; D = 4: ranks 1 and 2", len(bounds), data={"bounds": bounds})
 
 
 def _random_layer(rng: np.random.Generator, modes: Sequence[Fraction]) -> S4Layer:
@@ -112,7 +114,7 @@ def counting(profile: Profile) -> Outcome:
         table.append({"G": row.depth, "rank": row.rank, "refuted from D": row.width})
         count += 1
     how = "dimension of the tuned class below an exact Jacobian rank of the targets"
-    return Outcome(Verdict.PROVED, how, "targets D ≤ 3, N* ≤ 2 and D = 10, N* = 1", count, data={"refuted": table})
+    return Outcome(Verdict.EXACT, how, "targets D ≤ 3, N* ≤ 2 and D = 10, N* = 1", count, data={"refuted": table})
 
 
 def open_ranks(profile: Profile) -> Outcome:
@@ -151,6 +153,12 @@ def table_is_complete(profile: Profile) -> Outcome:
     return Outcome(Verdict.EXACT, "the budget table, row by row", "", len(DECIDED), data=data)
 
 
+def _other_skip(layers: Sequence[S4Layer]) -> list[S4Layer]:
+    """The layers with 1 added to the last one's u: another function with the same W."""
+    last = layers[-1]
+    return [*layers[:-1], S4Layer(last.channels, last.W, last.bias, last.u + 1, last.activation)]
+
+
 CLAIM = Claim(
     id="sparse_dims.depth_sharing",
     title="Deeper frozen networks: identity layers, and which LoRA rank lets G linear layers compute one",
@@ -172,63 +180,203 @@ CLAIM = Claim(
     ),
     level="whole model (identity layers); a stack of linear deep S4 layers (the rest)",
     horizon="all L (equality of functions)",
+    parts=(
+        Part("identity layers", argument="derivations"),
+        Part("zeroed, two layers", argument="derivations"),
+        Part("zeroed, two layers with more states", argument="derivations"),
+        Part("zeroed, two layers: the exception", argument="derivations"),
+        Part("zeroed, two layers with more states: the exception", argument="derivations"),
+        Part("zeroed, three layers", argument="derivations"),
+        Part("zeroed, complex zeros", argument="derivations"),
+        Part("frozen, D = 2, rank 1", argument="derivations"),
+        Part("frozen, rank D − 1", argument="derivations"),
+        Part("frozen, D = 3, G = 2, rank 1", argument="derivations"),
+        Part("frozen, D = 4, G = 2, ranks 1 and 2", argument="derivations"),
+        Part("u frozen", argument="derivations"),
+        Part("count", argument="derivations"),
+    ),
     checks=(
         Check(
             "identity layers",
             exact_check(check_identity_layers, deeper, "deeper networks with identities", "L* ≤ 2, L ≤ 4, D ≤ 2, N ≤ 2"),
             "identity layers",
+            planted=(
+                Planted("the frozen network itself", swap("deeper_witness", lambda _: lambda frozen, target, used: frozen)),
+            ),
         ),
         Check(
             "zeroed, one state",
             symbolic(proofs.zeroed_one_state, "residues and their input directions", "D = G = 2, any rank"),
             "zeroed, two layers",
+            planted=(
+                Planted(
+                    "a coupling of the other mode",
+                    swap("proofs.coupling", lambda right: lambda modes, residues: right(modes[::-1], residues)),
+                ),
+            ),
         ),
         Check(
             "zeroed, any number of states",
             symbolic(proofs.zeroed_any_states, "coefficients of 1, F_1, F_2", "D = G = 2, any rank, any N"),
             "zeroed, two layers with more states",
+            planted=(
+                Planted(
+                    "both coefficients of one sign",
+                    swap("proofs.partial_fractions", changed(lambda found: (found[0], -found[1]))),
+                ),
+            ),
         ),
         Check(
             "zeroed, triangular W*",
             exact_check(check_two_zeroed, lambda: two_channels(kind="triangular"), "two-layer witness", "D = G = 2"),
             "zeroed, two layers: the exception",
+            planted=(
+                Planted(
+                    "another skip",
+                    swap(
+                        "theory.sparse_dims.depth_sharing.instances:two_layer_witness",
+                        changed(_other_skip),
+                    ),
+                ),
+                Planted("one layer more", swap("two_layer_witness", changed(lambda layers: [*layers, layers[-1]]))),
+            ),
         ),
         Check(
             "zeroed, singular W*",
             exact_check(check_singular, lambda: two_channels(kind="singular"), "two-layer witness, 2 states", "D = G = 2"),
             "zeroed, two layers with more states: the exception",
+            planted=(
+                Planted(
+                    "another skip",
+                    swap(
+                        "theory.sparse_dims.depth_sharing.instances:two_layer_witness_singular",
+                        changed(_other_skip),
+                    ),
+                ),
+            ),
         ),
         Check(
             "zeroed, middle pole",
             symbolic(proofs.three_layers, "T_3 T_2 T_1 = T* modulo the quadratic of the middle pole", "D = 2, G = 3"),
             "zeroed, three layers",
+            planted=(
+                Planted(
+                    "a constant of the wrong sign",
+                    swap("proofs.middle_pole", changed(lambda found: (found[0], -found[1], found[2]))),
+                ),
+            ),
         ),
         Check(
             "zeroed, transmission zeros",
             symbolic(proofs.transmission_zeros, "the quadratic's discriminant is that of det T*", "D = 2, any G"),
             "zeroed, complex zeros",
+            planted=(
+                Planted(
+                    "a constant of the wrong sign",
+                    swap("proofs.middle_pole", changed(lambda found: (found[0], -found[1], found[2]))),
+                ),
+            ),
         ),
         Check(
             "zeroed, three layers",
             exact_check(check_three_zeroed, real_zeros, "three-layer witness", "D = 2, G = 3"),
             "zeroed, three layers",
+            planted=(
+                Planted(
+                    "another skip",
+                    swap(
+                        "theory.sparse_dims.depth_sharing.instances:three_layer_witness",
+                        changed(_other_skip),
+                    ),
+                ),
+                Planted("a discriminant of the wrong sign", swap("discriminant", changed(lambda found: -found - 1))),
+            ),
         ),
         Check(
             "frozen, D = 2",
             symbolic(proofs.cancelling_pair, "pole-zero cancellation at rank 1", "D = G = 2"),
             "frozen, D = 2, rank 1",
+            planted=(Planted("the determinant itself as scale", swap("proofs.rank_one_scale", lambda _: lambda W: W.det())),),
         ),
         Check(
             "frozen, rank D − 1",
             exact_check(check_cancelling, solvable_stacks, "transfer matrices and ranks", "2 ≤ D, G ≤ 4"),
             "frozen, rank D − 1",
+            planted=(
+                Planted(
+                    "another skip in the last layer",
+                    swap(
+                        "cancelling_witness",
+                        changed(lambda found: replace(found, network=DeepS4(_other_skip(found.network.layers)))),
+                    ),
+                ),
+                Planted(
+                    "ranks of one less",
+                    swap("cancelling_witness", changed(lambda found: replace(found, ranks=tuple(r - 1 for r in found.ranks)))),
+                ),
+                Planted(
+                    "a channel tuned in every layer",
+                    swap("cancelling_witness", changed(lambda found: replace(found, tuned=tuple((0, 1) for _ in found.tuned)))),
+                ),
+            ),
         ),
-        Check("frozen, D = 3, rank 1", rank_one_is_excluded, "frozen, D = 3, G = 2, rank 1"),
-        Check("frozen, disjoint sets", disjoint_sets, "frozen, D = 4, G = 2, ranks 1 and 2"),
-        Check("u frozen", symbolic(proofs.frozen_skip, "T(0) = Π diag(u_g)", "any D, G"), "u frozen"),
-        Check("counting", counting, "count"),
-        Check("budget table", table_is_complete, None),
-        Check("open ranks", open_ranks, None),
+        Check(
+            "frozen, D = 3, rank 1",
+            rank_one_is_excluded,
+            "frozen, D = 3, G = 2, rank 1",
+            planted=(
+                Planted(
+                    "ratios of exchanged modes",
+                    swap("proofs.swap_ratios", lambda right: lambda modes, frozen, w: right(modes[::-1], frozen, w)),
+                ),
+                Planted("no stack called generic", swap("rank_one_obstruction", giving({"none": 0}))),
+            ),
+        ),
+        Check(
+            "frozen, disjoint sets",
+            disjoint_sets,
+            "frozen, D = 4, G = 2, ranks 1 and 2",
+            planted=(
+                Planted("a bound of one less", swap("rank_bound", changed(lambda bound: bound - 1))),
+                Planted("a bound of one more", swap("rank_bound", changed(lambda bound: bound + 1))),
+            ),
+        ),
+        Check(
+            "u frozen",
+            symbolic(proofs.frozen_skip, "T(0) = Π diag(u_g)", "any D, G"),
+            "u frozen",
+            planted=(Planted("a kernel that starts one step later", swap("proofs.one_state", changed(lambda f: f / proofs.z))),),
+        ),
+        Check(
+            "counting",
+            counting,
+            "count",
+            planted=(
+                Planted("a target class of one dimension more", swap("target_dimension", changed(lambda n: n + 1))),
+                Planted("a tuned class of fewer dimensions", swap("tuned_dimension", changed(lambda n: n - 100))),
+            ),
+        ),
+        Check(
+            "budget table",
+            table_is_complete,
+            None,
+            planted=(
+                Planted(
+                    "a row of no function",
+                    swap("DECIDED", lambda rows: (replace(rows[0], decided_by="proofs.absent"), *rows[1:])),
+                ),
+            ),
+        ),
+        Check(
+            "open ranks",
+            open_ranks,
+            None,
+            planted=(
+                Planted(
+                    "a question that the count decides", swap("OPEN_BUDGETS", lambda _: ((20, tuple((g,) for g in range(2)), 1),))
+                ),
+            ),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/sparse_dims/depth_sharing/README.md",

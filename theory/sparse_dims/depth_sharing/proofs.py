@@ -5,7 +5,6 @@ The arguments that use them are written in README.md. T_g = W_g diag(f_g) + diag
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import sympy as sp
@@ -25,7 +24,12 @@ def _all_zero(matrix: sp.Matrix) -> bool:
     return all(_zero(entry) for entry in matrix)
 
 
-@cache
+def coupling(modes: Any, residues: Any) -> Any:
+    """How the input of channel i reaches the pole λ_2 of layer 2, per unit of p_j: f(λ_2) r_2 λ_2."""
+    (l1, l2), (r1, r2) = modes, residues
+    return r1 * r2 * l2**2 / (l2 - l1)
+
+
 def zeroed_one_state() -> int:
     r"""D = G = 2, zeroed, one state per tuned channel: with channels i and i' tuned, W*_ji = 0 for a j ≠ i.
 
@@ -48,14 +52,19 @@ def zeroed_one_state() -> int:
             if k == i:
                 require(_all_zero(at_second[:, j]), "a second pole on channel i has input direction e_i")
             else:
-                coupling = p[j] * r1 * r2 * l2**2 / (l2 - l1)
-                require(_all_zero(at_second[:, i] - q * coupling), "input direction e_j only where p_j = 0")
+                require(
+                    _all_zero(at_second[:, i] - q * p[j] * coupling((l1, l2), (r1, r2))), "input direction e_j only where p_j = 0"
+                )
                 require(_zero(product[j, i].subs(p[j], 0)), "with p_j = 0 the entry (j, i) vanishes")
             count += 3
     return count
 
 
-@cache
+def partial_fractions(l1: Any, l2: Any) -> tuple[Any, Any]:
+    """α and β with F_1 F_2 = α F_1 + β F_2."""
+    return l1 / (l1 - l2), -l2 / (l1 - l2)
+
+
 def zeroed_any_states() -> int:
     r"""D = G = 2, zeroed, any proper g, h: the four coefficients whose vanishing forces det W* u*_2 = 0.
 
@@ -64,7 +73,7 @@ def zeroed_any_states() -> int:
     """
     l1, l2 = sp.symbols("lambda1 lambda2", nonzero=True)
     F, H = z / (z - l1), z / (z - l2)
-    alpha, beta = l1 / (l1 - l2), -l2 / (l1 - l2)
+    alpha, beta = partial_fractions(l1, l2)
     require(_zero(F * H - alpha * F - beta * H))
     points = [1, 2, 3]
     gram = sp.Matrix([[1, F.subs(z, t), H.subs(z, t)] for t in points])
@@ -87,14 +96,19 @@ def zeroed_any_states() -> int:
     return 6
 
 
-@cache
+def middle_pole(W: Any, modes: Any, u: Any) -> tuple[Any, Any, Any]:
+    """P, Q and R of the quadratic (μ − λ_2)(P μ − Q) = R μ² of the middle pole."""
+    (w11, w12, w21, w22), (l1, l2), (u1, u2) = W, modes, u
+    return u2 * l2 * (w11 + u1) - w22 * l1 * u1, u1 * u2 * l1 * l2, w12 * w21 * l2
+
+
 def three_layers() -> int:
     """T_3 T_2 T_1 = T* for the parameters of ``three_layer_parameters``, modulo the quadratic of the middle pole.
 
     The quadratic is linear in W*_21, so W*_21 is eliminated instead of μ: no root is needed.
     """
     w11, w12, w22, l1, l2, u1, u2, mu = sp.symbols("w11 w12 w22 lambda1 lambda2 u1 u2 mu", nonzero=True)
-    P, Q = u2 * l2 * (w11 + u1) - w22 * l1 * u1, u1 * u2 * l1 * l2
+    P, Q, _ = middle_pole((w11, w12, 0, w22), (l1, l2), (u1, u2))
     w21 = (mu - l2) * (P * mu - Q) / (w12 * l2 * mu**2)
     product = sp.eye(2)
     for channel, column, mode, u in three_layer_parameters(((w11, w12), (w21, w22)), (l1, l2), (u1, u2), mu):
@@ -105,7 +119,6 @@ def three_layers() -> int:
     return 4
 
 
-@cache
 def transmission_zeros() -> int:
     r"""The quadratic of μ has λ_2² times the discriminant of det T*: μ is real iff the transmission zeros of T* are.
 
@@ -115,7 +128,7 @@ def transmission_zeros() -> int:
     target = sp.Matrix([[w11, w12], [w21, w22]]) * sp.diag(z / (z - l1), z / (z - l2)) + sp.diag(u1, u2)
     numerator = sp.Poly(sp.expand(sp.cancel(target.det() * (z - l1) * (z - l2))), z)
     require(numerator.degree() == 2)
-    P, Q, R = u2 * l2 * (w11 + u1) - w22 * l1 * u1, u1 * u2 * l1 * l2, w12 * w21 * l2
+    P, Q, R = middle_pole((w11, w12, w21, w22), (l1, l2), (u1, u2))
     mine = (Q - l2 * P) ** 2 + 4 * l2 * Q * R
     require(sp.expand(mine - l2**2 * sp.discriminant(numerator)) == 0)
     p1, p2, r, a, v1, v2 = sp.symbols("p1 p2 r a v1 v2")
@@ -124,7 +137,11 @@ def transmission_zeros() -> int:
     return 3
 
 
-@cache
+def rank_one_scale(W: Any) -> Any:
+    """s with rank(s e_1 e_1ᵀ − W) ≤ 1: det W/W_22."""
+    return W.det() / W[1, 1]
+
+
 def cancelling_pair() -> int:
     r"""D = G = 2, other channels frozen and nonzero: the rank-1 construction, symbolically.
 
@@ -133,7 +150,7 @@ def cancelling_pair() -> int:
     s = {name: sp.Matrix(2, 2, sp.symbols(f"{name}11 {name}12 {name}21 {name}22")) for name in ("a", "b", "w")}
     l1, l2, mu, rho, x1, u1, u2 = sp.symbols("lambda1 lambda2 mu rho x1 u1 u2", nonzero=True)
     first, second, target = s["a"], s["b"], s["w"]
-    scale = first.det() / first[1, 1]
+    scale = rank_one_scale(first)
     require(_zero((sp.diag(scale, 0) - first).det()), "W'_1 − W_1 has rank at most 1")
     columns = target.copy()
     columns[0, 0] += u1 - u1 * l1 / mu
@@ -152,18 +169,21 @@ def cancelling_pair() -> int:
     return 8
 
 
-@cache
+def one_state(r: Any, a: Any) -> Any:
+    """f(z) = r z/(z − a)."""
+    return r * z / (z - a)
+
+
 def frozen_skip() -> int:
     """f(0) = 0 for every nonzero mode, so T_g(0) = diag(u_g), and diagonal matrices multiply entry by entry."""
     r, a = sp.symbols("r a", nonzero=True)
-    require((r * z / (z - a)).subs(z, 0) == 0)
-    require(sp.cancel((r * z / (z - a)).subs(a, 0)) == r)  # mode 0 is a skip: the assumption is needed
+    require(one_state(r, a).subs(z, 0) == 0)
+    require(sp.cancel(one_state(r, a).subs(a, 0)) == r)  # mode 0 is a skip: the assumption is needed
     u, v = sp.symbols("u1:4"), sp.symbols("v1:4")
     require(sp.diag(*u) * sp.diag(*v) == sp.diag(*[p * q for p, q in zip(u, v, strict=True)]))
     return 3
 
 
-@cache
 def rank_one_three_channels() -> int:
     r"""D = 3, G = 2, rank 1: the identities of the case analysis (README).
 

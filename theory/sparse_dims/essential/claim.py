@@ -21,7 +21,19 @@ from theory.core.function_equality import essential_modes, group_by_value, impul
 from theory.core.lti import LTI
 from theory.core.scalars import as_array, is_zero, zeros
 from theory.core.strategies import paired_lti
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, giving, swap
 from theory.verification.refutation import require
 
 from ..draws import any_modes, distinct_modes, mode, nonzero, nonzeros, number, numbers
@@ -238,16 +250,31 @@ def unchanged_from(instance: Started) -> bool:
 # -- the claim --------------------------------------------------------------------------------------------------------
 
 
+def difference_product(v: Sequence[Any]) -> Any:
+    """Π_{i<k} (λ_k − λ_i)."""
+    return sympy.prod([v[k] - v[i] for k in range(len(v)) for i in range(k)])
+
+
+def differences(v: Sequence[Any], i: int) -> list[Any]:
+    """λ_i − λ_k for the other k."""
+    return [v[i] - w for w in v if w != v[i]]
+
+
+def after_step(a: Any, b: Any, h: Any, x: Any) -> Any:
+    """a h + b x."""
+    return a * h + b * x
+
+
 def vandermonde_determinant(profile: Profile) -> Outcome:
     """det[λ_i^j]_{i,j<K} = Π_{i<k}(λ_k − λ_i), and with λ_0 = 0 its first row is (1, 0, …, 0): the direct term."""
     for size in range(1, 5):
         v = sympy.symbols(f"lambda0:{size}")
-        product = sympy.prod([v[k] - v[i] for k in range(size) for i in range(k)])
+        product = difference_product(v)
         matrix = sympy.Matrix(size, size, lambda i, j, v=v: v[i] ** j)
         require(sympy.expand(matrix.det(method="berkowitz") - product) == 0, f"Vandermonde determinant, K = {size}")
         require(list(matrix.subs(v[0], 0).row(0)) == [1] + [0] * (size - 1), f"mode 0 enters beyond j = 0, K = {size}")
     how = "the Vandermonde determinant, symbolic, with the argument in the README"
-    return Outcome(Verdict.PROVED, how, "K ≤ 4 modes symbolically, any K by the argument", 4)
+    return Outcome(Verdict.EXACT, how, "K ≤ 4 modes symbolically, any K by the argument", 4)
 
 
 def divided_differences(profile: Profile) -> Outcome:
@@ -255,23 +282,23 @@ def divided_differences(profile: Profile) -> Outcome:
     count = 0
     for size in range(2, 5):
         v = sympy.symbols(f"lambda0:{size}")
-        common = sympy.prod([v[k] - v[i] for k in range(size) for i in range(k)])
-        weights = [sympy.cancel(common / sympy.prod([v[i] - w for w in v if w != v[i]])) for i in range(size)]
+        common = difference_product(v)
+        weights = [sympy.cancel(common / sympy.prod(differences(v, i))) for i in range(size)]
         for j in range(size):
             total = sum((w * x**j for w, x in zip(weights, v, strict=True)), sympy.Integer(0))
             require(sympy.expand(total - (common if j == size - 1 else 0)) == 0, f"K = {size}, j = {j}")
             count += 1
     how = "divided differences of z^j, symbolic, with the argument in the README"
-    return Outcome(Verdict.PROVED, how, "2 ≤ K ≤ 4 symbolically, any K by the argument", count)
+    return Outcome(Verdict.EXACT, how, "2 ≤ K ≤ 4 symbolically, any K by the argument", count)
 
 
 def input_scaling(profile: Profile) -> Outcome:
     """h' = (b'/b) h turns (a, b, c) into (a, b', c b/b') step by step: one symbolic step is the induction."""
     a, b, new, c, h, x = sympy.symbols("a b b_new c h x", nonzero=True)
-    old_h, new_h = a * h + b * x, a * (new / b * h) + new * x
+    old_h, new_h = after_step(a, b, h, x), after_step(a, new, new / b * h, x)
     require(sympy.simplify(new_h - new / b * old_h) == 0)
     require(sympy.simplify((c * b / new) * new_h - c * old_h) == 0)
-    return Outcome(Verdict.PROVED, "one step of the rescaled state, symbolic; induction over t", "any N", 2)
+    return Outcome(Verdict.EXACT, "one step of the rescaled state, symbolic; induction over t", "any N", 2)
 
 
 CLAIM = Claim(
@@ -285,35 +312,72 @@ CLAIM = Claim(
     ),
     level="one SSM channel",
     horizon="L ≥ |U|",
+    parts=(
+        Part("same function iff same essential set", argument="derivation"),
+        Part("sharp horizon", argument="derivation"),
+        Part("B redundant given C", argument="derivation"),
+    ),
     checks=(
-        Check("Vandermonde", vandermonde_determinant, "same function iff same essential set"),
-        Check("divided differences", divided_differences, "sharp horizon"),
-        Check("rescaled state", input_scaling, "B redundant given C"),
+        Check(
+            "Vandermonde",
+            vandermonde_determinant,
+            "same function iff same essential set",
+            planted=(Planted("differences of the wrong sign", swap("difference_product", changed(lambda product: -product))),),
+        ),
+        Check(
+            "divided differences",
+            divided_differences,
+            "sharp horizon",
+            planted=(Planted("differences of the wrong sign", swap("differences", changed(lambda found: [-x for x in found]))),),
+        ),
+        Check(
+            "rescaled state",
+            input_scaling,
+            "B redundant given C",
+            planted=(
+                Planted("a state that is squared", swap("after_step", lambda right: lambda a, b, h, x: right(a, b, h**2, x))),
+            ),
+        ),
         Check(
             "equality against outputs",
             exact_check(check_same_iff, pairs, "essential sets against impulse responses", "N ≤ 7, L ≤ 14"),
             "same function iff same essential set",
+            planted=(
+                Planted("all channels called the same", swap("same_essential", giving(True))),
+                Planted("no two channels called the same", swap("same_essential", giving(False))),
+            ),
         ),
         Check(
             "order is the Hankel rank",
             exact_check(check_order_is_hankel_rank, channels, "essential modes = Hankel rank", "N ≤ 4"),
             "same function iff same essential set",
+            planted=(
+                Planted("a mode left out", swap("linalg.rank", changed(lambda rank: rank + 1))),
+                Planted("another direct term", swap("minimal_form", changed(lambda system: system.replace(d=system.d + 1)))),
+            ),
         ),
         Check(
             "horizon is sharp",
             exact_check(check_sharp, mode_lists, "divided-difference pairs", "2 ≤ |U| ≤ 6"),
             "sharp horizon",
+            planted=(
+                Planted("one output more", swap("deciding_horizon", changed(lambda length: length + 1))),
+                Planted("a pair of one function", swap("indistinguishable_pair", changed(lambda pair: (pair[0], pair[0])))),
+            ),
         ),
         Check(
             "B moves into C",
             exact_check(check_input_redundant, input_changes, "outputs before and after c' = c b/b'", "N ≤ 5, L ≤ 6"),
             "B redundant given C",
+            planted=(
+                Planted("twice the output map", swap("absorb_input", changed(lambda system: system.replace(c=2 * system.c)))),
+            ),
         ),
     ),
     assumptions=(
         Assumption(
-            "horizon",
-            "L ≥ |U|, the number of modes in either essential set (0 counted where a direct term is nonzero)",
+            name="horizon",
+            statement="L ≥ |U|, the number of modes in either essential set (0 counted where a direct term is nonzero)",
             predicate=lambda p: p[2] >= deciding_horizon(p[0], p[1]),
             having=pairs,
             lacking=lambda: pairs(short=True),
@@ -325,8 +389,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "nonzero b",
-            "b_n ≠ 0 on every state, for C alone to reach every residue",
+            name="nonzero b",
+            statement="b_n ≠ 0 on every state, for C alone to reach every residue",
             predicate=lambda p: all(v != 0 for v in p[1]),
             having=lambda: frozen_inputs(hole=False),
             lacking=lambda: frozen_inputs(hole=True),
@@ -338,8 +402,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "zero initial state",
-            "the channel starts at h_0 = 0 (or h_0 is rescaled by b'/b with it)",
+            name="zero initial state",
+            statement="the channel starts at h_0 = 0 (or h_0 is rescaled by b'/b with it)",
             predicate=lambda p: not any(p[2]),
             having=lambda: started(rest=True),
             lacking=lambda: started(rest=False),

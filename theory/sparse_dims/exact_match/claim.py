@@ -9,7 +9,7 @@ At equal depth the witness works layer by layer: minimal adjustment on every cha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +20,8 @@ from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
 from theory.core.scalars import Array, as_array
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, exact_check
+from theory.verification.claim import Assumption, Check, Claim, Counterexample, Part, Planted, exact_check
+from theory.verification.planted import changed, swap
 from theory.verification.refutation import require
 
 from ..adjustment import Adjustment, minimal_adjustment, residues
@@ -371,6 +372,10 @@ CLAIM = Claim(
     ),
     level="whole model",
     horizon="all L",
+    parts=(
+        Part("exact match", argument="derivation"),
+        Part("counts are upper bounds", argument="derivation"),
+    ),
     checks=(
         Check(
             "witness",
@@ -378,17 +383,43 @@ CLAIM = Claim(
                 check_witness, networks, "outputs, layer functions and counts of the tuned network", "L ≤ 2, D ≤ 3, N ≤ 2"
             ),
             "exact match",
+            planted=(
+                Planted(
+                    "the update of W left out of the network",
+                    swap(
+                        "sdt_lora_witness",
+                        lambda right: lambda frozen, target, gauge=None: replace(right(frozen, target, gauge), network=frozen),
+                    ),
+                ),
+                Planted(
+                    "one factor of the update doubled",
+                    swap(
+                        "sdt_lora_witness",
+                        changed(
+                            lambda found: replace(
+                                found, layers=tuple(replace(t, left=2 * t.left + 1, right=t.right + 1) for t in found.layers)
+                            )
+                        ),
+                    ),
+                ),
+            ),
         ),
         Check(
             "column scales",
             exact_check(check_gauge, rescalings, "rescaled copies cost nothing once the scale is used", "L ≤ 2, D ≤ 2, N = 2"),
             "counts are upper bounds",
+            planted=(
+                Planted(
+                    "scales not used",
+                    swap("sdt_lora_witness", lambda right: lambda frozen, target, gauge=None: right(frozen, target)),
+                ),
+            ),
         ),
     ),
     assumptions=(
         Assumption(
-            "a state for the direct term",
-            "a target's direct term other than the frozen skip finds a spare state, or W* feeds it to its own output alone",
+            name="a state for the direct term",
+            statement="a direct term other than the frozen skip finds a spare state, or W* feeds it to its own output alone",
             predicate=lambda p: p[2] or p[1] == 0,
             having=lambda: direct_columns(fits=True),
             lacking=lambda: direct_columns(fits=False),
@@ -402,8 +433,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "enough states",
-            "every target channel has at most N modes in minimal form",
+            name="enough states",
+            statement="every target channel has at most N modes in minimal form",
             predicate=lambda p: len(essential_modes(p[1]).residues) <= p[0],
             having=lambda: orders(fits=True),
             lacking=lambda: orders(fits=False),
@@ -415,8 +446,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "β tuned",
-            "β is tuned (or equal already)",
+            name="β tuned",
+            statement="β is tuned (or equal already)",
             predicate=lambda p: p[0] == p[1],
             having=lambda: number.map(lambda b: (b, b)),
             lacking=lambda: st.tuples(number, nonzero).map(lambda p: (p[0], p[0] + p[1])),
@@ -428,8 +459,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "u tuned",
-            "u is tuned (or equal already)",
+            name="u tuned",
+            statement="u is tuned (or equal already)",
             predicate=lambda p: p[1] == p[2],
             having=lambda: direct_terms(equal=True),
             lacking=lambda: direct_terms(equal=False),

@@ -6,6 +6,7 @@ Algorithms: :mod:`.adjustment` (assignment, exact), :mod:`.hardness` (reductions
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations, product
 from typing import Any
@@ -15,7 +16,19 @@ from scipy.optimize import linear_sum_assignment
 
 from theory.core.invariants import BrokenInvariant
 from theory.core.lti import LTI
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, giving, on, swap
 from theory.verification.refutation import require
 
 from ..adjustment import (
@@ -257,7 +270,7 @@ def decide_generic(profile: Profile) -> Outcome:
             check_generic(pair)
             count += 1
     how = "all equality patterns of generic pairs, with the exchange argument in the README"
-    return Outcome(Verdict.PROVED, how, "N ≤ 3 exhaustively, any N by the argument", count)
+    return Outcome(Verdict.EXACT, how, "N ≤ 3 exhaustively, any N by the argument", count)
 
 
 def search_gaps(profile: Profile) -> Outcome:
@@ -299,39 +312,97 @@ CLAIM = Claim(
     ),
     level="one SSM channel",
     horizon="all L (equality of functions, sparse_dims.essential)",
+    parts=(
+        Part("upper bound", argument="derivation"),
+        Part("exact solver", argument="derivation"),
+        Part("exact when generic", argument="derivation"),
+        Part("gap bounds", argument="derivation"),
+        Part("hardness", argument="derivation"),
+    ),
     checks=(
         Check(
             "both solvers",
             exact_check(check_upper_bound, any_pairs, "function, edits and cost of both adjustments", "N ≤ 4"),
             "upper bound",
+            planted=(
+                Planted(
+                    "no gap allowed where there is one",
+                    swap("gap_bound", giving(0), lambda: (LTI(["1/2", "3/10"], [1, 1], [1, 1]), LTI(["1/2"], [1], [2]))),
+                ),
+                Planted(
+                    "edits not counted", swap("minimal_adjustment", changed(lambda found: replace(found, cost=found.cost + 1)))
+                ),
+                Planted(
+                    "another function",
+                    swap(
+                        "exact_minimal_adjustment",
+                        changed(lambda found: replace(found, system=found.system.replace(d=found.system.d + 1))),
+                    ),
+                ),
+            ),
         ),
         Check(
             "search space is complete",
             exact_check(check_exact_is_exhaustive, lambda: any_pairs(2), "dynamic programme = enumeration", "N ≤ 2"),
             "exact solver",
+            planted=(
+                Planted(
+                    "the assignment in place of the minimum",
+                    swap(
+                        "exact_minimal_adjustment",
+                        lambda _: minimal_adjustment,
+                        lambda: (LTI(["1/2", "3/10"], [1, 1], [1, 1]), LTI(["1/2"], [1], [2])),
+                    ),
+                ),
+            ),
         ),
-        Check("all generic patterns", decide_generic, "exact when generic"),
+        Check(
+            "all generic patterns",
+            decide_generic,
+            "exact when generic",
+            planted=(Planted("unmatched states free of cost", swap("listed_cost", changed(lambda cost: max(0, cost - 1)))),),
+        ),
         Check(
             "generic instances",
             exact_check(check_generic, generic_pairs, "no gap on generic pairs", "N ≤ 4"),
             "exact when generic",
+            planted=(
+                Planted("an instance with a sum", on(lambda: (LTI(["1/2", "3/10"], [1, 1], [1, 1]), LTI(["1/2"], [1], [2])))),
+                Planted("unmatched states free of cost", swap("listed_cost", changed(lambda cost: max(0, cost - 1)))),
+            ),
         ),
-        Check("largest gap", search_gaps, "gap bounds"),
+        Check(
+            "largest gap",
+            search_gaps,
+            "gap bounds",
+            planted=(
+                Planted("a gap of one less", swap("adjustment_gap", changed(lambda gap: gap - 1))),
+                Planted("a search that finds nothing", swap("largest_gap", changed(lambda found: replace(found, any_modes=0)))),
+            ),
+        ),
         Check(
             "subset-sum",
             exact_check(check_subset_sum, lambda: subset_sums, "cost N or N + 1 as subset-sum decides", "N ≤ 6"),
             "hardness",
+            planted=(
+                Planted("every sum called attained", swap("subset_sum_solvable", giving(True))),
+                Planted(
+                    "the assignment in place of the minimum",
+                    swap("exact_minimal_adjustment", lambda _: minimal_adjustment, lambda: ([1, 2], 3)),
+                ),
+            ),
         ),
         Check(
             "3-partition",
             exact_check(check_three_partition, three_partitions, "cost N + m − most triples", "N = 6, m = 2"),
             "hardness",
+            planted=(Planted("every triple called right", swap("most_triples", lambda _: lambda weights: len(weights) // 3)),),
         ),
     ),
     assumptions=(
         Assumption(
-            "distinct frozen modes",
-            "the frozen modes are pairwise distinct",
+            name="distinct frozen modes",
+            statement="the frozen modes are pairwise distinct",
             predicate=lambda p: len(group_by_value(p[0].a)) == p[0].n_states,
             having=generic_pairs,
             lacking=repeated_modes,
@@ -344,8 +415,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "no sum is zero",
-            "no sum of two or more nonzero frozen residues is 0",
+            name="no sum is zero",
+            statement="no sum of two or more nonzero frozen residues is 0",
             predicate=lambda p: 0 not in nonzero_subset_sums(residues(p[0])),
             having=generic_pairs,
             lacking=cancelling,
@@ -358,8 +429,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "no sum is a target residue",
-            "no sum of two or more nonzero frozen residues equals a target residue",
+            name="no sum is a target residue",
+            statement="no sum of two or more nonzero frozen residues equals a target residue",
             predicate=lambda p: not nonzero_subset_sums(residues(p[0])) & set(target_pairs(*p)[1]),
             having=generic_pairs,
             lacking=adding_up,
@@ -372,8 +443,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "minimal target",
-            "the target is listed in minimal form: distinct modes, nonzero residues",
+            name="minimal target",
+            statement="the target is listed in minimal form: distinct modes, nonzero residues",
             predicate=lambda p: len(target_pairs(*p)[0]) == p[1].n_states,
             having=generic_pairs,
             lacking=split_targets,

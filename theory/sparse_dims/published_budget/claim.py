@@ -13,7 +13,19 @@ import sympy
 from hypothesis import strategies as st
 
 from theory.core.deep_s4 import S4Layer
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, run_instances
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    run_instances,
+)
+from theory.verification.planted import changed, swap
 from theory.verification.refutation import require
 
 from ..depth_sharing.counts import target_certificate, target_dimension, tuned_dimension
@@ -80,7 +92,7 @@ def count_for_every_width(profile: Profile) -> Outcome:
     require((first[2], first[3], first_refuted(2, skips=False)) == (10, 20, 11), first)
     how = "D² + 2D exceeds the dimension of all tuned stacks; identities with symbols, widths one by one for G ≤ 7"
     return Outcome(
-        Verdict.PROVED,
+        Verdict.EXACT,
         how,
         "every G ≥ 2 and D ≥ 2G² + G",
         counted + 2,
@@ -148,29 +160,29 @@ def by_poles(profile: Profile) -> Outcome:
     """The bound by poles on instances: it must be attained by some, or nothing is said."""
     count = run_instances(check_poles, weights(), profile.scaled(0.2), profile.seed)
     how = "T_2 T_1 = T* forces W'_1 = diag(s on S_1, 0), so ⌊D/2⌋ + 1 > 2; argument in depth_sharing's README"
-    return Outcome(Verdict.PROVED, how, "G = 2, D ≥ 4 (derivation); D ≤ 6 on instances", count)
+    return Outcome(Verdict.EXACT, how, "G = 2, D ≥ 4 (derivation); D ≤ 6 on instances", count)
 
 
 ASSUMPTIONS = (
     Assumption(
-        "wide, for the count",
-        "D ≥ 2G² + G",
-        lambda b: b.width >= 2 * b.depth * b.depth + b.depth,
-        lambda: st.integers(2, 5).flatmap(lambda g: st.builds(Budget, st.just(g), st.integers(2 * g * g + g, 5 * g * g))),
-        lambda: st.integers(2, 5).flatmap(lambda g: st.builds(Budget, st.just(g), st.integers(g, 2 * g * g + g - 1))),
-        lambda b: b.refuted,
-        Counterexample(
+        name="wide, for the count",
+        statement="D ≥ 2G² + G",
+        predicate=lambda b: b.width >= 2 * b.depth * b.depth + b.depth,
+        having=lambda: st.integers(2, 5).flatmap(lambda g: st.builds(Budget, st.just(g), st.integers(2 * g * g + g, 5 * g * g))),
+        lacking=lambda: st.integers(2, 5).flatmap(lambda g: st.builds(Budget, st.just(g), st.integers(g, 2 * g * g + g - 1))),
+        conclusion=lambda b: b.refuted,
+        counterexample=Counterexample(
             "nine channels", lambda: Budget(2, 9), "G = 2, D = 9: 102 dimensions tuned, 99 wanted; the count excludes nothing"
         ),
     ),
     Assumption(
-        "generic frozen weights, for the poles",
-        "no s makes rank(W_1 − diag(s on S_1, 0)) as small as 2",
-        lambda w: w.needed == len(w.W1) // 2 + 1,
-        weights,
-        lambda: weights(special=True),
-        short_by_poles,
-        Counterexample(
+        name="generic frozen weights, for the poles",
+        statement="no s makes rank(W_1 − diag(s on S_1, 0)) as small as 2",
+        predicate=lambda w: w.needed == len(w.W1) // 2 + 1,
+        having=weights,
+        lacking=lambda: weights(special=True),
+        conclusion=short_by_poles,
+        counterexample=Counterexample(
             "a diagonal and rank two",
             lambda: Weights(
                 tuple(tuple(Fraction(x) for x in row) for row in ((2, 1, 1, 1), (1, 3, 3, 4), (1, 3, 5, 7), (1, 4, 7, 10))),
@@ -197,10 +209,29 @@ CLAIM = Claim(
     ),
     level="a stack of linear deep S4 layers",
     horizon="all L (equality of functions)",
+    parts=(
+        Part("count", argument="derivation"),
+        Part("poles", argument="derivation"),
+    ),
     checks=(
-        Check("count, every width", count_for_every_width, "count"),
-        Check("certified targets", certified_target, "count"),
-        Check("poles", by_poles, "poles"),
+        Check(
+            "count, every width",
+            count_for_every_width,
+            "count",
+            planted=(Planted("tuned stacks of five more dimensions", swap("tuned_dimension", changed(lambda n: n + 5))),),
+        ),
+        Check(
+            "certified targets",
+            certified_target,
+            "count",
+            planted=(Planted("tuned stacks of twenty more dimensions", swap("tuned_dimension", changed(lambda n: n + 20))),),
+        ),
+        Check(
+            "poles",
+            by_poles,
+            "poles",
+            planted=(Planted("a bound of one less", swap("rank_bound", changed(lambda bound: bound - 1))),),
+        ),
     ),
     assumptions=ASSUMPTIONS,
     readme="theory/sparse_dims/published_budget/README.md",

@@ -6,6 +6,7 @@ Truth: :func:`.truth.true_dimensions`. Students and runs: :mod:`.warmup`, :mod:`
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations, permutations, product
 from typing import Any
@@ -16,7 +17,19 @@ from hypothesis import strategies as st
 from theory.core.dual import seed as dual_seed
 from theory.core.lti import LTI
 from theory.core.tolerance import SIGNIFICANCE, close
-from theory.verification.claim import Assumption, Check, Claim, Counterexample, Outcome, Profile, Verdict, exact_check
+from theory.verification.claim import (
+    Assumption,
+    Check,
+    Claim,
+    Counterexample,
+    Outcome,
+    Part,
+    Planted,
+    Profile,
+    Verdict,
+    exact_check,
+)
+from theory.verification.planted import changed, giving, swap
 from theory.verification.refutation import require
 
 from ..adjustment import cost_matrix, exact_minimal_adjustment, minimal_adjustment, residues, target_pairs
@@ -196,7 +209,7 @@ def scores_against_random(profile: Profile) -> Outcome:
         f"{', '.join(mixed) or 'none'}; in none {', '.join(never)}; best mean precision {best:.2f}"
     )
     sizes = "; ".join(s.name for s in SETTINGS)
-    return Outcome(Verdict.TO, how, sizes, seeds * len(SETTINGS), tolerance=SIGNIFICANCE, data={"table": rows})
+    return Outcome(Verdict.NUMERIC, how, sizes, seeds * len(SETTINGS), tolerance=SIGNIFICANCE, data={"table": rows})
 
 
 def _iterate(pairs: Iterator[Any]) -> int:
@@ -217,7 +230,7 @@ def all_small_full_orders(profile: Profile) -> Outcome:
                 yield LTI(modes, [1, 1], r), LTI(pool[:2], [1, 1], wanted)
 
     how = "N* = N leaves only one-to-one edits: pigeonhole argument in the README, every pattern of N = 2"
-    return Outcome(Verdict.PROVED, how, "any N by the argument, N = 2 exhaustively", _iterate(pairs()))
+    return Outcome(Verdict.EXACT, how, "any N by the argument, N = 2 exhaustively", _iterate(pairs()))
 
 
 def _pair(frozen: tuple[Any, Any], target: tuple[Any, Any]) -> Pair:
@@ -239,24 +252,63 @@ CLAIM = Claim(
     ),
     level="one SSM channel (truth); whole small models (scores)",
     horizon="all L (truth); L = 48 (scores)",
+    parts=(
+        Part("truth is decided", argument="derivation"),
+        Part("truth over all edits", argument="derivation"),
+        Part("scores"),
+    ),
     checks=(
         Check(
             "forced assignments",
             exact_check(check_truth, any_pairs, "forced assignments against all N! assignments", "N ≤ 4"),
             "truth is decided",
+            planted=(
+                Planted(
+                    "every state called undecided",
+                    swap(
+                        "true_dimensions",
+                        changed(lambda found: replace(found, undecided=found.undecided | found.touched, touched=frozenset())),
+                    ),
+                ),
+            ),
         ),
-        Check("full order, all patterns", all_small_full_orders, "truth over all edits"),
+        Check(
+            "full order, all patterns",
+            all_small_full_orders,
+            "truth over all edits",
+            planted=(
+                Planted(
+                    "a cheaper edit missed",
+                    swap("exact_minimal_adjustment", changed(lambda found: replace(found, cost=found.cost + 1))),
+                ),
+            ),
+        ),
         Check(
             "full order",
             exact_check(check_full_order, full_order, "assignments against all cheapest edits", "N ≤ 3", 0.5),
             "truth over all edits",
+            planted=(
+                Planted(
+                    "touched sets of one assignment only",
+                    swap("optimal_touched_sets", changed(lambda sets: {frozenset(range(9))})),
+                ),
+            ),
         ),
-        Check("scores against random", scores_against_random, "scores"),
+        Check(
+            "scores against random",
+            scores_against_random,
+            "scores",
+            planted=(
+                Planted(
+                    "every score called good", swap("theory.sparse_dims.selection.runs:ScoreResult.beats_random", giving(True))
+                ),
+            ),
+        ),
     ),
     assumptions=(
         Assumption(
-            "unique truth",
-            "all optimal assignments touch the same states",
+            name="unique truth",
+            statement="all optimal assignments touch the same states",
             predicate=lambda p: true_dimensions(*p).defined,
             having=defined_pairs,
             lacking=silent_twins,
@@ -268,8 +320,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "full order",
-            "the target has as many modes as the frozen channel has states (N* = N)",
+            name="full order",
+            statement="the target has as many modes as the frozen channel has states (N* = N)",
             predicate=lambda p: len(target_pairs(*p)[0]) == p[0].n_states,
             having=full_order,
             lacking=low_order,
@@ -282,8 +334,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "nonzero residues",
-            "states that must move have a nonzero frozen residue (for scores from A's gradient or its first step)",
+            name="nonzero residues",
+            statement="states that must move have a nonzero frozen residue (for scores from A's gradient or its first step)",
             predicate=lambda s: s[2] != 0,
             having=lambda: states(heard=True),
             lacking=lambda: states(heard=False),
@@ -295,8 +347,8 @@ CLAIM = Claim(
             ),
         ),
         Assumption(
-            "more than one Adam step",
-            "the warm-up takes at least two steps (for the change of log A)",
+            name="more than one Adam step",
+            statement="the warm-up takes at least two steps (for the change of log A)",
             predicate=lambda r: r[1] >= 2,
             having=lambda: st.tuples(st.integers(0, 50), st.integers(2, 4)),
             lacking=lambda: st.tuples(st.integers(0, 50), st.just(1)),

@@ -37,7 +37,7 @@ def test_assumptions(assumption: Assumption) -> None:
 def test_scores_are_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(se, "SETTINGS", SETTINGS[::2])
     outcome = se.scores_against_random(QUICK)
-    assert outcome.verdict is Verdict.TO and outcome.tolerance == 0.01
+    assert outcome.verdict is Verdict.NUMERIC and outcome.tolerance == 0.01
     assert len(outcome.data["table"]) == 2 * len(sc.SCORES) * 3
     good = {(r["setting"], r["score"]) for r in outcome.data["table"] if r["beats_random"]}
     assert {score for _, score in good} >= {"loss_ablation", "change_of_log_A"}
