@@ -48,8 +48,8 @@ def test_gauge(task):
     selector_absorption.check_gauge(task)
 
 
-@given(tasks(states=(1,)))
-def test_three_tokens_fix_the_clock(task):
+@given(selector_absorption.told_apart())
+def test_three_tokens_fix_the_selectors(task):
     selector_absorption.check_identified(task)
 
 

@@ -281,3 +281,10 @@ def test_independent_rows_are_not_imitated():
 def test_bad_input(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+def test_a_pole_of_two_channels_is_one_frozen_pole() -> None:
+    """Channels of one layer add up, so a shared mode is a simple pole; a second layer multiplies, and makes it double."""
+    layer = S4Layer([LTI(["1/2"], [1], [1]), LTI(["1/2"], [1], [3])], [[1, 2], [3, 5]], None, [1, 1], "linear")
+    assert frozen_polynomial(layer).degree() == 1
+    assert frozen_polynomial(DeepS4([layer, layer])).degree() == 2

@@ -310,3 +310,11 @@ def test_all_assumptions_and_checks_at_quick() -> None:
 def test_bad_input(call: Any, says: Any) -> None:
     with pytest.raises(InvalidInput, match=says):
         call()
+
+
+@pytest.mark.parametrize(("w_x", "w_b", "h0"), [([[1, 0]], [[1, 0], [0, 1]], [[0, 1]]), ([[1, 0], [0, 1]], [[1, 0]], [[0], [1]])])
+def test_both_halves_of_the_condition_on_the_kernel(w_x: Any, w_b: Any, h0: Any) -> None:
+    """S vanishes at the shared row, so it has to vanish beside it too, on W_B's side and on W_x's."""
+    head = Mamba2Head(w_x, w_b, dt=1, decay="1/2")
+    assert reachable_mamba2(head, h0).verdict == "boundary"
+    assert reachable_mamba2(head, [[x + 1 for x in row] for row in h0]).verdict != "boundary"

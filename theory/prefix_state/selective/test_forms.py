@@ -13,6 +13,7 @@ from theory.core import linalg
 from theory.core.selective import SelectiveSSM
 from theory.core.strategies import matrices, vectors
 
+from ..reach.cone import TokenCone
 from .claim import Instance, instances
 from .forms import LAST, forms, is_nonnegative, nonnegative_on_tokens
 
@@ -50,3 +51,15 @@ def test_late_tokens_are_looked_at() -> None:
     system = SelectiveSSM([[1], [1]], dt=1, decay=[["1/2", "1/3"]])
     assert not nonnegative_on_tokens(system, np.array([[Fraction(-1), Fraction(8)]], dtype=object)) and LAST > 6
     assert nonnegative_on_tokens(system, np.array([[Fraction(1), Fraction(-1)]], dtype=object))
+
+
+@given(instances(distinct=False, full_rows=None))
+def test_the_cone_calls_no_functional_nonnegative_that_is_not(instance: Instance) -> None:
+    """The search's own test against this one, and both against the negative of an obstruction."""
+    cone, ell = TokenCone(instance.system), instance.h0
+    verdict = cone.never_negative(ell)
+    assert verdict is None or not verdict or nonnegative_on_tokens(instance.system, ell)
+    for block in cone.criterion:
+        if block.ell is not None:
+            assert nonnegative_on_tokens(instance.system, block.ell)
+            assert cone.never_negative(-block.ell) is nonnegative_on_tokens(instance.system, -block.ell)

@@ -378,3 +378,15 @@ def test_sets_that_the_argument_does_not_cover(tuned: Any) -> None:
     layers = [_random_layer(rng, [F(k + 4 * g + 1, 17) for k in range(4)]) for g in range(3)]
     with pytest.raises(InvalidInput, match="disjoint"):
         rank_bound(layers[1:], layers[0], tuned)
+
+
+def test_a_diagonal_column_obstructs_in_the_second_set_too() -> None:
+    """A target column with its diagonal entry alone still makes a pole for d in S_2; in S_1 it would be a multiple of e_d."""
+
+    def layer(first: int, rows: list[list[int]]) -> S4Layer:
+        return S4Layer([single(F(1, first + d), 1) for d in range(3)], rows, None, [1, 1, 1], "linear")
+
+    frozen = [layer(5, [[1, 2, 3], [4, 1, 5], [2, 7, 1]]), layer(8, [[1, 4, 2], [3, 1, 5], [6, 2, 1]])]
+    target = layer(2, [[1, 2, 0], [3, 1, 0], [1, 1, 1]])
+    assert rank_one_obstruction(frozen, target, ((0, 1), (2,)))["target columns"] != 0
+    assert rank_one_obstruction(frozen, target, ((2,), (0, 1)))["target columns"] == 0

@@ -91,3 +91,11 @@ def test_errors_name_the_value() -> None:
         three_partition_instance([1, 1, 1, 1])
     with pytest.raises(InvalidInput, match="T/4 < w < T/2"):
         three_partition_instance([1, 1, 10])
+
+
+@pytest.mark.parametrize("weights", [[3, 4, 5, 4, 4, 4], [1, 5, 6, 4, 4, 4], [6, 3, 3, 4, 4, 4]])
+def test_weights_outside_a_quarter_and_a_half_are_refused(weights: list[int]) -> None:
+    """T = 12: weights of 3 or less, or of 6 or more, would let groups of two or four have the sum."""
+    with pytest.raises(InvalidInput, match="T/4 < w < T/2"):
+        three_partition_instance(weights)
+    assert three_partition_instance([4, 4, 4]) is not None
