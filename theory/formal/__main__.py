@@ -14,6 +14,7 @@ from theory.core.files import write_text
 from ..core.arguments import Parser
 from .bridge import check_bridge
 from .manifest import FOLDER, Entry, Manifest, cover, file_of, load, problems, sha256, sources, statement, to_json
+from .page import page
 from .rocq import BUILD, Audit, ProofError, audit, build_all, require_rocq
 
 
@@ -55,11 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m theory.formal", description=__doc__)
     parser.add_argument("--accept", action="store_true", help="record statements that changed or went (they are an error else)")
     parser.add_argument("--check", action="store_true", help="only say whether manifest.json is fresh; needs no Rocq")
+    parser.add_argument("--page", action="store_true", help="only write the table of the README from cover.toml")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="files compiled at once (default 2)")
     args = parser.parse_args(argv)
     try:
         if args.jobs < 1:
             raise InvalidInput(f"--jobs {args.jobs} must be at least 1")
+        if args.page:
+            write_text(FOLDER / "README.md", page())
+            return 0
         if args.check:
             found = problems()
             print("\n".join(found) if found else "manifest.json is fresh")

@@ -13,11 +13,8 @@ from theory.core.errors import TheoryError
 
 from .manifest import FOLDER, ROOT_NAME, sources
 
-PACKAGES = (
-    "coq libcoq-mathcomp-algebra libcoq-mathcomp-field libcoq-mathcomp-real-closed "
-    "libcoq-mathcomp-algebra-tactics libcoq-mathcomp-zify"
-)
-INSTALL = f"apt-get update && apt-get install -y --no-install-recommends make {PACKAGES}"
+PACKAGES = (FOLDER / "packages.txt").read_text(encoding="utf-8").split()
+INSTALL = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(PACKAGES)}"
 BUILD = FOLDER.parent.parent / "build" / "formal"
 
 

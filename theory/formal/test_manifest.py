@@ -14,6 +14,7 @@ from theory.verification.registry import all_claims
 
 from . import manifest as m
 from .__main__ import changed_statements
+from .page import page
 
 FORBIDDEN = r"\b(?:Admitted|admit|Axiom|Axioms|Parameter|Parameters|Conjecture|Abort|Unset Guard Checking|bypass_check)\b"
 
@@ -128,6 +129,14 @@ def test_a_missing_manifest_names_the_remedy(tmp_path: Path):
     (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InvalidInput, match="make proofs"):
         m.load(tmp_path)
+
+
+def test_the_page_shows_the_table_of_cover_toml(copy: Path):
+    shutil.copy(m.FOLDER / "README.md", copy / "README.md")
+    text = (m.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert page() == text, "run `python -m theory.formal --page`"
+    edit(copy, "cover.toml", "rank at most M, whatever clocks", "rank at most M + 1, whatever clocks")
+    assert page(copy) != text
 
 
 def test_requirements_are_followed():

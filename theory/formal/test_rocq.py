@@ -48,7 +48,7 @@ def test_a_wrong_value_has_no_proof(built: Path, tmp_path: Path):
 
 @needs_rocq
 @pytest.mark.slow
-def test_a_stronger_statement_is_refused(built: Path, tmp_path: Path):
+def test_a_stronger_statement_is_refused(tmp_path: Path):
     """Without its premise the theorem is false, and its proof does not compile."""
     text = (FOLDER / "core" / "vandermonde.v").read_text(encoding="utf-8")
     premise = "injective lam -> (forall j, (j < K)%N"

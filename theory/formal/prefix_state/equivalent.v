@@ -78,12 +78,11 @@ split=> [VH|/eqP]; last by rewrite eqE => /andP[].
 by apply/eqP; rewrite eqE sub VH.
 Qed.
 
-(* Horizon at least n_obs. *)
-Theorem equivalent L M : (n <= L)%N ->
-  (forall h, exists2 s, size s = M & same_outputs a b c d L (state_after (lti_step a b c d) 0 s) h) <->
-  (forall l, l \in obs_modes a c -> residue a b c l != 0) /\ (n <= M)%N.
+(* The rank of the Hankel matrix is n_obs iff no observable residue is 0 and M is at least n_obs. *)
+Theorem hankel_rank L M : (n <= L)%N ->
+  \rank (hankel L M) = n <-> (forall l, l \in obs_modes a c -> residue a b c l != 0) /\ (n <= M)%N.
 Proof.
-move=> leL; rewrite equivalent_rank (minn_idPl leL) -mxrank_tr hankel_factor.
+move=> leL; rewrite -mxrank_tr hankel_factor.
 have freeV : row_free (Vt L) by rewrite /row_free rank_Vt (minn_idPl leL).
 rewrite mxrankMfree // mxrank_tr; have := @rank_scaled_vand F M n lam (fun i => residue a b c (lam i)) (@obs_mode_inj _ _ a c).
 rewrite -/(rW M) => rk; split=> [/eqP|[nz leM]].
@@ -92,4 +91,28 @@ rewrite -/(rW M) => rk; split=> [/eqP|[nz leM]].
   by have := nz (Ordinal lt); rewrite /lam /obs_mode /= nth_index.
 by apply/eqP; rewrite rk leM andbT; apply/forallP => i; apply: nz; exact: obs_mode_mem.
 Qed.
+
+(* What states add to the outputs: row n is c_n a_n^t, t = 1 .. L. *)
+Definition observability L : 'M[F]_(N, L) := \matrix_(j, t) (c j * a j ^+ t.+1).
+
+Lemma observabilityE L h (t : 'I_L) : (h *m observability L) 0 t = free_response a c h t.+1.
+Proof. by rewrite mxE; apply: eq_bigr => j _; rewrite mxE mulrC. Qed.
+
+Lemma observability_rank L : \rank (observability L) = minn n L.
+Proof.
+rewrite -rank_Vt; apply/eqP; rewrite eqn_leq !mxrankS //.
+  apply/row_subP => i; have [h hk] := kappa_onto a c (fun l => (l == lam i)%:R).
+  apply/submxP; exists h; apply/rowP => t; rewrite observabilityE response_state.
+  rewrite !mxE (bigD1 i) //= big1 => [|j ne]; rewrite !mxE hk ?obs_mode_mem //.
+    by rewrite eqxx mul1r addr0.
+  by rewrite (inj_eq (@obs_mode_inj _ _ a c)) (negPf ne) mul0r.
+apply/row_subP => j; apply/submxP; exists (\row_i kappa a c (delta_mx 0 j) (lam i)); apply/rowP => t.
+by rewrite -response_state -observabilityE -rowE.
+Qed.
+
+(* Horizon at least n_obs. *)
+Theorem equivalent L M : (n <= L)%N ->
+  (forall h, exists2 s, size s = M & same_outputs a b c d L (state_after (lti_step a b c d) 0 s) h) <->
+  (forall l, l \in obs_modes a c -> residue a b c l != 0) /\ (n <= M)%N.
+Proof. by move=> leL; rewrite equivalent_rank (minn_idPl leL); exact: hankel_rank. Qed.
 End Equivalent.
