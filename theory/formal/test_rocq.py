@@ -68,7 +68,7 @@ def test_an_axiom_is_listed(tmp_path: Path):
     (tmp_path / "core" / "bad.v").write_text(source, encoding="utf-8")
     (tmp_path / "_CoqProject").write_text("-R . Ssmproof\n-arg -w -arg none\ncore/bad.v\n", encoding="utf-8")
     build_all(tmp_path / "build", tmp_path, jobs=1)
-    assert audit(["core.bad.anything"], tmp_path / "build")["core.bad.anything"].assumptions == ("wrong",)
+    assert audit(["core.bad.anything"], tmp_path / "build")["core.bad.anything"].assumptions == ("bad.wrong",)
 
 
 def test_assumptions_are_read():
