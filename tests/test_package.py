@@ -109,6 +109,23 @@ print([m for m in ("torch", "matplotlib", "scipy.stats", "transformers") if m in
     assert run.stdout == "[]\n", run.stdout + run.stderr
 
 
+def test_only_claims_need_hypothesis():
+    """Every public name loads without it; listing or deciding claims says in one line what to install."""
+    program = """
+import sys
+sys.modules["hypothesis"] = None
+import theory
+for name in theory.__all__:
+    getattr(theory, name)
+print(theory.minimal_prefix_length(theory.LTI(["1/2", "1/3"], [1, 1], [2, -1])))
+from theory.__main__ import main
+sys.exit(main(["--list"]))
+"""
+    run = python("-c", program)
+    assert run.returncode == 2 and run.stdout == "2\n", run.stdout + run.stderr
+    assert run.stderr == "error: claims draw their instances with hypothesis; pip install 'ssmproof[verify]'\n"
+
+
 # -- the wheel --------------------------------------------------------------------------------------------------------------
 
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from .core.scalars import gaussian
     from .core.selective import SelectiveSSM
     from .core.ssd import Mamba2Group, Mamba2Head
-    from .lora_limits.in_proj_dominates.claim import in_proj_update
+    from .lora_limits.in_proj_dominates.block import in_proj_update
     from .lora_limits.low_rank import lora_floor
-    from .lora_limits.selector_absorption.claim import absorb_selectors
+    from .lora_limits.selector_absorption.absorption import absorb_selectors
     from .prefix_state.decay.fading import decay_bound, half_life, half_lives
     from .prefix_state.finite_precision.geometry import effective_prefix_dimension, prefix_cost
     from .prefix_state.input_independent.risk_floor import StateTuningRisk, state_tuning_risk_floor
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .prefix_state.reach.window import state_after
     from .relations.lattice import Lattice, lattice
     from .sparse_dims.adjustment import exact_minimal_adjustment, minimal_adjustment
-    from .sparse_dims.exact_match.claim import sdt_lora_witness
+    from .sparse_dims.exact_match.witness import sdt_lora_witness
     from .sparse_dims.selection.truth import true_dimensions
     from .verification.claim import Assumption, Claim
     from .verification.decide import verify
@@ -65,9 +65,9 @@ _HOME = {
     **dict.fromkeys(("gaussian",), "core.scalars"),
     **dict.fromkeys(("SelectiveSSM",), "core.selective"),
     **dict.fromkeys(("Mamba2Group", "Mamba2Head"), "core.ssd"),
-    **dict.fromkeys(("in_proj_update",), "lora_limits.in_proj_dominates.claim"),
+    **dict.fromkeys(("in_proj_update",), "lora_limits.in_proj_dominates.block"),
     **dict.fromkeys(("lora_floor",), "lora_limits.low_rank"),
-    **dict.fromkeys(("absorb_selectors",), "lora_limits.selector_absorption.claim"),
+    **dict.fromkeys(("absorb_selectors",), "lora_limits.selector_absorption.absorption"),
     **dict.fromkeys(("decay_bound", "half_life", "half_lives"), "prefix_state.decay.fading"),
     **dict.fromkeys(("effective_prefix_dimension", "prefix_cost"), "prefix_state.finite_precision.geometry"),
     **dict.fromkeys(("StateTuningRisk", "state_tuning_risk_floor"), "prefix_state.input_independent.risk_floor"),
@@ -78,7 +78,7 @@ _HOME = {
     **dict.fromkeys(("state_after",), "prefix_state.reach.window"),
     **dict.fromkeys(("Lattice", "lattice"), "relations.lattice"),
     **dict.fromkeys(("exact_minimal_adjustment", "minimal_adjustment"), "sparse_dims.adjustment"),
-    **dict.fromkeys(("sdt_lora_witness",), "sparse_dims.exact_match.claim"),
+    **dict.fromkeys(("sdt_lora_witness",), "sparse_dims.exact_match.witness"),
     **dict.fromkeys(("true_dimensions",), "sparse_dims.selection.truth"),
     **dict.fromkeys(("Assumption", "Claim"), "verification.claim"),
     **dict.fromkeys(("verify",), "verification.decide"),

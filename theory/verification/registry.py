@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable
 from functools import cache
 
-from ..core.errors import UnknownName
+from ..core.errors import InvalidInput, UnknownName
 from ..core.names import suggestion
 from .claim import Claim
 
@@ -15,11 +15,19 @@ FAMILIES = ("prefix_state", "lora_limits", "sparse_dims")
 
 @cache
 def all_claims() -> tuple[Claim, ...]:
-    """Every claim, in the order of the families and of their statements."""
+    """Every claim, in the order of the families and of their statements.
+
+    Raises InvalidInput without hypothesis, whose strategies draw the instances of the checks.
+    """
     out: list[Claim] = []
-    for family in FAMILIES:
-        for statement in importlib.import_module(f"theory.{family}").STATEMENTS:
-            out.append(importlib.import_module(f"theory.{family}.{statement}.claim").CLAIM)
+    try:
+        for family in FAMILIES:
+            for statement in importlib.import_module(f"theory.{family}").STATEMENTS:
+                out.append(importlib.import_module(f"theory.{family}.{statement}.claim").CLAIM)
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise InvalidInput("claims draw their instances with hypothesis; pip install 'ssmproof[verify]'") from error
     ids = [c.id for c in out]
     repeated = {i for i in ids if ids.count(i) > 1}
     if repeated:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.strategies import SearchStrategy
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .verdict import Outcome, Verdict
 
-Strategy = SearchStrategy[Any]
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Strategy: TypeAlias = "SearchStrategy[Any]"
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ def run_instances(test: Callable[[Any], None], strategy: Strategy, n: int, seed_
 
     What the test raises on an instance is raised, with the instance in a note, and shrunk first (unless :func:`unshrunk`).
     """
+    from hypothesis import HealthCheck, Phase, given, seed, settings  # needed only where claims are decided
+
     count = 0
 
     @settings(

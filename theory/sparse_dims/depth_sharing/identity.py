@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput
 
-from ..exact_match.claim import sdt_lora_witness
+from ..exact_match.witness import sdt_lora_witness
 
 
 def identity_layer(frozen: S4Layer) -> S4Layer:

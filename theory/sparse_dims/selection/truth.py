@@ -18,11 +18,11 @@ from scipy.optimize import linear_sum_assignment
 
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem
+from theory.core.function_equality import essential_modes
 from theory.core.lti import LTI
 from theory.core.scalars import Array, conj, imag, is_zero, real, sign
 
 from ..adjustment import cost_matrix, target_pairs
-from ..essential.claim import essential_modes
 
 Index = tuple[int, ...]
 System = LTI | S4Layer | DeepS4 | Sequence[LTI]
