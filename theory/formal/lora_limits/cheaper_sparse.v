@@ -29,7 +29,8 @@ have bN : (b <= N)%N by rewrite -[X in (_ <= X)%N]card_ord max_card.
 move: entries_of_cover bN; rewrite -/a -/b; move: #|S| a b => s x y le yN xy leD.
 have [k Dk] : exists k, D = (x + y + k)%N by exists (D - (x + y))%N; lia.
 have e : (D - x = y + k)%N by lia.
-by move: le; rewrite e Dk => le; nia.
+have pos2 : (0 < x * x + y * N)%N by rewrite addn_gt0 !muln_gt0; lia.
+by move: le; rewrite e Dk; have := leq0n (x * y); have := leq0n (x * k); lia.
 Qed.
 
 Theorem sparse_degrees : (a + b <= D)%N -> (a + b <= N)%N -> (#|S| <= (a + b) * (D + N - (a + b)))%N.
@@ -39,7 +40,22 @@ have [k Dk] : exists k, D = (x + y + k)%N by exists (D - (x + y))%N; lia.
 have [l Nl] : exists l, N = (x + y + l)%N by exists (N - (x + y))%N; lia.
 have e : (D - x = y + k)%N by lia.
 have e2 : (D + N - (x + y) = x + y + k + l)%N by lia.
-by move: le; rewrite e e2 Nl => le; nia.
+by move: le; rewrite e e2 Nl; have := leq0n (x * k); have := leq0n (x * y); have := leq0n (y * l); lia.
+Qed.
+
+(* Equality holds only for the full parameter. *)
+Theorem sparse_degrees_equal : (0 < a + b)%N -> (a + b <= D)%N -> (a + b <= N)%N ->
+  #|S| = ((a + b) * (D + N - (a + b)))%N -> #|S| = (D * N)%N.
+Proof.
+move: entries_of_cover; rewrite -/a -/b; move: #|S| a b => s x y le pos leD leN eqs.
+have [k Dk] : exists k, D = (x + y + k)%N by exists (D - (x + y))%N; lia.
+have [l Nl] : exists l, N = (x + y + l)%N by exists (N - (x + y))%N; lia.
+have e : (D - x = y + k)%N by lia.
+have e2 : (D + N - (x + y) = x + y + k + l)%N by lia.
+have zero : (x * k + y * (x + l) = 0)%N by move: le; rewrite eqs e e2 Nl; lia.
+have : (x * k = 0 /\ y * (x + l) = 0)%N by lia.
+rewrite eqs e2 Dk Nl => -[/eqP]; rewrite muln_eq0 => xk /eqP; rewrite muln_eq0 addn_eq0 => yl.
+by case/orP: xk => /eqP e3; case/orP: yl => [/eqP e4|/andP[/eqP e4 /eqP e5]]; rewrite ?e3 ?e4 ?e5; lia.
 Qed.
 End Cover.
 

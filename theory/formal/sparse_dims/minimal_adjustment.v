@@ -44,4 +44,29 @@ have [/imsetP[k _ ->]|nin] := boolP (n \in image).
 rewrite /new_mode /new_residue matched_none //; split; first by rewrite eqxx.
 by right; split=> //; rewrite eq_sym.
 Qed.
+
+(* The number of changed scalars is the assignment's cost. *)
+Definition changed : nat := (#|[set n | new_mode n != a n]| + #|[set n | new_residue n != r n]|)%N.
+Definition assignment_cost : nat :=
+  (\sum_k ((a (pi k) != a' k) + (r (pi k) != r' k)) + #|[set n | (n \notin image) && (r n != 0%R)]|)%N.
+
+Lemma count_by_image (f : pred 'I_N) :
+  #|[set n | f n]| = (\sum_k f (pi k) + #|[set n | (n \notin image) && f n]|)%N.
+Proof.
+rewrite -(cardsID image [set n | f n]); congr (_ + _)%N; last by apply: eq_card => n; rewrite !inE.
+rewrite -sum1_card (eq_bigl (fun n => (n \in image) && f n)) => [|n]; last by rewrite !inE andbC.
+rewrite big_mkcondr /= big_imset /=; last by move=> k l _ _; exact: inj.
+by apply: eq_bigr => k _; case: (f _).
+Qed.
+
+Theorem changed_is_cost : changed = assignment_cost.
+Proof.
+rewrite /changed /assignment_cost (count_by_image (fun n => new_mode n != a n)) (count_by_image (fun n => new_residue n != r n)).
+have -> : #|[set n | (n \notin image) && (new_mode n != a n)]| = 0%N.
+  by apply: eq_card0 => n; rewrite !inE; apply/negP => /andP[nin]; rewrite /new_mode matched_none ?eqxx.
+rewrite addn0 addnA -big_split /=; congr (_ + _)%N.
+  by apply: eq_bigr => k _; rewrite /new_mode /new_residue matched_pi [a' k == _]eq_sym [r' k == _]eq_sym.
+apply: eq_card => n; rewrite !inE; case: (boolP (n \in image)) => //= nin.
+by rewrite /new_residue matched_none // eq_sym.
+Qed.
 End Assignment.
