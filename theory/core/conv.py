@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInput, InvalidSystem
+from .given import Matrix, Number, Vector, is_number
 from .lti import LTI, _pack, _sum, surely_complex
 from .scalars import Array, Kind, as_array, convert, join_kinds, kind_of, zeros
 from .selective import SelectiveSSM
@@ -43,7 +44,7 @@ class Conv:
     system of another class; KindMismatch for a mix of rationals and floats.
     """
 
-    def __init__(self, taps: Any, system: LTI | SelectiveSSM, bias: Any = 0):
+    def __init__(self, taps: Vector | Matrix, system: LTI | SelectiveSSM, bias: Number | Vector = 0):
         if not isinstance(system, LTI | SelectiveSSM):
             raise InvalidSystem(f"a convolution goes in front of an LTI channel or a SelectiveSSM, got {system!r}")
         joined = join_kinds([kind_of(taps, "taps"), kind_of(bias, "bias"), system.kind], "Conv")
@@ -61,7 +62,7 @@ class Conv:
             shape = (system.n_channels,)
             if self.taps.shape[0] != system.n_channels:
                 raise InvalidSystem(f"taps have shape {self.taps.shape}, expected (D, K) with D = {system.n_channels}")
-            self.bias = as_array([bias] * system.n_channels if np.ndim(bias) == 0 else bias, joined, "bias", ndim=1)
+            self.bias = as_array([bias] * system.n_channels if is_number(bias) else bias, joined, "bias", ndim=1)
             if self.bias.shape != shape:
                 raise InvalidSystem(f"bias has shape {self.bias.shape}, expected a number or (D,) = {shape}")
         if self.taps.shape[-1] == 0:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .errors import InvalidInput, InvalidSystem
+from .given import Matrix, Vector
 from .lti import LTI, channels_of
 from .scalars import Array, Kind, as_array, join_kinds, kind_of, zeros
 
@@ -41,7 +42,14 @@ class S4Layer:
         Rationals mixed with floats.
     """
 
-    def __init__(self, channels: Sequence[LTI], W: Any, bias: Any = None, u: Any = None, activation: Activation = "relu"):
+    def __init__(
+        self,
+        channels: Sequence[LTI],
+        W: Matrix,
+        bias: Vector | None = None,
+        u: Vector | None = None,
+        activation: Activation = "relu",
+    ):
         self.channels = channels_of(channels)
         d = len(self.channels)
         parts = [kind_of(W, "W")] + [kind_of(v, s) for v, s in ((bias, "bias"), (u, "u")) if v is not None]

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInput, InvalidSystem, UnknownName
+from .given import Vector
 from .lti import LTI, require_length
 from .names import suggestion
 from .scalars import Array
@@ -122,8 +123,8 @@ def initialisation(
     dt: float,
     *,
     rule: str | None = None,
-    b: Any = "ones",
-    c: Any = "random",
+    b: str | Vector = "ones",
+    c: str | Vector = "random",
     seed: int = 0,
 ) -> LTI:
     """One channel as it is initialised, in floats: h_t = exp(dt A) h_{t−1} + b x_t, y_t = c·h_t.

@@ -17,6 +17,7 @@ import sympy
 from sympy.polys.domains.gaussiandomains import GaussianRational
 
 from .errors import InvalidInput, InvalidSystem
+from .given import Number, Vector
 from .scalars import (
     Array,
     Kind,
@@ -86,7 +87,15 @@ class LTI(ShownSystem):
     """
 
     def __init__(
-        self, a: Any, b: Any, c: Any, d: Any = 0, *, half: bool = False, check_stable: bool = True, kind: Kind | None = None
+        self,
+        a: Vector,
+        b: Vector,
+        c: Vector,
+        d: Number = 0,
+        *,
+        half: bool = False,
+        check_stable: bool = True,
+        kind: Kind | None = None,
     ):
         if kind is None:
             joined = join_kinds([kind_of(a, "a"), kind_of(b, "b"), kind_of(c, "c"), kind_of([d], "d")], "LTI")

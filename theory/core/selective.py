@@ -20,6 +20,7 @@ import numpy as np
 import sympy
 
 from .errors import InvalidInput, InvalidSystem
+from .given import Matrix, Number, Vector, is_number
 from .invariants import known
 from .scalars import Array, Kind, as_array, is_real, join_kinds, kind_of, real, sign, zeros
 from .shown import ShownSystem
@@ -66,20 +67,20 @@ class SelectiveSSM(ShownSystem):
 
     def __init__(
         self,
-        W_B: Any,
-        W_C: Any = None,
+        W_B: Matrix,
+        W_C: Matrix | None = None,
         *,
-        A: Any = None,
-        dt: Any = None,
-        decay: Any = None,
-        W_dn: Any = None,
-        W_up: Any = None,
-        dt_bias: Any = None,
+        A: Matrix | None = None,
+        dt: Number | Vector | None = None,
+        decay: Matrix | None = None,
+        W_dn: Matrix | None = None,
+        W_up: Matrix | None = None,
+        dt_bias: Vector | None = None,
         clock: Clock | None = None,
-        D_skip: Any = None,
+        D_skip: Vector | None = None,
         kind: Kind | None = None,
     ):
-        given = {"W_B": W_B, "W_C": W_C, "A": A, "dt": [dt] if np.ndim(dt) == 0 else dt, "decay": decay}
+        given = {"W_B": W_B, "W_C": W_C, "A": A, "dt": [dt] if is_number(dt) else dt, "decay": decay}
         given |= {"W_dn": W_dn, "W_up": W_up, "dt_bias": dt_bias, "D_skip": D_skip}
         present = {k: v for k, v in given.items() if v is not None and not (k == "dt" and dt is None)}
         if kind is None:
@@ -124,7 +125,7 @@ class SelectiveSSM(ShownSystem):
         elif dt is None:
             raise InvalidSystem("no clock: give dt with decay (or A), or dt_bias with A, or clock")
         else:
-            self.dt = self._shaped([dt] * d if np.ndim(dt) == 0 else dt, "dt", (d,))
+            self.dt = self._shaped([dt] * d if is_number(dt) else dt, "dt", (d,))
         self._refuse(self.dt, "dt", lambda v: sign(v) <= 0, "must be a positive step size")
         if decay is not None:
             if A is not None:

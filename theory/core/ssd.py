@@ -17,6 +17,7 @@ import numpy as np
 import sympy
 
 from .errors import InvalidInput, InvalidSystem
+from .given import Matrix, Number
 from .scalars import Array, Kind, as_array, convert, is_real, join_kinds, kind_of, real, sign, zeros
 from .shown import ShownSystem
 
@@ -42,14 +43,14 @@ class Mamba2Head(ShownSystem):
 
     def __init__(
         self,
-        W_x: Any,
-        W_B: Any,
-        W_C: Any = None,
+        W_x: Matrix,
+        W_B: Matrix,
+        W_C: Matrix | None = None,
         *,
-        dt: Any = None,
-        decay: Any = None,
+        dt: Number | None = None,
+        decay: Number | None = None,
         clock: ScalarClock | None = None,
-        D_skip: Any = 0,
+        D_skip: Number = 0,
     ):
         kinds = [kind_of(W_x, "W_x"), kind_of(W_B, "W_B"), kind_of([D_skip], "D_skip")]
         kinds += [kind_of([v], s) for v, s in ((dt, "dt"), (decay, "decay")) if v is not None]

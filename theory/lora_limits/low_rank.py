@@ -16,6 +16,7 @@ import flint
 import numpy as np
 
 from theory.core.errors import InvalidInput
+from theory.core.given import Matrix
 from theory.core.linalg import from_flint, inverse, matmul, nullspace, to_flint
 from theory.core.lti import require_length
 from theory.core.scalars import Array, as_array, kind_of
@@ -190,7 +191,7 @@ def _float_floor(delta: Array, r: int) -> Floor:
     return Floor(low * unit**2, high * unit**2, condition)
 
 
-def lora_floor(update: Any, rank: int) -> Floor:
+def lora_floor(update: Matrix, rank: int) -> Floor:
     """Least squared Frobenius error of a LoRA of rank r that should equal ``update``:  min ‖Δ − X‖² = Σ_{i>r} σ_i(Δ)².
 
     Parameters

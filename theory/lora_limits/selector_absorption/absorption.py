@@ -19,6 +19,7 @@ import sympy
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput
+from theory.core.given import Matrix
 from theory.core.lti import require_length
 from theory.core.scalars import Array, as_array
 from theory.core.selective import SelectiveSSM
@@ -29,7 +30,7 @@ from ..row_matching import RowMatch, match_rows
 _MOST_MINORS = 8  # rows and columns up to which all minors are taken: at most C(8, 4)² = 4900 of one size
 
 
-def absorb_selectors(W_in: Any, selectors: Any, target_W_in: Any, target_selectors: Any) -> RowMatch:
+def absorb_selectors(W_in: Matrix, selectors: Matrix, target_W_in: Matrix, target_selectors: Matrix) -> RowMatch:
     r"""The update Δ of in_proj that makes frozen selectors read what the target's selectors read, and its least LoRA rank.
 
         S (W_in + Δ) u = S* W_in* u   for every token u

@@ -26,6 +26,7 @@ from flint import arb
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput, InvalidSystem
+from theory.core.given import Matrix, Number, Vector
 from theory.core.invariants import known
 from theory.core.lti import LTI, group_by_value, require_length
 from theory.core.multiprecision import nearest_float, to_acb, to_arb
@@ -67,7 +68,7 @@ def _modulus(x: Any) -> Fraction | None:
     return linalg.rational_root(Fraction(abs2(x)))
 
 
-def decay_bound(system: LTI, h0: Any, length: int) -> Array:
+def decay_bound(system: LTI, h0: Vector, length: int) -> Array:
     """κ Σ_n |c_n h_{0,n}| ρ^t for t = 1..L, an upper bound of |o_t|: shape (L,).
 
     κ = 2 for half storage; n runs over :func:`visible_states` and ρ = max |a_n| over them; 0 where there are none. Fractions
@@ -157,7 +158,7 @@ def selective_decay_bound(system: SelectiveSSM, z: Any, h0: Any) -> Array:
 # -- half-lives ----------------------------------------------------------------------------------------------------------
 
 
-def half_life(a: Any) -> Any:
+def half_life(a: Number | Vector) -> Any:
     """Tokens until a mode's |a|^t is 1/2: −ln 2/ln |a|. A float, or float64 of a's shape.
 
     0 for a = 0, ∞ for |a| = 1. ln |a| is taken as ½ log1p(|a|² − 1) of the exact number, which keeps its digits near 1.
@@ -191,7 +192,7 @@ def _numbers(values: Any, name: str, ndim: int | None = None) -> Array:
     return out if np.any(out.imag) else out.real
 
 
-def half_lives(A: Any, dt: Any) -> Array:
+def half_lives(A: Matrix, dt: Vector | Matrix) -> Array:
     """Half-lives in tokens of S6's states at given step sizes, ln 2/(|Re A[d,n]| dt[…,d]): shape (…, D, N).
 
     Parameters

@@ -18,6 +18,7 @@ from flint import acb, acb_mat, arb
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput
+from theory.core.given import Vector
 from theory.core.gramians import (
     BITS_REAL,
     count_hankel_above,
@@ -238,7 +239,7 @@ def prefix_cost_squared(system: LTI, h0: Any, length: int | None = None) -> Any:
         return nearest_float(squared if isinstance(squared, arb) else to_arb(squared), _SQUARED)
 
 
-def prefix_cost(system: LTI, h0: Any, length: int | None = None) -> float:
+def prefix_cost(system: LTI, h0: Vector, length: int | None = None) -> float:
     """√(h_0* Wc(M)⁻¹ h_0): the least Euclidean norm of M real tokens that leave the state h_0; ∞ where none do.
 
     Parameters

@@ -23,6 +23,7 @@ from flint import acb, arb, arb_mat
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput
+from theory.core.given import Number
 from theory.core.invariants import known
 from theory.core.lti import LTI, Mode, require_length
 from theory.core.multiprecision import adaptively, nearest_float, to_acb, to_arb
@@ -124,7 +125,7 @@ def _moments(system: LTI, teacher: LTI, mean: Any, var: Any) -> tuple[Any, Any]:
     return mean, var
 
 
-def risk_per_step(system: LTI, teacher: LTI, mean: Any, var: Any, length: int, h0: Any = None) -> Array:
+def risk_per_step(system: LTI, teacher: LTI, mean: Number, var: Number, length: int, h0: Any = None) -> Array:
     """E (y_t − y*_t)² for t = 1..L, student from h_0 (zero by default), teacher from zero: shape (L,).
 
     Raises as :func:`state_tuning_risk_floor`, and InvalidInput for a state of the wrong shape.

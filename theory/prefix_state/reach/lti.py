@@ -16,6 +16,7 @@ import sympy
 
 from theory.core.constants import enclosure
 from theory.core.errors import InvalidInput, Unreachable
+from theory.core.given import Vector
 from theory.core.lti import LTI, channels_of, require_length
 from theory.core.scalars import Array, exact_array, is_zero, real
 
@@ -84,7 +85,7 @@ def exact_pair(system: LTI, h0: Any) -> tuple[LTI, list[Any]]:
     return system.exactly(), list(exact_array(h))
 
 
-def prefix_for(system: LTI, h0: Any, length: int | None = None, *, level: Level = "function") -> list[Any]:
+def prefix_for(system: LTI, h0: Vector, length: int | None = None, *, level: Level = "function") -> list[Any]:
     r"""A prefix that acts as the initial state ``h0``: the outputs after it are those that start from ``h0``.
 
         Σ_m x_{M−m} λ^m = κ_λ / r_λ    for every observable λ,    κ_λ = Σ_{a_n=λ} c_n h_{0,n}

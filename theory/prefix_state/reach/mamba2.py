@@ -50,8 +50,8 @@ def _exact_head(head: Mamba2Head) -> Mamba2Head:
         return head
     if head.kind != "float64" or head.dt is None:
         raise InvalidInput(f"reachability is decided in rationals; this head is {head.kind}: substitute numbers first")
-    w_x, w_b, w_c = (None if w is None else exact_array(w) for w in (head.W_x, head.W_B, head.W_C))
-    return Mamba2Head(w_x, w_b, w_c, dt=exact_value(head.dt), decay=exact_value(head.decay))
+    w_c = None if head.W_C is None else exact_array(head.W_C)
+    return Mamba2Head(exact_array(head.W_x), exact_array(head.W_B), w_c, dt=exact_value(head.dt), decay=exact_value(head.decay))
 
 
 def projections(heads: Sequence[Mamba2Head]) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 
 from theory.core.conv import Conv, ConvState
 from theory.core.errors import InvalidInput, Unreachable
+from theory.core.given import Matrix, Vector
 from theory.core.lti import LTI
 from theory.core.scalars import Array, is_zero, zeros
 from theory.core.selective import SelectiveSSM
@@ -23,7 +24,7 @@ from theory.core.ssd import Mamba2Group, Mamba2Head
 System = LTI | SelectiveSSM | Mamba2Head | Mamba2Group | Conv
 
 
-def state_after(system: System, prefix: Any) -> Any:
+def state_after(system: System, prefix: Vector | Matrix) -> Any:
     """The state a prefix leaves when it starts from rest: an initial state that acts exactly as the prefix does.
 
     Parameters
