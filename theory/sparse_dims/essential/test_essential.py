@@ -47,7 +47,7 @@ def test_assumptions(assumption: Assumption) -> None:
 
 
 def test_claim_is_proved() -> None:
-    assert decide(es.CLAIM, QUICK).verdict is Verdict.PROVED
+    assert decide(es.CLAIM, QUICK).verdict in (Verdict.PROVED, Verdict.FORMAL)
 
 
 # -- worked examples -------------------------------------------------------------------------------------------------------
