@@ -20,6 +20,7 @@ from figures.report.comparisons import NOT, REPRODUCED, UNDECIDED, Line, compari
 from figures.report.readme import GENERATED, README, RESULTS_PAGE, block, readme_status, write_readme
 from figures.sources import summary_path
 from theory.core.errors import InvalidInput
+from theory.verification.verdict import MEANING, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "empirics/data/bundled/record.json"
@@ -452,6 +453,12 @@ def unknown_targets(text: str) -> set[str]:
     """Targets of make that a text names and the Makefile lacks."""
     rules = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M)
     return set(re.findall(r"(?:^|`)make ([\w-]+)", text, flags=re.M)) - set(rules)
+
+
+def test_the_glossary_defines_verdicts_as_the_code_does():
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    assert [verdict for verdict, meaning in MEANING.items() if f"| {verdict} | {meaning} |\n" not in glossary] == []
+    assert f"| EXACT | {MEANING[Verdict.PROVED]} |" not in glossary
 
 
 def test_the_readme_can_be_read_in_two_minutes():
