@@ -167,4 +167,25 @@ FAMILIES = (
         "if i != d)",
         "sparse_dims/depth_sharing/test_depth_sharing.py::test_a_diagonal_column_obstructs_in_the_second_set_too",
     ),
+    Mutant(
+        "lora_limits.mamba2: the gauge of C as that of B",
+        "lora_limits/mamba2/gauge.py",
+        "linalg.matmul(linalg.inverse(gauge).T, target_C)",
+        "linalg.matmul(gauge, target_C)",
+        "lora_limits/mamba2/test_mamba2.py",
+    ),
+    Mutant(
+        "lora_limits.mamba2: columns and rows that clash are kept",
+        "lora_limits/mamba2/gauge.py",
+        "kept = _combined(_null(clash, len(columns)), columns)",
+        "kept = list(columns)",
+        "lora_limits/mamba2/test_mamba2.py",
+    ),
+    Mutant(
+        "lora_limits.mamba2: a token before the gap forgets its clock",
+        "lora_limits/mamba2/block.py",
+        "        rows.append(block.run([first, *rest])[-1] - block.run([0 * first, *rest])[-1])",
+        "        rows.append(block.run([first, *rest])[-1])",
+        "lora_limits/mamba2/test_mamba2.py",
+    ),
 )

@@ -8,5 +8,6 @@ STATEMENTS = (
     "selector_absorption",
     "in_proj_dominates",
     "published_in_proj",
+    "mamba2",
 )
 """The claims in reading order: one folder each, with ``README.md``, ``claim.py`` and its test."""

@@ -1,0 +1,1 @@
+"""lora_limits.mamba2: see README.md."""
