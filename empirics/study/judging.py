@@ -76,7 +76,8 @@ def _held(comparison: Comparison, at_edge: Collection[str]) -> Comparison:
     if not sides:
         return comparison
     note = "; ".join([*([comparison.note] if comparison.note else []), *map(AT_EDGE.format, sides)])
-    return comparison.model_copy(update={"verdict": "undecided", "note": note})
+    statements = [s.model_copy(update={"verdict": "undecided", "needed": None, "shows": ""}) for s in comparison.statements]
+    return comparison.model_copy(update={"verdict": "undecided", "note": note, "statements": statements})
 
 
 def summary_of(
@@ -109,6 +110,7 @@ def summary_of(
         "threshold": file.threshold, "quick": quick, "complete": complete, "verdict": verdict,
         "measured": judgement.measured, "table": judgement.table,
         "comparisons": [comparison.model_dump() for comparison in judgement.comparisons],
+        **({"pending": [pending.model_dump() for pending in judgement.pending]} if judgement.pending else {}),
         "seeds": file.seeds, "config": file.config, "scan": file.scan, **more,
         "failed": [{"seed": r.seed, "config": r.config, "reason": r.reason} for r in failed],
         "git": sorted({str(r.git) for r in results}), **origin(results),

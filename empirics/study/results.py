@@ -10,14 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from theory.core import files, provenance
 
 from ..errors import CheckpointError, Diverged
 from .config import Strict
 
-Verdict = Literal["reproduced", "not reproduced", "undecided"]
+Verdict = Literal["reproduced", "not reproduced", "level", "undecided"]
+Decision = Literal["stands", "refuted", "level", "undecided"]
+"""What a declared protocol decides of a statement; what has not all of its runs is a :class:`Pending` and none of these."""
 
 
 class Metrics(Strict):
@@ -51,6 +53,48 @@ class Part(Strict):
     pairs: int
 
 
+class Statement(Strict):
+    """What one comparison says of these tasks alone, or of tasks at large.
+
+    Attributes
+    ----------
+    over:
+        ``these tasks``: seeds and test rows are drawn, tasks are fixed; ``tasks``: the tasks are drawn too.
+    low, high, freedom:
+        Interval of the comparison's estimate, and its degrees of freedom; ``None`` without a spread.
+    p, adjusted:
+        Two-sided p of no difference, and the same adjusted for the number of comparisons (``None`` outside that family).
+    level_p:
+        p of the two one-sided tests that the difference is larger than the margin.
+    verdict:
+        See :data:`Decision`.
+    needed, shows:
+        How many seeds a task, or how many tasks, would decide an undecided statement, and as what: ``difference`` or ``level``.
+    """
+
+    over: Literal["these tasks", "tasks"]
+    low: float | None
+    high: float | None
+    freedom: float | None
+    p: float | None
+    adjusted: float | None
+    level_p: float | None
+    verdict: Decision
+    needed: int | None = None
+    shows: Literal["difference", "level", ""] = ""
+
+
+class Pending(Strict):
+    """A comparison that is not judged because runs of it are missing: how many each side has of those it needs."""
+
+    name: str
+    better: str
+    worse: str
+    control: bool
+    runs: dict[str, int]
+    needs: int
+
+
 class Comparison(Strict):
     """One comparison with its numbers.
 
@@ -78,6 +122,8 @@ class Comparison(Strict):
         What keeps a verdict back: budgets that differ, a side at the end of its grid.
     parts:
         On single tasks; ``learned`` on those that full fine-tuning learns.
+    statements:
+        What a declared protocol decides; empty for the experiments that have none, and then not written.
     """
 
     kind: Literal["difference", "ratio", "gain"]
@@ -99,6 +145,14 @@ class Comparison(Strict):
     note: str = ""
     parts: list[Part] = Field(default_factory=list)
     learned: Part | None = None
+    statements: list[Statement] = Field(default_factory=list)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_statements(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if not self.statements:
+            del written["statements"]
+        return written
 
 
 def side(low: float | None, high: float | None, null: float, predicted: str = "above") -> Verdict:
@@ -113,10 +167,12 @@ def side(low: float | None, high: float | None, null: float, predicted: str = "a
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
-    """All have to be reproduced; one that is not decides."""
+    """All have to be reproduced; one that is not decides, then one that is undecided, then one that is level."""
     if "not reproduced" in verdicts:
         return "not reproduced"
-    return "reproduced" if verdicts and all(v == "reproduced" for v in verdicts) else "undecided"
+    if not verdicts or "undecided" in verdicts:
+        return "undecided"
+    return "level" if "level" in verdicts else "reproduced"
 
 
 class Judgement(Strict):
@@ -125,19 +181,22 @@ class Judgement(Strict):
     Attributes
     ----------
     verdict:
-        ``reproduced``, ``not reproduced`` or ``undecided``.
+        ``reproduced``, ``not reproduced``, ``level`` or ``undecided``.
     measured:
         One line: the numbers that decided it.
     table:
         Rows for a figure or a table.
     comparisons:
         What decided it, typed; none for an experiment that compares with numbers of theory.
+    pending:
+        Comparisons that are not judged because runs of them are missing.
     """
 
     verdict: Verdict
     measured: str
     table: list[dict[str, Any]] = Field(default_factory=list)
     comparisons: list[Comparison] = Field(default_factory=list)
+    pending: list[Pending] = Field(default_factory=list)
 
 
 class Result(Strict):

@@ -273,8 +273,13 @@ class SweepRunner:
         )  # fmt: skip
 
     def _sides(self, edges: Iterable[Mapping[str, Any]]) -> set[str]:
-        """The methods that a verdict is held back for: those at an end of a grid that the experiment wants to be interior."""
-        return {str(row["method"]) for row in edges if set(row["at_edge"]) & self.sweep.widen.keys() and "method" in row}
+        """The methods that a verdict is held back for: those at an end of a grid that the experiment wants to be interior.
+
+        An experiment may define ``holds_back(options)``, which is false for cells that no comparison is decided by.
+        """
+        counts = getattr(config.experiment_module(self.file), "holds_back", lambda options: True)
+        ends = (row for row in edges if set(row["at_edge"]) & self.sweep.widen.keys() and "method" in row)
+        return {str(row["method"]) for row in ends if counts({**self.file.config, **row})}
 
     def _require_same_origin(self) -> None:
         """Let the experiment refuse runs, of tuning too, that do not belong together."""

@@ -18,16 +18,22 @@ from empirics.study.config import EXPERIMENTS, load_experiment
 from empirics.study.pack import RUNS, read_pack
 from empirics.study.statistics import (
     SHAPES,
+    Sampling,
     coverage,
     geometric_mean,
     holm,
     interval,
     level,
+    level_p,
+    needed,
+    p_of,
     p_value,
     paired,
     pairs_needed,
     quantile,
     ratio,
+    seeds_error,
+    tasks_error,
     tasks_fixed,
     tasks_random,
 )
@@ -188,3 +194,78 @@ def test_the_command(capsys):
     assert "tasks differ" in capsys.readouterr().out
     assert main(["coverage", "--confidence", "95"]) == 2 and "between 0 and 1" in capsys.readouterr().err
     assert main(["coverage", "--repeats", "0"]) == 2 and "at least 1" in capsys.readouterr().err
+
+
+@given(values, st.floats(-2, 2))
+def test_p_and_level_p_belong_to_the_interval(sample, null):
+    found = interval(sample, 0.95)
+    assert p_of(found) == p_value(sample)
+    assert p_of(found, null) == pytest.approx(stats.ttest_1samp(sample, null).pvalue, rel=1e-6, abs=1e-12)
+    for margin in (0.5, 20.0):
+        p = level_p(found, margin)
+        assert p is not None
+        if abs(p - 0.05) > 1e-9:
+            assert (p < 0.05) == level(sample, margin)
+    with pytest.raises(InvalidInput, match="margin"):
+        level_p(found, 0.0)
+    flat = interval([1.0, 1.0], 0.95)
+    assert p_of(flat) is None and level_p(flat, 1.0) is None
+
+
+@given(st.dictionaries(st.integers(), st.floats(0, 1), min_size=1, max_size=8), st.data())
+def test_a_p_that_is_not_known_yet_takes_nothing_back(p_values, data):
+    """Adjusted values with some unknown bound those with all known from above: what was rejected stays rejected."""
+    hidden = data.draw(st.sets(st.sampled_from(sorted(p_values))))
+    early, late = holm({k: None if k in hidden else p for k, p in p_values.items()}), holm(p_values)
+    assert all(late[k] <= early[k] for k in p_values)
+    assert all(early[k] == 1.0 for k in hidden)
+
+
+def test_sampling_of_rows_widens_the_statement_on_these_tasks():
+    groups = {"a": [1.0, 3.0, 2.5], "b": [4.0, 6.0, 5.5]}
+    sampling = {"a": Sampling(0.3, 100), "b": Sampling(0.1, 50)}
+    plain, wider = tasks_fixed(groups, 0.95), tasks_fixed(groups, 0.95, sampling)
+    s = [np.var(v, ddof=1) / 3 / 4 for v in groups.values()]
+    parts = [(s[0], 2), (s[1], 2), (0.3 / 4, 99), (0.1 / 4, 49)]
+    variance = sum(v for v, _ in parts)
+    freedom = variance**2 / sum(v**2 / f for v, f in parts)
+    assert wider.error == pytest.approx(variance**0.5) and wider.freedom == pytest.approx(freedom)
+    assert wider.half == pytest.approx(stats.t.ppf(0.975, freedom) * variance**0.5)
+    assert wider.mean == plain.mean and plain.error is not None and wider.error > plain.error
+    none = {key: Sampling(0.0, 100) for key in groups}
+    assert tasks_fixed(groups, 0.95, none).half == pytest.approx(plain.half)
+    equal = tasks_fixed({"a": [1.0, 1.0]}, 0.95, {"a": Sampling(0.25, 100)})
+    assert equal.half == pytest.approx(stats.t.ppf(0.975, 99) * 0.5), "equal seeds leave the rows"
+    for wrong in ({"a": Sampling(0.1, 10)}, {**sampling, "b": Sampling(0.1, 1)}):
+        with pytest.raises(InvalidInput, match="sampling of test rows is not known of b"):
+            tasks_fixed(groups, 0.95, wrong)
+
+
+def test_what_would_decide_has_that_power():
+    """By simulation: as many seeds as are said to be needed show it in four of five experiments, and half as many do not."""
+    rng = np.random.default_rng(2)
+    for effect, shows in ((0.6, "difference"), (0.05, "level")):
+        found = needed(effect, lambda n: (1.5 / n**0.5, n - 1.0), 1.0)
+        assert found is not None and found.shows == shows
+        for count, least, most in ((found.count, 0.77, 0.86), (found.count // 2, 0.0, 0.7)):
+            samples = rng.normal(effect, 1.5, (4000, count))
+            intervals = [interval(list(sample), 0.95) for sample in samples]
+            p = [p_of(i) if shows == "difference" else level_p(i, 1.0) for i in intervals]
+            assert least < np.mean([x is not None and x < 0.05 for x in p]) < most
+    assert needed(1.0, lambda n: (0.0001 + 5.0, 50.0), 1.0) is None, "variance that does not fall"
+    strict = needed(0.6, lambda n: (1.5 / n**0.5, n - 1.0), 0.5, alpha=0.05 / 15)
+    loose = needed(0.6, lambda n: (1.5 / n**0.5, n - 1.0), 0.5)
+    assert strict is not None and loose is not None and strict.count > loose.count
+
+
+def test_errors_with_other_counts_are_those_of_the_intervals():
+    groups = {"a": [1.0, 3.0, 2.5], "b": [4.0, 6.0, 5.5]}
+    sampling = {"a": Sampling(0.3, 100), "b": Sampling(0.1, 50)}
+    for error, count, found in (
+        (seeds_error(groups), 3, tasks_fixed(groups, 0.95)),
+        (seeds_error(groups, sampling), 3, tasks_fixed(groups, 0.95, sampling)),
+        (tasks_error(groups), 2, tasks_random(groups, 0.95)),
+    ):
+        assert error(count) == (pytest.approx(found.error), pytest.approx(found.freedom))
+        assert error(4 * count)[0] < error(count)[0]
+    assert seeds_error(groups, sampling)(10**6)[0] == pytest.approx((0.4 / 4) ** 0.5, rel=1e-3), "rows do not average away"
