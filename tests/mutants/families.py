@@ -188,4 +188,18 @@ FAMILIES = (
         "        rows.append(block.run([first, *rest])[-1])",
         "lora_limits/mamba2/test_mamba2.py",
     ),
+    Mutant(
+        "sparse_dims.mamba2: a skew form needs no token more",
+        "sparse_dims/mamba2/heads.py",
+        " + int(is_skew(first))",
+        "",
+        "sparse_dims/mamba2/test_mamba2.py",
+    ),
+    Mutant(
+        "sparse_dims.mamba2: changed heads of any rank",
+        "sparse_dims/mamba2/heads.py",
+        "if linalg.rank(rest) <= k * channels:",
+        "if k or not np.any(rest):",
+        "sparse_dims/mamba2/test_mamba2.py",
+    ),
 )

@@ -3,6 +3,7 @@
 STATEMENTS = (
     "essential",
     "minimal_adjustment",
+    "mamba2",
     "exact_match",
     "depth_sharing",
     "published_budget",

@@ -1,0 +1,1 @@
+"""sparse_dims.mamba2: see README.md."""

@@ -1,0 +1,102 @@
+"""sparse_dims.mamba2: checks, the smallest examples, and edits against a search that shares nothing with the code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from theory.core.errors import InvalidInput
+from theory.core.lti import LTI
+from theory.sparse_dims.adjustment import exact_minimal_adjustment
+from theory.verification.claim import PROFILES, Verdict
+from theory.verification.refutation import Refuted
+
+from . import claim as own
+from .heads import Heads, assignment_cost, essential, fewest_changes, heads_needed, horizon, separable
+
+QUICK = PROFILES["quick"]
+ONE = own.matrix([[1]])
+
+
+def scalar(decays: list[Fraction], values: list[int]) -> Heads:
+    return Heads(tuple(decays), tuple(own.matrix([[v]]) for v in values), ONE, ONE)
+
+
+def test_outputs_are_the_sum_over_pairs_of_tokens() -> None:
+    block = Heads((own.POOL[0], own.POOL[1]), (own.matrix([[1, 2]]), own.matrix([[0, -1]])), *own.SKEW)
+    sequence = own.tokens(2)
+    K = own.SKEW[1].T @ own.SKEW[0]
+    for t, v in enumerate(sequence):
+        want = sum(
+            g ** (t - s) * (v @ K @ u) * (m @ u)
+            for s, u in enumerate(sequence[: t + 1])
+            for g, m in zip(block.decays, block.values, strict=True)
+        )
+        assert np.all(block.run(sequence)[t] == want)
+
+
+def test_a_skew_form_needs_one_token_more() -> None:
+    short = own.too_short()
+    assert horizon(short.first, short.second) == 3 and own.agree(short) and not own.told_apart(short)
+    assert own.told_apart(replace(short, length=3))
+    plain = own.too_short(skew=False)
+    assert horizon(plain.first, plain.second) == 2 and own.agree(plain) and own.told_apart(replace(plain, length=2))
+
+
+def test_ranks_count_heads() -> None:
+    eye = {own.POOL[0]: own.matrix([[1, 0], [0, 1]])}
+    assert (heads_needed(eye, 1), heads_needed(eye, 2), heads_needed({}, 1)) == (2, 1, 0)
+    assert fewest_changes(own.distinct().frozen, eye, 1) == 2  # M_1 is kept, the second head moves
+    with pytest.raises(InvalidInput, match="rank 2"):
+        assignment_cost(own.distinct().frozen, eye, 1)
+    with pytest.raises(InvalidInput, match="heads"):
+        assignment_cost(scalar([own.POOL[0]], [1]), dict.fromkeys(own.POOL[:2], ONE), 1)
+
+
+@pytest.mark.parametrize("values", list(product((0, 1, 2), repeat=3)))
+def test_one_channel_is_the_scalar_problem(values: tuple[int, ...]) -> None:
+    """P = d = D = N = 1: the fewest changes are those of an LTI channel, which another solver counts."""
+    decays = list(own.POOL[:3])
+    frozen, channel = scalar(decays, list(values)), LTI(decays, [1] * 3, list(values))
+    for decay, residue in ((own.POOL[0], 2), (own.POOL[3], 1), (own.POOL[1], 3)):
+        wanted = exact_minimal_adjustment(channel, LTI([decay], [1], [residue])).cost
+        assert fewest_changes(frozen, {decay: residue * ONE}, 1) == wanted
+
+
+def test_merged_heads() -> None:
+    t = own.merged()
+    assert assignment_cost(t.frozen, t.target, 1) == 2 and fewest_changes(t.frozen, t.target, 1) == 1
+    assert own.assignment_exact(own.distinct()) and not own.assignment_exact(t)
+
+
+def test_equal_decays_add_up() -> None:
+    assert essential(scalar([own.POOL[0]] * 2, [1, -1])) == {}
+    assert list(essential(scalar([own.POOL[0]] * 2, [1, 2]))) == [own.POOL[0]]
+
+
+def test_states_have_no_decay_of_their_own() -> None:
+    assert not separable(own.two_groups().groups, own.tokens(2), 3)
+    assert separable(own.two_groups().groups[:1], own.tokens(2), 3)
+    with pytest.raises(Refuted):
+        own.check_own_decay(own.one_decay())
+
+
+@given(own.sharp())
+@settings(max_examples=10, deadline=None)
+def test_one_token_less(p: own.Pair) -> None:
+    own.check_sharp(p)
+
+
+@pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
+def test_checks(check: own.Check) -> None:
+    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+
+
+@pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
+def test_assumptions(assumption: own.Assumption) -> None:
+    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
