@@ -11,6 +11,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..errors import InvalidInput
+from ..hosts.prompting import prompt_model, takes_prompt, unprompt_model
+from ..hosts.takeover import forget_graphs, give_back, take_over, taken_over
 from ..models.hooks import MixerHook, PromptHook
 from .joint_hook import join_hooks
 from .targets import NamedTensor, named_tensors, require_untied, select_tensors
@@ -81,27 +83,33 @@ class Attachment:
     def hook(self, mixer_name: str, hook: MixerHook) -> None:
         """Attach a hook to a mixer, joined with hooks that other parts of the same method put there."""
         mixer = self.model.get_submodule(mixer_name)
-        if mixer_name not in self._hooks and mixer.hook is not None:
-            raise InvalidInput(f"{mixer_name} already has a hook ({type(mixer.hook).__name__}); set mixer.hook = None first")
+        there = getattr(mixer, "hook", None)
+        if mixer_name not in self._hooks and there is not None:
+            raise InvalidInput(f"{mixer_name} already has a hook ({type(there).__name__}); set mixer.hook = None first")
         hook.to(next(mixer.parameters()).device)
         hooks = [*self._hooks.get(mixer_name, []), hook]
         joined = join_hooks(hooks)
         self._add(f"{mixer_name}.hook", hook)
         self._hooks[mixer_name] = hooks
+        take_over(mixer)
         mixer.hook = joined
 
     def prompt(self, hook: PromptHook) -> None:
         """Put soft prompt tokens before the embedded sequence."""
-        if not hasattr(self.model, "prompt_tokens"):
-            raise InvalidInput(f"{type(self.model).__name__} takes no prompt tokens; use a language model (MambaLM)")
-        if self.model.prompt_tokens is not None:
+        if not hasattr(self.model, "prompt_tokens") and not takes_prompt(self.model):
+            raise InvalidInput(
+                f"{type(self.model).__name__} takes no prompt tokens; use a language model (MambaLM, ...ForCausalLM)"
+            )
+        if getattr(self.model, "prompt_tokens", None) is not None:
             raise InvalidInput("the model already has prompt tokens; set model.prompt_tokens = None first")
+        prompt_model(self.model)
         self.model.prompt_tokens = hook.to(next(self.model.parameters()).device)
         self.has_prompt = True
         self._add("prompt_tokens", hook)
 
     def freeze_rest(self) -> None:
         """Freeze every parameter that the method does not train."""
+        forget_graphs(self.model)
         trained = {id(p) for p in self.trainable.values()}
         for parameter in self.model.parameters():
             parameter.requires_grad_(id(parameter) in trained)
@@ -113,6 +121,7 @@ class Attachment:
 
     def take_off(self, keep_values: bool) -> None:
         """Undo everything; with ``keep_values`` write the adapted values into the model's tensors first."""
+        forget_graphs(self.model)
         adapted = [getattr(t.module, t.attribute).detach() for t in self.parametrized] if keep_values else []
         for tensor in self.parametrized:
             parametrize.remove_parametrizations(tensor.module, tensor.attribute, leave_parametrized=False)
@@ -124,8 +133,12 @@ class Attachment:
                 for name, value in self.snapshots.items():
                     self.trainable[name].copy_(value)
         for name in self._hooks:
-            setattr(self.model.get_submodule(name), "hook", None)  # noqa: B010 (a Module attribute, typed as Tensor or Module)
-        if self.has_prompt:
+            mixer = self.model.get_submodule(name)
+            if taken_over(mixer):
+                give_back(mixer)
+            else:
+                setattr(mixer, "hook", None)  # noqa: B010 (a Module attribute, typed as Tensor or Module)
+        if self.has_prompt and not unprompt_model(self.model):
             setattr(self.model, "prompt_tokens", None)  # noqa: B010
         for parameter, required in self._required.items():
             parameter.requires_grad_(required)

@@ -6,12 +6,16 @@ nothing else. An initial state with these values gives the same outputs on every
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from ..errors import InvalidInput
+from ..hosts.prompting import prompt_states
 from ..models.lm import MambaLM
+from ..models.mixer import Mixer
+from ..models.state import MixerState
 from .base import evaluating
 from .geometry import find_mixers
 from .handle import Handle, apply
@@ -29,7 +33,8 @@ def compile_prefix(handle: Handle) -> Handle:
     Raises
     ------
     InvalidInput
-        The handle is neither a prefix nor a prompt, is no longer on the model, or leaves a state that is not finite.
+        The handle is neither a prefix nor a prompt, is no longer on the model, or leaves a state that is not finite; or it is a
+        prompt on a model with attention layers, which no state of a mixer can replace.
     """
     config, model = handle.config, handle.model
     if not isinstance(config, Prefix | Prompt):
@@ -38,9 +43,7 @@ def compile_prefix(handle: Handle) -> Handle:
     layers = None if isinstance(config, Prompt) else config.layers
     mixers = find_mixers(model, layers)
     with torch.no_grad(), evaluating(model):
-        # A prompt runs through the whole model, a prefix through its own mixer only.
-        prompted = isinstance(config, Prompt)
-        after = cast(MambaLM, model).new_states(1) if prompted else [mixer.new_state(1) for _, mixer in mixers]
+        after = _after(model, mixers, isinstance(config, Prompt))
     states = {name: state for (name, _), state in zip(mixers, after, strict=True)}
     has_window = all(state.conv is not None and state.conv.shape[-1] > 0 for state in states.values())
     values = {f"{name}.hook.ssm": state.ssm[0] for name, state in states.items() if state.ssm is not None}
@@ -53,3 +56,10 @@ def compile_prefix(handle: Handle) -> Handle:
     compiled = apply(model, InitialState(conv=has_window, layers=layers))
     compiled.set_values(values)
     return compiled
+
+
+def _after(model: nn.Module, mixers: Sequence[tuple[str, Mixer]], prompted: bool) -> Sequence[MixerState]:
+    """What the mixers remember: a prompt runs through the whole model, a prefix through its own mixer only."""
+    if not prompted:
+        return [mixer.new_state(1) for _, mixer in mixers]
+    return model.new_states(1) if isinstance(model, MambaLM) else prompt_states(model, [name for name, _ in mixers])

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
+from ..hosts.table import known_models
+from ..hosts.takeover import mixer_of
 from ..models.mixer import Mixer
 from ..models.s4 import S4Mixer
 from .base import adapter_dtype
@@ -69,7 +71,9 @@ def geometry(mixer: nn.Module) -> Geometry:
 
 
 def find_mixers(model: nn.Module, layers: tuple[int, ...] | None = None) -> list[tuple[str, Mixer]]:
-    """(name, module) of the mixers, all or those whose position is in ``layers``.
+    """(name, mixer) of the mixers, all or those whose position is in ``layers``.
+
+    A mixer of another library (:mod:`empirics.hosts`) is given as this project's, on the same tensors.
 
     Raises
     ------
@@ -78,9 +82,17 @@ def find_mixers(model: nn.Module, layers: tuple[int, ...] | None = None) -> list
     UnknownName
         A layer number that the model does not have.
     """
-    found = [(name, cast(Mixer, module)) for name, module in model.named_modules() if hasattr(module, "hook")]
+    found: list[tuple[str, Mixer]] = []
+    for name, module in model.named_modules():
+        borrowed = mixer_of(module)
+        if borrowed is not None:
+            found.append((name, borrowed))
+        elif hasattr(module, "hook"):
+            found.append((name, cast(Mixer, module)))
     if not found:
-        raise InvalidInput(f"{type(model).__name__} has no mixer that takes a hook; use a model of empirics.models")
+        raise InvalidInput(
+            f"{type(model).__name__} has no mixer that is known here; use a model of empirics.models, or {known_models()}"
+        )
     if layers is None:
         return found
     if not layers:

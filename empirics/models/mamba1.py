@@ -101,9 +101,13 @@ class Mamba1(Mixer):
 
     def _selectors(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(dt before bias and softplus, B, C) of u (..., D), each (..., width)."""
-        low, B, C = linear(u, self.x_proj).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        low, B, C = self._normed(*linear(u, self.x_proj).split([self.dt_rank, self.d_state, self.d_state], dim=-1))
         # The bias belongs to the scan, where it is added in float32.
         return linear(low, self.dt_proj, with_bias=False), B, C
+
+    def _normed(self, low: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x_proj's three parts as they go on; models with a norm on each of them say so here."""
+        return low, B, C
 
     def _taps(self) -> tuple[Tensor, Tensor | None]:
         conv = plain_conv(self.conv1d)
@@ -147,7 +151,7 @@ class Mamba1(Mixer):
     def step(self, hidden: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
         state = self._check_step(hidden, state)
         assert state.conv is not None and state.ssm is not None  # filled by _check_step
-        x, z = linear(hidden, self.in_proj).chunk(2, dim=-1)
+        x, z = self._projected(hidden).chunk(2, dim=-1)
         u, window = causal_conv_step(x, *self._taps(), state.conv)
         dt, B, C = (widen(v) for v in self._selectors(u))
         dt = F.softplus(dt + widen(self.dt_proj.bias), threshold=SOFTPLUS_LINEAR_ABOVE)

@@ -157,7 +157,7 @@ class Mamba2(Mixer):
     def step(self, hidden: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
         state = self._check_step(hidden, state)
         assert state.conv is not None and state.ssm is not None  # filled by _check_step
-        z, xBC, dt = linear(hidden, self.in_proj).split([self.d_inner, self.conv_dim, self.nheads], dim=-1)
+        z, xBC, dt = self._projected(hidden).split([self.d_inner, self.conv_dim, self.nheads], dim=-1)
         mixed, window = causal_conv_step(xBC, *self._taps(), state.conv)
         x, B, C = self._split(widen(mixed))
         per_group = self.nheads // self.ngroups

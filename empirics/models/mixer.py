@@ -30,7 +30,8 @@ def linear(x: Tensor, module: nn.Module, with_bias: bool = True) -> Tensor:
     """The linear layer in x's dtype. Reads ``module.weight``, so a parametrisation of it always takes effect; a low-rank one's
     gradients are computed without the gradient of the whole matrix (:mod:`.low_rank`). A module that is no plain linear layer,
     such as peft's wrapper around one, is called, so that what it adds takes effect as well."""
-    if type(module).forward is not nn.Linear.forward or module._forward_hooks or module._forward_pre_hooks:
+    wrapped = type(module).forward is not nn.Linear.forward or "forward" in vars(module)
+    if wrapped or module._forward_hooks or module._forward_pre_hooks:
         return _called(x, module, with_bias)
     assert isinstance(module, nn.Linear)
     bias = None if module.bias is None or not with_bias else module.bias.to(x.dtype)
@@ -212,12 +213,15 @@ class Mixer(nn.Module, ABC):
 
         return by_sequence
 
+    def _projected(self, hidden: Tensor) -> Tensor:
+        """in_proj(hidden), what the mixer starts from."""
+        return linear(hidden, self.get_submodule("in_proj"))
+
     def _between(self, inner: Inner, hidden: Tensor) -> tuple[Tensor, MixerState]:
         """inner(in_proj(hidden)), of which the backward pass keeps as much as ``recompute`` says."""
-        in_proj = self.get_submodule("in_proj")
         if self.recompute == "all":
-            return recomputed(lambda h: inner(linear(h, in_proj)), hidden, draws(self))
-        projected = linear(hidden, in_proj)
+            return recomputed(lambda h: inner(self._projected(h)), hidden, draws(self))
+        projected = self._projected(hidden)
         return recomputed(inner, projected, draws(self)) if self.recompute else inner(projected)
 
     @abstractmethod

@@ -1,0 +1,218 @@
+"""Soft prompts on another library's language model: tokens at its embedding, whose logits are dropped and enter no loss.
+
+A prompt goes before each sequence's first real token, behind padding in front, so that nothing lies between prompt and sequence.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InvalidInput
+from ..models.state import MixerState
+from .table import recognise
+from .takeover import mixer_of
+
+_ATTENTION = re.compile("[Aa]ttention|^MHA$")
+_CACHES = ("cache_params", "past_key_values")
+_IGNORED = -100
+"""The label that transformers' losses leave out."""
+
+
+def takes_prompt(model: nn.Module) -> bool:
+    """Whether the model is a language model of another library whose mixers are known."""
+    return bool(hasattr(model, "lm_head")) and any(recognise(module) is not None for module in model.modules())
+
+
+def prompt_model(model: nn.Module) -> None:
+    """Let the model's forward pass put ``model.prompt_tokens`` in front; this project's own models do so by themselves."""
+    if not takes_prompt(model):
+        return
+    named = "inputs_embeds" in inspect.signature(model.forward).parameters
+    vars(model)["forward"] = MethodType(_prompted(model.forward) if named else _forward_mamba_ssm, model)
+
+
+def unprompt_model(model: nn.Module) -> bool:
+    """Undo :func:`prompt_model` and take the prompt off; ``False`` where the model is this project's own."""
+    if not takes_prompt(model):
+        return False
+    vars(model).pop("forward", None)
+    model._modules.pop("prompt_tokens", None)
+    return True
+
+
+def _prompted(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """transformers' forward pass, with prompts."""
+    signature = inspect.signature(stock)
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = dict(signature.bind_partial(*args, **kwargs).arguments)
+        given |= given.pop("kwargs", {})
+        tokens: Tensor = self.prompt_tokens.tokens()
+        count = tokens.shape[0]
+        plain = type(self).forward
+        cache = next((given[name] for name in _CACHES if given.get(name) is not None), None)
+        mask, places = given.get("attention_mask"), given.get("position_ids")
+        first = None if mask is None or mask.ndim != 2 else mask.long().argmax(1)
+        if cache is not None and _begun(cache):
+            if mask is not None:
+                given["attention_mask"] = insert(mask.new_ones(mask.shape[0], count), mask, first)
+            if places is not None:
+                given["position_ids"] = places + count
+            return plain(self, **given)
+        embedded = given.pop("inputs_embeds", None)
+        ids = given.pop("input_ids", None)
+        if embedded is None:
+            # FalconH1 multiplies what it has embedded itself, and nothing that is given to it.
+            scale = getattr(self.model, "embedding_multiplier", 1) if type(self).__name__.startswith("FalconH1") else 1
+            embedded = self.get_input_embeddings()(ids) * scale
+            tokens = tokens * scale
+        batch, length = embedded.shape[:2]
+        given["inputs_embeds"] = insert(tokens.to(embedded.dtype).expand(batch, -1, -1), embedded, first)
+        if mask is not None:
+            given["attention_mask"] = insert(mask.new_ones(batch, count), mask, first)
+        if places is not None:
+            ahead = torch.arange(count, device=places.device).expand(places.shape[0], -1)
+            given["position_ids"] = insert(ahead, places + count, first)
+        if given.get("labels") is not None:
+            labels = given["labels"].clone()
+            start = torch.zeros(batch, dtype=torch.long, device=labels.device) if first is None else first
+            labels.scatter_(1, start[:, None], _IGNORED)  # the prompt does not predict the first token
+            given["labels"] = insert(labels.new_full((batch, count), _IGNORED), labels, first)
+        wanted = given.pop("logits_to_keep", 0)
+        few = isinstance(wanted, int) and 0 < wanted <= length - (0 if first is None else int(first.max()))
+        out = plain(self, **given, **({"logits_to_keep": wanted} if few else {}))
+        if few:
+            return out
+        kept = _without(_logits(out), count, first)
+        return _with_logits(out, kept if isinstance(wanted, int) and wanted == 0 else _last(kept, wanted))
+
+    # Trainer and generate read the names of the parameters.
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    vars(forward)["__signature__"] = signature.replace(parameters=[own, *signature.parameters.values()])
+    return forward
+
+
+def _forward_mamba_ssm(self: Any, input_ids: Tensor, *args: Any, inference_params: Any = None, **kwargs: Any) -> Any:
+    """mamba-ssm's forward pass, with prompts."""
+    tokens: Tensor = self.prompt_tokens.tokens()
+    plain = type(self).forward
+    if inference_params is not None and inference_params.seqlen_offset > 0:
+        return plain(self, input_ids, *args, inference_params=inference_params, **kwargs)
+    with _embedding_gives(self.backbone.embedding, tokens):
+        out = plain(self, input_ids, *args, inference_params=inference_params, **kwargs)
+    return out if kwargs.get("num_last_tokens", 0) else _with_logits(out, _logits(out)[:, tokens.shape[0] :])
+
+
+@contextmanager
+def _embedding_gives(embedding: nn.Module, tokens: Tensor, alone: bool = False) -> Iterator[None]:
+    """Inside, the embedding gives ``tokens`` (M, d_model) in front of what it embeds, or ``alone``."""
+
+    def give(_: nn.Module, __: Any, embedded: Tensor) -> Tensor:
+        front = tokens.to(embedded.dtype).expand(embedded.shape[0], -1, -1)
+        return front if alone else torch.cat([front, embedded], dim=1)
+
+    removed = embedding.register_forward_hook(give)
+    try:
+        yield
+    finally:
+        removed.remove()
+
+
+def insert(front: Tensor, rows: Tensor, first: Tensor | None) -> Tensor:
+    """``front`` (B, M, ...) put into ``rows`` (B, L, ...) before each row's position ``first`` (B,), 0 where left out."""
+    if first is None or not bool(first.any()):
+        return torch.cat([front, rows], dim=1)
+    index = _places(first, front.shape[1], rows.shape[1])
+    return _gather(torch.cat([front, rows], dim=1), index)
+
+
+def _begun(cache: Any) -> bool:
+    """Whether a cache of transformers holds a state already."""
+    held = [layer.has_previous_state for layer in cache.layers if hasattr(layer, "has_previous_state")]
+    return any(any(states.values()) for states in held)
+
+
+def _places(first: Tensor, count: int, length: int) -> Tensor:
+    """(B, M + L): where each place of the result is found in (front, rows)."""
+    at = torch.arange(count + length, device=first.device).expand(first.shape[0], -1)
+    first = first[:, None]
+    return torch.where(at < first, at + count, torch.where(at < first + count, at - first, at))
+
+
+def _without(rows: Tensor, count: int, first: Tensor | None) -> Tensor:
+    """(B, M + L, ...) without what :func:`insert` put in."""
+    if first is None or not bool(first.any()):
+        return rows[:, count:]
+    at = torch.arange(rows.shape[1] - count, device=first.device).expand(first.shape[0], -1)
+    return _gather(rows, torch.where(at < first[:, None], at, at + count))
+
+
+def _gather(rows: Tensor, index: Tensor) -> Tensor:
+    return rows[torch.arange(rows.shape[0], device=rows.device)[:, None], index.to(rows.device)]
+
+
+def _last(logits: Tensor, wanted: Any) -> Tensor:
+    return logits[:, -wanted:] if isinstance(wanted, int) else logits[:, wanted]
+
+
+def _logits(out: Any) -> Tensor:
+    if hasattr(out, "logits"):
+        return cast(Tensor, out.logits)
+    raise InvalidInput("return_dict=False has no place for a prompt's logits; leave return_dict out")
+
+
+def _with_logits(out: Any, logits: Tensor) -> Any:
+    """The library's own output with other logits."""
+    if hasattr(out, "_replace"):  # mamba-ssm's named tuple
+        return out._replace(logits=logits)
+    out["logits"] = logits
+    return out
+
+
+def prompt_states(model: nn.Module, mixers: Sequence[str]) -> list[MixerState]:
+    """What the model's prompt leaves in the mixers of these names, in their order, for one sequence.
+
+    Raises
+    ------
+    InvalidInput
+        The model has attention layers.
+    """
+    attention = next((name for name, m in model.named_modules() if _ATTENTION.search(type(m).__name__)), None)
+    if attention is not None:
+        raise InvalidInput(
+            f"{type(model).__name__} has attention ({attention}): attention layers remember the tokens themselves, which no "
+            "state of a mixer replaces; keep the prompt, or train a prefix, which compiles"
+        )
+    left: dict[str, MixerState] = {}
+
+    def record(name: str) -> Callable[..., Tensor]:
+        view = mixer_of(model.get_submodule(name))
+        assert view is not None
+
+        def forward(hidden: Tensor | None = None, *_: Any, **options: Any) -> Tensor:
+            given = options["hidden_states"] if hidden is None else hidden
+            out, left[name] = cast("tuple[Tensor, MixerState]", view(given, return_state=True))
+            return out
+
+        return forward
+
+    own: Any = model
+    device = next(model.parameters()).device
+    for name in mixers:
+        vars(model.get_submodule(name))["forward"] = record(name)
+    try:
+        embedding = own.get_input_embeddings() if hasattr(own, "get_input_embeddings") else own.backbone.embedding
+        with _embedding_gives(embedding, own.prompt_tokens.tokens(), alone=True):
+            own.backbone(torch.zeros(1, 1, dtype=torch.long, device=device))
+    finally:
+        for name in mixers:
+            del vars(model.get_submodule(name))["forward"]
+    return [left[name] for name in mixers]

@@ -1,0 +1,168 @@
+"""One method on one model class of transformers: everything that "it works" means, in one function.
+
+``python -m tests.empirics.host_checks`` (from the repository's root) runs it for all and writes the table in docs/models.md, of
+which ``test_hosts.py`` checks every cell against a run of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from empirics.hosts.takeover import mixer_of
+from empirics.methods import (
+    SDT,
+    AdditionalScan,
+    BitFit,
+    DoRA,
+    Full,
+    InitialState,
+    LoRA,
+    MethodConfig,
+    Prefix,
+    Prompt,
+    SDTLoRA,
+    StateOffset,
+    apply,
+    select,
+)  # fmt: skip
+from empirics.methods.scores import score
+
+sys.path.insert(0, str(Path(__file__).parent))
+from host_models import CONFIGS, VOCABULARY, host_model
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+BEGIN, END = "<!-- table: python -m tests.empirics.host_checks -->", "<!-- end of table -->"
+IDS = torch.randint(3, VOCABULARY, (2, 9), generator=torch.Generator().manual_seed(1))
+CLOSE = 3e-6
+"""Relative error of float32 logits of two implementations of one function."""
+
+
+def first_mixer(model: nn.Module) -> nn.Module:
+    return next(module for module in model.modules() if mixer_of(module) is not None)
+
+
+def _sdt(model: nn.Module) -> SDT:
+    return SDT(select(score("random", model), 0.5, 0.5))
+
+
+def _ssm(model: nn.Module) -> MethodConfig | None:
+    return LoRA(("x_proj", "dt_proj", "A_log"), rank=2) if hasattr(first_mixer(model), "x_proj") else None
+
+
+def _attention(model: nn.Module) -> MethodConfig | None:
+    has = any(name.endswith("q_proj.weight") for name, _ in model.named_parameters())
+    return LoRA(("q_proj", "v_proj", "o_proj"), rank=2) if has else None
+
+
+METHODS: dict[str, Callable[[nn.Module], MethodConfig | None]] = {
+    "LoRA": lambda _: LoRA(("in_proj", "out_proj"), rank=2),
+    "LoRA, SSM": _ssm,
+    "LoRA, attention": _attention,
+    "DoRA": lambda _: DoRA(("in_proj", "out_proj"), rank=2),
+    "BitFit": lambda _: BitFit(),
+    "full": lambda _: Full(("A_log", "D", "conv1d")),
+    "SDT": _sdt,
+    "SDT + LoRA": lambda model: SDTLoRA(_sdt(model), LoRA(("out_proj",), rank=2)),
+    "initial state": lambda _: InitialState(),
+    "initial state, window": lambda _: InitialState(conv=True),
+    "prefix": lambda _: Prefix(tokens=3),
+    "prompt": lambda _: Prompt(tokens=3),
+    "state offset": lambda _: StateOffset(),
+    "additional scan": lambda _: AdditionalScan(states=2),
+}
+"""Column of the table → the method; ``None`` where the model has no such layer."""
+FROM_THE_BASE = frozenset(METHODS) - {"prefix", "prompt"}
+
+
+def logits(model: nn.Module, ids: Tensor = IDS, **options: Any) -> Tensor:
+    with torch.no_grad():
+        return model(ids, **options).logits
+
+
+def relative(got: Tensor, expected: Tensor) -> float:
+    return float((got - expected).abs().max() / expected.abs().max())
+
+
+def randomise(handle: Any, size: float = 0.3) -> None:
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in handle.trainable().values():
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
+
+
+def cached_logits(model: nn.Module, ids: Tensor = IDS, first: int = 5) -> Tensor:
+    """The logits of a sequence that is read in one piece of ``first`` tokens and then token by token, through the cache."""
+    with torch.no_grad():
+        out = model(ids[:, :first], use_cache=True)
+        name = "cache_params" if "cache_params" in out else "past_key_values"
+        found, cache = [out.logits], out[name]
+        for t in range(first, ids.shape[1]):
+            places = {} if name == "cache_params" else {"position_ids": torch.full((ids.shape[0], 1), t)}
+            out = model(ids[:, t : t + 1], use_cache=True, **{name: cache}, **places)
+            found.append(out.logits)
+    return torch.cat(found, 1)
+
+
+def check(name: str, method: str) -> str:
+    """``yes``, or ``-`` where the model has no such layer; AssertionError else.
+
+    Checked: the start is the base model's function; every trained tensor gets a gradient of the loss and changes the logits; the
+    logits are those of training mode, and of the same tokens through the cache; removed, the model is bit for bit what it was.
+    """
+    model = host_model(name)
+    base = logits(model)
+    config = METHODS[method](model)
+    if config is None:
+        return "-"
+    handle = apply(model, config)
+    if method in FROM_THE_BASE:
+        assert relative(logits(model), base) < CLOSE
+    randomise(handle)
+    adapted = logits(model)
+    assert adapted.shape == base.shape and relative(adapted, base) > 1e-3
+    model.train()
+    out = model(IDS, labels=IDS)
+    assert relative(out.logits.detach(), adapted) < CLOSE
+    expected = nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), IDS[:, 1:].flatten())
+    assert torch.allclose(out.loss, expected, atol=1e-6)
+    out.loss.backward()
+    for tensor, parameter in handle.trainable().items():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, tensor
+    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+    model.eval()
+    assert relative(cached_logits(model), adapted) < CLOSE
+    handle.remove()
+    assert torch.equal(logits(model), base)
+    return "yes"
+
+
+def table(cells: dict[tuple[str, str], str]) -> str:
+    """The table as Markdown."""
+    lines = ["| model | " + " | ".join(METHODS) + " |", "| --- |" + " --- |" * len(METHODS)]
+    lines += [f"| `{name}` | " + " | ".join(cells[name, method] for method in METHODS) + " |" for name in CONFIGS]
+    return "\n".join(lines)
+
+
+def read_table(text: str) -> dict[tuple[str, str], str]:
+    """The cells of the page's table."""
+    lines = [line for line in text.partition(BEGIN)[2].partition(END)[0].splitlines() if line.startswith("|")]
+    head, rows = [c.strip() for c in lines[0].strip("| ").split("|")][1:], lines[2:]
+    cells = [[c.strip() for c in row.strip("| ").split("|")] for row in rows]
+    return {(row[0].strip("`"), method): value for row in cells for method, value in zip(head, row[1:], strict=True)}
+
+
+def main() -> None:
+    """Run every cell and write the page's table."""
+    cells = {(name, method): check(name, method) for name in CONFIGS for method in METHODS}
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(cells)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

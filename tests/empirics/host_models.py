@@ -1,0 +1,91 @@
+"""Tiny random models of every class of transformers whose mixers this project knows.
+
+Zamba2 and Nemotron-H clamp step sizes at ``time_step_min`` in their parallel pass, and not token by token: here it is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+VOCABULARY = 24
+
+
+def _mamba(name: str, **options: Any) -> Callable[[], Any]:
+    def config() -> Any:
+        sizes = {
+            "vocab_size": VOCABULARY, "hidden_size": 12, "state_size": 4, "num_hidden_layers": 2, "expand": 2, "pad_token_id": 0,
+        }  # fmt: skip
+        return getattr(transformers, f"{name}Config")(**(sizes | options))
+
+    return config
+
+
+_HYBRID = {
+    "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "mamba_expand": 2, "mamba_d_state": 4, "mamba_d_conv": 4, "num_hidden_layers": 2, "pad_token_id": 0, "bos_token_id": 1,
+    "eos_token_id": 2, "max_position_embeddings": 64,
+}  # fmt: skip
+_HEADS = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_chunk_size": 8}
+
+
+def _hybrid(name: str, **options: Any) -> Callable[[], Any]:
+    def config() -> Any:
+        return getattr(transformers, f"{name}Config")(**(_HYBRID | options))
+
+    return config
+
+
+CONFIGS: dict[str, Callable[[], Any]] = {
+    "MambaForCausalLM": _mamba("Mamba", time_step_rank=3, use_mambapy=False),
+    "FalconMambaForCausalLM": _mamba("FalconMamba", time_step_rank=3, use_mambapy=False),
+    "Mamba2ForCausalLM": _mamba("Mamba2", num_heads=4, head_dim=6, n_groups=2, chunk_size=8),
+    "JambaForCausalLM": _hybrid(
+        "Jamba", mamba_dt_rank=3, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1,
+        num_experts=2, num_experts_per_tok=1,
+    ),
+    "BambaForCausalLM": _hybrid("Bamba", attn_layer_indices=[1], **_HEADS),
+    "Zamba2ForCausalLM": _hybrid(
+        "Zamba2", n_mamba_heads=4, mamba_headdim=8, mamba_ngroups=2, chunk_size=8, num_mem_blocks=1, adapter_rank=2,
+        layers_block_type=["mamba", "hybrid"], num_key_value_heads=2, use_mem_rope=True,
+    ),
+    "NemotronHForCausalLM": _hybrid(
+        "NemotronH", mamba_num_heads=4, mamba_head_dim=8, ssm_state_size=4, n_groups=2, chunk_size=8, expand=2,
+        layers_block_type=["mamba", "attention", "mlp"], head_dim=8, num_hidden_layers=3, conv_kernel=4,
+    ),
+    "GraniteMoeHybridForCausalLM": _hybrid(
+        "GraniteMoeHybrid", layer_types=["mamba", "attention"], num_local_experts=2, num_experts_per_tok=1,
+        shared_intermediate_size=16, embedding_multiplier=1.5, **_HEADS,
+    ),
+    "FalconH1ForCausalLM": _hybrid(
+        "FalconH1", mamba_d_ssm=32, embedding_multiplier=1.5, ssm_in_multiplier=0.7, ssm_multipliers=[0.5, 1.5, 0.8, 1.2, 0.9],
+        head_dim=8, mamba_rms_norm=True, mamba_norm_before_gate=False, **_HEADS,
+    ),
+}  # fmt: skip
+"""Class → its configuration."""
+
+PURE = ("MambaForCausalLM", "FalconMambaForCausalLM", "Mamba2ForCausalLM")
+
+
+def host_model(name: str, seed: int = 0, **changes: Any) -> nn.Module:
+    """A random model of the class, in evaluation mode, with weights lively enough for states to matter."""
+    torch.manual_seed(seed)
+    config = CONFIGS[name]()
+    for option, value in changes.items():
+        setattr(config, option, value)
+    model = getattr(transformers, name)(config).eval()
+    if name in ("Zamba2ForCausalLM", "NemotronHForCausalLM"):
+        for mixer in (m for m in model.modules() if hasattr(m, "time_step_limit")):
+            mixer.time_step_limit = (0.0, float("inf"))
+    with torch.no_grad():
+        for tensor, parameter in model.named_parameters():
+            generator = torch.Generator().manual_seed(sum(tensor.encode()))
+            kind = tensor.rsplit(".", 2)[-2]
+            parameter.add_(
+                (0.3 if kind in ("in_proj", "x_proj", "dt_proj") else 0.1) * torch.randn(parameter.shape, generator=generator)
+            )
+    return model

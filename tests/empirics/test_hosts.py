@@ -1,0 +1,296 @@
+"""Methods in place on transformers' models: every class, every method, and what states, caches, padding and copies do."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+import torch
+import transformers
+from host_checks import CLOSE, IDS, METHODS, PAGE, cached_logits, check, first_mixer, logits, randomise, read_table, relative
+from host_models import CONFIGS, PURE, host_model
+from torch import Tensor, nn
+
+from empirics.errors import CheckpointError, InvalidInput
+from empirics.hosts.takeover import mixer_of, taken_over
+from empirics.methods import (
+    SDT,
+    AdditionalScan,
+    Combined,
+    InitialState,
+    LoRA,
+    Prefix,
+    Prompt,
+    StateOffset,
+    apply,
+    compile_prefix,
+    load,
+    select,
+)  # fmt: skip
+from empirics.methods.scores import score, warm_up
+from empirics.models import load_model
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*falling back.*"),
+]
+STATES = {
+    "window": InitialState(conv=True),
+    "offset": StateOffset(),
+    "scan": AdditionalScan(states=2),
+    "prefix": Prefix(tokens=2),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_methods_work_in_place_and_the_page_says_so(name: str, method: str) -> None:
+    assert check(name, method) == read_table(PAGE.read_text(encoding="utf-8"))[name, method]
+
+
+def adapted(name: str, config: Any) -> tuple[nn.Module, Any]:
+    model = host_model(name)
+    handle = apply(model, config)
+    randomise(handle, 0.7)
+    return model, handle
+
+
+def padded(count: int) -> tuple[Tensor, Tensor]:
+    """The tokens behind ``count`` paddings in the first row and one in the second, and their mask."""
+    width = IDS.shape[1] + count
+    ids, mask = torch.zeros(2, width, dtype=torch.long), torch.zeros(2, width, dtype=torch.long)
+    for row, front in ((0, count), (1, 1)):
+        ids[row, front : front + IDS.shape[1]] = IDS[row]
+        mask[row, front : front + IDS.shape[1]] = 1
+    return ids, mask
+
+
+@pytest.mark.parametrize("config", [*STATES.values(), Prompt(tokens=2)], ids=[*STATES, "prompt"])
+@pytest.mark.parametrize("name", [*PURE, "BambaForCausalLM", "FalconH1ForCausalLM"])
+def test_padding_in_front_and_behind_changes_nothing(name: str, config: Any) -> None:
+    model, _ = adapted(name, config)
+    expected, (ids, mask) = logits(model), padded(3)
+    got = logits(model, ids, attention_mask=mask)
+    for row, front in ((0, 3), (1, 1)):
+        assert relative(got[row, front : front + IDS.shape[1]], expected[row]) < CLOSE
+    wrong = logits(model, ids)  # the negative twin: padding that is not said to be padding
+    assert relative(wrong[0, 3:], expected[0]) > 1e-3
+
+
+def test_a_mask_with_holes_is_refused() -> None:
+    model, _ = adapted("MambaForCausalLM", InitialState())
+    mask = torch.ones_like(IDS)
+    mask[0, 0] = mask[1, 4] = 0
+    with pytest.raises(InvalidInput, match="row 1 of attention_mask is no run of ones"):
+        logits(model, attention_mask=mask)
+
+
+@pytest.mark.parametrize("config", [*STATES.values(), Prompt(tokens=2)], ids=[*STATES, "prompt"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_generation_goes_on_from_the_state(name: str, config: Any) -> None:
+    """Greedy generation with the library's cache gives the tokens that the parallel pass prefers, also behind padding."""
+    model, _ = adapted(name, config)
+    ids = torch.cat([torch.zeros(2, 3, dtype=torch.long), IDS], 1)
+    ids[1] = torch.cat([IDS[1], IDS[0, :3]])
+    mask = torch.ones_like(ids)
+    mask[0, :3] = 0
+    options = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    found = model.generate(ids, attention_mask=mask, **options)
+    for row, front in ((0, 3), (1, 0)):
+        whole = ids[row : row + 1, front:]
+        for _ in range(4):
+            whole = torch.cat([whole, logits(model, whole)[:, -1:].argmax(-1)], 1)
+        assert found[row, front:].tolist() == whole[0].tolist()
+
+
+@pytest.mark.parametrize("config", STATES.values(), ids=STATES)
+def test_beams_reorder_the_states(config: Any) -> None:
+    model, handle = adapted("MambaForCausalLM", config)
+    options = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None, "pad_token_id": 0, "num_beams": 3}
+    found = model.generate(IDS, attention_mask=torch.ones_like(IDS), **options)
+    slow = model.generate(IDS, attention_mask=torch.ones_like(IDS), use_cache=False, **options)
+    assert found.tolist() == slow.tolist()
+    handle.remove()
+
+
+def test_caching_a_second_piece_goes_on_from_the_first() -> None:
+    """Which transformers' own Mamba-1 does not: its parallel pass starts every piece from a zero state."""
+    model, handle = adapted("MambaForCausalLM", InitialState(conv=True))
+
+    def in_two() -> Tensor:
+        with torch.no_grad():
+            first = model(IDS[:, :5], use_cache=True)
+            return torch.cat([first.logits, model(IDS[:, 5:], cache_params=first.cache_params, use_cache=True).logits], 1)
+
+    assert relative(in_two(), logits(model)) < CLOSE
+    handle.remove()
+    assert relative(in_two(), logits(model)) > 1e-3
+
+
+def test_steps_are_clamped_token_by_token_as_well() -> None:
+    model = host_model("Mamba2ForCausalLM", time_step_limit=(0.5, 0.8))
+    assert relative(cached_logits(model), logits(model)) > 10 * CLOSE  # transformers' own
+    expected = logits(model)
+    apply(model, InitialState())
+    assert relative(logits(model), expected) < CLOSE
+    assert relative(cached_logits(model), expected) < CLOSE
+
+
+def test_a_mixer_without_a_norm() -> None:
+    model = host_model("FalconH1ForCausalLM", mamba_rms_norm=False)
+    expected = logits(model)
+    handle = apply(model, InitialState())
+    assert relative(logits(model), expected) < CLOSE
+    randomise(handle)
+    assert relative(logits(model), expected) > 1e-3 and relative(cached_logits(model), logits(model)) < CLOSE
+
+
+@pytest.mark.parametrize("name", ["MambaForCausalLM", "Mamba2ForCausalLM", "JambaForCausalLM"])
+@pytest.mark.parametrize("config", [Combined(parts=(LoRA(("in_proj", "out_proj"), rank=2), InitialState(), StateOffset()))])
+def test_saved_and_loaded_parts_together(name: str, config: Any, tmp_path: Path) -> None:
+    model, handle = adapted(name, config)
+    handle.save(tmp_path)
+    other = host_model(name)
+    load(other, tmp_path)
+    assert torch.equal(logits(other), logits(model))
+    with pytest.raises(CheckpointError, match="trained on other weights"):
+        load(host_model(name, seed=1), tmp_path)
+
+
+def test_states_and_parametrised_decays_come_off_in_either_order() -> None:
+    for parts in ((LoRA(("A_log",), rank=2), InitialState()), (InitialState(), LoRA(("A_log",), rank=2))):
+        model = host_model("MambaForCausalLM")
+        base = logits(model)
+        handle = apply(model, Combined(parts=parts))
+        randomise(handle)
+        assert relative(logits(model), base) > 1e-3
+        handle.remove()
+        assert torch.equal(logits(model), base) and not any(taken_over(m) for m in model.modules())
+
+
+def test_state_adapters_travel_to_this_projects_model_and_back(tmp_path: Path) -> None:
+    model, handle = adapted("MambaForCausalLM", InitialState(conv=True))
+    handle.save(tmp_path / "adapter")
+    expected = logits(model)
+    handle.remove()
+    model.save_pretrained(str(tmp_path / "base"))
+    ours = load_model(tmp_path / "base")
+    load(ours, tmp_path / "adapter")
+    with torch.no_grad():
+        assert relative(ours(IDS), expected) < CLOSE
+
+
+@pytest.mark.parametrize(
+    "config", [Prefix(tokens=3), Prefix(tokens=3, layers=(1,)), Prompt(tokens=5)], ids=["prefix", "one", "prompt"]
+)
+@pytest.mark.parametrize("name", PURE)
+def test_prefixes_and_prompts_compile_into_states(name: str, config: Any) -> None:
+    model, handle = adapted(name, config)
+    expected = logits(model)
+    compiled = compile_prefix(handle)
+    assert isinstance(compiled.config, InitialState)
+    assert relative(logits(model), expected) < CLOSE
+    assert relative(cached_logits(model), expected) < CLOSE
+    compiled.set_values({n: v * 1.1 for n, v in compiled.values().items()})
+    assert relative(logits(model), expected) > 1e-3
+
+
+def test_a_prompt_on_a_model_with_attention_is_no_state() -> None:
+    model, handle = adapted("BambaForCausalLM", Prompt(tokens=2))
+    with pytest.raises(InvalidInput, match="attention layers remember the tokens themselves"):
+        compile_prefix(handle)
+    handle.remove()
+    model, handle = adapted("BambaForCausalLM", Prefix(tokens=2))
+    expected = logits(model)
+    compile_prefix(handle)
+    assert relative(logits(model), expected) < CLOSE
+
+
+@pytest.mark.parametrize("config", [InitialState(), Prompt(tokens=2)], ids=["state", "prompt"])
+def test_copies_are_independent(config: Any) -> None:
+    model, handle = adapted("MambaForCausalLM", config)
+    before = logits(model)
+    other = copy.deepcopy(handle)
+    assert torch.equal(logits(other.model), before)
+    randomise(other)
+    assert torch.equal(logits(model), before) and relative(logits(other.model), before) > 1e-3
+    handle.remove()
+    assert relative(logits(other.model), logits(model)) > 1e-3
+
+
+def test_choosing_dimensions_needs_no_conversion() -> None:
+    model = host_model("MambaForCausalLM")
+    base = logits(model)
+    moved = warm_up(model, lambda m, ids: m(ids, labels=ids).loss, [IDS] * 2, learning_rate=1e-2)
+    assert torch.equal(logits(model), base)
+    selection = select(score("change", model, moved=moved), 3, 2)
+    assert [name for name, _ in selection.layers] == ["backbone.layers.0.mixer", "backbone.layers.1.mixer"]
+    assert apply(model, SDT(selection)).n_trainable == 2 * (3 * 2 + 2 * 4 * 3)
+
+
+@pytest.mark.parametrize("name", ["MambaForCausalLM", "Mamba2ForCausalLM"])
+def test_half_precision_and_checkpointing(name: str) -> None:
+    model = host_model(name).to(torch.bfloat16)
+    handle = apply(model, InitialState(conv=True))
+    randomise(handle)
+    model.train()
+    model(IDS, labels=IDS).loss.backward()
+    gradients = {n: p.grad.clone() for n, p in handle.trainable().items()}
+    assert all(p.dtype == torch.float32 for p in handle.trainable().values())
+    model.zero_grad()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model(IDS, labels=IDS).loss.backward()
+    for n, parameter in handle.trainable().items():
+        assert torch.equal(parameter.grad, gradients[n]), n
+
+
+def test_packed_sequences_do_not_reach_each_other() -> None:
+    model, _ = adapted("BambaForCausalLM", InitialState(conv=True))
+    mixer = first_mixer(model)
+    x = torch.randn(1, 7, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        packed = mixer(x, seq_idx=torch.tensor([[0, 0, 0, 1, 1, 1, 1]]))
+        apart = torch.cat([mixer(x[:, :3]), mixer(x[:, 3:])], 1)
+        assert relative(packed, apart) < CLOSE and relative(mixer(x), apart) > 1e-3
+
+
+class TestRefused:
+    def test_unknown_models(self) -> None:
+        config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2, n_positions=8)
+        with pytest.raises(InvalidInput, match="GPT2LMHeadModel has no mixer that is known here"):
+            apply(transformers.GPT2LMHeadModel(config), InitialState())
+        with pytest.raises(InvalidInput, match="takes no prompt tokens"):
+            apply(transformers.GPT2LMHeadModel(config), Prompt(tokens=1))
+
+    def test_other_activations(self) -> None:
+        with pytest.raises(InvalidInput, match="activation 'gelu'; methods on states need 'silu'"):
+            apply(host_model("MambaForCausalLM", hidden_act="gelu"), InitialState())
+
+    def test_a_second_method(self) -> None:
+        model, _ = adapted("MambaForCausalLM", InitialState())
+        with pytest.raises(InvalidInput, match="already carries initial_state"):
+            apply(model, StateOffset())
+
+    def test_assisted_generation(self) -> None:
+        model, _ = adapted("MambaForCausalLM", InitialState())
+        cache = transformers.DynamicCache(config=model.config)
+        for layer in cache.layers:
+            layer.activate_past_recording()
+        with pytest.raises(InvalidInput, match="assisted generation rolls states back"):
+            model(IDS, cache_params=cache, use_cache=True)
+
+    def test_tuples(self) -> None:
+        model, _ = adapted("MambaForCausalLM", Prompt(tokens=1))
+        with pytest.raises(InvalidInput, match="leave return_dict out"):
+            model(IDS, return_dict=False)
+
+    def test_a_mixer_is_given_back_after_a_mistake(self) -> None:
+        model = host_model("MambaForCausalLM")
+        with pytest.raises(InvalidInput, match="both set initial_state"):
+            apply(model, Combined(parts=(InitialState(), InitialState())))
+        assert not any(taken_over(m) for m in model.modules()) and mixer_of(first_mixer(model)).hook is None
