@@ -202,4 +202,18 @@ FAMILIES = (
         "if k or not np.any(rest):",
         "sparse_dims/mamba2/test_mamba2.py",
     ),
+    Mutant(
+        "behind_in_proj: modes are not told apart",
+        "prefix_state/behind_in_proj/layer.py",
+        "members = [i for i, a in enumerate(modes) if a == value]",
+        "members = [i for i, a in enumerate(modes) if a is not None]",
+        "prefix_state/behind_in_proj/test_behind_in_proj.py",
+    ),
+    Mutant(
+        "behind_in_proj: unobservable modes count",
+        "prefix_state/behind_in_proj/layer.py",
+        "for mode in channel.modes() if mode.observable]\n            modes +=",
+        "for mode in channel.modes()]\n            modes +=",
+        "prefix_state/behind_in_proj/test_behind_in_proj.py",
+    ),
 )

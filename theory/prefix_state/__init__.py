@@ -9,6 +9,7 @@ STATEMENTS = (
     "decay",
     "selective",
     "mamba2",
+    "behind_in_proj",
     "depth",
     "state_offset",
 )

@@ -1,0 +1,1 @@
+"""prefix_state.behind_in_proj: see README.md."""
