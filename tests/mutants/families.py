@@ -216,4 +216,18 @@ FAMILIES = (
         "for mode in channel.modes()]\n            modes +=",
         "prefix_state/behind_in_proj/test_behind_in_proj.py",
     ),
+    Mutant(
+        "selective_offset: one token fewer tells the methods apart",
+        "prefix_state/selective_offset/claim.py",
+        "return 1 + max(decays_on(",
+        "return max(decays_on(",
+        "prefix_state/selective_offset/test_selective_offset.py",
+    ),
+    Mutant(
+        "selective_offset: the map transposed",
+        "prefix_state/selective_offset/claim.py",
+        "linalg.solve(read_out(module).T, list(row)) for row in wanted]",
+        "linalg.solve(read_out(module).T, list(row)) for row in wanted.T]",
+        "prefix_state/selective_offset/test_selective_offset.py",
+    ),
 )

@@ -12,5 +12,6 @@ STATEMENTS = (
     "behind_in_proj",
     "depth",
     "state_offset",
+    "selective_offset",
 )
 """The claims in reading order: one folder each, with ``README.md``, ``claim.py`` and its test."""

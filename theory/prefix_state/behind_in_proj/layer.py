@@ -3,8 +3,8 @@ r"""A layer of LTI channels behind one in_proj: which joint states tokens of R^{
     x_t = W_in u_t ∈ R^D,    h_t[d, n] = a_dn h_{t−1}[d, n] + b_dn x_t[d],    u_t ∈ R^m
 
 As one system with the states (d, n) in a row, A = diag(a) and rows B_(d,n) = b_dn W_in[d, :], M tokens reach the Krylov
-space K_M = Σ_{j<M} A^j col(B). ``level="function"``: the pairs (channel, observable mode) instead, with rows r_dλ W_in[d, :] and the
-coordinates κ_dλ = Σ_{a_dn=λ} c_dn h_dn, which are what the outputs after the prefix show.
+space K_M = Σ_{j<M} A^j col(B). ``level="function"``: the pairs (channel, observable mode) instead, with rows
+r_dλ W_in[d, :] and the coordinates κ_dλ = Σ_{a_dn=λ} c_dn h_dn, which are what the outputs after the prefix show.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""prefix_state.selective_offset: see README.md."""
