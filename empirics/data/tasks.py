@@ -1,9 +1,11 @@
 """Text tasks for a language model: a prompt, and what has to come after it.
 
-    cola       is a sentence acceptable English?              Matthews correlation
-    rte        does a premise entail a hypothesis?            accuracy
-    polarity   is a review's sentence positive?               accuracy
-    dart       put (subject, relation, object) into words     BLEU, chrF, loss
+    cola          is a sentence acceptable English?              Matthews correlation
+    rte           does a premise entail a hypothesis?            accuracy
+    polarity      is a review's sentence positive?               accuracy
+    subjectivity  is a sentence on a film an opinion?            accuracy
+    trec          what kind of thing does a question ask for?    accuracy
+    dart          put (subject, relation, object) into words     BLEU, chrF, loss
 
 Splits are the same everywhere. The labelled test split is tested or, where there is none (GLUE), the validation split; in that
 case every training row whose input's SHA-256 is divisible by ten validates. Rows with one input stay together, and training and
@@ -99,6 +101,24 @@ TASKS: dict[str, Task] = {
         ("polarity", "sentence_polarity", "rotten_tomatoes"),
         ("cornell-movie-review-data/rotten_tomatoes", None),
         ("rotten_tomatoes",),
+    ),
+    "subjectivity": Task(
+        Schema((("sentence", "text"),), 2),
+        lambda row: f"{row['sentence']}\nThis is",
+        (" fact", " opinion"),
+        "accuracy",
+        ("subjectivity", "subj"),
+        ("SetFit/subj", None),
+        ("subj",),
+    ),
+    "trec": Task(
+        Schema((("sentence", "text"),), 6, numbered=("coarse_label", (2, 1, 0, 3, 4, 5))),
+        lambda row: f"{row['sentence']}\nThe answer is a",
+        (" description", " entity", " abbreviation", " human", " location", " number"),
+        "accuracy",
+        ("trec",),
+        ("CogComp/trec", None),
+        ("CogComp/trec",),
     ),
     "dart": Task(
         Schema(triples=True),

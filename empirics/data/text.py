@@ -35,12 +35,16 @@ class Schema:
         the first name.
     classes:
         Number of classes of the integer field ``label``; 0 for a data set without one.
+    numbered:
+        (field, classes): a field that holds other numbers of the same classes, and the class of each of them. It counts where
+        there is no ``label``.
     triples:
         Whether rows hold ``tripleset`` (a list of [subject, relation, object]) and ``references`` (a list of texts).
     """
 
     texts: tuple[tuple[str, ...], ...] = ()
     classes: int = 0
+    numbered: tuple[str, tuple[int, ...]] | None = None
     triples: bool = False
 
 
@@ -79,7 +83,7 @@ def check_row(row: Any, schema: Schema, where: str) -> Row:
             raise InvalidInput(f"{where}: {name} is {row[name]!r}, expected a text that is not empty")
         clean[names[0]] = row[name]
     if schema.classes:
-        label = row.get("label")
+        label = _label(row, schema)
         if isinstance(label, bool) or not isinstance(label, int) or not (label == UNLABELLED or 0 <= label < schema.classes):
             raise InvalidInput(f"{where}: label is {label!r}, expected an integer in 0..{schema.classes - 1}")
         clean["label"] = label
@@ -87,6 +91,17 @@ def check_row(row: Any, schema: Schema, where: str) -> Row:
         clean["tripleset"] = _triples(row.get("tripleset"), where)
         clean["references"] = _references(row, where)
     return clean
+
+
+def _label(row: Mapping[str, Any], schema: Schema) -> Any:
+    """The row's class, whatever it is; that of its other number where it has no label."""
+    if "label" in row or schema.numbered is None:
+        return row.get("label")
+    field, classes = schema.numbered
+    number = row.get(field)
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < len(classes):
+        return classes[number]
+    return number
 
 
 def _triples(value: Any, where: str) -> list[list[str]]:

@@ -17,7 +17,7 @@ from .base import MethodConfig, method_config
 from .lora import LoRA
 from .selection import Selection
 
-Study = Literal["lm_benchmark", "vision", "s4_regression", "bench_model"]
+Study = Literal["lm_benchmark", "vision", "s4_regression", "bench_model", "base_benchmark"]
 Family = Literal["frozen", "full", "state", "linear", "ssm", "both", "sparse"]
 Size = Literal["", "rank", "ranks", "tokens", "states", "channels"]
 
@@ -42,7 +42,8 @@ class Recipe:
     size:
         What the study chooses so that a budget is met, empty for nothing; ``ranks`` is the sum of two ranks.
     score:
-        The rule that selects dimensions, empty for methods without a selection.
+        The rule that selects dimensions, empty for methods without a selection; ``shuffled`` is ``change`` after a warm-up on
+        training rows whose answers have been permuted.
     beside:
         LoRA beside SDT, where its options are fixed.
     """
@@ -100,6 +101,11 @@ def _lora(targets: tuple[str, ...], rank: int | None = None, method: str = "lora
     return Recipe(method, {"targets": targets, "rank": rank, "alpha": float(rank)})
 
 
+def _text(recipe: Recipe) -> dict[Study, Recipe]:
+    """One recipe for both benchmarks on text."""
+    return {"lm_benchmark": recipe, "base_benchmark": recipe}
+
+
 _FROZEN, _FULL = Recipe(None), Recipe("full")
 _STATE, _OFFSET = Recipe("initial_state"), Recipe("state_offset")
 _WINDOW = Recipe("initial_state", {"conv": True})
@@ -116,16 +122,19 @@ def _budgeted(method: str, score: str) -> Recipe:
 
 
 CATALOGUE: tuple[Entry, ...] = (
-    Entry("frozen", "frozen", "frozen", {"lm_benchmark": _FROZEN, "vision": _FROZEN, "s4_regression": _FROZEN}),
+    Entry("frozen", "frozen", "frozen", {**_text(_FROZEN), "vision": _FROZEN, "s4_regression": _FROZEN}),
     Entry(
         "full", "all parameters", "full",
-        {"lm_benchmark": _FULL, "vision": _FULL, "s4_regression": _FULL, "bench_model": _FULL},
+        {**_text(_FULL), "vision": _FULL, "s4_regression": _FULL, "bench_model": _FULL},
     ),
-    Entry("bitfit", "biases (BitFit)", "full", dict.fromkeys(("lm_benchmark", "vision", "bench_model"), Recipe("bitfit"))),
+    Entry(
+        "bitfit", "biases (BitFit)", "full",
+        {**_text(Recipe("bitfit")), "vision": Recipe("bitfit"), "bench_model": Recipe("bitfit")},
+    ),
     Entry(
         "prompt", "prompt", "state",
         {
-            "lm_benchmark": Recipe("prompt", size="tokens"),
+            **_text(Recipe("prompt", size="tokens")),
             "vision": Recipe("prompt", {"tokens": 8}),
             "bench_model": Recipe("prompt", {"tokens": 16}),
         },
@@ -133,7 +142,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "prefix", "prefix", "state",
         {
-            "lm_benchmark": Recipe("prefix", size="tokens"),
+            **_text(Recipe("prefix", size="tokens")),
             "vision": Recipe("prefix", {"tokens": 8}),
             "s4_regression": Recipe("prefix", {"tokens": 16}),
             "bench_model": Recipe("prefix", {"tokens": 16}),
@@ -141,17 +150,17 @@ CATALOGUE: tuple[Entry, ...] = (
     ),
     Entry(
         "initial_state", "initial state", "state",
-        {"lm_benchmark": _STATE, "vision": _STATE, "s4_regression": _STATE, "bench_model": _STATE},
+        {**_text(_STATE), "vision": _STATE, "s4_regression": _STATE, "bench_model": _STATE},
     ),
     Entry("initial_state_conv", "initial state, window", "state", {"lm_benchmark": _WINDOW, "vision": _WINDOW}),
     Entry(
         "state_offset", "state offset", "state",
-        {"lm_benchmark": _OFFSET, "vision": _OFFSET, "s4_regression": _OFFSET, "bench_model": _OFFSET},
+        {**_text(_OFFSET), "vision": _OFFSET, "s4_regression": _OFFSET, "bench_model": _OFFSET},
     ),
     Entry(
         "additional_scan", "additional scan", "state",
         {
-            "lm_benchmark": Recipe("additional_scan", size="states"),
+            **_text(Recipe("additional_scan", size="states")),
             "vision": Recipe("additional_scan"),
             "bench_model": Recipe("additional_scan", {"states": 4}),
         },
@@ -160,7 +169,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("dora", "DoRA", "both", {"bench_model": _lora(PROJECTIONS, 8, "dora")}),
     Entry("lora_in_proj", "LoRA in_proj", "linear", {"lm_benchmark": _lora(("in_proj",))}),
     Entry("lora_out_proj", "LoRA out_proj", "linear", {"lm_benchmark": _lora(("out_proj",))}),
-    Entry("lora_linear", "LoRA linear", "linear", {"lm_benchmark": _lora(LINEAR), "vision": _lora(LINEAR, 2)}),
+    Entry("lora_linear", "LoRA linear", "linear", {**_text(_lora(LINEAR)), "vision": _lora(LINEAR, 2)}),
     Entry(
         "dora_linear", "DoRA linear", "linear",
         {"lm_benchmark": _lora(LINEAR, method="dora"), "vision": _lora(LINEAR, 2, "dora")},
@@ -168,16 +177,17 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("lora_x_proj", "LoRA x_proj", "ssm", {"lm_benchmark": _lora(("x_proj",))}),
     Entry("lora_dt_proj", "LoRA dt_proj", "ssm", {"lm_benchmark": _lora(("dt_proj",))}),
     Entry("lora_A", "LoRA A", "ssm", {"lm_benchmark": _lora(("A_log",))}),
-    Entry("lora_ssm", "LoRA SSM", "ssm", {"lm_benchmark": _lora(STATE_SPACE), "vision": _lora(STATE_SPACE, 2)}),
+    Entry("lora_ssm", "LoRA SSM", "ssm", {**_text(_lora(STATE_SPACE)), "vision": _lora(STATE_SPACE, 2)}),
     # One rank for all is too coarse for the language benchmark's budget: its two parts have ranks of their own.
     Entry(
         "lora_both", "LoRA both", "both",
-        {"lm_benchmark": Recipe("combined", size="ranks"), "vision": _lora((*LINEAR, *STATE_SPACE), 2)},
+        {**_text(Recipe("combined", size="ranks")), "vision": _lora((*LINEAR, *STATE_SPACE), 2)},
     ),
+    Entry("lora_released", "LoRA out_proj + SSM", "both", {"base_benchmark": _lora(("out_proj", "x_proj", "dt_proj"))}),
     Entry(
         "sdt", "SDT", "sparse",
         {
-            "lm_benchmark": _budgeted("sdt", "change"),
+            **_text(_budgeted("sdt", "change")),
             "s4_regression": _sparse("sdt", "change", "columns"),
             "bench_model": _sparse("sdt", "change", "columns"),
         },
@@ -190,7 +200,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "sdt_lora", "SDT + LoRA", "sparse",
         {
-            "lm_benchmark": _budgeted("sdt_lora", "change"),
+            **_text(_budgeted("sdt_lora", "change")),
             "vision": _sparse("sdt_lora", "change", "columns", **_BESIDE_2),
             "bench_model": _sparse("sdt_lora", "change", "columns", **_BESIDE_8),
         },
@@ -198,10 +208,13 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "sdt_lora_random", "SDT + LoRA, random", "sparse",
         {
-            "lm_benchmark": _budgeted("sdt_lora", "random"),
+            **_text(_budgeted("sdt_lora", "random")),
             "vision": _sparse("sdt_lora", "random", "columns", **_BESIDE_2),
         },
     ),
+    Entry("sdt_lora_shuffled", "SDT + LoRA, shuffled", "sparse", {"base_benchmark": _budgeted("sdt_lora", "shuffled")}),
+    Entry("sdt_lora_data_free", "SDT + LoRA, no data", "sparse", {"base_benchmark": _budgeted("sdt_lora", "data_free")}),
+    Entry("sdt_released", "SDT, released", "sparse", {"base_benchmark": _sparse("sdt_lora", "released", "columns", **_BESIDE_8)}),
     Entry("sdt_lora_r8", "SDT + LoRA r8", "sparse", {"s4_regression": _sparse("sdt_lora", "change", "none", **_BESIDE_8)}),
     Entry(
         "sdt_lora_r8_random", "SDT + LoRA r8, random", "sparse",
@@ -236,6 +249,11 @@ ORDER: dict[Study, tuple[str, ...]] = {
     "bench_model": (
         "full", "bitfit", "lora", "dora", "sdt", "sdt_lora", "prompt", "prefix", "initial_state", "state_offset",
         "additional_scan",
+    ),
+    "base_benchmark": (
+        "frozen", "prompt", "prefix", "additional_scan", "bitfit", "initial_state", "state_offset", "lora_linear", "lora_ssm",
+        "lora_both", "lora_released", "sdt", "sdt_lora", "sdt_lora_random", "sdt_lora_shuffled", "sdt_lora_data_free",
+        "sdt_released", "full",
     ),
 }  # fmt: skip
 """The methods of each study in the order of its tables."""

@@ -9,11 +9,13 @@ Notation for one mixer: a = A_log, A = -exp(a), dt = softplus(dt_bias) the step 
     magnitude          |exp(dt A_1) + exp(dt A_0)|, as the authors' code scores S4: its subtraction has the wrong sign
     gradient           |mean over batches of dL/da|, no warm-up
     ablation           L(a_1 with this entry put back to a_0) - L(a_1), one evaluation for each entry
+    data_free          exp(-dt |A_0|) dt |A_0|, |d exp(dt A_0) / da|: how far the decay moves with its parameter; no data
     random             uniform
     oracle             1 on a known support, else 0
 
-S4 has complex modes A themselves in the place of a, log A in that of log A_log; its ``magnitude`` is the released one to the
-letter, which also loses the imaginary unit: |exp(dt (Re A_1 + Im A_1)) + exp(dt (Re A_0 + Im A_0))|.
+S4 has complex modes A themselves in the place of a, log A in that of log A_log, and |exp(dt A_0) dt A_0| as ``data_free``. Its
+``magnitude`` is the released one to the letter, which also loses the imaginary unit:
+|exp(dt (Re A_1 + Im A_1)) + exp(dt (Re A_0 + Im A_0))|.
 
 On Mamba-2, a head has one decay for all of its states: scores of its states are equal, and ties go to the lower index.
 """
@@ -32,7 +34,9 @@ from torch import Tensor, nn
 from ..errors import InvalidInput, UnknownName
 from ..models.norm import widen
 from ..models.s4 import S4Mixer
-from .base import evaluating
+from ..training.graphed import GraphedLoss
+from .base import MethodConfig, evaluating
+from .combined import Combined
 from .geometry import Geometry, find_mixers, geometry
 from .handle import Handle, apply
 from .in_place import Full
@@ -41,6 +45,9 @@ from .targets import named_tensors, select_tensors
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """loss(model, batch) -> scalar."""
+
+GRAPHS = 16
+"""Shapes of batches that a warm-up keeps recorded."""
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -84,8 +91,19 @@ def warm_up(
     learning_rate: float = 1e-3,
     weight_decay: float = 0.0,
     targets: tuple[str, ...] = ("A_log",),
+    beside: MethodConfig | None = None,
+    graphed: bool = False,
 ) -> dict[str, Moved]:
     """Train ``targets`` for one AdamW step on every batch, note where the decays went, and put the model back.
+
+    Parameters
+    ----------
+    beside:
+        A method that is trained at the same time, on other tensors, and thrown away with the rest; its random values are those
+        of seed 0.
+    graphed:
+        Record the passes (:class:`~empirics.training.graphed.GraphedLoss`): every batch is a tuple of tensors on the model's
+        device, and whether the loss is finite is looked at once, at the end.
 
     Raises
     ------
@@ -96,7 +114,9 @@ def warm_up(
         raise InvalidInput(f"learning_rate is {learning_rate!r}, expected a positive number")
     before = {name: (_decay(mixer), _step(mixer), sizes) for name, mixer, sizes in _selective(model)}
     with _in_float32(model, targets):
-        after = _trained(model, loss, batches, learning_rate, weight_decay, targets, before)
+        full = Full(targets=targets)
+        method = full if beside is None else Combined(parts=(full, beside))
+        after = _trained(model, loss, batches, learning_rate, weight_decay, method, before, graphed)
     return {name: Moved(old, after[name], dt, s.d_state) for name, (old, dt, s) in before.items()}
 
 
@@ -120,21 +140,29 @@ def _trained(
     batches: Iterable[Any],
     learning_rate: float,
     weight_decay: float,
-    targets: tuple[str, ...],
+    method: MethodConfig,
     mixers: Iterable[str],
+    graphed: bool,
 ) -> dict[str, Tensor]:
     """The mixers' decays after the warm-up; the model is as before."""
-    handle = apply(model, Full(targets=targets))
+    handle = apply(model, method)
     try:
-        optimiser = torch.optim.AdamW(handle.trainable().values(), lr=learning_rate, weight_decay=weight_decay)
-        steps = 0
+        trained = handle.trainable().values()
+        fused = graphed and next(iter(trained)).is_cuda
+        optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused or None)
+        passes = GraphedLoss(lambda *batch: loss(model, batch), trained, GRAPHS) if graphed else None
+        value, steps = torch.zeros(()), 0
         for batch in batches:
             optimiser.zero_grad()
-            _finite(loss(model, batch)).backward()
+            if passes is None:
+                _finite(loss(model, batch)).backward()
+            else:
+                value = passes(*batch)
             optimiser.step()
             steps += 1
         if not steps:
             raise InvalidInput("the warm-up got no batch; give at least one")
+        _finite(value)
         return {name: _decay(model.get_submodule(name)) for name in mixers}
     finally:
         handle.remove()
@@ -248,6 +276,16 @@ def _random(evidence: Evidence) -> dict[str, Scores]:
     generator = torch.Generator().manual_seed(evidence.seed)
     mixers = _selective(evidence.model)
     return {name: Scores.of_states(torch.rand(_shape(sizes), generator=generator)) for name, _, sizes in mixers}
+
+
+def _data_free(evidence: Evidence) -> dict[str, Scores]:
+    scores = {}
+    for name, mixer, sizes in _selective(evidence.model):
+        decay, dt = _decay(mixer), _step(mixer)
+        A = decay if decay.is_complex() else -decay.exp()
+        exponent = (dt[:, None] if A.ndim == 2 else dt) * A
+        scores[name] = shared((exponent * exponent.exp()).abs(), sizes.d_state)
+    return scores
 
 
 def _oracle(evidence: Evidence) -> dict[str, Scores]:
@@ -378,6 +416,7 @@ RULES: dict[str, Rule] = {
     "magnitude": _of_moved(_magnitude),
     "gradient": Rule(_gradient, ("loss", "batches")),
     "ablation": Rule(_ablation, ("moved", "loss", "batches")),
+    "data_free": Rule(_data_free),
     "random": Rule(_random),
     "oracle": Rule(_oracle, ("support",)),
 }

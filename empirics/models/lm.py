@@ -225,6 +225,37 @@ class MambaLM(nn.Module):
         InvalidInput
             The tokens are no non-empty integer matrix or out of range, or the states do not fit.
         """
+        features, last = self._features(input_ids, states, return_states, seq_idx, cu_seqlens)
+        logits = linear(features, self.lm_head)
+        return (logits, last) if last is not None else logits
+
+    def logits_at(self, input_ids: Tensor, at: Tensor) -> Tensor:
+        """Next-token logits (B, V) at one position of each sequence: those of :meth:`forward`, without the work for all others.
+
+        The product with the head is computed in the weights' own dtype, outside of any autocast: two classes whose logits agree
+        to eight bits stay apart.
+
+        Parameters
+        ----------
+        input_ids:
+            (B, L); every row starts a sequence.
+        at:
+            (B,), integers in 0..L-1.
+        """
+        features, _ = self._features(input_ids)
+        rows = torch.arange(features.shape[0], device=features.device)
+        with torch.autocast(features.device.type, enabled=False):
+            return linear(features[rows, at].to(self.lm_head.weight.dtype), self.lm_head)
+
+    def _features(
+        self,
+        input_ids: Tensor,
+        states: Sequence[MixerState] | None = None,
+        return_states: bool = False,
+        seq_idx: Tensor | Packing | None = None,
+        cu_seqlens: Tensor | None = None,
+    ) -> tuple[Tensor, States | None]:
+        """Normed features of the tokens alone, those of a prompt left out, and the states as :meth:`forward` gives them."""
         if not isinstance(input_ids, Tensor) or input_ids.ndim != 2 or 0 in input_ids.shape:
             what = tuple(input_ids.shape) if isinstance(input_ids, Tensor) else type(input_ids).__name__
             raise InvalidInput(f"input_ids is {what}, expected an integer tensor (B, L) with B and L at least 1")
@@ -239,8 +270,7 @@ class MambaLM(nn.Module):
                 drop = prompt.shape[0]
                 hidden = torch.cat([prompt.to(hidden.dtype).expand(hidden.shape[0], -1, -1), hidden], dim=1)
         features, last = self.backbone(hidden, self._checked(states), return_states, packing)
-        logits = linear(features[:, drop:], self.lm_head)
-        return (logits, last) if return_states else logits
+        return features[:, drop:], last
 
     def step(self, token: Tensor, states: Sequence[MixerState]) -> tuple[Tensor, States]:
         """One token (B,) and the states before it: logits (B, V) and the states after it. Raises as :meth:`forward`."""

@@ -90,10 +90,13 @@ class Context:
         loss: Loss,
         optimiser: Optimiser,
         generators: Sequence[torch.Generator] = (),
+        brief: bool = False,
+        fused: bool = False,
     ) -> Course:
         """:func:`.training.train` with a checkpoint folder of that name, which stays until the run is finished.
 
-        A run of several trainings that was killed in a later one therefore gets the earlier ones back at once.
+        A run of several trainings that was killed in a later one therefore gets the earlier ones back at once. A ``brief`` one
+        leaves a checkpoint at the deadline only.
 
         Raises
         ------
@@ -110,7 +113,7 @@ class Context:
         progress = None if tick is None else lambda step: tick(name, step, optimiser.steps)
         return train(
             parameters, loss, optimiser, generators=generators, checkpoint=folder, every=self.every, keep=True,
-            deadline=self.deadline, progress=progress,
+            brief=brief, fused=fused, deadline=self.deadline, progress=progress,
         )  # fmt: skip
 
     def checkpoint(self, name: str, tensors: Mapping[str, Tensor] | None = None, values: Any = None) -> None:

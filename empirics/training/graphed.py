@@ -154,13 +154,48 @@ class GraphedLoss:
         graph = torch.cuda.CUDAGraph()
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-        try:
-            with torch.cuda.graph(graph, pool=self._pool), _casting_anew():
-                value, gradients = self._passes(own)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            first = str(error).partition("\n")[0]
-            message = f"this loss cannot be recorded as a CUDA graph ({first}); call it without GraphedLoss"
-            raise UnrecordableLoss(message) from error
+        with _capturing("loss"), torch.cuda.graph(graph, pool=self._pool), _casting_anew():
+            value, gradients = self._passes(own)
         return Recording(graph, own, value, gradients)
+
+
+def recorded(step: Callable[[], None], changed: Iterable[Tensor]) -> Callable[[], object]:
+    """A step without arguments, recorded on the current GPU; what comes back replays it.
+
+    Parameters
+    ----------
+    step:
+        Works in place on tensors that stay where they are.
+    changed:
+        All tensors that it writes to; they are afterwards as they were.
+
+    Raises
+    ------
+    UnrecordableLoss
+        The step reads a value off the GPU, for instance.
+    """
+    kept = [(tensor, tensor.clone()) for tensor in changed]
+    side = _side_stream(torch.cuda.current_device())
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side), _casting_anew():
+        for _ in range(WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with _capturing("step"), torch.cuda.graph(graph), _casting_anew():
+        step()
+    for tensor, before in kept:
+        tensor.copy_(before)
+    return graph.replay
+
+
+@contextmanager
+def _capturing(what: str) -> Iterator[None]:
+    """What cannot be recorded is said in a line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        first = str(error).partition("\n")[0]
+        raise UnrecordableLoss(f"this {what} cannot be recorded as a CUDA graph ({first}); call it without recording") from error

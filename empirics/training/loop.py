@@ -28,7 +28,10 @@ class OutOfTime(Exception):
 
 
 Loss = Callable[[int], Tensor]
-"""loss(step) -> scalar on that step's batch; draws its data from the generators given to :func:`train`."""
+"""loss(step) -> scalar on that step's batch; draws its data from the generators given to :func:`train`.
+
+One that puts the gradients into the parameters by itself, as :class:`.graphed.GraphedLoss` does, returns a value without a graph.
+"""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def train(
     checkpoint: Path | None = None,
     every: int = 100,
     keep: bool = False,
+    brief: bool = False,
+    fused: bool = False,
     deadline: float = math.inf,
     progress: Callable[[int], None] | None = None,
 ) -> Course:
@@ -119,6 +124,10 @@ def train(
     keep:
         Leave the last checkpoint there instead: a later call with the same arguments returns at once, with the tensors and
         generators as they were at the end.
+    brief:
+        Write a checkpoint at the deadline only, and leave none at the end: for a training of seconds.
+    fused:
+        AdamW in a few kernels for all tensors, on a GPU; a CPU computes as ever.
     deadline:
         Value of ``time.monotonic()`` after which training stops with a checkpoint.
     progress:
@@ -131,15 +140,17 @@ def train(
     Diverged
         The loss is not finite.
     InvalidInput
-        There is nothing to train.
+        There is nothing to train, or a loss gives no gradient.
     CheckpointError
         The checkpoint is corrupt, or belongs to another run.
     """
     if not parameters:
         raise InvalidInput("nothing to train: no parameter given")
+    fused = fused and next(iter(parameters.values())).is_cuda
     adamw = torch.optim.AdamW(
-        parameters.values(), lr=optimiser.learning_rate, weight_decay=optimiser.weight_decay, betas=optimiser.betas
-    )
+        parameters.values(), lr=optimiser.learning_rate, weight_decay=optimiser.weight_decay, betas=optimiser.betas,
+        fused=fused or None,
+    )  # fmt: skip
     losses: list[float] = []
     if checkpoint is not None and (checkpoint / STATE).is_file():
         losses = _restore(checkpoint, parameters, adamw, optimiser, generators)
@@ -167,7 +178,10 @@ def train(
             group["lr"] = optimiser.rate(step)
         adamw.zero_grad(set_to_none=True)
         value = loss(step)
-        value.backward()
+        if value.requires_grad:
+            value.backward()
+        elif all(parameter.grad is None for parameter in parameters.values()):
+            raise InvalidInput("the loss depends on no trained tensor, or was cut off from them: there is no gradient")
         if optimiser.clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters.values(), optimiser.clip)
         adamw.step()
@@ -176,10 +190,10 @@ def train(
             progress(step + 1)
         if (step + 1) % every == 0:
             settle(step + 1)
-            if checkpoint is not None and step + 1 < optimiser.steps:
+            if checkpoint is not None and not brief and step + 1 < optimiser.steps:
                 _save(checkpoint, parameters, adamw, optimiser, generators, losses)
     settle(optimiser.steps)
-    if checkpoint is not None and keep:
+    if checkpoint is not None and keep and not brief:
         if start < optimiser.steps:
             _save(checkpoint, parameters, adamw, optimiser, generators, losses)
     elif checkpoint is not None:
@@ -245,7 +259,7 @@ def _restore(
             if value is None or value.shape != parameter.shape or value.is_complex() != parameter.is_complex():
                 raise CheckpointError(f"{folder} does not fit tensor {name}; delete it to start that run again")
             parameter.copy_(value)
-            adamw.state[parameter] = {key: _like(v, parameter, key) for key, v in found.items()}
+            adamw.state[parameter] = {key: _like(v, parameter, key, adamw) for key, v in found.items()}
     for i, generator in enumerate(generators):
         _set_state(generator.set_state, tensors, f"generator.{i}", folder)
     _set_state(torch.set_rng_state, tensors, "generator.torch", folder)
@@ -255,8 +269,8 @@ def _restore(
     return losses
 
 
-def _like(value: Tensor, parameter: nn.Parameter, key: str) -> Tensor:
-    if key == "step":
+def _like(value: Tensor, parameter: nn.Parameter, key: str, adamw: torch.optim.AdamW) -> Tensor:
+    if key == "step" and not adamw.defaults["fused"]:
         return value  # AdamW keeps it on the CPU
     return value.to(parameter.device)
 

@@ -7,7 +7,7 @@ is taken. What a method trains in the end is always counted on the model, and re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -64,17 +64,20 @@ class Sizing:
         Share of a channel's states that SDT selects.
     lora_share:
         Share of the budget that LoRA gets beside SDT, as nearly as a whole rank allows.
+    channel_share:
+        Share of the channels that SDT selects where its size is not chosen for the budget.
     """
 
     rank: int = 8
     most_tokens: int = 64
     state_share: float = 0.25
     lora_share: float = 0.75
+    channel_share: float = 0.01
 
 
-def low_rank(method: str, rank: int) -> MethodConfig:
+def low_rank(method: str, rank: int, recipes: Mapping[str, Recipe] = RECIPES) -> MethodConfig:
     """A low-rank method with alpha = rank, so that s = 1 at every rank."""
-    return RECIPES[method].config(rank=rank, alpha=float(rank))
+    return recipes[method].config(rank=rank, alpha=float(rank))
 
 
 def on_both(ranks: int) -> MethodConfig:
@@ -109,8 +112,13 @@ def nearest_size(count: Callable[[int], int], budget: float, most: int) -> int:
     return low - 1 if low > 1 and budget - count(low - 1) <= abs(count(low) - budget) else low
 
 
-def plan(method: str, model: nn.Module, sizing: Sizing) -> Plan:
+def plan(method: str, model: nn.Module, sizing: Sizing, recipes: Mapping[str, Recipe] = RECIPES) -> Plan:
     """The size of a method for the model's budget.
+
+    Parameters
+    ----------
+    recipes:
+        The methods of a study by name.
 
     Raises
     ------
@@ -119,14 +127,14 @@ def plan(method: str, model: nn.Module, sizing: Sizing) -> Plan:
     InvalidInput, UnknownName
         The method does not fit the model: Mamba-2 has no x_proj, for instance.
     """
-    if method not in METHODS:
-        raise UnknownName("method of the experiment", method, METHODS)
-    budget, recipe = budget_of(model, sizing), RECIPES[method]
+    if method not in recipes:
+        raise UnknownName("method of the experiment", method, recipes)
+    budget, recipe = budget_of(model, sizing), recipes[method]
     if recipe.size == "":
         return Plan(method, budget, None, "")
     if recipe.size == "rank":
         most = _largest_rank(recipe.options["targets"], model)
-        size = nearest_size(lambda rank: count_trainable(model, low_rank(method, rank)), budget, most)
+        size = nearest_size(lambda rank: count_trainable(model, low_rank(method, rank, recipes)), budget, most)
     elif recipe.size == "ranks":
         most = 2 * _largest_rank((*LINEAR, *STATE_SPACE), model) - 1
         size = 1 + nearest_size(lambda n: count_trainable(model, on_both(n + 1)), budget, most)
@@ -142,7 +150,13 @@ def plan(method: str, model: nn.Module, sizing: Sizing) -> Plan:
     return Plan(method, budget, size, recipe.size)
 
 
-def configure(planned: Plan, model: nn.Module, sizing: Sizing, scores: Callable[[str], dict[str, Scores]]) -> MethodConfig | None:
+def configure(
+    planned: Plan,
+    model: nn.Module,
+    sizing: Sizing,
+    scores: Callable[[str], dict[str, Scores]],
+    recipes: Mapping[str, Recipe] = RECIPES,
+) -> MethodConfig | None:
     """The planned method's configuration, ``None`` for the frozen model.
 
     Parameters
@@ -150,13 +164,15 @@ def configure(planned: Plan, model: nn.Module, sizing: Sizing, scores: Callable[
     scores:
         Name of a selection score to the scores of the model's channels and states; called for sparse methods only.
     """
-    method, size, recipe = planned.method, planned.size, RECIPES[planned.method]
+    method, size, recipe = planned.method, planned.size, recipes[planned.method]
     if recipe.method is None:
         return None
+    if size is None and recipe.score:
+        return recipe.config(selection=select(scores(recipe.score), sizing.channel_share, sizing.state_share))
     if size is None:
         return recipe.config()
     if recipe.size == "rank":
-        return low_rank(method, size)
+        return low_rank(method, size, recipes)
     if recipe.size == "ranks":
         return on_both(size)
     if recipe.size == "channels":
