@@ -243,9 +243,9 @@ class MambaLM(nn.Module):
             (B,), integers in 0..L-1.
         """
         features, _ = self._features(input_ids)
-        rows = torch.arange(features.shape[0], device=features.device)
+        chosen = features.gather(1, at[:, None, None].expand(-1, 1, features.shape[2])).squeeze(1)
         with torch.autocast(features.device.type, enabled=False):
-            return linear(features[rows, at].to(self.lm_head.weight.dtype), self.lm_head)
+            return linear(chosen.to(self.lm_head.weight.dtype), self.lm_head)
 
     def _features(
         self,
