@@ -230,4 +230,18 @@ FAMILIES = (
         "linalg.solve(read_out(module).T, list(row)) for row in wanted.T]",
         "prefix_state/selective_offset/test_selective_offset.py",
     ),
+    Mutant(
+        "affix: the past is kept",
+        "prefix_state/affix/claim.py",
+        "gamma = gamma * module.clock(z)[1]",
+        "gamma = gamma * module.clock(z)[1] ** 0",
+        "prefix_state/affix/test_affix.py",
+    ),
+    Mutant(
+        "additional_scan: forms of one decay counted once",
+        "sparse_dims/additional_scan/claim.py",
+        "return sum(linalg.rank(k) for k in differences(frozen, target).values())",
+        "return len(differences(frozen, target))",
+        "sparse_dims/additional_scan/test_additional_scan.py",
+    ),
 )

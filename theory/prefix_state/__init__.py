@@ -13,5 +13,6 @@ STATEMENTS = (
     "depth",
     "state_offset",
     "selective_offset",
+    "affix",
 )
 """The claims in reading order: one folder each, with ``README.md``, ``claim.py`` and its test."""

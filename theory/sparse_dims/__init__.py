@@ -4,6 +4,7 @@ STATEMENTS = (
     "essential",
     "minimal_adjustment",
     "mamba2",
+    "additional_scan",
     "exact_match",
     "depth_sharing",
     "published_budget",

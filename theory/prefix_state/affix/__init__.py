@@ -1,0 +1,1 @@
+"""prefix_state.affix: see README.md."""

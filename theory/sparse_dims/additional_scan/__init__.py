@@ -1,0 +1,1 @@
+"""sparse_dims.additional_scan: see README.md."""
