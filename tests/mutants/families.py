@@ -244,4 +244,11 @@ FAMILIES = (
         "return len(differences(frozen, target))",
         "sparse_dims/additional_scan/test_additional_scan.py",
     ),
+    Mutant(
+        "published_budget_s6: the width forgets the channels",
+        "sparse_dims/published_budget_s6/claim.py",
+        "+ self.channel * self.target_depth + 3 * self.depth",
+        "+ 3 * self.depth",
+        "sparse_dims/published_budget_s6/test_published_budget_s6.py",
+    ),
 )

@@ -8,6 +8,7 @@ STATEMENTS = (
     "exact_match",
     "depth_sharing",
     "published_budget",
+    "published_budget_s6",
     "selection",
 )
 """The claims in reading order: one folder each, with ``README.md``, ``claim.py`` and its test."""
