@@ -1,8 +1,9 @@
 (* lora_limits.cheaper_sparse: sparse against low rank, in stored numbers and degrees of freedom. *)
 From mathcomp Require Import all_ssreflect all_algebra.
 From mathcomp Require Import zify.
+From Ssmproof.core Require Import bipartite minors.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
-Import GRing.Theory.
+Import GRing.Theory Num.Theory.
 Local Open Scope ring_scope.
 
 (* A support covered by a set A of channels (rows) and a set B of states (columns). *)
@@ -124,3 +125,141 @@ have e : P^T *m (P *m Q) *m Q^T = 1%:M by rewrite mulmxA PP mul1mx QQ.
 by rewrite -[X in (X <= _)%N](mxrank1 F t) -e; exact: leq_trans (mxrankM_maxl _ _) (mxrankM_maxr _ _).
 Qed.
 End Rank.
+
+(* Any support S: the least cover has term_rank S lines (Koenig), so the three counts hold with the term rank. *)
+Section Support.
+Variables (D N : nat) (S : {set 'I_D * 'I_N}).
+Notation tau := (term_rank S).
+
+Lemma least_cover : exists (A : {set 'I_D}) (B : {set 'I_N}),
+  (forall p, p \in S -> (p.1 \in A) || (p.2 \in B)) /\ (#|A| + #|B| = tau)%N.
+Proof.
+have [A [B [/coveredP c e]]] := koenig S; exists A, B; split=> // p pS.
+by apply: c; rewrite /pairs -surjective_pairing.
+Qed.
+
+Lemma term_rank_le_lines (A : {set 'I_D}) (B : {set 'I_N}) :
+  (forall p, p \in S -> (p.1 \in A) || (p.2 \in B)) -> (tau <= #|A| + #|B|)%N.
+Proof.
+move=> c; have [M [/subsetP MS mM <-]] := term_rank_attained S; apply: matching_le_cover mM _.
+by apply/coveredP => i j /MS/c.
+Qed.
+
+Lemma term_rank_le : (tau <= D)%N /\ (tau <= N)%N.
+Proof.
+split; [have := @term_rank_le_lines setT set0 _ | have := @term_rank_le_lines set0 setT _].
+  by rewrite cardsT cards0 card_ord addn0; apply=> p _; rewrite inE.
+by rewrite cardsT cards0 card_ord add0n; apply=> p _; rewrite !inE orbT.
+Qed.
+
+Theorem term_rank_gt0 : S != set0 -> (0 < tau)%N.
+Proof.
+case/set0Pn => p pS; have [A [B [c <-]]] := least_cover; rewrite addn_gt0 !card_gt0 -negb_and.
+apply/negP => /andP[/eqP A0 /eqP B0]; by have := c p pS; rewrite A0 B0 !inE.
+Qed.
+
+Theorem stores_less : S != set0 -> (#|S| < tau * (D + N))%N.
+Proof.
+move=> S0; have := term_rank_gt0 S0; have [leD _] := term_rank_le; have [A [B [c e]]] := least_cover.
+by move: leD; rewrite -e => leD pos; apply: sparse_stores_less.
+Qed.
+
+Theorem fewer_degrees : (#|S| <= tau * (D + N - tau))%N.
+Proof.
+have [leD leN] := term_rank_le; have [A [B [c e]]] := least_cover; move: leD leN; rewrite -e => leD leN.
+exact: sparse_degrees.
+Qed.
+
+(* Equality only for the full parameter. *)
+Theorem equal_degrees : S != set0 -> (#|S| == tau * (D + N - tau))%N = (S == setT).
+Proof.
+move=> S0; have pos := term_rank_gt0 S0; have [leD leN] := term_rank_le; apply/eqP/eqP => [eqS|full].
+  apply/eqP; rewrite eqEcard subsetT cardsT card_prod !card_ord /=.
+  have [A [B [c e]]] := least_cover; move: pos leD leN eqS; rewrite -e => pos leD leN eqS.
+  by rewrite (sparse_degrees_equal c pos leD leN eqS).
+have [A [B [c e]]] := least_cover.
+have {c} allA : A = setT \/ B = setT.
+  case: (eqVneq A setT) => [->|/eqP nA]; [by left | right; apply/setP => j; rewrite inE].
+  case: (pickP [pred i | i \notin A]) => [i /= /negPf iA|none]; last by case: nA; apply/setP => i; rewrite inE; apply/negPn/negbT; exact: none.
+  by have := c (i, j); rewrite full inE /= iA; apply.
+have le : (D <= tau)%N \/ (N <= tau)%N.
+  by rewrite -e; case: allA => ->; rewrite cardsT card_ord; [left; exact: leq_addr | right; exact: leq_addl].
+have -> : #|S| = (D * N)%N by rewrite full cardsT card_prod !card_ord.
+by move: le leD leN; move: (term_rank S) => t; nia.
+Qed.
+End Support.
+
+(* k channels and the same s states. *)
+Theorem block_rank D N (X : {set 'I_D}) (Y : {set 'I_N}) : term_rank (setX X Y) = minn #|X| #|Y|.
+Proof.
+apply/eqP; rewrite eqn_leq leq_min; apply/andP; split.
+  apply/andP; split; [have := @term_rank_le_lines _ _ (setX X Y) X set0 _ | have := @term_rank_le_lines _ _ (setX X Y) set0 Y _].
+    by rewrite cards0 addn0; apply=> -[i j]; rewrite !inE => /andP[-> _].
+  by rewrite cards0 add0n; apply=> -[i j]; rewrite !inE => /andP[_ ->].
+have [A [B [c <-]]] := least_cover (setX X Y); rewrite geq_min.
+case: (boolP (X \subset A)) => [/subset_leq_card XA|/subsetPn[i iX /negPf iA]]; first by rewrite (leq_trans XA) ?leq_addr.
+suff /subset_leq_card YB : Y \subset B by rewrite (leq_trans YB) ?leq_addl ?orbT.
+by apply/subsetP => j jY; have := c (i, j); rewrite !inE iX jY iA; apply.
+Qed.
+
+(* Values on the support S: the rank is at most the term rank, and equal to it wherever one minor, a polynomial in the
+   values, is not 0. That minor is not the zero polynomial. *)
+Section Generic.
+Variables (F : fieldType) (D N : nat) (S : {set 'I_D * 'I_N}).
+Notation tau := (term_rank S).
+Definition supported (M : 'M[F]_(D, N)) := forall i j, M i j != 0 -> (i, j) \in S.
+
+Theorem rank_le_term_rank M : supported M -> (\rank M <= tau)%N.
+Proof.
+move=> sup; have [A [B [c e]]] := least_cover S; rewrite -e; apply: cover_bounds_rank => i j /sup.
+exact: (c (i, j)).
+Qed.
+
+Lemma matching_lines : exists (f : 'I_tau -> 'I_D) (g : 'I_tau -> 'I_N),
+  [/\ injective f, injective g & forall k, (f k, g k) \in S].
+Proof.
+have [M [/subsetP MS /is_matchingP mM e]] := term_rank_attained S; pose p (k : 'I_tau) := tnth (enum_tuple M) (cast_ord (esym e) k).
+have pM k : p k \in M by rewrite -mem_enum mem_tnth.
+have injp : injective p by move=> k l /(tuple_uniqP _ (enum_uniq M))/cast_ord_inj.
+exists (fun k => (p k).1), (fun k => (p k).2); split=> [k l ekl|k l ekl|k]; [apply: injp; apply: mM; auto | apply: injp; apply: mM; auto |].
+by have := MS _ (pM k); case: (p k).
+
+Qed.
+
+Theorem generic_rank : exists (f : 'I_tau -> 'I_D) (g : 'I_tau -> 'I_N),
+  (forall M, supported M -> \det (mxsub f g M) != 0 -> \rank M = tau) /\ exists2 M, supported M & \det (mxsub f g M) != 0.
+Proof.
+have [f [g [injf injg inS]]] := matching_lines; exists f, g; split=> [M sup /minor_rank ge|].
+  by apply/eqP; rewrite eqn_leq rank_le_term_rank.
+exists (\matrix_(i, j) [exists k, (i == f k) && (j == g k)]%:R) => [i j|].
+  by rewrite mxE; case: existsP => [[k /andP[/eqP-> /eqP->]]|]; rewrite ?inS ?eqxx.
+rewrite (_ : mxsub _ _ _ = 1%:M) ?det1 ?oner_eq0 //; apply/matrixP => k l; rewrite !mxE; congr (nat_of_bool _)%:R.
+apply/existsP/eqP => [[q /andP[/eqP/injf-> /eqP/injg->]]//|->]; by exists l; rewrite !eqxx.
+Qed.
+End Generic.
+
+(* In characteristic 0 there are such values, none of which is 0. *)
+Theorem generic_values (F : numFieldType) D N (S : {set 'I_D * 'I_N}) :
+  exists2 M : 'M[F]_(D, N), forall i j, (M i j != 0) = ((i, j) \in S) & \rank M = term_rank S.
+Proof.
+have [f [g [injf injg inS]]] := matching_lines S.
+pose on i j := [exists k, (i == f k) && (j == g k)].
+pose value (s : F) : 'M[F]_(D, N) := \matrix_(i, j) (if (i, j) \in S then s *+ on i j + 1 else 0).
+pose J : 'M[F]_(term_rank S) := mxsub f g (value 0).
+have minorE s : \det (mxsub f g (value s)) = (char_poly (- J)).[s].
+  rewrite /char_poly -horner_evalE -det_map_mx; congr (\det _); apply/matrixP => k l.
+  rewrite !mxE /= horner_evalE hornerD hornerN hornerC opprK hornerMn hornerX mul0rn add0r.
+  have -> : on (f k) (g l) = (k == l).
+    by apply/existsP/eqP => [[q /andP[/eqP/injf-> /eqP/injg->]]//|->]; exists l; rewrite !eqxx.
+  by case: eqP => [->|_]; rewrite ?inS ?mulr0n ?add0r.
+have [s sP] : exists s : F, (0 <= s) && ~~ root (char_poly (- J)) s.
+  pose w := [seq (k%:R : F) | k <- iota 0 (size (char_poly (- J)))].
+  case: (boolP (all (root (char_poly (- J))) w)) => [al|/allPn[t /mapP[k _ ->] rt]]; last by exists k%:R; rewrite ler0n.
+  case/negP: (monic_neq0 (char_poly_monic (- J))); apply/eqP; apply: (roots_geq_poly_eq0 al); last by rewrite size_map size_iota.
+  by rewrite map_inj_uniq ?iota_uniq // => k l /eqP; rewrite eqr_nat => /eqP.
+case/andP: sP => s0 rs; exists (value s) => [i j|].
+  rewrite mxE; case: ifP => [_|]; last by rewrite eqxx.
+  by rewrite lt0r_neq0 // ltr_paddl ?ltr01 //; apply: mulrn_wge0.
+apply/eqP; rewrite eqn_leq rank_le_term_rank => [/=|i j]; last by rewrite mxE; case: ifP => //; rewrite eqxx.
+by apply: (@minor_rank _ _ _ _ _ f g); rewrite minorE.
+Qed.

@@ -26,7 +26,7 @@ by rewrite !mxE big_ord1 !mxE mulrC.
 Qed.
 
 Variables m m' : scalar_module.
-Hypothesis same : forall s, outputs (scalar_step m) 0 s = outputs (scalar_step m') 0 s.
+Hypothesis same : forall s, (size s <= 3)%N -> outputs (scalar_step m) 0 s = outputs (scalar_step m') 0 s.
 (* What the first token adds to the second output. *)
 Let F2 (k : scalar_module) u w := selC k w * decay k w * (step_size k u * x u * selB k u).
 
@@ -36,8 +36,8 @@ Proof. by rewrite /=; congr [:: _; _]; rewrite /F2; ring. Qed.
 
 Lemma same_F2 u w : F2 m u w = F2 m' u w.
 Proof.
-have := same [:: u; w]; rewrite !second_output => -[_ e].
-by have := same [:: w]; rewrite /= => -[e1]; move: e; rewrite /= e1 => /addrI.
+have := @same [:: u; w] isT; rewrite !second_output => -[_ e].
+by have := @same [:: w] isT; rewrite /= => -[e1]; move: e; rewrite /= e1 => /addrI.
 Qed.
 
 (* A token in between multiplies by its decay: where F2 is not zero somewhere, the decays of all tokens agree. *)
@@ -46,8 +46,8 @@ Proof.
 move=> nz z; have third k : outputs (scalar_step k) 0 [:: u; z; w] =
     [:: (scalar_step k 0 u).2; (scalar_step k 0 z).2 + F2 k u z; (scalar_step k 0 w).2 + F2 k z w + decay k z * F2 k u w].
   by rewrite /=; congr [:: _; _; _]; rewrite /F2; ring.
-have := same [:: u; z; w]; rewrite !third => -[_ _].
-have [e1] : [:: (scalar_step m 0 w).2] = [:: (scalar_step m' 0 w).2] by exact: (same [:: w]).
+have := @same [:: u; z; w] isT; rewrite !third => -[_ _].
+have [e1] : [:: (scalar_step m 0 w).2] = [:: (scalar_step m' 0 w).2] by exact: (@same [:: w] isT).
 by rewrite e1 !same_F2 => /addrI; rewrite -same_F2 => /(mulIf nz).
 Qed.
 

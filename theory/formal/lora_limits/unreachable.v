@@ -1,6 +1,7 @@
 (* lora_limits.unreachable: rank r < min(D, N) on A misses a target, however its states are labelled. *)
 From mathcomp Require Import all_ssreflect all_algebra.
 From mathcomp Require Import perm zify.
+From Ssmproof.core Require Import minors.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory.
 Local Open Scope ring_scope.
@@ -71,19 +72,6 @@ have size_rest : (size rest <= 2 ^ K)%N.
   rewrite card_ord subSS leq_subLR; apply: leq_trans le _; rewrite e1 addnS -addSn addnC leq_add2l; exact: pw.
 apply/eqP => z; have := congr1 (fun p : {poly F} => size p) z.
 by rewrite size_addl ?size_poly0 => [e0|]; [rewrite e0 in size_big | exact: leq_ltn_trans size_rest size_big].
-Qed.
-
-Lemma minor_rank m n k (M : 'M[F]_(m, n)) (f : 'I_k -> 'I_m) (g : 'I_k -> 'I_n) :
-  \det (\matrix_(i, j) M (f i) (g j)) != 0 -> (k <= \rank M)%N.
-Proof.
-move=> nz; have unit : \matrix_(i, j) M (f i) (g j) \in unitmx by rewrite unitmxE unitfE.
-rewrite -[X in (X <= _)%N](mxrank_unit unit).
-have -> : \matrix_(i, j) M (f i) (g j) = (\matrix_(i, l) (f i == l)%:R) *m M *m (\matrix_(l, j) (l == g j)%:R).
-  apply/matrixP => i j; rewrite [RHS]mxE (bigD1 (g j)) //= [X in _ * X]mxE eqxx mulr1 big1 ?addr0 => [|l ne]; last first.
-    by rewrite [X in _ * X]mxE (negPf ne) mulr0.
-  rewrite !mxE (bigD1 (f i)) //= mxE eqxx mul1r big1 ?addr0 // => l ne.
-  by rewrite mxE eq_sym (negPf ne) mul0r.
-exact: leq_trans (mxrankM_maxl _ _) (mxrankM_maxr _ _).
 Qed.
 End Minor.
 
