@@ -1,7 +1,7 @@
 """Command line of the empirics package: python -m empirics COMMAND.
 
-run, sweep, collect, unpack, coverage, list, scans, checks, gpu-suite, bench, diagnose, pretrain, pretrain-baselines, generate,
-demo.
+run, sweep, collect, unpack, coverage, list, scans, checks, gpu-suite, bench, diagnose, targets, convert, pretrain,
+pretrain-baselines, generate, demo.
 """
 
 from __future__ import annotations
@@ -234,6 +234,20 @@ def _diagnose(argv: Sequence[str]) -> int:
     return main_diagnose(argv)
 
 
+def _targets(argv: Sequence[str]) -> int:
+    PARSERS["targets"]().parse_args(argv)
+    from .methods.command import main_targets
+
+    return main_targets(argv)
+
+
+def _convert(argv: Sequence[str]) -> int:
+    PARSERS["convert"]().parse_args(argv)
+    from .hosts.command import main_convert
+
+    return main_convert(argv)
+
+
 def _collect(argv: Sequence[str]) -> int:
     PARSERS["collect"]().parse_args(argv)
     from .study.collect import main_collect
@@ -290,6 +304,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "gpu-suite": _gpu_suite,
     "bench": _bench,
     "diagnose": _diagnose,
+    "targets": _targets,
+    "convert": _convert,
     "demo": _demo,
     "pretrain": _pretrain,
     "pretrain-baselines": _pretrain_baselines,

@@ -165,6 +165,33 @@ def diagnose() -> Parser:
     return parser
 
 
+def targets() -> Parser:
+    """Of ``targets``."""
+    parser = _parser(
+        "targets",
+        "Does LoRA on each tensor take effect, by peft's wrapper and by this project's reparametrisation? Decided by running it.",
+    )
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL",
+        help="a folder in the hub's format, a hub name, bundled, or a class such as BambaForCausalLM (a tiny random one)",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="every class of transformers that is known, tiny and random")
+    parser.add_argument("--targets", nargs="+", metavar="NAME", help="these tensors only, e.g. in_proj x_proj A_log")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda, where libraries use their fused kernels")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the result as a Markdown page")
+    return parser
+
+
+def convert() -> Parser:
+    """Of ``convert``."""
+    parser = _parser("convert", "A Mamba or Mamba-2 checkpoint from mamba-ssm's layout to transformers', or back.")
+    parser.add_argument("model", metavar="MODEL", help="a folder in either layout, or a hub name")
+    parser.add_argument("--to", choices=("transformers", "mamba_ssm"), required=True, help="the layout to write")
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="merge this adapter (of handle.save) into the weights first")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    return parser
+
+
 def demo() -> Parser:
     """Of ``demo``."""
     parser = _parser("demo", "Compile a trained prefix, then adapt a model to film reviews with LoRA and with SDT + LoRA.")
@@ -186,6 +213,8 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "coverage": coverage,
     "scans": scans,
     "diagnose": diagnose,
+    "targets": targets,
+    "convert": convert,
     "demo": demo,
 }
 """Command → its parser."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,11 +11,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..errors import CheckpointError, InvalidInput
+from ..hosts.wrappers import skipped_wrappers
 from .adapter_file import Fingerprint, compare_fingerprints, fingerprint, read_adapter, write_adapter
 from .attachment import Attachment
 from .base import MethodConfig, evaluating, method_config
 from .targets import canonical, named_tensors
 
+_PEFT = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\.\w+")
+"""Names of peft's tensors: its adapters have names, this project's have none."""
 _MARK = "_ssmproof_method"
 """Attribute of a model that carries a method: the method's name. On the model itself, so that a deep copy carries it, too."""
 
@@ -162,6 +167,11 @@ def apply(model: nn.Module, config: MethodConfig, seed: int = 0) -> Handle:
         The model already carries a method, or the method does not fit it; the model is then unchanged.
     UnknownName
         A target that matches no tensor.
+
+    Warns
+    -----
+    UserWarning
+        The model carries peft's adapters: those that its forward pass skips, and those that are frozen by this call.
     """
     if not isinstance(config, MethodConfig):
         raise InvalidInput(f"config is {type(config).__name__}, expected a method configuration: method_config('lora', rank=8)")
@@ -178,10 +188,29 @@ def apply(model: nn.Module, config: MethodConfig, seed: int = 0) -> Handle:
     except BaseException:
         attachment.take_off(keep_values=False)
         raise
+    _warn_of_wrappers(model)
     attachment.freeze_rest()
     handle = Handle(model, config, attachment)
     setattr(model, _MARK, config.name)
     return handle
+
+
+def _warn_of_wrappers(model: nn.Module) -> None:
+    """Warn of peft's adapters that the forward pass skips, and of those that are about to be frozen."""
+    for kind, names in skipped_wrappers(model).items():
+        targets = ", ".join(repr(name) for name in names)
+        warnings.warn(
+            f"peft's adapter on {', '.join(names)} has no effect: {kind} reads the weight and never calls the module; take it "
+            f"out of target_modules and adapt it here: LoRA(targets=({targets},)) (ssmproof targets lists what takes effect)",
+            stacklevel=3,
+        )
+    theirs = [name for name, p in model.named_parameters() if _PEFT.search(name) and p.requires_grad]
+    if theirs:
+        warnings.warn(
+            f"the model carries peft's adapters ({theirs[0]}, {len(theirs)} tensors), which apply() freezes; merge them first "
+            "(merge_and_unload), or set requires_grad_(True) on them again",
+            stacklevel=3,
+        )
 
 
 def load(model: nn.Module, folder: str | Path, same_weights: bool = True) -> Handle:

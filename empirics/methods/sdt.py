@@ -101,6 +101,8 @@ class SDT(MethodConfig):
             if name not in mixers:
                 raise UnknownName("mixer", name, mixers)
             for tensor, entries in chosen_entries(geometry(mixers[name]), pairs, self.projection, name).items():
+                if f"{name}.{tensor}" not in own:
+                    raise InvalidInput(f"{name}.{tensor} is wrapped by another library's adapter; merge that adapter first")
                 base = own[f"{name}.{tensor}"]
                 to.parametrize(base, SparseUpdate(base.parameter, entries))
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from empirics.hosts.reading import token_by_token
 from empirics.hosts.takeover import mixer_of
 from empirics.methods import (
     SDT,
@@ -34,7 +35,7 @@ from empirics.methods import (
 from empirics.methods.scores import score
 
 sys.path.insert(0, str(Path(__file__).parent))
-from host_models import CONFIGS, VOCABULARY, host_model
+from empirics.hosts.tiny import CONFIGS, VOCABULARY, host_model
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- table: python -m tests.empirics.host_checks -->", "<!-- end of table -->"
@@ -97,16 +98,8 @@ def randomise(handle: Any, size: float = 0.3) -> None:
 
 
 def cached_logits(model: nn.Module, ids: Tensor = IDS, first: int = 5) -> Tensor:
-    """The logits of a sequence that is read in one piece of ``first`` tokens and then token by token, through the cache."""
-    with torch.no_grad():
-        out = model(ids[:, :first], use_cache=True)
-        name = "cache_params" if "cache_params" in out else "past_key_values"
-        found, cache = [out.logits], out[name]
-        for t in range(first, ids.shape[1]):
-            places = {} if name == "cache_params" else {"position_ids": torch.full((ids.shape[0], 1), t)}
-            out = model(ids[:, t : t + 1], use_cache=True, **{name: cache}, **places)
-            found.append(out.logits)
-    return torch.cat(found, 1)
+    """The logits of a sequence that is read in one piece and then token by token, through the cache."""
+    return token_by_token(model, ids, first)
 
 
 def check(name: str, method: str) -> str:

@@ -13,11 +13,11 @@ pytest.importorskip("transformers")
 import torch
 import transformers
 from host_checks import CLOSE, IDS, METHODS, PAGE, cached_logits, check, first_mixer, logits, randomise, read_table, relative
-from host_models import CONFIGS, PURE, host_model
 from torch import Tensor, nn
 
 from empirics.errors import CheckpointError, InvalidInput
 from empirics.hosts.takeover import mixer_of, taken_over
+from empirics.hosts.tiny import CONFIGS, PURE, host_model
 from empirics.methods import (
     SDT,
     AdditionalScan,

@@ -177,7 +177,8 @@ def test_transformers_fast_paths(name: str) -> None:
     pytest.importorskip("mamba_ssm")
     pytest.importorskip("transformers")
     from host_checks import IDS as ids
-    from host_models import host_model
+
+    from empirics.hosts.tiny import host_model
 
     bound = 5e-3 if "2" in name or name == "BambaForCausalLM" else 1e-4
     for config in (LoRA(("in_proj", "out_proj"), rank=2), InitialState(conv=True), AdditionalScan(states=2)):

@@ -9,10 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
 
+from ..errors import MissingPackage, UnknownName
+
 VOCABULARY = 24
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingPackage("transformers", "dev", str(error)) from error
+    return transformers
 
 
 def _mamba(name: str, **options: Any) -> Callable[[], Any]:
@@ -20,7 +29,7 @@ def _mamba(name: str, **options: Any) -> Callable[[], Any]:
         sizes = {
             "vocab_size": VOCABULARY, "hidden_size": 12, "state_size": 4, "num_hidden_layers": 2, "expand": 2, "pad_token_id": 0,
         }  # fmt: skip
-        return getattr(transformers, f"{name}Config")(**(sizes | options))
+        return getattr(_library(), f"{name}Config")(**(sizes | options))
 
     return config
 
@@ -35,7 +44,7 @@ _HEADS = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_chu
 
 def _hybrid(name: str, **options: Any) -> Callable[[], Any]:
     def config() -> Any:
-        return getattr(transformers, f"{name}Config")(**(_HYBRID | options))
+        return getattr(_library(), f"{name}Config")(**(_HYBRID | options))
 
     return config
 
@@ -72,15 +81,28 @@ PURE = ("MambaForCausalLM", "FalconMambaForCausalLM", "Mamba2ForCausalLM")
 
 
 def host_model(name: str, seed: int = 0, **changes: Any) -> nn.Module:
-    """A random model of the class, in evaluation mode, with weights lively enough for states to matter."""
+    """A random model of the class, in evaluation mode, with weights lively enough for states to matter.
+
+    Parameters
+    ----------
+    changes:
+        Options of the class's configuration.
+
+    Raises
+    ------
+    UnknownName
+        No class of that name is known here.
+    """
+    if name not in CONFIGS:
+        raise UnknownName("model class", name, CONFIGS)
     torch.manual_seed(seed)
     config = CONFIGS[name]()
     for option, value in changes.items():
         setattr(config, option, value)
-    model = getattr(transformers, name)(config).eval()
+    model: nn.Module = getattr(_library(), name)(config).eval()
     if name in ("Zamba2ForCausalLM", "NemotronHForCausalLM"):
         for mixer in (m for m in model.modules() if hasattr(m, "time_step_limit")):
-            mixer.time_step_limit = (0.0, float("inf"))
+            vars(mixer)["time_step_limit"] = (0.0, float("inf"))
     with torch.no_grad():
         for tensor, parameter in model.named_parameters():
             generator = torch.Generator().manual_seed(sum(tensor.encode()))

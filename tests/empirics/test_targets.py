@@ -1,0 +1,168 @@
+"""Which adapters take effect: decided by running, and the page, the warning and the command that say so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+pytest.importorskip("transformers")
+import peft
+import torch
+from host_checks import logits
+from torch import nn
+
+from empirics.__main__ import main
+from empirics.errors import InvalidInput, UnknownName
+from empirics.hosts.tiny import CONFIGS, host_model
+from empirics.hosts.wrappers import skipped_wrappers
+from empirics.methods import SDT, BitFit, LoRA, StateOffset, apply, select
+from empirics.methods.command import ours, versions, wrapped
+from empirics.methods.effect import effects
+from empirics.methods.scores import score
+
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore:the model carries peft")]
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "targets.md"
+TARGETS = ("in_proj", "out_proj", "conv1d", "A_log")
+
+
+def page_rows(name: str) -> dict[str, tuple[str, str]]:
+    section = PAGE.read_text(encoding="utf-8").partition(f"## {name}\n")[2].partition("\n## ")[0]
+    return {cells[0]: (cells[1], cells[2]) for cells in re.findall(r"^\| `(.+?)` \| (.+?) \| (.+?) \|$", section, flags=re.M)}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_page_says_what_running_says(name: str) -> None:
+    if f"peft {versions()['peft']}," not in PAGE.read_text(encoding="utf-8") or torch.cuda.is_available():
+        pytest.skip("the page is of another version of peft, or of the paths without CUDA")
+    listed = page_rows(name)
+    targets = [t for t in (*TARGETS, "x_proj", "dt_proj") if t in listed]
+    found = {row.target: (ours(row), wrapped(row)) for row in effects(host_model(name), targets)}
+    assert found == {target: listed[target] for target in targets} and len(found) >= len(TARGETS)
+
+
+class Reads(nn.Module):
+    """A mixer's layers: ``called`` is called, ``read`` is read, ``unused`` is neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called, self.read, self.unused = (nn.Linear(6, 6) for _ in range(3))
+        self.config = type("Config", (), {"vocab_size": 6, "to_dict": lambda self: {}})()
+
+    def prepare_inputs_for_generation(self) -> None:
+        """What transformers' models have."""
+
+    def forward(self, ids: torch.Tensor, **_: Any) -> Any:
+        x = nn.functional.one_hot(ids, 6).float()
+        out = self.called(x) + x @ self.read.weight.T
+        return type("Out", (dict,), {"logits": out})(logits=out, past_key_values=None)
+
+
+def test_verdicts_follow_what_the_forward_pass_does() -> None:
+    rows = {row.target: row for row in effects(Reads())}
+    assert rows["called"].ours.word == rows["called"].wrapped.word == "yes"
+    assert rows["read"].ours.word == "yes" and set(rows["read"].wrapped.paths.values()) == {"skipped"}
+    assert set(rows["unused"].ours.paths.values()) == set(rows["unused"].wrapped.paths.values()) == {"skipped"}
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = host_model("JambaForCausalLM").train()
+    base, names = logits(model.eval()), set(model.state_dict())
+    model.train()
+    model.lm_head.weight.requires_grad_(False)
+    effects(model, ["A_log", "conv1d", "dt_proj"])  # of which peft breaks the first off
+    assert model.training and not model.lm_head.weight.requires_grad and model.model.layers[0].mamba.A_log.requires_grad
+    assert set(model.state_dict()) == names and torch.equal(logits(model.eval()), base)
+    assert not hasattr(model, "peft_config")
+    with pytest.raises(UnknownName, match="unknown target 'x_prj'"):
+        effects(model, ["x_prj"])
+
+
+def wrapped_model(*targets: str, name: str = "MambaForCausalLM") -> nn.Module:
+    model = host_model(name)
+    peft.get_peft_model(model, peft.LoraConfig(r=1, target_modules=list(targets), init_lora_weights=False))
+    return model
+
+
+class TestWarning:
+    def test_of_what_is_skipped(self) -> None:
+        model = wrapped_model("dt_proj", "x_proj")
+        assert skipped_wrappers(model) == {"MambaMixer": ["dt_proj"]}
+        with pytest.warns(UserWarning, match=r"dt_proj has no effect: MambaMixer .* LoRA\(targets=\('dt_proj',\)\)"):
+            apply(model, BitFit())
+
+    def test_not_where_our_forward_pass_calls_it(self, recwarn: pytest.WarningsRecorder) -> None:
+        model = wrapped_model("dt_proj")
+        base = logits(host_model("MambaForCausalLM"))
+        assert torch.allclose(logits(model), base, atol=1e-6)
+        apply(model, StateOffset())
+        assert not [w for w in recwarn if "no effect" in str(w.message)]
+        assert not torch.allclose(logits(model), base, atol=1e-3)  # now it is called
+
+    def test_not_without_wrappers(self, recwarn: pytest.WarningsRecorder) -> None:
+        apply(host_model("MambaForCausalLM"), LoRA(("dt_proj",), rank=1))
+        assert not [w for w in recwarn if issubclass(w.category, UserWarning)]
+
+    def test_of_adapters_that_are_frozen(self) -> None:
+        with pytest.warns(
+            UserWarning, match=r"carries peft's adapters \(.*x_proj.lora_A.default.weight, 4 tensors\), which apply"
+        ):
+            apply(wrapped_model("x_proj"), BitFit())
+
+    def test_of_convolutions(self) -> None:
+        model = host_model("BambaForCausalLM")
+        groups = model.model.layers[0].mamba.conv1d.groups
+        with pytest.warns(UserWarning, match="groups"):
+            peft.get_peft_model(model, peft.LoraConfig(r=groups, target_modules=["conv1d"]))
+        assert skipped_wrappers(model) == {"BambaMixer": ["conv1d"]}
+        apply(model, StateOffset())
+        with pytest.raises(InvalidInput, match="conv1d is wrapped in"):
+            logits(model)
+
+
+def test_sdt_on_a_wrapped_tensor_is_refused() -> None:
+    model = wrapped_model("x_proj")
+    with pytest.raises(InvalidInput, match="wrapped by another library's adapter"):
+        apply(model, SDT(select(score("random", model), 1, 1)))
+
+
+class TestCommand:
+    def test_page_and_table(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "page.md"
+        assert main(["targets", "MambaForCausalLM", "--targets", "dt_proj", "x_proj", "--out", str(out)]) == 0
+        assert "dt_proj" in capsys.readouterr().out
+        text = out.read_text(encoding="utf-8")
+        assert "| `dt_proj` | yes | skipped on every path of the library |" in text and "| `x_proj` | yes | yes |" in text
+        assert f"peft {versions()['peft']}" in text
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (["nowhere"], "nowhere does not exist; give a folder in the hub's format, a hub name, or one of MambaForCausalLM"),
+            (["MambaForCausalLM", "--all"], "give one of MODEL and --all"),
+            (["MambaForCausalLM", "--targets", "x_prj"], "unknown target 'x_prj': did you mean 'x_proj'?"),
+            (["MambaForCausalLM", "--device", "tpu"], "tpu"),
+        ],
+    )
+    def test_mistakes_are_one_line(self, given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["targets", *given]) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+
+    def test_a_folder_that_is_no_model(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["targets", str(tmp_path)]) == 2
+        assert "it has no config.json" in capsys.readouterr().err
+        (tmp_path / "config.json").write_text('{"model_type": "mamba", "auto_map": {"AutoConfig": "x.Y"}}', encoding="utf-8")
+        assert main(["targets", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert "transformers cannot load" in error and error.count("\n") == 1
+        (tmp_path / "config.json").write_text(
+            '{"model_type": "of_ones_own", "auto_map": {"AutoConfig": "x.Y"}}', encoding="utf-8"
+        )
+        (tmp_path / "x.py").write_text("raise SystemExit('ran')\n", encoding="utf-8")
+        assert main(["targets", str(tmp_path)]) == 2
+        assert "a model's own code is never run" in capsys.readouterr().err
