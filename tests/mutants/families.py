@@ -251,4 +251,32 @@ FAMILIES = (
         "+ 3 * self.depth",
         "sparse_dims/published_budget_s6/test_published_budget_s6.py",
     ),
+    Mutant(
+        "selector_absorption: the lower bound is the last state's",
+        "lora_limits/selector_absorption/absorption.py",
+        "lower = max(lower, least)",
+        "lower = least",
+        "lora_limits/selector_absorption/test_selector_absorption.py::test_the_lower_bound_is_that_of_the_worst_state",
+    ),
+    Mutant(
+        "in_proj_dominates: tokens of three values separate",
+        "lora_limits/in_proj_dominates/block.py",
+        "product((1, 0, -1, 2, -2), repeat=len(basis))",
+        "product((1, 0, -1), repeat=len(basis))",
+        "lora_limits/in_proj_dominates/test_in_proj_dominates.py::test_a_separating_token_beyond_one",
+    ),
+    Mutant(
+        "lattice: LoRA of enough rank misses what SDT does",
+        "relations/lattice.py",
+        '_fact("LTI", "sdt", "⊄", "lora_A", f"{_L}.cheaper_sparse", "SDT on A alone", "rank < term rank of the support"',
+        '_fact("LTI", "sdt", "⊄", "lora_A", f"{_L}.cheaper_sparse", "SDT on A alone", "rank ≥ term rank of the support"',
+        "relations/test_lattice.py::test_a_fact_stands_on_the_right_side_of_its_threshold",
+    ),
+    Mutant(
+        "lattice: short prefixes of Mamba-2 do what initial states do",
+        "relations/lattice.py",
+        '_FREE, "M ≥ min(P·H, N)", "independent projection rows"',
+        '_FREE, "M < min(P·H, N)", "independent projection rows"',
+        "relations/test_lattice.py::test_a_fact_stands_on_the_right_side_of_its_threshold",
+    ),
 )

@@ -8,6 +8,7 @@ import networkx as nx
 import pytest
 
 from theory.core.errors import UnknownName
+from theory.relations import conditions
 from theory.relations.conditions import CONDITIONS
 from theory.relations.lattice import FACTS, METHODS, SYSTEMS, WITNESSES, Fact, Lattice, contradictions, lattice, main_lattice
 from theory.verification.registry import all_claims
@@ -36,6 +37,36 @@ def test_a_condition_is_shown_by_two_systems(condition):
     pair = CONDITIONS[condition]
     assert pair.stands()
     assert pair.breaks()
+
+
+CONTAINED = {
+    "M ≥ n_obs": lambda: conditions._equivalent(conditions._TWO, 2),
+    "M < n_obs": lambda: conditions._equivalent(conditions._TWO, 1),
+    "M ≥ min(P·H, N)": lambda: conditions._rank_needed(2) == "witness",
+    "M < min(P·H, N)": lambda: conditions._rank_needed(1) == "witness",
+    "rank ≥ term rank of the support": lambda: conditions._term_rank(conditions._COLUMN) <= 1,
+    "rank < term rank of the support": lambda: conditions._term_rank(conditions._DIAGONAL) <= 1,
+    "every row of W_B has two nonzero entries": lambda: conditions._reaches([1, 1], [-1, 0]) == "witness",
+    "a row of W_B has one nonzero entry": lambda: conditions._reaches([1, 0], [-1, 0]) == "witness",
+    "one layer": lambda: not conditions._certified_one(),
+    "two layers or more": lambda: not conditions._certified(2, "prompt_strict"),
+}
+"""Thresholds: whether what a fact is about is contained, on a system that has the condition (of LoRA, one of rank 1)."""
+
+
+def test_a_fact_stands_on_the_right_side_of_its_threshold():
+    """Where the condition says enough, the fact says contained, and where it says too little, not contained."""
+    seen = set()
+    for fact in FACTS:
+        for condition in set(fact.conditions) & set(CONTAINED):
+            assert CONTAINED[condition]() is fact.holds, (str(fact), condition)
+            seen.add(condition)
+    assert seen == set(CONTAINED)
+
+
+def test_a_flipped_condition_is_noticed():
+    fact = next(f for f in FACTS if "rank < term rank of the support" in f.conditions)
+    assert CONTAINED["rank ≥ term rank of the support"]() is not fact.holds
 
 
 def test_no_condition_is_left_over():

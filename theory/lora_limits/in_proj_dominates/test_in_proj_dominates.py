@@ -172,6 +172,15 @@ def test_selectors_cannot_turn_the_first_output(d_model):
     assert separating_input(frozen, eye * F(3)) is None  # negative twin: another length, the same direction
 
 
+def test_a_separating_token_beyond_one():
+    """C·B + δ = 1 − u_1² times the minor u_1 u_2 vanishes on {−1, 0, 1}²: only tokens with u_1 = ±2 separate."""
+    eye, one = objects([[F(1), F(0)], [F(0), F(1)]]), objects([[1], [1]])
+    W_B, W_C, silent = objects([[F(1), F(0)]]), objects([[F(-1), F(0)]]), objects([[F(0), F(0)]])
+    frozen = MixerBlock(eye, W_B, W_C, silent, objects([F(1)]), eye, one, objects([F(1), F(1)]))
+    u = separating_input(frozen, eye * objects([[F(1)], [F(2)]]))
+    assert u is not None and abs(u[0]) == 2 and u[1] != 0
+
+
 def test_one_output_is_reproduced_by_selectors():
     c = one_output()
     assert not in_proj_dominates.missed(c)

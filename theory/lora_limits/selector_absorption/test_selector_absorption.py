@@ -187,6 +187,19 @@ def test_two_states_each_with_a_gauge():
     assert one_gauge_for_both > 0  # negative twin: states have factors of their own
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_lower_bound_is_that_of_the_worst_state(order):
+    """One state needs rank 2 at every gauge, the other none: the bound is 2 whichever comes first."""
+    read = np.array(
+        [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=object
+    )  # B_1, B_2, C_1, C_2, dn
+    wanted = read.copy()
+    wanted[0], wanted[2] = read[1], read[3]  # the first state is to read what the second reads
+    rows = [*order, 2 + order[0], 2 + order[1], 4]
+    found = gauge_rank_bounds(read[rows], wanted[rows], 2)
+    assert (found.lower, found.upper) == (2, 2)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_the_gauge_leaves_outputs_alone(n):
     """In float64 with the softplus clock: rescaled selectors give the same outputs, B and C scaled alike do not."""

@@ -214,27 +214,6 @@ class TokenCone:
             m = m + 1 if m < 64 else 2 * m
         return None
 
-    def always_positive(self, ell: Array) -> bool:
-        """Whether zᵀQ_m(ℓ)z > 0 for every token z that adds something and every m: then ⟨ℓ, h⟩ = 0 forces h = 0.
-
-        A sufficient, exact test. Q_m is a combination of the partial sums P_k of :meth:`never_negative` at m₀ = 0, with positive
-        weights for m ≥ 1 and with P_K = Q_0 alone for m = 0. So a token that some Q_m does not see is in the kernel of Q_0, or in
-        that of every P_k; neither may hold one that adds something.
-        """
-        if self.never_negative(ell) is not True:
-            return False
-        total, partial = _zero((self.d_input, self.d_input)), []
-        for b in self.blocks:
-            total = total + self.form(b.embed(b.restrict(ell), self.shape))
-            if not linalg.is_psd(total):
-                return False
-            partial.append(total)
-        return all(self._silent(linalg.nullspace(m)) for m in (total, np.concatenate(partial)))
-
-    def _silent(self, basis: Sequence[Array]) -> bool:
-        """Whether every token of a subspace adds nothing: X or W_B vanishes on it."""
-        return any(all(not np.any(m @ z) for z in basis) for m in (self.W_B, self.X))
-
     # -- criterion (iii) --------------------------------------------------------------------------------------------
 
     @cached_property
