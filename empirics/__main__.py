@@ -1,6 +1,6 @@
 """Command line of the empirics package: python -m empirics COMMAND.
 
-run, sweep, collect, unpack, coverage, list, scans, checks, gpu-suite, bench, diagnose, targets, convert, pretrain,
+run, sweep, collect, unpack, replicate, coverage, list, scans, checks, gpu-suite, bench, diagnose, targets, convert, pretrain,
 pretrain-baselines, generate, demo.
 """
 
@@ -276,6 +276,13 @@ def _coverage(argv: Sequence[str]) -> int:
     return main_coverage(argv)
 
 
+def _replicate(argv: Sequence[str]) -> int:
+    PARSERS["replicate"]().parse_args(argv)
+    from .study.replication import main_replicate
+
+    return main_replicate(argv)
+
+
 def _report(summary: dict[str, Any]) -> int:
     """Print a summary; returns 0, and raises EmpiricsError where every run of it failed."""
     from .study.judging import all_failed
@@ -297,6 +304,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "sweep": _sweep,
     "collect": _collect,
     "unpack": _unpack,
+    "replicate": _replicate,
     "coverage": _coverage,
     "list": _list,
     "scans": _scans,

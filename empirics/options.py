@@ -131,6 +131,22 @@ def coverage() -> Parser:
     parser.add_argument("--confidence", type=float, default=0.95, metavar="SHARE", help="of the intervals (default 0.95)")
     parser.add_argument("--repeats", type=int, default=20_000, metavar="N", help="simulated experiments (default 20000)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the shares to FILE")
+    return parser
+
+
+def replicate() -> Parser:
+    """Of ``replicate``."""
+    parser = _parser("replicate", "A share of the test runs, drawn by a seed, run again and compared with the first time.")
+    parser.add_argument("experiment", metavar="EXPERIMENT", help="a TOML file, or the name of a committed experiment")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the second time's results")
+    parser.add_argument("--share", type=float, default=0.1, metavar="SHARE", help="of the test runs (default 0.1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    parser.add_argument("--of", type=Path, metavar="DIR", help="folder of the first runs (default: the committed ones)")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS", help="start no further run after that")
+    parser.add_argument("--quick", action="store_true", help="the small form")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="also file runs and report in FOLDER/<experiment>")
     return parser
 
 
@@ -211,6 +227,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "collect": collect,
     "unpack": unpack,
     "coverage": coverage,
+    "replicate": replicate,
     "scans": scans,
     "diagnose": diagnose,
     "targets": targets,

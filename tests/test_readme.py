@@ -18,6 +18,8 @@ from figures.plots import bench_model, bench_scan_cpu, bench_scan_gpu, bench_sel
 from figures.report.benchmarks import BLOCK, FUSED, benchmarks, digits, duration, times
 from figures.report.comparisons import NOT, REPRODUCED, UNDECIDED, Line, comparisons, side
 from figures.report.readme import GENERATED, README, RESULTS_PAGE, block, readme_status, write_readme
+from figures.report.scoreboard import scoreboard
+from figures.report.trust import COVERAGE
 from figures.sources import summary_path
 from theory.core.errors import InvalidInput
 from theory.verification.verdict import MEANING, Verdict
@@ -26,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RECORD = "empirics/data/bundled/record.json"
 
 
-WITHOUT = shutil.ignore_patterns("*.py", "results*.json", "runs.jsonl")
+WITHOUT = shutil.ignore_patterns("*.py", "results*.json", "replication.json", "*.jsonl")
 """What an experiment's folder holds beside its question."""
 
 
@@ -106,6 +108,41 @@ def test_a_side_at_the_edge_says_so():
     assert line == Line(UNDECIDED, f"a - b: +5.0 points [+3.0, +7.0], {note}")
 
 
+def stated(over: str, verdict: str, **more: Any) -> dict[str, Any]:
+    given = {"low": 1.0, "high": 3.0, "freedom": 4.0, "p": 0.002, "adjusted": 0.03, "level_p": 0.9, "needed": None, "shows": ""}
+    return {"over": over, "verdict": verdict, **given, **more}
+
+
+def test_what_a_protocol_decides_is_told_with_what_would_decide():
+    statements = [
+        stated("these tasks", "stands", adjusted=0.0001),
+        stated("tasks", "undecided", low=-1.0, needed=1200, shows="difference"),
+    ]
+    (line,) = comparisons({"comparisons": [compared("difference", "a - b", 2.0, 1.0, 3.0, statements=statements)]})
+    assert line == Line(
+        "stands",
+        "a - b: +2.0 points; on these tasks [+1.0, +3.0], Holm p < 0.001, stands; over tasks [-1.0, +3.0], Holm p 0.03, "
+        "undecided (1,200 tasks would show a difference)",
+    )
+    alone = [stated("these tasks", "level", adjusted=None, low=None, high=None)]
+    record = compared("difference", "a - b", 0.1, None, None, statements=alone, control=True, note="budgets differ")
+    (line,) = comparisons({"comparisons": [record]})
+    assert line == Line("level", "beside: a - b: +0.1 points; on these tasks no interval, p 0.002, level; budgets differ")
+    for wrong in ({"over": "all"}, {"verdict": "reproduced"}, {"p": "small"}, {"needed": "many"}, {"shows": "both"}):
+        record = compared("difference", "a - b", 2.0, 1.0, 3.0, statements=[statements[0] | wrong])
+        with pytest.raises(InvalidInput, match="comparison 1 of"):
+            comparisons({"comparisons": [record]})
+
+
+def test_a_comparison_that_waits_is_not_yet_run():
+    waiting = {"name": "a - b", "better": "a", "worse": "b", "control": False, "runs": {"a": 50, "b": 12}, "needs": 50}
+    (line,) = comparisons({"comparisons": [], "pending": [waiting]})
+    assert line == Line("not yet run", "a - b: a 50 of 50 runs, b 12 of 50 runs")
+    for wrong in ({"runs": [1]}, {"needs": None}):
+        with pytest.raises(InvalidInput, match="comparisons that wait"):
+            comparisons({"pending": [waiting | wrong]})
+
+
 def test_scores_stand_beside_chance():
     def row(score: str, gain: float, half: float | None = 0.1) -> dict[str, Any]:
         low, high = (None, None) if half is None else (gain - half, gain + half)
@@ -148,7 +185,10 @@ def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
     paths = sorted((copy / "empirics/experiments").glob("*/experiment.toml"))
     for path in paths:
         assert f"### {path.parent.name}\n\n**not yet run**; `python -m empirics " in text
-    assert text.count("not yet run") == len(paths) + 5, "experiments, and the five benchmarks that need a GPU"
+    sentences = sum(bool(sentence.waiting) for sentence in scoreboard(copy))
+    assert sentences and text.count("not yet run: ") == sentences
+    others = "experiments, the coverage, and the five benchmarks that need a GPU"
+    assert text.count("not yet run") == len(paths) + 6 + sentences, others
 
 
 def test_results_appear_with_device_and_size(copy: Path):
@@ -163,6 +203,30 @@ def test_results_appear_with_device_and_size(copy: Path):
     assert "\n| reproduced | error of a / b: 0.50" in text
     change(copy / summary_path("s4_regression"), comparisons=[{"kind": "ratio", "name": "a / b", "estimate": 0.5}])
     with pytest.raises(InvalidInput, match="comparison 1 of s4_regression lacks 'low'"):
+        block(copy)
+
+
+def test_the_coverage_is_what_its_file_says(copy: Path):
+    rows = [{"setting": "5 seeds", "analysis": "fixed", "experiments": 2000, "coverage": 0.9512}]
+    change(copy / COVERAGE, confidence=0.95, table=rows)
+    assert "\n| 5 seeds | fixed | 2,000 | 95.1 % |\n" in block(copy)
+    change(copy / COVERAGE, table=[{}])
+    with pytest.raises(InvalidInput, match="is not what python -m empirics coverage"):
+        block(copy)
+
+
+def test_repeated_runs_are_told_where_they_are_filed(copy: Path):
+    change(copy / summary_path("state_floor"), **summary([{"x": 1}]))
+    assert "Run again" not in block(copy)
+    path = copy / "empirics/experiments/state_floor/replication.json"
+    numbers = {"mean": 0.05, "low": -0.1, "high": 0.2, "largest": 1.25, "within": 0.9, "bound": 1.0}
+    change(path, again={"devices": ["a GPU"]}, repeated=43, drawn=44, of=440, **numbers)
+    said = "Run again on a GPU: 43 of 44 runs that were drawn from 440; 90 % within 1 point, mean difference +0.05 [-0.10, +0.20]"
+    assert f"{said}, largest 1.25." in block(copy)
+    change(path, mean=None)
+    assert "43 of 44 runs that were drawn from 440.\n" in block(copy)
+    change(path, again=None)
+    with pytest.raises(InvalidInput, match=r"replication\.json of state_floor is not"):
         block(copy)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from figures.report.comparisons import Statement
 from figures.report.evidence import Comparison, find_comparison
 from figures.report.scoreboard import (
     CONDITIONS,
@@ -20,6 +21,7 @@ from figures.report.scoreboard import (
     Theory,
     scoreboard,
     table,
+    told,
 )
 from figures.sources import ROOT
 from theory.core.errors import InvalidInput
@@ -61,6 +63,40 @@ def test_a_sentence_stands_only_if_every_part_does():
         assert Sentence("x", "x", "", "ours", (), parts).fate == fate
     under = Theory("f.s", "PROVED", "supports", "LTI")
     assert Sentence("x", "x", "", "ours", (under,), (good,)).fate == CONDITIONS
+
+
+def decided(verdict: str, over: str = "undecided") -> Experiment:
+    """A comparison that a declared protocol has judged."""
+    said = [Statement(o, 1.0, 2.0, 0.01, True, v, None, "") for o, v in (("these tasks", verdict), ("tasks", over))]
+    return Experiment("toy", "a - b", Comparison(1.5, 1.0, 2.0, (), tuple(said)))
+
+
+@pytest.mark.parametrize("verdict", [STANDS, REFUTED, LEVEL, UNDECIDED])
+def test_a_protocol_has_the_word_and_not_the_interval(verdict: str):
+    part = decided(verdict)
+    assert part.fate == verdict and compared(1.0, 2.0).fate == STANDS
+    assert told(part) == "a - b +1.5 [+1.0, +2.0], over tasks undecided"
+
+
+def test_a_protocol_decides_once_all_that_it_has_on_a_sentence_is_judged():
+    first, missing = compared(-2.0, -0.1), Experiment("toy", "a - c", None)
+    early = Sentence("x", "x", "", "ours", (), (first,), (decided(STANDS), missing))
+    assert early.fate == REFUTED and early.waiting == (missing,) and early.parts == (first,)
+    assert early.beside == early.protocol[:1]
+    late = Sentence("x", "x", "", "ours", (), (first,), (decided(STANDS), decided(LEVEL)))
+    assert late.fate == LEVEL and late.waiting == () and late.parts == late.protocol and late.beside == (first,)
+    under = Theory("f.s", "PROVED", "supports", "LTI")
+    assert Sentence("x", "x", "", "ours", (under,), (first,), (decided(STANDS),)).fate == CONDITIONS
+
+
+def test_the_protocols_comparisons_are_those_it_declares():
+    """Every comparison that a sentence names is one that the protocol judges, in those words."""
+    page = (ROOT / "empirics/experiments/base_benchmark/verdicts.py").read_text(encoding="utf-8")
+    named = {part.comparison for s in scoreboard() for part in s.protocol}
+    assert named
+    for name in named:
+        better, worse = name.split(" - ")
+        assert f'Pair("{better}", "{worse}"' in page
 
 
 def test_every_sentence_has_a_row_and_quotes_are_told_from_our_words():

@@ -29,7 +29,8 @@ LINE, GAP = 0.118, 0.075
 def data() -> dict[str, Any]:
     """Sentences in our words with their fates; the numbers of claims and comparisons behind each."""
     rows = [
-        {"short": s.short, "fate": s.fate, "claims": len(s.theory), "comparisons": len(s.experiments)} for s in board.scoreboard()
+        {"short": s.short, "fate": s.fate, "claims": len(s.theory), "comparisons": len(s.parts) - len(s.theory)}
+        for s in board.scoreboard()
     ]
     return {"rows": rows}
 

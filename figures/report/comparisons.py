@@ -15,8 +15,17 @@ from typing import Any
 
 from theory.core.errors import InvalidInput
 
-OUTCOMES = REPRODUCED, NOT, UNDECIDED = "reproduced", "not reproduced", "undecided"
+OUTCOMES = REPRODUCED, NOT, LEVEL, UNDECIDED = "reproduced", "not reproduced", "level", "undecided"
 """What a comparison may come out as."""
+
+DECISIONS = STANDS, REFUTED = "stands", "refuted"
+"""What a declared protocol says besides level and undecided."""
+
+NOT_RUN = "not yet run"
+"""What a comparison is whose runs are not all there."""
+
+TOLD = (*OUTCOMES, *DECISIONS, NOT_RUN)
+"""Everything that a line may say."""
 
 KINDS = DIFFERENCE, RATIO, GAIN = "difference", "ratio", "gain"
 
@@ -41,6 +50,51 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class Statement:
+    """What a declared protocol says of these tasks, or of tasks at large; p is adjusted where there are several comparisons."""
+
+    over: str
+    low: float | None
+    high: float | None
+    p: float | None
+    adjusted: bool
+    verdict: str
+    needed: int | None
+    shows: str
+
+    @property
+    def text(self) -> str:
+        """Interval, p, and what would decide."""
+        interval = "no interval" if self.low is None or self.high is None else f"[{self.low:+.1f}, {self.high:+.1f}]"
+        p = "" if self.p is None else f", {'Holm ' if self.adjusted else ''}p {chance(self.p)}"
+        where = "on these tasks" if self.over == "these tasks" else "over tasks"
+        of = "seeds a task" if self.over == "these tasks" else "tasks"
+        said = {"difference": "a difference", "level": "that they are level"}.get(self.shows, "")
+        needed = "" if self.needed is None else f" ({self.needed:,} {of} would show {said})"
+        return f"{where} {interval}{p}, {self.verdict}{needed}"
+
+
+def chance(p: float) -> str:
+    """A p value with two digits, or below 0.001 that it is."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A comparison whose runs are not all there: how many each side has of those it needs."""
+
+    name: str
+    control: bool
+    runs: tuple[tuple[str, int], ...]
+    needs: int
+
+    @property
+    def text(self) -> str:
+        """Which runs are there."""
+        return f"{self.name}: {', '.join(f'{method} {count} of {self.needs} runs' for method, count in self.runs)}"
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A record of a summary's ``comparisons``; ``null`` is the value of no difference, ``below`` the predicted side."""
 
@@ -56,6 +110,8 @@ class Comparison:
     control: bool
     note: str
     learned: Numbers | None
+    statements: tuple[Statement, ...] = ()
+    parts: tuple[Numbers, ...] = ()
 
 
 def comparisons(summary: Mapping[str, Any]) -> list[Line]:
@@ -71,7 +127,22 @@ def comparisons(summary: Mapping[str, Any]) -> list[Line]:
     for claim, run in groupby((c for c in records if c.kind != GAIN), key=lambda c: (c.claim, c.statement, c.claim_verdict)):
         group = list(run)
         lines += [_claim(*claim, group)] if claim[0] else [_single(c) for c in group]
-    return [*lines, *_against_chance(c for c in records if c.kind == GAIN)]
+    lines += _against_chance(c for c in records if c.kind == GAIN)
+    return lines + [Line(NOT_RUN, waiting.text) for waiting in pending(summary)]
+
+
+def pending(summary: Mapping[str, Any]) -> list[Pending]:
+    """The comparisons of a summary that wait for runs; InvalidInput for what is none."""
+    try:
+        return [
+            Pending(str(entry["name"]), bool(entry["control"]), tuple((str(m), int(n)) for m, n in entry["runs"].items()),
+                    int(entry["needs"]))
+            for entry in summary.get("pending", [])
+        ]  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInput(
+            f"what {summary.get('experiment')} says of comparisons that wait is none ({error!r}); collect its results again"
+        ) from error
 
 
 def read(summary: Mapping[str, Any]) -> list[Comparison]:
@@ -97,11 +168,27 @@ def _record(entry: Any, where: str) -> Comparison:
             control=bool(entry["control"]),
             note=str(entry["note"]),
             learned=None if entry["learned"] is None else _numbers(entry["learned"]),
+            statements=tuple(_statement(statement) for statement in entry.get("statements", ())),
+            parts=tuple(_numbers(part) for part in entry.get("parts", ())),
         )
     except KeyError as error:
         raise InvalidInput(f"{where} lacks {error}; collect its results again") from error
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{where} is none: {error}; collect its results again") from error
+
+
+def _statement(entry: Any) -> Statement:
+    low, high, p, adjusted = (None if entry[key] is None else _number(entry[key]) for key in ("low", "high", "p", "adjusted"))
+    return Statement(
+        over=_word(entry["over"], ("these tasks", "tasks")),
+        low=low,
+        high=high,
+        p=p if adjusted is None else adjusted,
+        adjusted=adjusted is not None,
+        verdict=_word(entry["verdict"], (*DECISIONS, LEVEL, UNDECIDED)),
+        needed=None if entry["needed"] is None else int(_number(entry["needed"])),
+        shows=_word(entry["shows"], ("", "difference", "level")),
+    )
 
 
 def _numbers(entry: Any) -> Numbers:
@@ -140,6 +227,11 @@ def _why(c: Comparison) -> str:
 
 
 def _single(c: Comparison) -> Line:
+    if c.statements:
+        note = f"; {c.note}" if c.note else ""
+        beside = "beside: " if c.control else ""
+        told = "; ".join(statement.text for statement in c.statements)
+        return Line(c.statements[0].verdict, f"{beside}{c.name}: {c.numbers.estimate:+.1f} points; {told}{note}")
     form, of, unit = (".2f", "error of ", "") if c.kind == RATIO else ("+.1f", "", " points")
     n = c.numbers
     bounds = "" if n.low is None or n.high is None else f" [{n.low:{form}}, {n.high:{form}}]"

@@ -19,8 +19,9 @@ from ..build import MANIFEST
 from ..registry import pictures
 from ..sources import ROOT, MissingData, command, committed, experiment, read_json
 from .benchmarks import Benchmark, benchmarks
-from .comparisons import OUTCOMES, Line, comparisons
+from .comparisons import TOLD, Line, comparisons
 from .scoreboard import Sentence, scoreboard
+from .trust import replication
 
 VERDICTS = "theory/verdicts.json"
 EXPERIMENTS = "empirics/experiments"
@@ -124,6 +125,8 @@ class Experiment:
         Rows of the summary, by column.
     commands:
         What repeats it, at full size and, if there is one, at quick size.
+    replication:
+        What its repeated runs say, empty where there are none.
     """
 
     id: str
@@ -140,11 +143,12 @@ class Experiment:
     complete: bool = True
     lines: tuple[Line, ...] = ()
     finding: str = ""
+    replication: str = ""
 
     @property
     def told_by_lines(self) -> bool:
         """Whether the lines have all that the sentence says, and verdicts too; a place beside chance is no verdict."""
-        return bool(self.lines) and all(line.verdict in OUTCOMES for line in self.lines)
+        return bool(self.lines) and all(line.verdict in TOLD for line in self.lines)
 
     @property
     def where(self) -> str:
@@ -295,6 +299,7 @@ def _experiment(path: Path, root: Path) -> Experiment:
     return Experiment(
         name, claim, question, prediction, summary["verdict"], summary["measured"], result.size, tuple(summary["table"]),
         commands, summary["device"], len(summary["seeds"]), summary["complete"], lines, finding,
+        "" if result.quick else replication(name, root),
     )  # fmt: skip
 
 

@@ -18,7 +18,10 @@ CLASS = {
     "FORMAL": "sure", "PROVED": "sure", "EXACT": "sure", "NUMERIC": "near", "OPEN": "open", "REFUTED": "wrong",
     "ERROR": "wrong",
 }  # fmt: skip
-OUTCOME = {"reproduced": "sure", "not reproduced": "wrong", "undecided": "open"}
+OUTCOME = {
+    "reproduced": "sure", "stands": "sure", "not reproduced": "wrong", "refuted": "wrong", "level": "near", "undecided": "open",
+    "not yet run": "open",
+}  # fmt: skip
 FATE = {"stands": "sure", "stands under conditions": "near", "level": "near", "undecided": "open", "refuted": "wrong"}
 
 

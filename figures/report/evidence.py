@@ -9,7 +9,7 @@ from typing import Any
 from theory.core.errors import InvalidInput
 
 from ..sources import read_json, summary_path
-from .comparisons import DIFFERENCE, read
+from .comparisons import DIFFERENCE, Statement, read
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,23 @@ class Comparison:
         Estimate and its interval; ``None`` where there are too few runs.
     edges:
         The sides whose chosen learning rate is the least or the greatest of its grid, on some task: they might do better.
+    statements:
+        What a declared protocol decides, of these tasks first; empty for an experiment without one.
     """
 
     points: float
     low: float | None
     high: float | None
     edges: tuple[str, ...]
+    statements: tuple[Statement, ...] = ()
 
     @property
     def text(self) -> str:
-        """The numbers, and a word on edges."""
+        """The numbers, and a word on edges, or on what a protocol says of tasks at large."""
         interval = "no interval" if self.low is None or self.high is None else f"[{self.low:+.1f}, {self.high:+.1f}]"
         edge = f", {' and '.join(self.edges)} at the grid's edge" if self.edges else ""
-        return f"{self.points:+.1f} {interval}{edge}"
+        over = "".join(f", over tasks {s.verdict}" for s in self.statements[1:])
+        return f"{self.points:+.1f} {interval}{edge}{over}"
 
 
 def find_comparison(experiment: str, name: str, root: Path) -> Comparison | None:
@@ -49,7 +53,7 @@ def find_comparison(experiment: str, name: str, root: Path) -> Comparison | None
     for found in read(summary):
         if (found.kind, found.name) == (DIFFERENCE, name):
             n = found.numbers
-            return Comparison(n.estimate, n.low, n.high, edges=_edges(summary, name, path))
+            return Comparison(n.estimate, n.low, n.high, _edges(summary, name, path), found.statements)
     return None
 
 

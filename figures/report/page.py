@@ -114,6 +114,8 @@ def _experiment(found: Experiment) -> str:
     if found.lines:
         lines = (f"<li>{chip(line.verdict, OUTCOME.get(line.verdict, 'near'))} {said(line.text)}</li>" for line in found.lines)
         parts.append(f"<ul>{''.join(lines)}</ul>")
+    if found.replication:
+        parts.append(f"<p>{said(found.replication)}</p>")
     if found.finding:
         parts.append(f"<h5>Beyond the numbers</h5>{prose(found.finding)}")
     if found.table:
@@ -164,8 +166,16 @@ def _scoreboard(report: Report) -> str:
         quote = f'<br><span class="soft">“{text(sentence.quote)}”</span>' if sentence.quote else ""
         evidence = [
             *(f"{link(t.claim)} {verdict(t.verdict)}{f' {said(t.under)}' if t.under else ''}" for t in sentence.theory),
-            *(f"{link(f'experiment-{e.id}', e.id)} {said(board.told(e))}" for e in sentence.experiments),
+            *(
+                f"{link(f'experiment-{e.id}', e.id)} {said(board.told(e))}"
+                for e in sentence.parts
+                if isinstance(e, board.Experiment)
+            ),
+            *(f"beside: {link(f'experiment-{e.id}', e.id)} {said(board.told(e))}" for e in sentence.beside),
         ]
+        if sentence.waiting:
+            where, count = link(f"experiment-{sentence.waiting[0].id}", sentence.waiting[0].id), len(sentence.waiting)
+            evidence.append(f"{where}: {count} of {len(sentence.protocol)} comparisons not yet run")
         return f"{said(sentence.short)}{quote}", chip(sentence.fate, FATE[sentence.fate]), "<br>".join(evidence)
 
     fates = [sentence.fate for sentence in report.sentences]

@@ -17,7 +17,9 @@ from ..sources import ROOT
 from .benchmarks import Benchmark, benchmarks
 from .content import Experiment, experiments
 from .gallery import gallery
+from .scoreboard import Experiment as Measured
 from .scoreboard import Sentence, scoreboard, table, told
+from .trust import coverage_lines
 
 README = "README.md"
 RESULTS_PAGE = "docs/results.md"
@@ -69,7 +71,7 @@ def block(root: Path = ROOT) -> str:
     parts += ["", "## Experiments", "", "Each has a prediction that was written before the run.", ""]
     for found in experiments(root):
         parts += _experiment(found)
-    parts += ["## Benchmarks", ""]
+    parts += ["## Coverage of the intervals", "", *coverage_lines(root), "", "## Benchmarks", ""]
     for benchmark in benchmarks(root):
         parts += _benchmark(benchmark)
     return "\n".join([*parts, ""])
@@ -81,8 +83,13 @@ def _sentence_lines(found: Sentence) -> Iterator[str]:
     for claim in found.theory:
         under = f"; {claim.under}" if claim.under else ""
         yield f"  - {claim.fate}: `{claim.claim}`, {claim.verdict}, {claim.bearing} it{under}"
-    for part in found.experiments:
-        yield f"  - {part.fate}: `{part.id}`, {told(part)}"
+    for part in found.parts:
+        if isinstance(part, Measured):
+            yield f"  - {part.fate}: `{part.id}`, {told(part)}"
+    for part in found.beside:
+        yield f"  - beside: `{part.id}`, {told(part)}"
+    if found.waiting:
+        yield f"  - not yet run: {len(found.waiting)} of {len(found.protocol)} comparisons of `{found.waiting[0].id}`"
 
 
 def _experiment(found: Experiment) -> Iterator[str]:
@@ -99,6 +106,9 @@ def _experiment(found: Experiment) -> Iterator[str]:
         yield "| outcome | comparison |"
         yield "| --- | --- |"
         yield from (f"| {line.verdict} | {line.text} |" for line in found.lines)
+        yield ""
+    if found.replication:
+        yield found.replication
         yield ""
     if found.finding:
         yield _sentence(found.finding)

@@ -9,6 +9,10 @@ A fate is computed. A sentence rests on claims of theory/, or on comparisons of 
     stands under conditions   else: a claim that supports it is narrower than the sentence
     stands                    else
 
+A sentence may also name comparisons of a declared protocol (``protocol`` in the file). They have the word once all that the
+sentence names are judged, each by its verdict on the tasks that were measured; the other experiments then stand beside and decide
+nothing. Until then they are not yet run, and the other experiments decide as before.
+
 Words about theory are about theorems; words about experiments are about the tasks and the model that were measured.
 """
 
@@ -66,7 +70,11 @@ class Experiment:
     @property
     def fate(self) -> str:
         """What this comparison alone says of the sentence."""
-        if self.found is None or self.found.low is None or self.found.high is None or self.found.edges:
+        if self.found is None or self.found.low is None or self.found.high is None:
+            return UNDECIDED
+        if self.found.statements:
+            return self.found.statements[0].verdict
+        if self.found.edges:
             return UNDECIDED
         if self.found.low > 0:
             return STANDS
@@ -85,6 +93,8 @@ class Sentence:
         A name, and the assertion in our words.
     quote, source:
         The authors' words (empty where only ours are given), and where they stand.
+    protocol:
+        Comparisons of a declared protocol, which decide instead of the other experiments once all of them are judged.
     """
 
     id: str
@@ -93,11 +103,27 @@ class Sentence:
     source: str
     theory: tuple[Theory, ...]
     experiments: tuple[Experiment, ...]
+    protocol: tuple[Experiment, ...] = ()
+
+    @property
+    def by_protocol(self) -> bool:
+        """Whether the declared protocol has judged all that it has on this sentence."""
+        return bool(self.protocol) and all(part.found is not None for part in self.protocol)
 
     @property
     def parts(self) -> tuple[Theory | Experiment, ...]:
-        """Everything that bears on it."""
-        return (*self.theory, *self.experiments)
+        """Everything that decides it."""
+        return (*self.theory, *(self.protocol if self.by_protocol else self.experiments))
+
+    @property
+    def waiting(self) -> tuple[Experiment, ...]:
+        """Comparisons of the declared protocol that are not yet run."""
+        return tuple(part for part in self.protocol if part.found is None)
+
+    @property
+    def beside(self) -> tuple[Experiment, ...]:
+        """Comparisons with results that decide nothing: the first edition's after the protocol's, or the protocol's before."""
+        return self.experiments if self.by_protocol else tuple(part for part in self.protocol if part.found is not None)
 
     @property
     def fate(self) -> str:
@@ -131,10 +157,13 @@ def _sentence(entry: dict[str, Any], paper: dict[str, str], known: dict[str, str
         if part["bearing"] not in ("supports", "contradicts"):
             raise InvalidInput(f"scoreboard sentence {entry['id']!r}: bearing {part['bearing']!r} is not supports or contradicts")
         theory.append(Theory(part["claim"], known[part["claim"]], part["bearing"], part.get("under", "")))
-    experiments = [
-        Experiment(part["id"], part["comparison"], find_comparison(part["id"], part["comparison"], root))
-        for part in entry.get("experiment", ())
-    ]
+    experiments, protocol = (
+        tuple(
+            Experiment(part["id"], part["comparison"], find_comparison(part["id"], part["comparison"], root))
+            for part in entry.get(key, ())
+        )
+        for key in ("experiment", "protocol")
+    )
     if not theory and not experiments:
         raise InvalidInput(f"scoreboard sentence {entry['id']!r} has no evidence; give theory or experiment")
     quote = entry.get("quote", "")
@@ -143,7 +172,7 @@ def _sentence(entry: dict[str, Any], paper: dict[str, str], known: dict[str, str
             f"scoreboard sentence {entry['id']!r} quotes, but its source {entry['source']!r} is none of {list(paper)}"
         )
     source = paper[entry["source"]] if quote else "our words, after Galim et al. 2024"
-    return Sentence(entry["id"], entry["short"], quote, source, tuple(theory), tuple(experiments))
+    return Sentence(entry["id"], entry["short"], quote, source, tuple(theory), experiments, protocol)
 
 
 def table(sentences: Sequence[Sentence]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from empirics.__main__ import main
-from empirics.errors import InvalidInput
+from empirics.errors import InvalidInput, UnknownName
 from empirics.experiments.lm_benchmark.verdicts import Comparison as Compared
 from empirics.experiments.lm_benchmark.verdicts import differences
 from empirics.study.config import EXPERIMENTS, load_experiment
+from empirics.study.coverage import COMMITTED, ROWWISE, SETTINGS, Rowwise, rowwise_coverage
 from empirics.study.pack import RUNS, read_pack
 from empirics.study.statistics import (
     SHAPES,
@@ -189,9 +191,38 @@ def test_coverage_of_the_intervals():
         assert abs(sample.mean()) < 0.02 and abs(sample.std() - 1) < 0.02
 
 
-def test_the_command(capsys):
-    assert main(["coverage", "--repeats", "200"]) == 0
+def test_coverage_of_rows_that_are_drawn():
+    """The interval that counts the sampling of rows holds what it says; the one that takes them as given does not."""
+    setting = Rowwise("accuracy", tasks=3, seeds=5, rows=100)
+    assert rowwise_coverage(setting, "fixed", 0.95, 600, 0) > 0.92
+    assert rowwise_coverage(setting, "rows as given", 0.95, 600, 0) < 0.92
+    apart = Rowwise("accuracy", tasks=4, seeds=5, rows=100, between=0.5)
+    assert rowwise_coverage(apart, "random", 0.95, 400, 0) == pytest.approx(0.95, abs=0.035)
+    assert rowwise_coverage(apart, "fixed", 0.95, 100, 0) < 0.8, "tasks that differ are another statement"
+    for score in ("matthews", "bleu"):
+        assert rowwise_coverage(Rowwise(score, tasks=2, seeds=4, rows=60), "fixed", 0.95, 200, 0) > 0.88
+    with pytest.raises(InvalidInput, match="'odd' is unknown"):
+        rowwise_coverage(setting, "odd", 0.95, 1, 0)
+    with pytest.raises(UnknownName, match="score"):
+        rowwise_coverage(Rowwise("odd"), "fixed", 0.95, 1, 0)
+
+
+def test_the_committed_coverage_is_of_the_settings():
+    """Without the sampling of rows the intervals hold too little; those that studies use hold what they say, by two points."""
+    found = json.loads(COMMITTED.read_text(encoding="utf-8"))
+    assert [(row["setting"], row["analysis"]) for row in found["table"]] == [(w, a) for w, a, _ in (*SETTINGS, *ROWWISE)]
+    for row in found["table"]:
+        if "rows" in row["setting"] and row["analysis"] != "rows as given":
+            assert row["coverage"] > 0.93, row
+        if row["analysis"] == "rows as given":
+            assert row["coverage"] < 0.93, row
+
+
+def test_the_command(capsys, tmp_path):
+    out = tmp_path / "coverage.json"
+    assert main(["coverage", "--repeats", "20", "--out", str(out)]) == 0
     assert "tasks differ" in capsys.readouterr().out
+    assert len(json.loads(out.read_text(encoding="utf-8"))["table"]) == len(SETTINGS) + len(ROWWISE)
     assert main(["coverage", "--confidence", "95"]) == 2 and "between 0 and 1" in capsys.readouterr().err
     assert main(["coverage", "--repeats", "0"]) == 2 and "at least 1" in capsys.readouterr().err
 

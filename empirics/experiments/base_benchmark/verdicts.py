@@ -45,7 +45,7 @@ from ...study.statistics import (
 from ..lm_benchmark.run import require_same_origin
 from .records import Outcomes, outcomes
 
-__all__ = ["THRESHOLDS", "holds_back", "judge", "require_same_origin"]
+__all__ = ["THRESHOLDS", "alike", "holds_back", "judge", "points", "require_same_origin"]
 
 TASKS = ("cola", "polarity", "subjectivity", "trec", "dart")
 """Tasks of every pooled comparison, as many points each."""
@@ -215,9 +215,9 @@ def cell_of(task: str, runs: Sequence[Result], repeats: int) -> Cell:
     """
     ordered = sorted(runs, key=lambda run: run.seed)
     rows = rows_of(task, [outcomes(run) for run in ordered])
-    points = rows.scores(each_once(rows.count))[0]
-    for run, found in zip(ordered, points, strict=True):
-        recorded = 100 * run.held_out["test_score"]
+    scores = rows.scores(each_once(rows.count))[0]
+    for run, found in zip(ordered, scores, strict=True):
+        recorded = points(run)
         if abs(recorded - found) > 1e-6:
             raise CheckpointError(
                 f"{task}, {run.config['method']}, seed {run.seed}: its rows give {found:.4f} points and it recorded "
@@ -226,7 +226,7 @@ def cell_of(task: str, runs: Sequence[Result], repeats: int) -> Cell:
     drawn = rows.scores(draws(rows.count, repeats, DRAW_SEED))
     seeds = [run.seed for run in ordered]
     trained = ordered[0].trainable
-    return Cell(dict(zip(seeds, points.tolist(), strict=True)), dict(zip(seeds, drawn.T, strict=True)), rows.count, trained or 0)
+    return Cell(dict(zip(seeds, scores.tolist(), strict=True)), dict(zip(seeds, drawn.T, strict=True)), rows.count, trained or 0)
 
 
 def constant(runs: Sequence[Result], repeats: int) -> Cell:
@@ -235,9 +235,9 @@ def constant(runs: Sequence[Result], repeats: int) -> Cell:
     if truth is None:
         raise CheckpointError(f"the runs of {CONTROL_TASK} hold no classes; delete their files to repeat them")
     rows = Accuracy.of(truth.tolist(), [[int(np.bincount(truth).argmax())] * len(truth)])
-    points, drawn = float(rows.scores(each_once(rows.count))[0, 0]), rows.scores(draws(rows.count, repeats, DRAW_SEED))[:, 0]
+    score, drawn = float(rows.scores(each_once(rows.count))[0, 0]), rows.scores(draws(rows.count, repeats, DRAW_SEED))[:, 0]
     seeds = sorted({run.seed for run in runs})
-    return Cell(dict.fromkeys(seeds, points), dict.fromkeys(seeds, drawn), rows.count, 0)
+    return Cell(dict.fromkeys(seeds, score), dict.fromkeys(seeds, drawn), rows.count, 0)
 
 
 def cells_of(results: Iterable[Result], repeats: int) -> dict[tuple[str, str], Cell]:
@@ -390,6 +390,21 @@ def budgets(pair: Pair, cells: Cells) -> str:
         if other is not None and abs(one.trainable - other.trainable) > BUDGET * min(one.trainable, other.trainable):
             return f"budgets differ: {one.trainable:,} and {other.trainable:,} trained numbers"
     return ""
+
+
+def points(result: Result) -> float:
+    """The score of a test run, in points."""
+    return 100 * float(result.held_out["test_score"])
+
+
+def alike(first: Result, second: Result) -> float:
+    """Share of the test rows on which two runs of one task predict the same class, or make texts of the same n-gram counts."""
+    one, other = outcomes(first), outcomes(second)
+    if one.predicted is not None and other.predicted is not None:
+        return float(np.mean(one.predicted == other.predicted))
+    if one.bleu is not None and other.bleu is not None:
+        return float(np.mean((one.bleu == other.bleu).all(axis=1)))
+    raise CheckpointError(f"runs of {first.config['task']} and of {second.config['task']} cannot be compared row by row")
 
 
 def holds_back(options: Mapping[str, Any]) -> bool:

@@ -262,6 +262,11 @@ def trains(options: Mapping[str, Any]) -> bool:
     return bool(options["method"] != "frozen")
 
 
+def points(result: Result) -> float:
+    """The score of a test run, in points."""
+    return 100 * float(result.held_out["test_score"])
+
+
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
     """One row for each method on each task, then one for each of the paper's claims; all claims have to be reproduced.
 

@@ -204,6 +204,11 @@ def trains(options: Mapping[str, Any]) -> bool:
     return bool(options["method"] != "frozen")
 
 
+def points(result: Result) -> float:
+    """The score of a test run, in points."""
+    return 100 * float(result.held_out["test_accuracy"])
+
+
 def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgement:
     """Paired differences of test accuracy over seeds: each has to lie above 0 with its whole interval."""
     confidence = limit(threshold, "confidence")

@@ -1,0 +1,182 @@
+"""A share of an experiment's test runs, drawn by a seed, run again elsewhere and compared: python -m empirics replicate.
+
+Nothing is decided by it. It shows what another machine, or another day, makes of the same options and seeds. A run is drawn by a
+hash of its name, so that the draw does not depend on the order of the runs, and hardly changes when runs are added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import options
+from ..errors import InvalidInput
+from . import config
+from .collect import summary
+from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
+from .pack import RUNS, read_pack, write_pack
+from .results import Result, write_json
+from .runner import TUNING, OutOfTime, Runner
+from .statistics import interval
+from .store import Run, RunFolder, shown_options
+
+REPORT, AGAIN = "replication.json", "replication.jsonl"
+"""What is filed beside an experiment's results: the comparison, and the runs of the second time."""
+
+
+def counted(file: ExperimentFile, results: dict[str, Result], quick: bool = False) -> list[Result]:
+    """The finished test runs that an experiment's summary is made of: its seeds, each cell at the options that were chosen."""
+    with tempfile.TemporaryDirectory() as unused:
+        found = summary(file, results, Path(unused), quick)
+    cells: list[dict[str, Any]] = [{**file.config, **cell} for cell in found.get("tuned", [{}])]
+    return [
+        result
+        for result in results.values()
+        if result.status == "finished"
+        and not result.metrics.get(TUNING)
+        and result.seed in file.seeds
+        and any(all(result.config.get(key) == value for key, value in cell.items()) for cell in cells)
+    ]
+
+
+def drawn(results: Sequence[Result], share: float, seed: int, shown: tuple[str, ...] = ()) -> list[Result]:
+    """The results whose names' hashes are least: a ``share`` of them, at least one, in that order.
+
+    Raises
+    ------
+    InvalidInput
+        A share outside (0, 1], a negative seed, or no result.
+    """
+    if not 0 < share <= 1 or seed < 0:
+        raise InvalidInput(f"--share {share} must lie in (0, 1] and --seed {seed} be at least 0")
+    if not results:
+        raise InvalidInput("no test run is finished: there is nothing to run again")
+
+    def place(result: Result) -> str:
+        return hashlib.sha256(f"{seed}:{Run.of(result, shown).stem}".encode()).hexdigest()
+
+    return sorted(results, key=place)[: math.ceil(share * len(results))]
+
+
+def again(file: ExperimentFile, first: Result, runner: Runner) -> Result:
+    """The same options, scan and seed, run by ``runner``."""
+    return runner.one(override(file, **first.config, scan=first.scan), first.seed)
+
+
+def agreement(file: ExperimentFile, pairs: Sequence[tuple[Result, Result]], bound: float, confidence: float) -> dict[str, Any]:
+    """How far the scores of the second time are from those of the first.
+
+    Parameters
+    ----------
+    bound:
+        Points within which two runs agree.
+
+    Raises
+    ------
+    InvalidInput
+        The experiment does not say what the points of a run are.
+    """
+    module = config.experiment_module(file)
+    points, alike = getattr(module, "points", None), getattr(module, "alike", None)
+    if points is None:
+        raise InvalidInput(f"{file.id} does not say what the points of a run are, so that it cannot be compared with another")
+    rows: list[dict[str, Any]] = []
+    shown = shown_options(file)
+    for first, second in pairs:
+        row: dict[str, Any] = {key: first.config[key] for key in shown if key in first.config} | {"seed": first.seed}
+        if second.status == "failed":
+            rows.append({**row, "first": points(first), "again": None, "reason": second.reason})
+            continue
+        one, other = points(first), points(second)
+        row |= {"first": one, "again": other, "difference": other - one}
+        rows.append(row | ({} if alike is None else {"rows_alike": alike(first, second)}))
+    differences = [row["difference"] for row in rows if row["again"] is not None]
+    found = interval(differences, confidence) if differences else None
+    return {
+        "bound": bound, "confidence": confidence, "runs": rows,
+        "mean": found and found.mean, "low": found and found.low, "high": found and found.high,
+        "largest": max(map(abs, differences), default=None),
+        "within": sum(abs(d) <= bound for d in differences) / len(rows) if rows else None,
+        "first": made_by([first for first, _ in pairs]), "again": made_by([second for _, second in pairs]),
+    }  # fmt: skip
+
+
+def made_by(results: Sequence[Result]) -> dict[str, list[str]]:
+    """Devices and commits of some results."""
+    return {"devices": sorted({r.device for r in results}), "git": sorted({str(r.git) for r in results})}
+
+
+def replicate(
+    name: str | Path, out: Path, share: float, seed: int, *, source: Path | None = None, device: str = "cpu",
+    budget: float = math.inf, quick: bool = False, into: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Draw, run again below ``out``, compare, and write ``out/<id>_replication.json``.
+
+    Parameters
+    ----------
+    source:
+        Folder of the first runs; left out, the committed ones.
+    budget:
+        Seconds after which no further run starts; a later call goes on.
+    into:
+        Also file report and runs in ``into/<id>``.
+
+    Raises
+    ------
+    InvalidInput
+        ``out`` is where the first runs are, or there are none.
+    """
+    file = load_experiment(name, quick)
+    if source is not None and source.resolve() == out.resolve():
+        raise InvalidInput(f"--out {out} holds the first runs; give another folder")
+    results = read_pack(EXPERIMENTS / file.id / RUNS) if source is None else RunFolder(source).everything(file.id)
+    firsts = counted(file, results, quick)
+    chosen = drawn(firsts, share, seed, shown_options(file))
+    runner = Runner(out, device, time.monotonic() + budget)
+    runner.say(f"{file.id}: {len(chosen)} of {len(firsts)} test runs again")
+    pairs = []
+    for first in chosen:
+        try:
+            pairs.append((first, again(file, first, runner)))
+        except OutOfTime:
+            runner.say(f"{file.id}: time is up; call again to go on")
+            break
+    found = {
+        "experiment": file.id, "share": share, "seed": seed, "of": len(firsts), "drawn": len(chosen), "repeated": len(pairs),
+        **agreement(file, pairs, file.threshold.get("margin", 1.0), file.threshold.get("confidence", 0.95)),
+    }  # fmt: skip
+    write_json(out / f"{file.id}_replication.json", found)
+    if into is not None and pairs:
+        write_pack(into / file.id / AGAIN, [second for _, second in pairs], shown_options(file))
+        write_json(into / file.id / REPORT, found)
+    return found
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """The agreement in a line."""
+    done = f"{found['repeated']} of {found['drawn']} drawn runs repeated (of {found['of']} test runs)"
+    if found["mean"] is None:
+        return done
+    bounds = "" if found["low"] is None else f" [{found['low']:+.2f}, {found['high']:+.2f}]"
+    return (
+        f"{done}: {100 * found['within']:.0f} % within {found['bound']:g} points, mean difference {found['mean']:+.2f}{bounds}, "
+        f"largest {found['largest']:.2f}"
+    )
+
+
+def main_replicate(argv: Sequence[str]) -> int:
+    """``python -m empirics replicate``."""
+    args = options.replicate().parse_args(argv)
+    if not args.budget > 0:
+        raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
+    found = replicate(
+        args.experiment, args.out, args.share, args.seed, source=args.of, device=args.device, budget=args.budget,
+        quick=args.quick, into=args.into,
+    )  # fmt: skip
+    print(f"{found['experiment']}: {in_words(found)}")
+    return 0

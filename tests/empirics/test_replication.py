@@ -1,0 +1,92 @@
+"""Runs drawn by a seed, run again elsewhere and compared."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+from empirics.__main__ import main
+from empirics.errors import InvalidInput
+from empirics.experiments.base_benchmark.records import class_record
+from empirics.experiments.base_benchmark.verdicts import alike, points
+from empirics.study.config import load_experiment
+from empirics.study.pack import read_pack
+from empirics.study.replication import AGAIN, REPORT, agreement, counted, drawn, replicate
+from empirics.study.results import Result
+from empirics.study.store import RunFolder
+
+
+def result(seed: int, accuracy: float = 0.5, method: str = "frozen", status="finished", **more) -> Result:
+    return Result(
+        experiment="vision", claim="c", config={"method": method, "learning_rate": 0.01}, seed=seed, status=status,
+        held_out={"test_accuracy": accuracy}, seconds=1.0, git="abc", versions={}, device="cpu",
+        device_kind="cpu", scan=None, **more,
+    )  # fmt: skip
+
+
+def test_the_draw_is_of_the_seed_and_not_of_the_order():
+    runs = [result(seed) for seed in range(40)]
+    first = drawn(runs, 0.1, 0)
+    assert len(first) == 4 and first == drawn(runs[::-1], 0.1, 0) and first != drawn(runs, 0.1, 1)
+    assert drawn(runs, 0.2, 0)[:4] == first, "a larger share holds the smaller one"
+    assert len(drawn(runs, 1.0, 0)) == 40 and len(drawn(runs[:3], 0.1, 0)) == 1
+    more = drawn([*runs, result(99)], 0.1, 0)
+    assert len(set(map(id, more)) & set(map(id, first))) >= 3
+    for share, seed in ((0.0, 0), (1.1, 0), (0.1, -1)):
+        with pytest.raises(InvalidInput, match="must lie in"):
+            drawn(runs, share, seed)
+    with pytest.raises(InvalidInput, match="no test run"):
+        drawn([], 0.1, 0)
+
+
+def test_agreement_says_how_far_scores_are():
+    file = load_experiment("vision")
+    pairs = [(result(0, 0.50), result(0, 0.50)), (result(1, 0.60), result(1, 0.605)), (result(2, 0.7), result(2, 0.73))]
+    found = agreement(file, pairs, 1.0, 0.95)
+    assert [row["difference"] for row in found["runs"]] == pytest.approx([0.0, 0.5, 3.0])
+    assert found["mean"] == pytest.approx(3.5 / 3) and found["largest"] == pytest.approx(3.0)
+    assert found["within"] == pytest.approx(2 / 3) and found["low"] < found["mean"] < found["high"]
+    failed = result(3, status="failed", reason="Diverged: nan")
+    with_failure = agreement(file, [*pairs, (result(3), failed)], 1.0, 0.95)
+    assert with_failure["within"] == pytest.approx(0.5) and with_failure["runs"][-1]["reason"] == "Diverged: nan"
+    assert agreement(file, [], 1.0, 0.95)["mean"] is None
+    with pytest.raises(InvalidInput, match="state_floor does not say what the points"):
+        agreement(load_experiment("state_floor"), pairs, 1.0, 0.95)
+
+
+def test_rows_alike():
+    def run(predicted):
+        return result(0).model_copy(update={"metrics": class_record([0, 1, 1, 0], predicted)})
+
+    assert alike(run([0, 1, 1, 0]), run([0, 1, 0, -1])) == 0.5 and alike(run([0, 1, 1, 0]), run([0, 1, 1, 0])) == 1.0
+    score = result(0).model_copy(update={"held_out": {"test_score": 0.25}})
+    assert points(score) == 25.0
+
+
+def test_the_command_runs_a_share_again_and_files_it(tmp_path, capsys):
+    first, second, filed = (tmp_path / name for name in ("first", "second", "filed"))
+    assert main(["sweep", "vision", "--quick", "--out", str(first), "--only", "method=frozen,full"]) == 0
+    runs = RunFolder(first).everything("vision")
+    tests = counted(load_experiment("vision", quick=True), runs, quick=True)
+    assert {r.seed for r in tests} == {0} and len(tests) == 2
+    capsys.readouterr()
+    command = ["replicate", "vision", "--quick", "--of", str(first), "--out", str(second), "--share", "1", "--into", str(filed)]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "2 of 2 drawn runs repeated (of 2 test runs): 100 % within 1 points, mean difference +0.00" in told
+    report = json.loads((filed / "vision" / REPORT).read_text(encoding="utf-8"))
+    assert report["drawn"] == 2 and all(row["difference"] == 0 for row in report["runs"])
+    assert len(read_pack(filed / "vision" / AGAIN)) == 2
+    assert len(RunFolder(second).everything("vision")) == 2, "the runs were made again and not looked up"
+
+
+def test_bad_input_is_one_line(tmp_path, capsys):
+    assert main(["replicate", "vision", "--out", str(tmp_path), "--of", str(tmp_path)]) == 2
+    assert "holds the first runs" in capsys.readouterr().err
+    assert main(["replicate", "vision", "--out", str(tmp_path), "--budget", "0"]) == 2
+    assert main(["replicate", "nothing", "--out", str(tmp_path)]) == 2
+    with pytest.raises(InvalidInput, match="no test run"):
+        replicate("vision", tmp_path / "a", 0.1, 0, source=tmp_path / "b")
