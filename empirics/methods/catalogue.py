@@ -19,7 +19,7 @@ from .selection import Selection
 
 Study = Literal["lm_benchmark", "vision", "s4_regression", "bench_model", "base_benchmark"]
 Family = Literal["frozen", "full", "state", "linear", "ssm", "both", "sparse"]
-Size = Literal["", "rank", "ranks", "tokens", "states", "channels"]
+Size = Literal["", "rank", "ranks", "tokens", "states", "channels", "rank beside"]
 
 DATA = Path(__file__).with_name("catalogue.json")
 
@@ -40,7 +40,8 @@ class Recipe:
     options:
         Its fixed options.
     size:
-        What the study chooses so that a budget is met, empty for nothing; ``ranks`` is the sum of two ranks.
+        What the study chooses so that a budget is met, empty for nothing; ``ranks`` is the sum of two ranks, ``rank beside``
+        that of the LoRA beside SDT.
     score:
         The rule that selects dimensions, empty for methods without a selection; ``shuffled`` is ``change`` after a warm-up on
         training rows whose answers have been permuted.
@@ -214,7 +215,10 @@ CATALOGUE: tuple[Entry, ...] = (
     ),
     Entry("sdt_lora_shuffled", "SDT + LoRA, shuffled", "sparse", {"base_benchmark": _budgeted("sdt_lora", "shuffled")}),
     Entry("sdt_lora_data_free", "SDT + LoRA, no data", "sparse", {"base_benchmark": _budgeted("sdt_lora", "data_free")}),
-    Entry("sdt_released", "SDT, released", "sparse", {"base_benchmark": _sparse("sdt_lora", "released", "columns", **_BESIDE_8)}),
+    Entry(
+        "sdt_released", "SDT, released", "sparse",
+        {"base_benchmark": Recipe("sdt_lora", {"projection": "columns"}, "rank beside", "released", {"targets": ("out_proj",)})},
+    ),
     Entry("sdt_lora_r8", "SDT + LoRA r8", "sparse", {"s4_regression": _sparse("sdt_lora", "change", "none", **_BESIDE_8)}),
     Entry(
         "sdt_lora_r8_random", "SDT + LoRA r8, random", "sparse",

@@ -12,12 +12,18 @@ pytest.importorskip("torch")
 from empirics.errors import CheckpointError, InvalidInput
 from empirics.experiments.base_benchmark import verdicts
 from empirics.experiments.base_benchmark.records import class_record, corpus_bleu
+from empirics.experiments.base_benchmark.run import RECIPES, Config
 from empirics.experiments.base_benchmark.verdicts import BESIDE, PRIMARY, TASKS, Pair, holds_back, judge
+from empirics.experiments.lm_benchmark.methods import configure, plan
+from empirics.methods import count_trainable
+from empirics.methods.scores import score
+from empirics.models import MambaConfig, MambaLM
+from empirics.study.config import load_experiment
 from empirics.study.judging import held_back
 from empirics.study.results import Result
 from empirics.study.rows import Accuracy, Matthews, each_once
 
-THRESHOLD = {"confidence": 0.95, "margin": 1.0, "seeds": 10, "tasks": 5, "draws": 300}
+THRESHOLD = {"confidence": 0.95, "margin": 1.0, "seeds": 10.0, "tasks": 5.0, "draws": 300.0}
 ROWS = 600
 METHODS = tuple(dict.fromkeys(name for pair in (*PRIMARY, *BESIDE) for name in (pair.better, pair.worse)))[:-1]
 
@@ -67,6 +73,25 @@ def test_the_declared_comparisons():
     assert len(PRIMARY) == 15 and len({pair.name for pair in (*PRIMARY, *BESIDE)}) == len(PRIMARY) + len(BESIDE)
     assert all(pair.role == "primary" and pair.tasks == TASKS for pair in PRIMARY)
     assert "rte" not in TASKS and not any(pair.role == "primary" for pair in BESIDE)
+
+
+def test_every_declared_method_is_run_and_equal_budgets_can_be_met():
+    """On an untrained model of the base model's size."""
+    file = load_experiment("base_benchmark")
+    assert file.sweep is not None and set(METHODS) <= set(file.sweep.grid["method"])
+    assert set(file.sweep.grid["task"]) == {*TASKS, "rte"} and file.threshold == {**THRESHOLD, "draws": 2000}
+    assert len(file.seeds) == file.threshold["seeds"] and file.sweep.widen["learning_rate"]
+    model, sizing = MambaLM(MambaConfig(512, 2, 64, {"layer": "Mamba1"})), Config(rank=8).sizing
+    scores = score("random", model)
+    equal = [pair for pair in (*PRIMARY, *BESIDE) if pair.equal_budget]
+    counts = {}
+    for method in {name for pair in equal for name in (pair.better, pair.worse)}:
+        config = configure(plan(method, model, sizing, RECIPES), model, sizing, lambda _: scores, RECIPES)
+        assert config is not None
+        counts[method] = count_trainable(model, config)
+    for pair in equal:
+        one, other = counts[pair.better], counts[pair.worse]
+        assert abs(one - other) <= verdicts.BUDGET * min(one, other), (pair.name, one, other)
 
 
 def test_planted_effects_are_found():

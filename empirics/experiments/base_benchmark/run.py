@@ -36,9 +36,11 @@ from .feed import casting_loss
 from .kept import PLANS, Base, Prepared, Split, base_of, prepared
 from .measuring import generate, held_out_loss, predictions
 from .records import bleu_record, class_record
-from .verdicts import THRESHOLDS, holds_back, judge, require_same_origin
+from .verdicts import THRESHOLDS, alike, holds_back, judge, points, require_same_origin
 
-__all__ = ["THRESHOLDS", "Config", "check", "holds_back", "judge", "require_same_origin", "run", "trains"]
+__all__ = [
+    "THRESHOLDS", "Config", "alike", "check", "holds_back", "judge", "points", "require_same_origin", "run", "trains",
+]  # fmt: skip
 
 RECIPES = recipes("base_benchmark")
 METHODS = tuple(RECIPES)

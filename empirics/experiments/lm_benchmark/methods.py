@@ -37,7 +37,7 @@ class Plan:
         What was asked for.
     size, what:
         The size that was chosen, and what it counts (``rank``, ``ranks``: the sum of the two of ``lora_both``, ``tokens``,
-        ``states``, ``channels``); ``None`` and empty for a method without one.
+        ``states``, ``channels``, ``rank beside``: of the LoRA beside SDT); ``None`` and empty for a method without one.
     """
 
     method: str
@@ -143,6 +143,9 @@ def plan(method: str, model: nn.Module, sizing: Sizing, recipes: Mapping[str, Re
     elif recipe.size == "states":
         most = max(sizes.d_state for sizes in _sizes(model)) * 4
         size = nearest_size(lambda n: count_trainable(model, recipe.config(states=n)), budget, most)
+    elif recipe.size == "rank beside":
+        most, scores = _largest_rank(recipe.beside["targets"], model), score("random", model)
+        size = nearest_size(lambda rank: count_trainable(model, _beside(recipe, scores, rank, sizing)), budget, most)
     else:
         most = min(sizes.channels for sizes in _sizes(model))
         scores = score("random", model)  # on Mamba-1 the count does not depend on which dimensions are chosen
@@ -167,8 +170,6 @@ def configure(
     method, size, recipe = planned.method, planned.size, recipes[planned.method]
     if recipe.method is None:
         return None
-    if size is None and recipe.score:
-        return recipe.config(selection=select(scores(recipe.score), sizing.channel_share, sizing.state_share))
     if size is None:
         return recipe.config()
     if recipe.size == "rank":
@@ -177,6 +178,8 @@ def configure(
         return on_both(size)
     if recipe.size == "channels":
         return _sparse(recipe, scores(recipe.score), size, sizing, model)
+    if recipe.size == "rank beside":
+        return _beside(recipe, scores(recipe.score), size, sizing)
     return recipe.config(tokens=size) if recipe.size == "tokens" else recipe.config(states=size)
 
 
@@ -188,6 +191,12 @@ def selected(config: MethodConfig | None) -> Selection | None:
 def _sparse(recipe: Recipe, scores: dict[str, Scores], channels: int, sizing: Sizing, model: nn.Module) -> MethodConfig:
     lora = _lora_beside(model, sizing) if recipe.method == "sdt_lora" else None
     return recipe.config(selection=select(scores, channels, sizing.state_share), lora=lora)
+
+
+def _beside(recipe: Recipe, scores: dict[str, Scores], rank: int, sizing: Sizing) -> MethodConfig:
+    """SDT on a fixed share of the channels, with LoRA of a rank that is chosen."""
+    chosen = select(scores, sizing.channel_share, sizing.state_share)
+    return recipe.config(selection=chosen, lora=LoRA(**recipe.beside, rank=rank, alpha=float(rank)))
 
 
 def _lora_beside(model: nn.Module, sizing: Sizing) -> LoRA:
