@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,7 +110,12 @@ def _sweep(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--slurm", action="append", default=[], metavar="KEY=VALUE", help="submitit parameter, e.g. timeout_min=60"
     )
+    parser.add_argument("--plan", action="store_true", help="print what is missing and for how long it would run; run nothing")
+    parser.add_argument("--workers", type=int, metavar="N", help="start N processes for each GPU, or N on the CPU")
+    parser.add_argument("--mps", action="store_true", help="start CUDA's MPS daemon for them, and stop it afterwards")
     args = parser.parse_args(argv)
+    from .study.launch import launch, world_of
+    from .study.plan import lines, plan_of
     from .study.sweep import LAUNCHERS, SweepRunner, restrict, slurm_parameters, submit
     from .study.workers import Workers, run_share
 
@@ -122,6 +128,14 @@ def _sweep(argv: Sequence[str]) -> int:
         jobs = submit(runner, file, args.out / "slurm", slurm_parameters(args.slurm))
         print(f"{len(jobs)} jobs: {', '.join(jobs)}; call again with --launcher local when they are done, to collect")
         return 0
+    world = 1 if args.workers is None else world_of(args.workers, args.device)
+    if args.mps and args.workers is None:
+        raise InvalidInput("--mps serves several processes: give --workers N too")
+    if args.plan:
+        print("\n".join(lines(plan_of(runner, file), world)))
+        return 0
+    if args.workers is not None and "WORLD_SIZE" not in os.environ:
+        return launch([sys.executable, "-m", "empirics", "sweep", *argv], world, args.mps)
     workers = Workers.from_environment()
     if workers is None:
         return _report(SweepRunner(runner, file).run(args.quick))

@@ -17,7 +17,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -51,6 +51,13 @@ class Sweep(Strict):
         Options of ``tune`` whose grid grows by itself while the best value stands at its end, geometrically, within these bounds
         (least, greatest). Where one stands at an end all the same, no comparison with that cell is decided. An experiment opts in
         by giving it.
+    same:
+        Methods that take what was chosen for another method, in the cell that is otherwise the same, and tune nothing.
+    only:
+        Values of an option other than the method, and the methods that are run with each of them; all are with other values.
+    order:
+        ``tuning first``: every cell is tuned, then every seed is run in all cells. ``cells``: a cell is tuned and its seeds are
+        run before the next one, so that a sweep that is cut off has its first cells complete.
     """
 
     grid: dict[str, list[Any]] = Field(default_factory=dict)
@@ -58,6 +65,9 @@ class Sweep(Strict):
     tuning_seed: int | list[int] = 100
     minimise: str = "loss"
     widen: dict[str, list[float]] = Field(default_factory=dict)
+    same: dict[str, str] = Field(default_factory=dict)
+    only: dict[str, list[str]] = Field(default_factory=dict)
+    order: Literal["tuning first", "cells"] = "tuning first"
 
     @model_validator(mode="after")
     def _widened_options_are_tuned(self) -> Sweep:
@@ -71,6 +81,23 @@ class Sweep(Strict):
                 raise ValueError(f"widen names {name!r}, which [sweep.tune] gives no two positive numbers for")
             if not 0 < least <= min(numbers) <= max(numbers) <= greatest < math.inf:
                 raise ValueError(f"widen.{name} = [{least}, {greatest}] does not hold its values {values}")
+        return self
+
+    @model_validator(mode="after")
+    def _methods_are_known(self) -> Sweep:
+        methods = self.grid.get("method", [])
+        for method, other in self.same.items():
+            for name in (method, other):
+                if name not in methods:
+                    raise ValueError(f"same names {name!r}, which is no method of [sweep.grid]")
+            if other in self.same:
+                raise ValueError(f"same.{method} is {other!r}, which tunes nothing itself")
+        known = {str(value) for option, values in self.grid.items() if option != "method" for value in values}
+        for value, chosen in self.only.items():
+            if value not in known:
+                raise ValueError(f"only names {value!r}, which no option of [sweep.grid] has")
+            if unknown := [name for name in chosen if name not in methods]:
+                raise ValueError(f"only.{value} names {unknown[0]!r}, which is no method of [sweep.grid]")
         return self
 
     @property

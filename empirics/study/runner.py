@@ -10,6 +10,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -339,6 +340,15 @@ class Runner(Runs):
     def _work(self, run: Run) -> Path:
         return self.out / "work" / run.experiment / run.stem
 
+    def claim(self, experiment: str, name: str) -> AbstractContextManager[None]:
+        """Hold something that processes share by name, a part of a sweep for instance; Busy where another one does."""
+        return claim(self.out / "work" / experiment / f"{name}.lock", wait=False)
+
+    @property
+    def recorded(self) -> Recorded:
+        """What is in the folder; nothing is run."""
+        return Recorded(self.out, self.store, self.device_kind, self.say)
+
     def _execute(self, file: ExperimentFile, run: Run, options: Any, work: Path, tuning: bool) -> Result:
         """Run it now and write the result."""
         began = time.perf_counter()
@@ -367,10 +377,8 @@ class Runner(Runs):
         self.store.write(run, result)
         if result.status == "finished":
             shutil.rmtree(work, ignore_errors=True)
-        if run.device_kind == "cuda":  # the allocator keeps what the largest step needed; other processes may want it
-            gc.collect()
-            with contextlib.suppress(RuntimeError):  # a GPU that is out of order says so at every call
-                torch.cuda.empty_cache()
+        if run.device_kind == "cuda":
+            _free_memory(self.device, result.status == "failed")
         tail = f"failed: {result.reason}" if result.status == "failed" else f"{result.seconds:.1f} s"
         self.say(f"{label} {tail}")
         self._give_up_after(result)
@@ -395,6 +403,19 @@ def _reason(error: Exception) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = "" if isinstance(error, EmpiricsError) else f" ({Path(last.filename).name}:{last.lineno})"
     return f"{type(error).__name__}: {said}{where}"
+
+
+SCARCE = 0.25
+"""Share of a GPU's memory below which what is free is little: several processes may share it."""
+
+
+def _free_memory(device: str, at_once: bool) -> None:
+    """Give back what the allocator keeps of the largest step, where memory is scarce: always, it would slow short runs down."""
+    with contextlib.suppress(RuntimeError):  # a GPU that is out of order says so at every call
+        free, whole = torch.cuda.mem_get_info(device)
+        if at_once or free < SCARCE * whole:
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")

@@ -21,7 +21,7 @@ from . import config
 from .claims import Busy
 from .config import ExperimentFile, Sweep, override
 from .judging import require_thresholds
-from .results import Result
+from .results import Result, config_hash
 from .runner import Missing, OutOfTime, Runner, Runs
 from .statistics import geometric_mean
 
@@ -40,6 +40,16 @@ def combinations(options: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
         if not values:
             raise InvalidInput(f"[sweep] gives no value for {name!r}")
     return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+
+
+def cells_of(sweep: Sweep) -> list[dict[str, Any]]:
+    """All combinations of the grid but those that :attr:`.config.Sweep.only` leaves out, in the order of the grid."""
+
+    def runs(cell: Mapping[str, Any]) -> bool:
+        values = (str(value) for option, value in cell.items() if option != "method")
+        return all(cell["method"] in sweep.only[value] for value in values if value in sweep.only)
+
+    return [cell for cell in combinations(sweep.grid) if runs(cell)]
 
 
 def restrict(sweep: Sweep, chosen: Iterable[str]) -> Sweep:
@@ -103,10 +113,14 @@ class SweepRunner:
         Runs and stores, or only looks up.
     file:
         The experiment, with a ``[sweep]``.
+    start:
+        Where this process begins among the runs that it shares, in [0, 1): others begin elsewhere, so that each meets the same
+        model and data again.
     """
 
     runner: Runs
     file: ExperimentFile
+    start: float = 0.0
     _seen: dict[str, Result] = field(default_factory=dict, repr=False)
 
     @property
@@ -121,11 +135,19 @@ class SweepRunner:
 
         Nor does a cell that trains nothing where grids widen; the first edition tuned those as well.
         """
+        for cell in cells_of(self.sweep):
+            yield cell, self._candidates(cell)
+
+    def _candidates(self, cell: Mapping[str, Any]) -> list[dict[str, Any]]:
         candidates = combinations(self.sweep.tune)
         trains = getattr(config.experiment_module(self.file), "trains", lambda options: True)
-        for cell in combinations(self.sweep.grid):
-            untrained = bool(self.sweep.widen) and not trains({**self.file.config, **cell})
-            yield cell, candidates[:1] if untrained else candidates
+        untrained = bool(self.sweep.widen) and not trains({**self.file.config, **cell})
+        return candidates[:1] if untrained else candidates
+
+    def tuned_as(self, cell: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The cell whose choice this one takes (:attr:`.config.Sweep.same`), ``None`` for one that is tuned itself."""
+        other = self.sweep.same.get(str(cell.get("method")))
+        return None if other is None else {**cell, "method": other}
 
     def _one(self, options: Mapping[str, Any], seed: int, tuning: bool = False, wait: bool = True) -> Result:
         """A run, at most once in this call of the sweep: one that failed is not tried a second time."""
@@ -147,6 +169,8 @@ class SweepRunner:
         CannotChoose
             A candidate's run failed otherwise.
         """
+        if (other := self.tuned_as(cell)) is not None:
+            return self.tune(other, self._candidates(other))
         if len(candidates) == 1:
             return Choice(candidates[0])
         means = [(candidate, self._mean({**cell, **candidate})) for candidate in candidates]
@@ -213,9 +237,41 @@ class SweepRunner:
 
     def _share(self, runs: Iterable[tuple[Mapping[str, Any], int, bool]]) -> None:
         """Do those runs that no other process is on; whoever needs the others' results waits for them afterwards."""
-        for options, seed, tuning in runs:
+        shared = list(runs)
+        first = int(self.start * len(shared))
+        for options, seed, tuning in (*shared[first:], *shared[:first]):
             with contextlib.suppress(Busy, Missing):
                 self._one(options, seed, tuning, wait=False)
+
+    def _by_cells(self, cells: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]], runner: Runner) -> None:
+        """Tune each cell that no other process is on and run its seeds, until others are on all that are left."""
+        left = list(cells)
+        before = len(left) + 1
+        while len(left) < before:
+            before = len(left)
+            left = [(cell, candidates) for cell, candidates in left if not self._whole(cell, candidates, runner)]
+
+    def _whole(self, cell: Mapping[str, Any], candidates: list[dict[str, Any]], runner: Runner) -> bool:
+        """Do a cell; false where another process is on it, or has not yet chosen what the cell takes from another one."""
+        name = f"cell_{config_hash(cell)}"
+        with contextlib.suppress(Busy), runner.claim(self.file.id, name):
+            other = self.tuned_as(cell)
+            if other is not None:
+                try:
+                    SweepRunner(runner.recorded, self.file).tune(other, self._candidates(other))
+                except Missing:
+                    if other in cells_of(self.sweep):
+                        return False  # it comes first
+                except CannotChoose:
+                    return True
+            with contextlib.suppress(Missing, CannotChoose):
+                best = self.tune(cell, candidates)
+                for seed in self.file.seeds if best is not None else ():
+                    assert best is not None
+                    with contextlib.suppress(Missing):
+                        self._one({**cell, **best.options}, seed)
+            return True
+        return False
 
     def run(self, quick: bool = False) -> dict[str, Any]:
         """Tune every cell, run the seeds at what was chosen, judge, and write the summary.
@@ -232,10 +288,12 @@ class SweepRunner:
         cells = list(self.tuning())
         missing = 0
         try:
+            if self.sweep.order == "cells" and isinstance(self.runner, Runner):
+                self._by_cells(cells, self.runner)
             self._share(
                 ({**cell, **candidate}, seed, True)
                 for cell, candidates in cells
-                if len(candidates) > 1
+                if len(candidates) > 1 and self.tuned_as(cell) is None
                 for candidate in candidates
                 for seed in self.sweep.tuning_seeds
             )
@@ -261,6 +319,8 @@ class SweepRunner:
                     missing += 1
         except OutOfTime:
             self.runner.say(f"{self.file.id}: time is up; call again to go on")
+            if isinstance(self.runner, Runner):  # what other processes have finished counts as well
+                return SweepRunner(self.runner.recorded, self.file).run(quick)
         if missing:
             self.runner.say(f"{self.file.id}: {missing} runs or tunings are not there, or found no memory")
         self._require_same_origin()

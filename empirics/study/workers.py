@@ -68,5 +68,5 @@ class Workers:
 def run_share(workers: Workers, runner: Runner, file: ExperimentFile, quick: bool = False) -> dict[str, Any] | None:
     """Run what this process claims of a sweep, on its GPU; the first one hands out the summary, ``None`` the others."""
     runner = dataclasses.replace(runner, device=workers.device(runner.device))
-    summary = SweepRunner(runner, file).run(quick)
+    summary = SweepRunner(runner, file, workers.rank / workers.world).run(quick)
     return summary if workers.rank == 0 else None

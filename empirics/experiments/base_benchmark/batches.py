@@ -38,20 +38,21 @@ def batches(lengths: Sequence[int], steps: int, size: int, generator: torch.Gene
     return found[:steps]
 
 
-def widths(lengths: Sequence[int], drawn: Sequence[Sequence[int]], multiple: int, most: int) -> list[int]:
-    """The number of tokens that each batch is padded to: its longest row, rounded up to a ``multiple``.
+def widths(lengths: Sequence[int], drawn: Sequence[Sequence[int]], multiple: int, recording: int) -> list[int]:
+    """The number of tokens that each batch is padded to: its longest row, rounded up to a ``multiple`` or further.
 
-    No more than ``most`` widths come out: as long as there are more, the one whose batches cost the fewest tokens when they take
-    the next larger one goes.
+    Every width is another recording of the passes. A width goes, its batches taking the next larger one, as long as that adds at
+    most ``recording`` tokens of padding to a row, summed over its batches; the cheapest one goes first.
     """
-    if multiple < 1 or most < 1:
-        raise InvalidInput(f"multiple {multiple} and most {most} widths must be at least 1")
+    if multiple < 1 or recording < 0:
+        raise InvalidInput(f"multiple {multiple} must be at least 1, and recording {recording} at least 0")
     own = [-(-max(lengths[i] for i in rows) // multiple) * multiple for rows in drawn]
     count = Counter(own)
     larger = {width: width for width in count}
-    while len(count) > most:
-        known = sorted(count)
-        _, width, into = min((count[a] * (b - a), a, b) for a, b in pairwise(known))
+    while len(count) > 1:
+        cost, width, into = min((count[a] * (b - a), a, b) for a, b in pairwise(sorted(count)))
+        if cost > recording:
+            break
         count[into] += count.pop(width)
         larger = {a: into if b == width else b for a, b in larger.items()}
     return [larger[width] for width in own]

@@ -34,7 +34,7 @@ class Batching:
     ----------
     size:
         Rows of a batch.
-    multiple, most_widths:
+    multiple, recording:
         See :func:`.batches.widths`.
     autocast:
         ``none`` or ``bfloat16``.
@@ -42,13 +42,13 @@ class Batching:
 
     size: int
     multiple: int
-    most_widths: int
+    recording: int
     autocast: str
 
     def draw(self, feed: Feed, steps: int, seed: int) -> tuple[torch.Tensor, list[int]]:
         """Row numbers (steps, size) on the feed's device, and the width of each batch."""
         drawn = batches(feed.lengths, steps, self.size, torch.Generator().manual_seed(seed))
-        return torch.tensor(drawn).to(feed.tokens.device), widths(feed.lengths, drawn, self.multiple, self.most_widths)
+        return torch.tensor(drawn).to(feed.tokens.device), widths(feed.lengths, drawn, self.multiple, self.recording)
 
 
 def scores_of(

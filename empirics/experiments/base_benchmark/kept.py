@@ -101,7 +101,7 @@ def prepared(task: str, data: str, base: Base, longest: int, counts: Mapping[str
     counts:
         Rows of each split, 0 for all.
     generated:
-        Test rows that are generated, of a task with free text; the test split holds no others then.
+        Test rows of a task with free text at most, 0 for all: they are generated.
     """
 
     def make() -> Prepared:
@@ -109,22 +109,16 @@ def prepared(task: str, data: str, base: Base, longest: int, counts: Mapping[str
         splits = {}
         for name, examples in (("train", found.train), ("validation", found.validation), ("test", found.test)):
             examples = subset(examples, counts[name])
+            if found.task.free_text and name == "test":
+                examples = subset(examples, generated)
             encoded = encode(found.task, examples, base.tokens, longest)
             splits[name] = Split(examples, encoded, feed_of(encoded, device))
-        if found.task.free_text:
-            test = subset(splits["test"].examples, generated)
-            splits["generated"] = Split(test, *_generated(found, test, base.tokens, longest, device))
         return Prepared(key, found, splits)
 
     root = local_folder() if data == LOCAL else Path(data)
     stamps = [_stamp(root), *(_stamp(root / inside) for inside in find_task(task).folders)]
     key = (task, data, str(root), base.weights, longest, tuple(sorted(counts.items())), generated, device, *stamps)
     return TASKS.get(key, make)
-
-
-def _generated(data: TaskData, rows: tuple[Example, ...], tokens: Tokens, longest: int, device: str) -> tuple[Encoded, Feed]:
-    encoded = encode(data.task, rows, tokens, longest)
-    return encoded, feed_of(encoded, device)
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -66,12 +66,13 @@ class Config(Strict):
         See :class:`..lm_benchmark.methods.Sizing`.
     steps, batch:
         Of AdamW, with warm-up over a tenth of the steps, then linear decay.
-    multiple, most_widths:
-        A batch is padded to a multiple of so many tokens, to at most so many different widths.
+    multiple, recording:
+        A batch is padded to a multiple of so many tokens, and further where that saves a recording of the passes
+        (:func:`.batches.widths`).
     longest:
         Tokens of a prompt that are kept, its last ones, and of a free-text answer, its first ones.
     train_rows, validation_rows, test_rows, generate_rows:
-        Rows that are used, 0 for all; of free text, ``generate_rows`` test rows are generated.
+        Rows that are used, 0 for all; of a task with free text, ``generate_rows`` test rows at most.
     eval_tokens, most_generated:
         Tokens, with padding, that are measured at once; tokens after which a generated text is cut off.
     select_steps, select_learning_rate:
@@ -96,12 +97,12 @@ class Config(Strict):
     steps: int = Field(default=500, ge=1)
     batch: int = Field(default=64, ge=1)
     multiple: int = Field(default=8, ge=1)
-    most_widths: int = Field(default=6, ge=1)
+    recording: int = Field(default=2500, ge=0)
     longest: int = Field(default=512, ge=2)
     train_rows: int = Field(default=0, ge=0)
     validation_rows: int = Field(default=0, ge=0)
     test_rows: int = Field(default=0, ge=0)
-    generate_rows: int = Field(default=200, ge=1)
+    generate_rows: int = Field(default=200, ge=0)
     eval_tokens: int = Field(default=16384, ge=1)
     most_generated: int = Field(default=100, ge=1)
     select_steps: int = Field(default=20, ge=1)
@@ -137,7 +138,7 @@ class Config(Strict):
     @property
     def batching(self) -> Batching:
         """How rows are put into batches."""
-        return Batching(self.batch, self.multiple, self.most_widths, self.autocast)
+        return Batching(self.batch, self.multiple, self.recording, self.autocast)
 
 
 def check(config: Config) -> None:
@@ -208,7 +209,7 @@ def _adapt(model: MambaLM, method: MethodConfig, config: Config, train: Split, c
     handle = apply(model, method, seed=ctx.seed)
     trained = handle.trainable()
     drawn, wide = config.batching.draw(train.feed, config.steps, 1000 + ctx.seed)
-    passes = GraphedLoss(lambda *batch: casting_loss(model, batch, config.autocast), trained.values(), config.most_widths)
+    passes = GraphedLoss(lambda *batch: casting_loss(model, batch, config.autocast), trained.values(), len(set(wide)))
 
     def loss(step: int) -> Tensor:
         return passes(*train.feed.batch(drawn[step], wide[step]))
@@ -259,7 +260,7 @@ def _texts(
     model: MambaLM, rows: Prepared, base: Base, config: Config, found: dict[str, float]
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """``score`` (BLEU / 100), ``chrf`` (0..100) and ``rows`` of generated texts beside what was found; BLEU's counts of each."""
-    split = rows.splits["generated"]
+    split = rows.splits["test"]
     made = generate(model, split.encoded.prompts, base.tokens.end, config.most_generated)
     texts = [base.tokens.decode(text).strip() for text in made]
     references = [example.references for example in split.examples]
