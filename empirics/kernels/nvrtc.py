@@ -178,6 +178,18 @@ _WRONG_CONTEXT = (201, 400)
 """CUDA_ERROR_INVALID_CONTEXT and _HANDLE: this thread works on another device, or on none yet."""
 
 
+_POINTER = ctypes.c_void_p * 1
+
+
+def _stream_by_name(index: int) -> int:
+    return torch.cuda.current_stream(index).cuda_stream
+
+
+# What PyTorch's own launchers ask, where it is there: no object for a stream, no look at whether CUDA has started.
+_current_stream: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", _stream_by_name)
+_current_device: Callable[[], int] = getattr(torch._C, "_cuda_getDevice", torch.cuda.current_device)
+
+
 class Device:
     """Kernels on one CUDA device, launched on PyTorch's current stream."""
 
@@ -249,19 +261,19 @@ class Device:
         with torch.cuda.device(self.index):
             self._enter()
             function = self.function(kernel, size.shared)
-        launch, index, current = self._driver.cuLaunchKernel, self.index, torch.cuda.current_stream
+        launch, index = self._driver.cuLaunchKernel, self.index
         blocks, threads, shared = size.blocks, size.threads, size.shared
 
         def run(arguments: ctypes.Structure) -> None:
-            given = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
+            given = _POINTER(ctypes.addressof(arguments))
             code = _WRONG_CONTEXT[0]
-            if torch.cuda.current_device() == index:
-                code = launch(function, blocks, 1, 1, threads, 1, 1, shared, current(index).cuda_stream, given, None)
-            if code in _WRONG_CONTEXT:
-                with torch.cuda.device(index):
-                    self._enter()
-                    code = launch(function, blocks, 1, 1, threads, 1, 1, shared, current(index).cuda_stream, given, None)
+            if _current_device() == index:
+                code = launch(function, blocks, 1, 1, threads, 1, 1, shared, _current_stream(index), given, None)
             if code:
+                if code in _WRONG_CONTEXT:
+                    with torch.cuda.device(index):
+                        self._enter()
+                        code = launch(function, blocks, 1, 1, threads, 1, 1, shared, _current_stream(index), given, None)
                 self._check(code, f"launching {kernel.name}")
 
         return run

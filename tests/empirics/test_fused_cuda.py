@@ -29,6 +29,7 @@ from test_fused import (  # noqa: E402
 
 from empirics.errors import InvalidInput, MissingPackage  # noqa: E402
 from empirics.kernels import nvrtc  # noqa: E402
+from empirics.kernels.dispatch import selective_scan  # noqa: E402
 from empirics.kernels.selective_scan.fused import cuda as fused_cuda  # noqa: E402
 from empirics.kernels.selective_scan.fused import scan as fused  # noqa: E402
 from empirics.kernels.selective_scan.fused import triton_route  # noqa: E402
@@ -69,8 +70,8 @@ def test_lengths_and_layouts(length, segment, by_channel, emulated):
     got = run(fused.selective_scan, values, segment=segment)
     assert_close(got, judged(values))
     names = {k.name for k in emulated.launched}
-    assert {"scan_forward", "scan_backward", "scan_sum", "scan_total"} <= names
-    assert ({"scan_carry", "scan_adjoint"} <= names) == (segment is not None)
+    assert {"scan_forward", "scan_backward", "scan_finish"} == names - {"scan_adjoint"}
+    assert ("scan_adjoint" in names) == (segment is not None)
     assert {dict(k.options)["ROWS"] for k in emulated.launched if k.name == "scan_forward"} == {int(by_channel and length > 1)}
     if by_channel and length > 1:
         assert all(fused_cuda.by_channel(v) for v in (got["out"], got["d_u"], got["d_dt"], got["d_z"]))
@@ -257,14 +258,14 @@ def test_recomputing_repeats_no_scan(tiny, emulated):
 
 def test_kept_results_are_let_go(emulated, monkeypatch):
     values = cpu(9, 16, batch=1, width=5)
-    kept, right = [], fused_cuda.forward
+    kept, right = [], fused_cuda.Forward.__call__
 
-    def noted(*arguments):
-        results = right(*arguments)
+    def noted(self, *arguments):
+        results = right(self, *arguments)
         kept.append(weakref.ref(results[2].untyped_storage()))
         return results
 
-    monkeypatch.setattr(fused_cuda, "forward", noted)
+    monkeypatch.setattr(fused_cuda.Forward, "__call__", noted)
     out = recomputed(lambda u: fused.selective_scan(**{**values, "u": u}, dt_softplus=True).sin(), values["u"], False)
     out.sum().backward()
     del out
@@ -272,24 +273,101 @@ def test_kept_results_are_let_go(emulated, monkeypatch):
     assert len(kept) == 1 and kept[0]() is None
 
 
-def test_addresses_that_16_bytes_may_not_be_read_from(monkeypatch):
+def test_addresses_that_16_bytes_may_not_be_read_from(emulated, monkeypatch):
     """Views into flat buffers: the kernels get copies."""
     values = cpu(9, 16, batch=1, width=5)
+    seen, right = [], emulated.prepare
+
+    def noted(kernel, size):
+        launch = right(kernel, size)
+
+        def noting(arguments):
+            seen.append((arguments.A, arguments.start, arguments.end))
+            launch(arguments)
+
+        return noting
+
+    monkeypatch.setattr(emulated, "prepare", noted)
     expected = run(fused.selective_scan, values)
-    seen, right = [], fused_cuda.Plan.run
-
-    def noted(self, name, arguments, *rest, **flags):
-        seen.append((arguments.A, arguments.start, arguments.end))
-        right(self, name, arguments, *rest, **flags)
-
-    monkeypatch.setattr(fused_cuda.Plan, "run", noted)
+    launches = len(seen)
     shifted = dict(values)
     for name in ("A", "h0"):
         flat = torch.cat([torch.zeros(1), values[name].detach().flatten()])
         shifted[name] = flat[1:].view_as(values[name]).requires_grad_()
         assert shifted[name].data_ptr() % 16 == 4 and shifted[name].is_contiguous()
     assert same_bits(run(fused.selective_scan, shifted), expected)
-    assert seen and all((address or 0) % 16 == 0 for call in seen for address in call)
+    assert len(seen) == 2 * launches > 0 and all((address or 0) % 16 == 0 for call in seen for address in call)
+
+
+def test_calls_that_look_alike_are_worked_out_once(emulated):
+    """The second call of a kind through the table's front door asks for no kernel, and gives the same bits; another kind does."""
+    asked, right = [], emulated.prepare
+    emulated.prepare = lambda kernel, size: asked.append(kernel.name) or right(kernel, size)
+    values = cpu(70, 16, batch=1, width=5)
+
+    def scan(**given):
+        return selective_scan(**given, dt_softplus=True, return_last_state=True, scan="fused")
+
+    def both(given):
+        out, last = scan(**given)
+        leaves = {k: v for k, v in given.items() if v is not None}
+        return {"out": out, "last": last} | dict(
+            zip(leaves, torch.autograd.grad([out.sum() + 0.5 * last.sin().sum()], list(leaves.values())), strict=True)
+        )
+
+    first = both(values)
+    assert asked
+    asked.clear()
+    assert same_bits(both(values), first) and not asked
+    assert same_bits(both({k: v.detach().clone().requires_grad_() for k, v in values.items()}), first) and not asked
+    with torch.no_grad():  # states are not kept then, which is another kernel
+        assert torch.equal(scan(**values)[0], first["out"]) and asked == ["scan_forward"]
+    for name in ("D", "z", "dt_bias", "h0"):
+        asked.clear()
+        got = both({**values, name: None})
+        assert asked and not torch.equal(got["out"], first["out"]), name
+    asked.clear()
+    got = both({**values, "A": values["A"].detach().bfloat16().requires_grad_()})
+    assert got["A"].dtype == torch.bfloat16 and not torch.equal(got["out"], first["out"])
+
+
+def test_wrong_arguments_after_a_right_call(emulated):
+    values = cpu(9, 16, batch=1, width=5)
+    selective_scan(**values, dt_softplus=True, scan="fused")
+    for name, wrong, message in (
+        ("dt", values["dt"][:, :, :8], "dt has shape"),
+        ("D", 1.0, "D is float"),
+        ("A", values["A"].detach().to(torch.int32), "A has dtype"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            selective_scan(**{**values, name: wrong}, dt_softplus=True, scan="fused")
+
+
+def test_tensors_that_hooks_have_moved(emulated):
+    """Saved tensors that come back in another layout, or at another address, give the same gradients."""
+    values = channels_last(cpu(70, 16, batch=2, width=8))
+
+    def gradients():
+        out = selective_scan(**values, dt_softplus=True, scan="fused")
+        return torch.autograd.grad(out.square().sum(), list(values.values()))
+
+    def shifted(value):
+        flat = torch.cat([torch.zeros(1, dtype=value.dtype), value.flatten()])
+        return flat[1:].view(value.shape)
+
+    expected = gradients()
+    for moved in (torch.Tensor.contiguous, shifted):
+        with torch.autograd.graph.saved_tensors_hooks(lambda value: value, moved):
+            got = gradients()
+        assert all(float((a - b).abs().max()) <= 3e-6 * float(b.abs().max()) for a, b in zip(got, expected, strict=True))
+
+
+def test_gradients_of_gradients_are_refused(emulated):
+    values = cpu(9, 16, batch=1, width=5)
+    out = selective_scan(**values, dt_softplus=True, scan="fused")
+    (du,) = torch.autograd.grad(out.square().sum(), [values["u"]], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        du.sum().backward()
 
 
 def test_tensors_that_stand_for_others_take_the_operator():

@@ -81,8 +81,8 @@ struct Args {
     i64 B_batch, B_state, B_time, C_batch, C_state, C_time;
     i64 out_batch, out_channel, out_time;  // of out, du, ddt and dz
     void *dB, *dC;
-    i64 dB_batch, dB_state, dB_time, dC_batch, dC_state, dC_time, chains;
-    int width, length, segment, segments, blocks, reverse;
+    i64 dB_batch, dB_state, dB_time, dC_batch, dC_state, dC_time, chains, slots;
+    int width, length, segment, segments, blocks;
 };
 
 // --- shared memory: rows of one channel's steps ---
@@ -472,11 +472,32 @@ __device__ __forceinline__ Where where(const Args& p) {
     return w;
 }
 
+// --- between segments ---
+
+// What enters a segment: e <- exp(A total) e + local over the segments before it in time, or after it where REVERSE (gradients of
+// states). e enters the first of them. Every block goes through them by itself, which is a few reads; a kernel in between would
+// cost a launch and leave the device idle.
+template <bool REVERSE>
+__device__ __forceinline__ Four entering(const Args& p, const Where& w, const Place& own, const Rates& A, Four e) {
+    const i64 plane = (i64)p.width * N, state = (i64)(w.first + own.c) * N;
+    const int count = REVERSE ? p.segments - 1 - w.part : w.part;
+#pragma unroll 4
+    for (int i = 0; i < count; i++) {
+        const i64 slot = w.b * p.segments + (REVERSE ? p.segments - 1 - i : i);
+        const Four local = load_states((const float*)p.local + slot * plane + state, own);
+        const float total = own.in ? ((const float*)p.total)[slot * p.width + w.first + own.c] : 0.f;
+#pragma unroll
+        for (int j = 0; j < 4; j++) e.v[j] = exp2_(total * A.A2.v[j]) * e.v[j] + local.v[j];
+    }
+    return e;
+}
+
 // --- forward ---
 
 #ifdef FORWARD
-// With WRITE: out, the last state and, with KEEP_STATES, the states before every KEEP-th step, from start (batch, segments, D, N).
-// Without: what the segment leaves in the state by itself, local (batch, segments, D, N), and total = sum of dt (batch, segments, D).
+// With WRITE: out, the last state and, with KEEP_STATES, the states before every KEEP-th step, from start (batch, D, N). Without:
+// what the segment leaves in the state by itself, local (batch, segments, D, N), and total = sum of dt (batch, segments, D);
+// CUT says that these are there.
 //
 // One barrier a tile: while a tile's recurrence runs on one buffer, the next tile is laid out in the other.
 extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p) {
@@ -500,7 +521,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
     const Rates A = load_rates((const float*)p.A + state, own);
     Four h = {{0.f, 0.f, 0.f, 0.f}};
 #if HAS_START && WRITE
-    h = load_states((const float*)p.start + w.slot * plane + state, own);
+    h = load_states((const float*)p.start + w.b * plane + state, own);
+#endif
+#if CUT && WRITE
+    h = entering<false>(p, w, own, A, h);
 #endif
     if (w.tid < CHANNELS) {
         const bool in = w.tid < width;
@@ -633,27 +657,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
 }
 #endif
 
-// --- between segments ---
-
-#ifdef CARRY
-// Replace each segment's own contribution by what enters the segment: e <- exp(A total) e + local, in order of time for states,
-// against it (reverse) for their gradients. start (batch, D, N) enters the first one. One thread per (sequence, channel, state).
-extern "C" __global__ void scan_carry(const Args p) {
-    const i64 id = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (id >= p.chains) return;
-    const i64 plane = (i64)p.width * N, b = id / plane, state = id % plane;
-    const float A2 = fmaxf(((const float*)p.A)[state] * LOG2E, -1e30f);  // total is a sum of many: its own rounding outweighs this one's
-    float entering = HAS_START ? ((const float*)p.start)[id] : 0.f;
-    float* local = (float*)p.local;
-    for (int i = 0; i < p.segments; i++) {
-        const i64 slot = b * p.segments + (p.reverse ? p.segments - 1 - i : i);
-        const float own = local[slot * plane + state], total = ((const float*)p.total)[slot * p.width + state / N];
-        local[slot * plane + state] = entering;
-        entering = exp2_(total * A2) * entering + own;
-    }
-}
-#endif
-
 // --- backward ---
 
 #ifdef ADJOINT
@@ -731,7 +734,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_adjoint(const Args p)
 #define BACKWARD_SHARED (4 * (4 * CHANNELS * ROW + 2 * KEEP * 4 * P + P * KEEP / 4 * 128 + 4 * CHANNELS))
 
 // Gradients of one (sequence, segment of time, block of channels). kept_in: the forward pass's states before every KEEP-th step;
-// end (batch, segments, D, N): gradient of the state after each segment. To be added up outside: dA (batch, segments, D, N), dD and
+// end (batch, D, N): gradient of the last state; with CUT, local and total are what ADJOINT left. To be added up outside: dA (batch, segments, D, N), dD and
 // dbias (batch, segments, D), shares (batch, blocks, L, 8 P) of dB and dC.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backward(const Args p) {
     DYNAMIC_SHARED(Four, shared_);
@@ -766,7 +769,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
     const Rates A = load_rates((const float*)p.A + state, own);
     Four g = {{0.f, 0.f, 0.f, 0.f}}, dA = {{0.f, 0.f, 0.f, 0.f}};
 #if HAS_END
-    g = load_states((const float*)p.end + w.slot * plane + state, own);
+    g = load_states((const float*)p.end + w.b * plane + state, own);
+#endif
+#if CUT
+    g = entering<true>(p, w, own, A, g);
 #endif
     if (w.tid < CHANNELS) {
         const bool in = w.tid < width;
@@ -1022,11 +1028,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 
 // --- sums of shares ---
 
-#ifdef SUM
+#ifdef FINISH
 // dB and dC from shares (batch, blocks, L, 8 P), block after block. One thread for each (sequence, step, four columns).
-extern "C" __global__ void scan_sum(const Args p) {
-    const i64 id = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (id >= p.chains) return;
+__device__ __forceinline__ void sum_selectors(const Args& p, i64 id) {
     const int column = id % (2 * P) * 4, n = column % (4 * P);
     const i64 t = id / (2 * P) % p.length, b = id / (2 * P) / p.length;
     const float* from = (const float*)p.shares + (b * p.blocks * p.length + t) * (8 * P) + column;
@@ -1044,23 +1048,28 @@ extern "C" __global__ void scan_sum(const Args p) {
         else if (NEED_C) narrow(((c_t*)p.dC)[b * p.dC_batch + (n + j) * p.dC_state + t * p.dC_time], s.v[j]);
     }
 }
-#endif
 
-#ifdef TOTAL
-// dA, dD and dbias: what each (sequence, segment) holds of them, in `local` (dA), `out` (dD) and `last` (dbias), one after the other.
-extern "C" __global__ void scan_total(const Args p) {
-    const i64 id = (i64)blockIdx.x * blockDim.x + threadIdx.x, plane = (i64)p.width * N;
-    const i64 slots = p.chains;
+// dA, dD and dbias: what each (sequence, segment) holds of them, in `kept` (dA), `out` (dD) and `last` (dbias), one after the other.
+__device__ __forceinline__ void sum_parameters(const Args& p, i64 id) {
+    const i64 plane = (i64)p.width * N;
     const float* from = nullptr;
     float* to = nullptr;
     i64 stride = p.width;
-    if (id < plane) { if (NEED_A) { from = (const float*)p.local + id; to = (float*)p.dA + id; stride = plane; } }
+    if (id < plane) { if (NEED_A) { from = (const float*)p.kept + id; to = (float*)p.dA + id; stride = plane; } }
     else if (id < plane + p.width) { if (NEED_D) { from = (const float*)p.out + id - plane; to = (float*)p.dD + id - plane; } }
     else if (id < plane + 2 * p.width && NEED_BIAS) { from = (const float*)p.last + id - plane - p.width; to = (float*)p.dbias + id - plane - p.width; }
     if (!from) return;
     double s = 0.;  // slots are few, and rounding at each of them would show
 #pragma unroll 4
-    for (i64 i = 0; i < slots; i++) s += from[i * stride];
+    for (i64 i = 0; i < p.slots; i++) s += from[i * stride];
     *to = (float)s;
+}
+
+// Both, side by side: the first `chains` threads for the selectors, the others for the parameters, of which there is nothing to add
+// up where slots is 0.
+extern "C" __global__ void scan_finish(const Args p) {
+    const i64 id = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (id < p.chains) sum_selectors(p, id);
+    else if (p.slots) sum_parameters(p, id - p.chains);
 }
 #endif

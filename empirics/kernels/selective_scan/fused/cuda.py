@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ _STRIDES = (
     *(f"out_{axis}" for axis in ("batch", "channel", "time")),
 )
 _SHARE_STRIDES = tuple(f"{t}_{axis}" for t in ("dB", "dC") for axis in ("batch", "state", "time"))
-_SIZES = ("width", "length", "segment", "segments", "blocks", "reverse")
+_SIZES = ("width", "length", "segment", "segments", "blocks")
 
 
 class Args(ctypes.Structure):
@@ -58,7 +58,7 @@ class Args(ctypes.Structure):
         *((name, ctypes.c_longlong) for name in _STRIDES),
         ("dB", ctypes.c_void_p),
         ("dC", ctypes.c_void_p),
-        *((name, ctypes.c_longlong) for name in (*_SHARE_STRIDES, "chains")),
+        *((name, ctypes.c_longlong) for name in (*_SHARE_STRIDES, "chains", "slots")),
         *((name, ctypes.c_int) for name in _SIZES),
     )
 
@@ -136,14 +136,14 @@ def _vector(shape: Sequence[int], stride: Sequence[int], size: int, offset: int,
     return int(aligned and stride[1 if channels else 2] == 1)
 
 
-def _single(value: Tensor) -> Tensor:
+def single(value: Tensor) -> Tensor:
     """``value`` in float32, contiguous, and at an address that 16 bytes may be read from at once."""
     value = value.to(torch.float32).contiguous()
     return value if value.data_ptr() % 16 == 0 else value.clone()
 
 
 def _single_or_none(value: Tensor | None) -> Tensor | None:
-    return None if value is None else _single(value)
+    return None if value is None else single(value)
 
 
 def _row_strides(shape: Sequence[int], channels: bool) -> tuple[int, int, int]:
@@ -206,7 +206,7 @@ class Request(NamedTuple):
 
 
 class Plan:
-    """A request worked out once: options of its kernels, and arguments to which only addresses are missing."""
+    """A request worked out once: its kernels, ready to run, and their arguments, to which only addresses are missing."""
 
     def __init__(self, request: Request, launcher: Launcher, channels: bool):
         u = request.rows[0]
@@ -221,12 +221,22 @@ class Plan:
         self.segments = -(-self.length // segment)
         self.slots = self.batch * self.segments
         self.size = nvrtc.Size(self.slots * self.blocks, 32 * self.p)
+        self.row_stride = _row_strides(u.shape, channels)
         self.options = self._options()
         self.template = Args()
         self._set_strides()
-        for name, number in zip(_SIZES, (self.width, self.length, segment, self.segments, self.blocks, 0), strict=True):
+        for name, number in zip(_SIZES, (self.width, self.length, segment, self.segments, self.blocks), strict=True):
             setattr(self.template, name, number)
-        self._prepared: dict[tuple[Any, ...], Callable[[ctypes.Structure], None]] = {}
+        self.scratch = 0  # floats, handed out by _reserve
+        self.local = self.total = 0
+        if self.segments > 1:
+            self.local, self.total = self._reserve(self.slots * self.width * self.states), self._reserve(self.slots * self.width)
+
+    def _reserve(self, floats: int) -> int:
+        """The place, in bytes and a multiple of 16, of so many floats in the buffer that a pass needs while it runs."""
+        place = 4 * self.scratch
+        self.scratch += -(-floats // 4) * 4
+        return place
 
     def _rows(self) -> dict[str, Signature]:
         request, rest = self.request, list(self.request.rows[2:])
@@ -240,18 +250,18 @@ class Plan:
         options = {
             "N": self.states, "P": self.p, "ROWS": int(self.channels), "SOFTPLUS": int(request.softplus),
             "HAS_BIAS": int(request.has_bias), "HAS_D": int(request.has_D), "HAS_Z": int(request.has_z),
-            "HAS_D_OUT": int(request.has_d_out), "PRECISE": int(not narrow),
-            "HAS_START": 0, "HAS_END": 0, "WRITE": 1, "KEEP_STATES": 0, "BLOCKS_PER_SM": BLOCKS[self.p],
+            "HAS_D_OUT": int(request.has_d_out), "PRECISE": int(not narrow), "CUT": int(self.segments > 1),
+            "HAS_START": int(request.has_state and not request.backward), "HAS_END": int(request.has_state and request.backward),
+            "WRITE": 1, "KEEP_STATES": int(request.keep), "BLOCKS_PER_SM": BLOCKS[self.p],
         }  # fmt: skip
         for name, value in self._rows().items():
             options[f"{name}_TYPE"] = _TYPES[value.dtype]
             options[f"VECTOR_{name}"] = _vector(value.shape, value.stride, value.dtype.itemsize, value.offset, self.channels)
         for name, value in zip("BC", request.selectors, strict=True):
             options[f"{name}_TYPE"], options[f"{name}_ALONG_TIME"] = _TYPES[value.dtype], int(value.stride[2] == 1)
-        strides = _row_strides(request.rows[0].shape, self.channels)
         for name, kind in (("OUT", "U"), ("DDT", "DT"), ("DZ", "Z")):  # fresh, so aligned
             size = self._rows()[kind].dtype.itemsize
-            options[f"VECTOR_{name}"] = _vector(request.rows[0].shape, strides, size, 0, self.channels)
+            options[f"VECTOR_{name}"] = _vector(request.rows[0].shape, self.row_stride, size, 0, self.channels)
         for name, asked in zip(("U", "DT", "A", "B", "C", "D", "Z", "BIAS", "H0"), request.need, strict=True):
             options[f"NEED_{name}"] = int(asked)
         return options
@@ -261,96 +271,221 @@ class Plan:
             for axis, stride in zip(("batch", "channel", "time"), value.stride, strict=True):
                 setattr(self.template, f"{name.lower()}_{axis}", stride)
         for name, value in zip("BC", self.request.selectors, strict=True):
-            shape, along_time = value.shape, value.stride[2] == 1
-            of_gradient = _row_strides(shape, not along_time)
-            for axis, stride, other in zip(("batch", "state", "time"), value.stride, of_gradient, strict=True):
+            for axis, stride, other in zip(("batch", "state", "time"), value.stride, self._selector_stride(value), strict=True):
                 setattr(self.template, f"{name}_{axis}", stride)
                 setattr(self.template, f"d{name}_{axis}", other)
-        for axis, stride in zip(
-            ("batch", "channel", "time"), _row_strides(self.request.rows[0].shape, self.channels), strict=True
-        ):
+        for axis, stride in zip(("batch", "channel", "time"), self.row_stride, strict=True):
             setattr(self.template, f"out_{axis}", stride)
 
-    def arguments(self) -> Args:
-        """A copy of the arguments, without addresses."""
-        return Args.from_buffer_copy(self.template)
+    @staticmethod
+    def _selector_stride(value: Signature) -> tuple[int, int, int]:
+        """Strides of the gradient of B or C."""
+        return _row_strides(value.shape, value.stride[2] != 1)
 
-    def run(self, name: str, arguments: Args, size: nvrtc.Size | None = None, **flags: int) -> None:
-        """Launch ``scan_<name>``, with some options changed."""
-        key = (name, *flags.items(), size)
-        if key not in self._prepared:
-            options = tuple(sorted({**self.options, **flags, name.upper(): 1}.items()))
-            self._prepared[key] = self.launcher.prepare(nvrtc.Kernel(_source(), f"scan_{name}", options), size or self.size)
-        self._prepared[key](arguments)
-
-    def run_flat(self, name: str, arguments: Args, count: int, **flags: int) -> None:
-        """The same for ``count`` threads that have nothing to do with each other."""
-        self.run(name, arguments, nvrtc.Size(-(-count // 128), 128), **flags)
-
-    def carry(self, arguments: Args, name: str, start: Tensor | None, like: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
-        """(batch, segments, D, N): the state before each segment, or with ``reverse`` the gradient of the state after it. And a
-        buffer that has to live as long."""
-        local = like.new_empty((self.batch, self.segments, self.width, self.states), dtype=torch.float32)
-        total = like.new_empty((self.batch, self.segments, self.width), dtype=torch.float32)
-        arguments.local, arguments.total = local.data_ptr(), total.data_ptr()
-        arguments.start = 0 if start is None else start.data_ptr()
-        arguments.reverse, arguments.chains = int(reverse), self.batch * self.width * self.states
-        self.run(name, arguments, WRITE=0)
-        self.run_flat("carry", arguments, arguments.chains, HAS_START=int(start is not None))
-        return local, total
+    def kernel(self, name: str, size: nvrtc.Size, **flags: int) -> Callable[[ctypes.Structure], None]:
+        """``scan_<name>``, ready to run, with some options changed."""
+        options = tuple(sorted({**self.options, **flags, name.upper(): 1}.items()))
+        return self.launcher.prepare(nvrtc.Kernel(_source(), f"scan_{name}", options), size)
 
 
-_PLANS: dict[Any, Plan] = {}
+def _empty(like: Tensor, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty_strided(shape, stride, dtype=dtype, device=like.device)
+
+
+class Forward(Plan):
+    """A forward pass: one kernel, and before it another where time is cut."""
+
+    def __init__(self, request: Request, launcher: Launcher, channels: bool):
+        super().__init__(request, launcher, channels)
+        self.first = self.kernel("forward", self.size, WRITE=0, CUT=0, HAS_START=0, KEEP_STATES=0) if self.segments > 1 else None
+        self.main = self.kernel("forward", self.size)
+        u, state = request.rows[0], (self.width * self.states, self.states, 1)
+        self.out = (u.shape, self.row_stride, u.dtype)
+        self.last = ((self.batch, self.width, self.states), state, torch.float32)
+        chunks = -(-self.length // KEEP_EVERY)
+        self.kept = ((self.batch, chunks, self.width, self.states), (chunks * state[0], *state), torch.float32)
+
+    def __call__(
+        self, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, bias: Tensor | None,
+        h0: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
+        """out, the last state and, where they are kept, the states; of tensors that the kernels can read as they are."""
+        out, last = _empty(u, *self.out), _empty(u, *self.last)
+        a = Args.from_buffer_copy(self.template)
+        a.u, a.dt, a.A, a.B, a.C = u.data_ptr(), dt.data_ptr(), A.data_ptr(), B.data_ptr(), C.data_ptr()
+        a.out, a.last = out.data_ptr(), last.data_ptr()
+        if D is not None:
+            a.D = D.data_ptr()
+        if z is not None:
+            a.z = z.data_ptr()
+        if bias is not None:
+            a.bias = bias.data_ptr()
+        if h0 is not None:
+            a.start = h0.data_ptr()
+        kept = None
+        if self.request.keep:
+            kept = _empty(u, *self.kept)
+            a.kept = kept.data_ptr()
+        if self.first is not None:
+            scratch = _empty(u, (self.scratch,), (1,), torch.float32)
+            at = scratch.data_ptr()
+            a.local, a.total = at + self.local, at + self.total
+            self.first(a)
+        self.main(a)
+        return out, last, kept
+
+
+class Backward(Plan):
+    """A backward pass: its kernel; before it another where time is cut, and behind it one that adds up shares."""
+
+    def __init__(self, request: Request, launcher: Launcher, channels: bool):
+        super().__init__(request, launcher, channels)
+        need_u, need_dt, need_A, need_B, need_C, need_D, need_z, need_bias, need_h0 = request.need
+        self.first = self.kernel("adjoint", self.size, CUT=0, HAS_END=0) if self.segments > 1 else None
+        self.main = self.kernel("backward", nvrtc.Size(self.size.blocks, self.size.threads, shared_bytes(self.p)))
+        rows, plane = self._rows(), self.width * self.states
+        self.shares: int | None = None
+        selected = 0
+        if need_B or need_C:
+            self.shares = self._reserve(self.batch * self.blocks * self.length * 8 * self.p)
+            selected = self.batch * self.length * 2 * self.p
+        self.parts: tuple[int, ...] = ()
+        sizes = (plane if need_A else 0, self.width if need_D else 0, self.width if need_bias else 0)
+        if self.slots > 1 and any(sizes):
+            self.parts = tuple(self._reserve(self.slots * size) for size in sizes)
+        self.template.chains, self.template.slots = selected, self.slots if self.parts else 0
+        flat = selected + (plane + 2 * self.width if self.parts else 0)
+        self.last = self.kernel("finish", nvrtc.Size(-(-flat // 128), 128)) if flat else None
+        flat_stride = (self.states, 1)
+        shape = request.rows[0].shape
+        selectors = [(v.shape, self._selector_stride(v), v.dtype) for v in request.selectors]
+        made: tuple[tuple[str, bool, tuple[Any, Any, torch.dtype]], ...] = (
+            ("du", need_u, (shape, self.row_stride, rows["U"].dtype)),
+            ("ddt", need_dt, (shape, self.row_stride, rows["DT"].dtype)),
+            ("dA", need_A, ((self.width, self.states), flat_stride, torch.float32)),
+            ("dB", need_B, selectors[0]),
+            ("dC", need_C, selectors[1]),
+            ("dD", need_D, ((self.width,), (1,), torch.float32)),
+            ("dz", need_z and request.has_z, (shape, self.row_stride, rows["Z"].dtype)),
+            ("dbias", need_bias, ((self.width,), (1,), torch.float32)),
+            ("dh0", need_h0, ((self.batch, self.width, self.states), (plane, *flat_stride), torch.float32)),
+        )
+        self.made = tuple((place, name, *how) for place, (name, asked, how) in enumerate(made) if asked)
+
+    def __call__(
+        self, d_out: Tensor | None, d_last: Tensor | None, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
+        D: Tensor | None, z: Tensor | None, bias: Tensor | None, kept: Tensor | None,
+    ) -> list[Tensor | None]:  # fmt: skip
+        """The nine gradients, ``None`` where none is asked for; those of A, D, dt_bias and h0 in float32."""
+        a = Args.from_buffer_copy(self.template)
+        a.u, a.dt, a.A, a.B, a.C = u.data_ptr(), dt.data_ptr(), A.data_ptr(), B.data_ptr(), C.data_ptr()
+        if kept is not None:
+            a.kept_in = kept.data_ptr()
+        if D is not None:
+            a.D = D.data_ptr()
+        if z is not None:
+            a.z = z.data_ptr()
+        if bias is not None:
+            a.bias = bias.data_ptr()
+        if d_out is not None:
+            a.d_out = d_out.data_ptr()
+        if d_last is not None:
+            a.end = d_last.data_ptr()
+        if self.scratch:
+            scratch = _empty(u, (self.scratch,), (1,), torch.float32)
+            at = scratch.data_ptr()
+        if self.first is not None:
+            a.local, a.total = at + self.local, at + self.total
+            self.first(a)
+        gradients: list[Tensor | None] = [None] * 9
+        device = u.device
+        for place, name, shape, stride, dtype in self.made:
+            gradient = gradients[place] = torch.empty_strided(shape, stride, dtype=dtype, device=device)
+            setattr(a, name, gradient.data_ptr())
+        if self.shares is not None:
+            a.shares = at + self.shares
+        if self.parts:
+            totals = a.dA, a.dD, a.dbias
+            a.dA, a.dD, a.dbias = (at + part for part in self.parts)
+        self.main(a)
+        if self.last is not None:
+            if self.parts:
+                a.kept, a.out, a.last = a.dA, a.dD, a.dbias
+                a.dA, a.dD, a.dbias = totals
+            self.last(a)
+        return gradients
+
+
+_PLANS: dict[Any, Any] = {}
 _MOST_PLANS = 4096
 
 
-def _plan(request: Request, u: Tensor, channels: bool) -> Plan:
+P = TypeVar("P", bound=Plan)
+
+
+def _plan(kind: type[P], request: Request, u: Tensor, channels: bool) -> P:
     launcher = _launcher(u)
     key = (launcher, request)
-    plan = _PLANS.get(key)
+    plan: P | None = _PLANS.get(key)
     if plan is None:
         if len(_PLANS) >= _MOST_PLANS:
             _PLANS.clear()
-        plan = _PLANS[key] = Plan(request, launcher, channels)
+        plan = _PLANS[key] = kind(request, launcher, channels)
     return plan
 
 
 _NOTHING = (False,) * 9
 
 
-def forward(inputs: SelectiveInputs, keep: bool, segment: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """out, the last state (batch, D, N) and, with ``keep``, the states before every 64th step, else nothing."""
+def forward_plan(inputs: SelectiveInputs, keep: bool, segment: int | None) -> Forward:
+    """The plan of a forward pass over inputs that the kernels can read as they are."""
+    u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
+    request = Request(
+        False, tuple(Signature.of(v) for v in (u, dt, z) if v is not None), (Signature.of(B), Signature.of(C)), A.shape[1],
+        z is not None, False, D is not None, dt_bias is not None, h0 is not None, dt_softplus, keep, _NOTHING, segment,
+    )  # fmt: skip
+    return _plan(Forward, request, u, by_channel(u))
+
+
+def backward_plan(
+    inputs: SelectiveInputs, d_out: Tensor | None, d_last: Tensor | None, need: tuple[bool, ...], segment: int | None
+) -> Backward:
+    """The plan of a backward pass over inputs that the kernels can read as they are."""
+    u, dt, A, B, C, D, z, dt_bias, _, dt_softplus = inputs
+    request = Request(
+        True, tuple(Signature.of(v) for v in (u, dt, z, d_out) if v is not None), (Signature.of(B), Signature.of(C)), A.shape[1],
+        z is not None, d_out is not None, D is not None, dt_bias is not None, d_last is not None, dt_softplus, False, need,
+        segment,
+    )  # fmt: skip
+    return _plan(Backward, request, u, by_channel(u))
+
+
+def rows_readable(inputs: SelectiveInputs) -> bool:
+    """Whether the kernels can read u, dt and z as they lie."""
+    channels = by_channel(inputs.u)
+    return all(v is None or _fitted(v, channels) is v for v in (inputs.u, inputs.dt, inputs.z))
+
+
+def gradients_readable(d_out: Tensor | None, d_last: Tensor | None, channels: bool) -> bool:
+    """Whether the kernels can read the gradients of the output and of the last state as they lie."""
+    return (d_out is None or _fitted(d_out, channels) is d_out) and (d_last is None or single(d_last) is d_last)
+
+
+def readable(inputs: SelectiveInputs) -> SelectiveInputs:
+    """The inputs as the kernels can read them: rows along u's neighbours, A, D, dt_bias and h0 in float32 and contiguous."""
     u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
     channels = by_channel(u)
-    rows = [_fitted(v, channels) for v in (u, dt, z) if v is not None]
-    A, start = _single(A), _single_or_none(h0)
-    D, dt_bias = _single_or_none(D), _single_or_none(dt_bias)
-    signatures = tuple(map(Signature.of, rows))
-    request = Request(
-        False, signatures, (Signature.of(B), Signature.of(C)), A.shape[1], z is not None, False, D is not None,
-        dt_bias is not None, h0 is not None, dt_softplus, keep, _NOTHING, segment,
-    )  # fmt: skip
-    plan = _plan(request, u, channels)
-    batch, width, length = u.shape
-    out = empty_like_rows(u, channels, u.dtype)
-    last = u.new_empty((batch, width, plan.states), dtype=torch.float32)
-    kept = u.new_empty((batch, -(-length // KEEP_EVERY), width, plan.states) if keep else (0,), dtype=torch.float32)
-    a = plan.arguments()
-    a.u, a.dt, a.z = rows[0].data_ptr(), rows[1].data_ptr(), rows[-1].data_ptr()
-    a.A, a.B, a.C = A.data_ptr(), B.data_ptr(), C.data_ptr()
-    if D is not None:
-        a.D = D.data_ptr()
-    if dt_bias is not None:
-        a.bias = dt_bias.data_ptr()
-    buffers: tuple[Tensor, ...] = ()
-    if plan.segments > 1:
-        buffers = plan.carry(a, "forward", start, u, reverse=False)
-        start = buffers[0]
-    if start is not None:
-        a.start = start.data_ptr()
-    a.out, a.last, a.kept = out.data_ptr(), last.data_ptr(), kept.data_ptr()
-    plan.run("forward", a, KEEP_STATES=int(keep), HAS_START=int(start is not None))
-    return out, last, kept
+    u, dt = _fitted(u, channels), _fitted(dt, channels)
+    z = None if z is None else _fitted(z, channels)
+    D, dt_bias, h0 = _single_or_none(D), _single_or_none(dt_bias), _single_or_none(h0)
+    return SelectiveInputs(u, dt, single(A), B, C, D, z, dt_bias, h0, dt_softplus)
+
+
+def forward(inputs: SelectiveInputs, keep: bool, segment: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """out, the last state (batch, D, N) and, with ``keep``, the states before every 64th step, else nothing."""
+    inputs = readable(inputs)
+    out, last, kept = forward_plan(inputs, keep, segment)(*inputs.tensors)
+    return out, last, inputs.u.new_empty((0,), dtype=torch.float32) if kept is None else kept
 
 
 def like_forward(inputs: SelectiveInputs, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -363,83 +498,17 @@ def like_forward(inputs: SelectiveInputs, keep: bool) -> tuple[Tensor, Tensor, T
 
 
 def backward(
-    d_out: Tensor | None, d_last: Tensor | None, inputs: SelectiveInputs, kept: Tensor, need: Sequence[bool], segment: int | None
-) -> list[Tensor]:
+    d_out: Tensor | None, d_last: Tensor | None, inputs: SelectiveInputs, kept: Tensor | None, need: Sequence[bool],
+    segment: int | None,
+) -> list[Tensor]:  # fmt: skip
     """Gradients of those of the nine tensors that ``need`` names, in this order and in their dtypes."""
-    u, dt, A, B, C, D, z, dt_bias, _, dt_softplus = inputs
-    channels = by_channel(u)
-    rows = [_fitted(v, channels) for v in (u, dt, z, d_out) if v is not None]
-    single_A, single_D, single_bias, end = _single(A), _single_or_none(D), _single_or_none(dt_bias), _single_or_none(d_last)
-    need = tuple(need)
-    request = Request(
-        True, tuple(map(Signature.of, rows)), (Signature.of(B), Signature.of(C)), A.shape[1], z is not None, d_out is not None,
-        D is not None, dt_bias is not None, d_last is not None, dt_softplus, False, need, segment,
-    )  # fmt: skip
-    plan = _plan(request, u, channels)
-    p, width, states, length = plan.p, plan.width, plan.states, plan.length
-    need_u, need_dt, need_A, need_B, need_C, need_D, need_z, need_bias, need_h0 = need
-
-    a = plan.arguments()
-    a.u, a.dt, a.d_out = rows[0].data_ptr(), rows[1].data_ptr(), rows[-1].data_ptr()
-    a.z = rows[2 if z is not None else 0].data_ptr()
-    a.A, a.B, a.C, a.kept_in = single_A.data_ptr(), B.data_ptr(), C.data_ptr(), kept.data_ptr()
-    if single_D is not None:
-        a.D = single_D.data_ptr()
-    if single_bias is not None:
-        a.bias = single_bias.data_ptr()
-    buffers: tuple[Tensor, ...] = ()
-    if plan.segments > 1:
-        buffers = plan.carry(a, "adjoint", end, u, reverse=True)
-        end = buffers[0]
-    if end is not None:
-        a.end = end.data_ptr()
-
-    du = ddt = dB = dC = dz = dh0 = shares = None
-    if need_u:
-        du = empty_like_rows(u, channels, u.dtype)
-        a.du = du.data_ptr()
-    if need_dt:
-        ddt = empty_like_rows(u, channels, dt.dtype)
-        a.ddt = ddt.data_ptr()
-    if need_z and z is not None:
-        dz = empty_like_rows(u, channels, z.dtype)
-        a.dz = dz.data_ptr()
-    if need_h0:
-        dh0 = u.new_empty((plan.batch, width, states), dtype=torch.float32)
-        a.dh0 = dh0.data_ptr()
-    if need_B or need_C:
-        shares = u.new_empty((plan.batch, plan.blocks, length, 8 * p), dtype=torch.float32)
-        a.shares = shares.data_ptr()
-    sizes = (width * states if need_A else 0, width if need_D else 0, width if need_bias else 0)
-    dA, dD, dbias = (u.new_empty((size,), dtype=torch.float32) if size else None for size in sizes)
-    several = plan.slots > 1 and any(sizes)
-    totals = [0 if v is None else v.data_ptr() for v in (dA, dD, dbias)]
-    a.dA, a.dD, a.dbias = totals
-    if several:
-        parts = u.new_empty((plan.slots * sum(sizes),), dtype=torch.float32)
-        a.dA = parts.data_ptr()
-        a.dD = a.dA + 4 * plan.slots * sizes[0]
-        a.dbias = a.dD + 4 * plan.slots * sizes[1]
-    size = nvrtc.Size(plan.size.blocks, plan.size.threads, shared_bytes(p))
-    plan.run("backward", a, size, HAS_END=int(end is not None))
-    if several:
-        a.local, a.out, a.last = a.dA, a.dD, a.dbias
-        (a.dA, a.dD, a.dbias), a.chains = totals, plan.slots
-        plan.run_flat("total", a, width * (states + 2))
-    if shares is not None:
-        if need_B:
-            dB = empty_like_rows(B, B.stride(2) != 1, B.dtype)
-            a.dB = dB.data_ptr()
-        if need_C:
-            dC = empty_like_rows(C, C.stride(2) != 1, C.dtype)
-            a.dC = dC.data_ptr()
-        a.chains = plan.batch * length * 2 * p
-        plan.run_flat("sum", a, a.chains)
-    gradients = (du, ddt, None if dA is None else dA.view(width, states), dB, dC, dD, dz, dbias, dh0)
+    read = readable(inputs._replace(h0=None))
+    d_out, d_last = None if d_out is None else _fitted(d_out, by_channel(inputs.u)), _single_or_none(d_last)
+    gradients = backward_plan(read, d_out, d_last, tuple(need), segment)(d_out, d_last, *read.tensors[:8], kept)
     return [
         gradient if gradient.dtype == value.dtype else gradient.to(value.dtype)
-        for gradient, value, asked in zip(gradients, inputs.tensors, need, strict=True)
-        if asked and gradient is not None and value is not None
+        for gradient, value in zip(gradients, inputs.tensors, strict=True)
+        if gradient is not None and value is not None
     ]
 
 

@@ -14,7 +14,7 @@ the first call only: this module can be imported without Triton.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -27,8 +27,9 @@ from empirics.errors import InvalidInput
 from ...inputs import Outcome, SelectiveInputs, selective_function
 from .. import oracle
 from ..groups import by_group, is_plain
+from . import calls
 from . import cuda as fused_cuda
-from .route import Passes, route
+from .route import route
 
 
 @torch.library.custom_op(
@@ -101,7 +102,7 @@ class Results:
     """
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Tensor, ...]] = []
+        self._kept: list[tuple[Tensor | None, ...]] = []
 
     def keeping(self) -> AbstractContextManager[None]:
         """The first run."""
@@ -122,9 +123,9 @@ _active = threading.local()
 
 
 class _Turn(AbstractContextManager[None]):
-    def __init__(self, to: list[tuple[Tensor, ...]] | None, source: list[tuple[Tensor, ...]] | None):
+    def __init__(self, to: list[tuple[Tensor | None, ...]] | None, source: list[tuple[Tensor | None, ...]] | None):
         self.to, self.source = to, source
-        self.following: Iterator[tuple[Tensor, ...]] = iter(())
+        self.following: Iterator[tuple[Tensor | None, ...]] = iter(())
 
     def __enter__(self) -> None:
         self.before = getattr(_active, "turn", None)
@@ -135,27 +136,23 @@ class _Turn(AbstractContextManager[None]):
         _active.turn = self.before
 
 
-class _Operators:
+class _Operators(calls.Direct):
     """The two passes by the operators, which choose the route themselves."""
 
-    def forward(self, inputs: SelectiveInputs, keep: bool, segment: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        out, last, kept = scan_forward(*inputs, keep, segment)
+    def forward(self, tensors: Sequence[Tensor | None], keep: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        out, last, kept = scan_forward(*tensors, self.dt_softplus, keep, self.segment)
         return out, last, kept
 
     def backward(
-        self,
-        d_out: Tensor | None,
-        d_last: Tensor | None,
-        inputs: SelectiveInputs,
-        kept: Tensor,
-        need: Sequence[bool],
-        segment: int | None,
-    ) -> list[Tensor]:
-        found: list[Tensor] = scan_backward(d_out, d_last, *inputs.tensors, kept, inputs.dt_softplus, need, segment)
-        return found
-
-
-_OPERATORS = _Operators()
+        self, d_out: Tensor | None, d_last: Tensor | None, tensors: Sequence[Tensor | None], kept: Tensor | None,
+        need: tuple[bool, ...],
+    ) -> Sequence[Tensor | None]:  # fmt: skip
+        if kept is None:
+            u = tensors[0]
+            assert u is not None
+            kept = u.new_empty((0,), dtype=torch.float32)
+        found = iter(scan_backward(d_out, d_last, *tensors, kept, self.dt_softplus, need, self.segment))
+        return [next(found) if asked else None for asked in need]
 
 
 class _Scan(torch.autograd.Function):
@@ -164,37 +161,64 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-        *tensors, ctx.dt_softplus, keep, ctx.segment, ctx.passes = arguments
+        *tensors, passes, keep = arguments
         turn: _Turn | None = getattr(_active, "turn", None)
         if turn is not None and turn.source is not None:
             # Detached: autograd modifies the tensors that are returned here.
-            out, last, kept = (v.detach() for v in next(turn.following))
+            out, last, kept = (None if v is None else v.detach() for v in next(turn.following))
         else:
-            out, last, kept = ctx.passes.forward(SelectiveInputs._make(arguments[:10]), keep, ctx.segment)
+            out, last, kept = passes.forward(tensors, keep)
             if turn is not None and turn.to is not None:
-                turn.to.append((out.detach(), last.detach(), kept.detach()))
+                turn.to.append((out.detach(), last.detach(), None if kept is None else kept.detach()))
         ctx.save_for_backward(*tensors, kept)
+        ctx.passes = passes
         ctx.set_materialize_grads(False)
         return out, last
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_out: Tensor | None, d_last: Tensor | None) -> tuple[Tensor | None, ...]:
-        need = ctx.needs_input_grad[:9]
-        if d_out is None and d_last is None:
-            return (None,) * 13
-        *tensors, kept = ctx.saved_tensors
-        passes = ctx.passes if _directly(*tensors, d_out, d_last) else _OPERATORS
-        inputs = SelectiveInputs._make((*tensors, ctx.dt_softplus))
-        gradients = iter(passes.backward(d_out, d_last, inputs, kept, need, ctx.segment))
-        return (*(next(gradients) if asked else None for asked in need), None, None, None, None)
+        # The decorator's bookkeeping costs as much as a launch, and only gradients of gradients need it.
+        return (_gradients_once if torch.is_grad_enabled() else _gradients)(ctx, d_out, d_last)
 
 
-def _directly(*tensors: Tensor | None) -> bool:
-    """May kernels be called on these as they are? Not while tracing, nor on tensors that stand for others."""
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
-        return False
+# Without the search for tensors of functorch's transforms that Function.apply begins with: _directly() says that there is none.
+_apply: Callable[..., tuple[Tensor, Tensor]] = super(torch.autograd.Function, _Scan).apply
+
+
+def _gradients(ctx: Any, d_out: Tensor | None, d_last: Tensor | None) -> tuple[Tensor | None, ...]:
+    if d_out is None and d_last is None:
+        return (None,) * 11
+    *tensors, kept = ctx.saved_tensors
+    passes: calls.Direct = ctx.passes
+    if not (_directly() and _ordinary(*tensors, d_out, d_last)):
+        passes = _Operators(passes.dt_softplus, passes.segment)
+    return (*passes.backward(d_out, d_last, tensors, kept, ctx.needs_input_grad[:9]), None, None)
+
+
+_gradients_once = once_differentiable(_gradients)
+
+
+def _directly() -> bool:
+    """May kernels be called here? Not while tracing, nor inside modes and transforms that change what a tensor is."""
+    return not (
+        torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
+    )
+
+
+def _ordinary(*tensors: Tensor | None) -> bool:
+    """Are these tensors themselves, and do not stand for others?"""
     return all(v is None or type(v) in (Tensor, torch.nn.Parameter) for v in tensors)
+
+
+def _keeps(dt: Tensor, A: Tensor, C: Tensor, z: Tensor | None, dt_bias: Tensor | None) -> bool:
+    """Does a gradient that will be asked for read the states? Without one, the backward pass needs none of them."""
+    return torch.is_grad_enabled() and (
+        dt.requires_grad
+        or A.requires_grad
+        or C.requires_grad
+        or (z is not None and z.requires_grad)
+        or (dt_bias is not None and dt_bias.requires_grad)
+    )
 
 
 def scan(inputs: SelectiveInputs, want_last: bool = True, segment: int | None = None) -> Outcome:
@@ -222,19 +246,40 @@ def scan(inputs: SelectiveInputs, want_last: bool = True, segment: int | None = 
         raise InvalidInput(f"segment = {segment}: a segment has at least one step")
     if not is_plain(inputs):
         return by_group(scan, inputs, want_last, segment=segment)
-    u, dt, A, _, C, _, z, dt_bias, _, _ = inputs
+    u, dt, A, _, C, _, z, dt_bias, _, dt_softplus = inputs
     if 0 in u.shape:  # no kernel has anything to do
         out, last = oracle.scan(inputs)
         return out, last.float()
-    # Without a gradient that reads the states, the backward pass needs none of them.
-    keep = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in (dt, A, C, z, dt_bias))
+    keep = _keeps(dt, A, C, z, dt_bias)
+    tensors = inputs.tensors
     # Triton's launches cost more than an operator does: only the CUDA C++ kernels are called without one.
-    passes: Passes = fused_cuda if _directly(*inputs.tensors) and route(inputs) is fused_cuda else _OPERATORS
-    if passes is fused_cuda or getattr(_active, "turn", None) is not None:
-        out, last = _Scan.apply(*inputs, keep, segment, passes)
+    if _directly() and _ordinary(*tensors) and route(inputs) is fused_cuda:
+        call = None
+        if segment is None and calls.aligned(tensors):
+            call = calls.remember(calls.key_of(*tensors, dt_softplus), inputs)  # type: ignore[arg-type]
+        out, last = _apply(*tensors, call or calls.Direct(dt_softplus, segment), keep)
+    elif getattr(_active, "turn", None) is not None:
+        out, last = _Scan.apply(*tensors, _Operators(dt_softplus, segment), keep)
     else:
         out, last, _ = scan_forward(*inputs, keep, segment)
     return out, last
+
+
+def again(
+    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
+    dt_softplus: bool, h0: Tensor | None,
+) -> Outcome | None:  # fmt: skip
+    """:func:`scan` of arguments that look like those of an earlier call, which were checked then; ``None`` where none did."""
+    if not _directly():
+        return None
+    try:
+        call = calls.seen(calls.key_of(u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus))
+    except (AttributeError, TypeError):  # one of them is no tensor, which the checks will say
+        return None
+    tensors = (u, dt, A, B, C, D, z, dt_bias, h0)
+    if call is None or not calls.aligned(tensors):
+        return None
+    return _apply(*tensors, call, _keeps(dt, A, C, z, dt_bias))
 
 
 selective_scan = selective_function(scan)
