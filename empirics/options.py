@@ -52,6 +52,7 @@ def bench_scan() -> Parser:
     parser.add_argument("--memory", action="store_true", help="also the peak memory of contenders within the budget (cpu)")
     parser.add_argument("--install-peers", action="store_true", help="pip install what is missing first")
     parser.add_argument("--targets", action="store_true", help="the fused scan against mamba-ssm's over real shapes (cuda)")
+    parser.add_argument("--peers", action="store_true", help="the fused scan beside mamba-ssm and jax-linear-attention (cuda)")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--peak-memory-of", metavar="NAME", help=argparse.SUPPRESS)
     return parser

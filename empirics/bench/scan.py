@@ -217,6 +217,20 @@ def main_bench_scan(argv: Sequence[str]) -> int:
             print_targets(found["table"])
             complete(options.out, about, found)
             return 0
+        if options.peers:
+            if options.device != "cuda":
+                raise InvalidInput("--peers measures a GPU; add --device cuda")
+            from .scan_peers import SHAPES, measure_peers
+
+            shapes = SHAPES if options.shape is None else (options.shape,)
+            found = {"benchmark": "scan_peers", "dtype": dtype_name, "machine": machine(options.device)}
+            found |= measure_peers(shapes, dtype)
+            for name, why in found["absent"].items():
+                print(f"{name}: absent ({why})")
+            print(f"target 11 {'met' if found['target']['met'] else 'missed'}: {found['target']['measured']}")
+            if options.out is not None:
+                write_json(options.out, found)
+            return 0
         result: dict[str, Any] = {
             "benchmark": "selective_scan",
             "device": options.device,

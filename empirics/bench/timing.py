@@ -45,6 +45,21 @@ def _once(run: Pass, device: str) -> float:
     return start.elapsed_time(end) / 1000
 
 
+def host_seconds(passes: Mapping[str, Pass], repeats: int, device: str) -> dict[str, list[float]]:
+    """Seconds of the CPU until each pass returns, in each round; the device has nothing to do when one begins, so nothing waits
+    for it. The passes take turns, after two rounds of warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in passes}
+    for round_ in range(-2, repeats):
+        for name, run in passes.items():
+            began = clock(device)
+            kept = run()
+            taken = time.perf_counter() - began
+            if round_ >= 0:
+                times[name].append(taken)
+            del kept
+    return times
+
+
 def graphed(run: Pass) -> Pass:
     """A pass recorded once and replayed: its kernels alone, without what launching them costs the CPU."""
     side = torch.cuda.Stream()

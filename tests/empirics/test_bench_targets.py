@@ -16,7 +16,7 @@ SMALL = targets.Scale({"tiny": 8}, ((8, 16, 24), (7, 17)), (1, 2), 2, 40, 4)
 
 def test_a_scan_against_itself_and_the_whole_report(capsys):
     found = targets.measure_targets("chunked", "naive", SMALL, torch.float32, "cpu")
-    assert [row["target"] for row in found["table"]] == [1, 2, 3, 6, 7, 8, 9]
+    assert [row["target"] for row in found["table"]] == [1, 2, 3, 6, 7, 8, 9, 10]
     assert len(found["speed"]) == 1 * 2 * 5 and all(r["ratio"] > 0 for r in found["speed"])
     assert found["same_bits"] and found["table"][5]["met"]
     assert not found["table"][2]["met"]  # memory is not measured on a CPU
@@ -26,7 +26,7 @@ def test_a_scan_against_itself_and_the_whole_report(capsys):
     assert both["table"][6]["what"] == "largest error / stock's: bfloat16, float32" and len(both["table"][6]["measured"]) == 2
     targets.print_targets(found["table"])
     printed = capsys.readouterr().out
-    assert "not measured" in printed and printed.count("\n") == 7
+    assert "not measured" in printed and printed.count("\n") == 8
 
 
 def test_parts_that_are_known_are_not_measured_again(monkeypatch):
@@ -115,11 +115,11 @@ def test_rows_are_judged():
 
 
 def test_the_targets_are_one_table():
-    """Numbers 1 to 9, each with its benchmark and as many bounds as its row has numbers."""
-    assert list(targets.TARGETS) == list(range(1, 10))
+    """Numbers 1 to 11, each with its benchmark and as many bounds as its row has numbers."""
+    assert list(targets.TARGETS) == list(range(1, 12))
     found = targets.measure_targets("chunked", "naive", SMALL, torch.float32, "cpu")
     for row in found["table"]:
         assert targets.TARGETS[row["target"]].measured_by == "scan --targets"
         assert len(row["asked"]) == len(row["measured"])
     others = {n: t.measured_by for n, t in targets.TARGETS.items() if t.measured_by != "scan --targets"}
-    assert others == {4: "block", 5: "model"}
+    assert others == {4: "block", 5: "model", 11: "scan --peers"}
