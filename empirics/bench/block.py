@@ -1,8 +1,9 @@
 """One Mamba-1 block under LoRA on all four projections, against mamba-ssm's with peft:  python -m empirics bench block.
 
 The block alone, without embedding, norm and head: forward and backward to its input and to the adapters. Kernels are recorded as
-a CUDA graph and replayed, contenders in turn, so neither the CPU nor the rest of a model is measured; only stock's fused path is
-launched from Python: recorded by itself, its backward pass waits for the default stream (in a whole model it does not). Kept
+a CUDA graph and replayed, contenders in turn, so neither the CPU nor the rest of a model is measured; beside that stands the time
+as launched from Python. Stock's fused path is launched from Python only: recorded by itself, its backward pass waits for the
+default stream (in a whole model it does not). Kept
 bytes are what stays allocated between the passes beyond parameters, input and output.
 
 ours             this project's block with the fused scan; ours/recompute and ours/recompute_all keep less (models/mixer.py)
@@ -122,7 +123,7 @@ def measure_block(
     hidden = torch.randn(batch, length, config.d_model, generator=generator).to(device, dtype).requires_grad_()
     weight = torch.randn(batch, length, config.d_model, generator=generator).to(device, dtype)
     rows: dict[str, dict[str, Any]] = {}
-    runs: dict[str, Callable[[], object]] = {}
+    eager: dict[str, Callable[[], object]] = {}
     for name in names:
         try:
             mine = name.startswith("ours")
@@ -133,10 +134,12 @@ def measure_block(
         run = passes(block, trained, hidden, weight)
         run()  # compiles what is compiled at the first call
         rows[name] = {"kept_bytes": kept_bytes(block, hidden), "trained": sum(p.numel() for p in trained)}
-        runs[name] = run if device == "cpu" or name == "stock" else graphed(run)
+        eager[name] = run
+    launched = seconds(eager, repeats, device)
+    runs = {name: run if device == "cpu" or name == "stock" else graphed(run) for name, run in eager.items()}
     times = seconds(runs, repeats, device)
     for name in runs:
-        rows[name]["seconds"] = statistics.median(times[name])
+        rows[name]["seconds"], rows[name]["launched_s"] = statistics.median(times[name]), statistics.median(launched[name])
         if REFERENCE in runs:
             rows[name]["times_as_fast"] = ratio(times, REFERENCE, name)
             rows[name]["share_of_kept"] = rows[name]["kept_bytes"] / rows[REFERENCE]["kept_bytes"]
@@ -147,7 +150,7 @@ def line(name: str, row: dict[str, Any]) -> str:
     """One line of the report."""
     if "missing" in row:
         return f"{name:20} {row['missing']}"
-    text = f"{name:20} {row['seconds'] * 1e3:8.3f} ms, kept {row['kept_bytes'] / 2**20:8.1f} MiB"
+    text = f"{name:20} {row['seconds'] * 1e3:8.3f} ms ({row['launched_s'] * 1e3:.3f} as launched from Python), kept {row['kept_bytes'] / 2**20:8.1f} MiB"
     if "times_as_fast" in row:
         text += f", {row['times_as_fast']:.2f} x as fast as {REFERENCE}, {row['share_of_kept']:.2f} of its bytes"
         if name.startswith("ours"):
