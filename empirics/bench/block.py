@@ -150,7 +150,8 @@ def line(name: str, row: dict[str, Any]) -> str:
     """One line of the report."""
     if "missing" in row:
         return f"{name:20} {row['missing']}"
-    text = f"{name:20} {row['seconds'] * 1e3:8.3f} ms ({row['launched_s'] * 1e3:.3f} as launched from Python), kept {row['kept_bytes'] / 2**20:8.1f} MiB"
+    launched = f"({row['launched_s'] * 1e3:.3f} as launched from Python)"
+    text = f"{name:20} {row['seconds'] * 1e3:8.3f} ms {launched}, kept {row['kept_bytes'] / 2**20:8.1f} MiB"
     if "times_as_fast" in row:
         text += f", {row['times_as_fast']:.2f} x as fast as {REFERENCE}, {row['share_of_kept']:.2f} of its bytes"
         if name.startswith("ours"):

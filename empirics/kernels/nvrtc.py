@@ -195,7 +195,7 @@ class Device:
 
     def __init__(self, index: int):
         self.index = index
-        self._functions: dict[tuple[str, tuple[tuple[str, int], ...]], ctypes.c_void_p] = {}
+        self._functions: dict[Kernel, ctypes.c_void_p] = {}
 
     @cached_property
     def processors(self) -> int:
@@ -236,8 +236,7 @@ class Device:
 
     def function(self, kernel: Kernel, shared: int) -> ctypes.c_void_p:
         """The kernel's handle, compiled and loaded at the first call."""
-        key = (kernel.name, kernel.options)
-        if key not in self._functions:
+        if kernel not in self._functions:
             major, minor = torch.cuda.get_device_capability(self.index)
             architecture, module, function = f"sm_{major}{minor}", ctypes.c_void_p(), ctypes.c_void_p()
             if self._driver.cuModuleLoadData(ctypes.byref(module), compile_kernel(kernel, architecture)):
@@ -247,8 +246,8 @@ class Device:
             self._check(found, f"finding {kernel.name}")
             if shared > 48 * 1024:  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 self._check(self._driver.cuFuncSetAttribute(function, 8, shared), f"{shared} bytes of shared memory")
-            self._functions[key] = function
-        return self._functions[key]
+            self._functions[kernel] = function
+        return self._functions[kernel]
 
     def prepare(self, kernel: Kernel, size: Size) -> Callable[[ctypes.Structure], None]:
         """A function that runs ``kernel(arguments)`` on PyTorch's current stream of this device.

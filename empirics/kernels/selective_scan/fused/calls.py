@@ -125,7 +125,7 @@ class Call(Direct):
             if not cuda.gradients_readable(d_out, d_last, self._channels):
                 return super().backward(d_out, d_last, tensors, kept, need)
             plan = self._backward[key] = cuda.backward_plan(self.inputs(read), d_out, d_last, need, None)
-        gradients = plan(d_out, d_last, *read[:8], kept)  # type: ignore[arg-type]
+        gradients = plan(d_out, d_last, kept, *read)  # type: ignore[arg-type]
         for place in self._single:
             gradient, value = gradients[place], tensors[place]
             if gradient is not None and value is not None:

@@ -373,10 +373,10 @@ class Backward(Plan):
         self.made = tuple((place, name, *how) for place, (name, asked, how) in enumerate(made) if asked)
 
     def __call__(
-        self, d_out: Tensor | None, d_last: Tensor | None, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
-        D: Tensor | None, z: Tensor | None, bias: Tensor | None, kept: Tensor | None,
+        self, d_out: Tensor | None, d_last: Tensor | None, kept: Tensor | None, u: Tensor, dt: Tensor, A: Tensor, B: Tensor,
+        C: Tensor, D: Tensor | None, z: Tensor | None, bias: Tensor | None, _: Tensor | None,
     ) -> list[Tensor | None]:  # fmt: skip
-        """The nine gradients, ``None`` where none is asked for; those of A, D, dt_bias and h0 in float32."""
+        """The nine gradients, ``None`` where none is asked for; those of A, D, dt_bias and h0 in float32. They read no h0."""
         a = Args.from_buffer_copy(self.template)
         a.u, a.dt, a.A, a.B, a.C = u.data_ptr(), dt.data_ptr(), A.data_ptr(), B.data_ptr(), C.data_ptr()
         if kept is not None:
@@ -484,7 +484,7 @@ def readable(inputs: SelectiveInputs) -> SelectiveInputs:
 def forward(inputs: SelectiveInputs, keep: bool, segment: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """out, the last state (batch, D, N) and, with ``keep``, the states before every 64th step, else nothing."""
     inputs = readable(inputs)
-    out, last, kept = forward_plan(inputs, keep, segment)(*inputs.tensors)
+    out, last, kept = forward_plan(inputs, keep, segment)(*inputs.tensors)  # type: ignore[arg-type]
     return out, last, inputs.u.new_empty((0,), dtype=torch.float32) if kept is None else kept
 
 
@@ -504,7 +504,8 @@ def backward(
     """Gradients of those of the nine tensors that ``need`` names, in this order and in their dtypes."""
     read = readable(inputs._replace(h0=None))
     d_out, d_last = None if d_out is None else _fitted(d_out, by_channel(inputs.u)), _single_or_none(d_last)
-    gradients = backward_plan(read, d_out, d_last, tuple(need), segment)(d_out, d_last, *read.tensors[:8], kept)
+    plan = backward_plan(read, d_out, d_last, tuple(need), segment)
+    gradients = plan(d_out, d_last, kept, *read.tensors)  # type: ignore[arg-type]
     return [
         gradient if gradient.dtype == value.dtype else gradient.to(value.dtype)
         for gradient, value in zip(gradients, inputs.tensors, strict=True)

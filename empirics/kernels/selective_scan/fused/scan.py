@@ -166,6 +166,7 @@ class _Scan(torch.autograd.Function):
         if turn is not None and turn.source is not None:
             # Detached: autograd modifies the tensors that are returned here.
             out, last, kept = (None if v is None else v.detach() for v in next(turn.following))
+            assert out is not None and last is not None
         else:
             out, last, kept = passes.forward(tensors, keep)
             if turn is not None and turn.to is not None:
@@ -256,7 +257,7 @@ def scan(inputs: SelectiveInputs, want_last: bool = True, segment: int | None = 
     if _directly() and _ordinary(*tensors) and route(inputs) is fused_cuda:
         call = None
         if segment is None and calls.aligned(tensors):
-            call = calls.remember(calls.key_of(*tensors, dt_softplus), inputs)  # type: ignore[arg-type]
+            call = calls.remember(calls.key_of(*inputs), inputs)
         out, last = _apply(*tensors, call or calls.Direct(dt_softplus, segment), keep)
     elif getattr(_active, "turn", None) is not None:
         out, last = _Scan.apply(*tensors, _Operators(dt_softplus, segment), keep)
