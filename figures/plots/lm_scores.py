@@ -57,17 +57,22 @@ def draw(figure: FigureBase, data: dict[str, Any]) -> None:
         title, score = lm_benchmark.TASKS.get(task, (task, "points"))
         axes.set_title(title)
         axes.set_xlabel(score)
-        _baselines(axes, data["lines"][task])
+        baselines(axes, data["lines"][task])
+    legend(figure)
+    style.note(figure, f"95 % intervals over {data['seeds']}; better: right")
+
+
+def legend(figure: FigureBase) -> None:
+    """What the lines and the hollow markers are."""
     handles = [
         Line2D([], [], color=style.BLACK, linewidth=0.8, linestyle="--"),
         Line2D([], [], color=style.GREY, linewidth=0.8, linestyle=":"),
         Line2D([], [], color=style.BLACK, marker="o", mfc="white", linestyle="none"),
     ]
     figure.legend(handles, ["frozen", "most frequent class", "off the budget"], loc="outside upper left", ncols=3)
-    style.note(figure, f"95 % intervals over {data['seeds']}; better: right")
 
 
-def _baselines(axes: Axes, lines: dict[str, float]) -> None:
+def baselines(axes: Axes, lines: dict[str, float]) -> None:
     """The frozen model and the most frequent class as upright lines; one far to the left is an arrow with its score."""
     if "majority" in lines:
         axes.axvline(lines["majority"], color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)

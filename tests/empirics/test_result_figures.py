@@ -17,6 +17,7 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 import torch
+from base_runs import study
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -39,6 +40,8 @@ from empirics.study.store import shown_options
 from figures import dots, plots, sources, style
 from figures.build import canonical, render
 from figures.plots import (
+    base_benchmark,
+    base_scores,
     bench_model_graph,
     bench_model_memory,
     lm_benchmark,
@@ -82,7 +85,7 @@ def draw() -> Draw:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty checkout that the figures read."""
-    for module in (vision, lm_benchmark, s4_regression):
+    for module in (vision, lm_benchmark, s4_regression, base_benchmark, base_scores):
         monkeypatch.setattr(module, "experiment", partial(sources.experiment, root=tmp_path))
     for module in (plots.bench_model, plots.bench_scan_gpu, plots.bench_selection):
         monkeypatch.setattr(module, "committed", partial(sources.committed, root=tmp_path))
@@ -236,6 +239,68 @@ def test_every_method_of_the_experiments_has_a_label():
     assert used - {"frozen"} <= set(dots.METHODS)
     labels = [label for label, _ in dots.METHODS.values()]
     assert len(set(labels)) == len(labels) and {family for _, family in dots.METHODS.values()} <= set(dots.FAMILIES)
+
+
+# -- the base benchmark -----------------------------------------------------------------------------------------------------
+
+
+def base(root: Path, skills: dict[str, float], expected: int, at_edge: tuple[str, ...] = (), **changes: Any) -> None:
+    """Made-up runs of so many that are expected, judged and written."""
+    results = study(skills, noise=0.1)
+    file = load_experiment("base_benchmark")
+    file = file.model_copy(update={"threshold": {**file.threshold, "draws": 100, **changes}})
+    write_pack(root / sources.EXPERIMENTS / "base_benchmark" / RUNS, results, shown_options(file))
+    summary = summary_of(file, results, expected, quick=False, at_edge=at_edge)
+    write_json(root / sources.summary_path("base_benchmark"), summary)
+
+
+def test_the_base_benchmark_is_not_drawn_before_a_cell_is_complete(root: Path):
+    for module in (base_benchmark, base_scores):
+        with pytest.raises(MissingData, match="sweep base_benchmark"):
+            module.FIGURE.data()
+    base(root, {"lora_linear": 0.8}, 1080, seeds=11)
+    with pytest.raises(MissingData, match="sweep base_benchmark"):
+        base_benchmark.FIGURE.data()
+
+
+def test_the_base_benchmark_with_partial_results(root: Path, draw: Draw):
+    base(root, {"lora_linear": 0.8, "prompt": 0.6, "frozen": 0.5}, 1080)
+    data = base_benchmark.data()
+    assert base_benchmark.says(data) == "Of 15 declared comparisons on these tasks: 1 stands, 14 not yet run"
+    assert [row["pair"] for row in data["rows"]] == [
+        ["lora_linear", "prompt"], ["lora_linear", "frozen"], ["lora_linear", "constant answer"],
+    ]  # fmt: skip
+    seen = words(draw(base_benchmark.FIGURE))
+    assert {"stands", "LoRA linear − prompt", "(c) LoRA linear − constant answer, RTE"} <= seen
+    assert not any("hollow" in text for text in seen)
+    figure = draw(base_scores.FIGURE)
+    assert {"CoLA", "DART", "RTE", "prompt"} <= words(figure)
+    base(root, {"lora_linear": 0.8, "prompt": 0.6}, 1080, at_edge=("prompt",))
+    seen = words(draw(base_benchmark.FIGURE))
+    assert "undecided" in seen and any("hollow: held back" in text for text in seen)
+    assert base_benchmark.says(base_benchmark.data()).startswith("Of 15 declared comparisons on these tasks: 1 undecided, 14")
+
+
+def test_the_base_benchmark_is_readable_with_all_methods(root: Path, draw: Draw):
+    skills = {m: 0.55 + 0.015 * i for i, m in enumerate(load_experiment("base_benchmark").sweep.grid["method"])}
+    base(root, skills, 1080)
+    data = base_benchmark.data()
+    assert len(data["rows"]) == 22 and data["waiting"] == [] and len(data["rows"][0]["statements"]) == 2
+    draw(base_benchmark.FIGURE)
+    assert len(draw(base_scores.FIGURE).axes) == 6
+    assert "not yet run" not in base_benchmark.says(data) and base_scores.says(base_scores.data()).count(" on ") == 6
+
+
+def test_base_results_that_are_none_are_named(root: Path):
+    base(root, {"lora_linear": 0.8}, 1080)
+    path = root / sources.summary_path("base_benchmark")
+    good = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**good, "threshold": {}})
+    with pytest.raises(InvalidInput, match="have no margin"):
+        base_benchmark.data()
+    write_json(path, {**good, "table": [{"method": "frozen"}]})
+    with pytest.raises(InvalidInput, match="results of base_benchmark lack"):
+        base_scores.data()
 
 
 # -- deep S4 ----------------------------------------------------------------------------------------------------------------

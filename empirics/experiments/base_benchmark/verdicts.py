@@ -463,7 +463,7 @@ def in_short(comparisons: Sequence[Comparison], pending: Sequence[Pending]) -> s
 
 
 def table(results: Sequence[Result], cells: Cells, protocol: Protocol) -> list[dict[str, Any]]:
-    """One row for each method on each task: mean over seeds with its interval, and what it trained at which rate."""
+    """One row for each method on each task with all of its seeds: their mean with its interval, and what it trained."""
     order = [*TASKS, CONTROL_TASK]
     rows = []
     for task in sorted({task for task, _ in cells}, key=lambda t: (order.index(t) if t in order else len(order), t)):
@@ -471,10 +471,16 @@ def table(results: Sequence[Result], cells: Cells, protocol: Protocol) -> list[d
             runs = [r for r in results if (r.config["task"], r.config["method"]) == (task, method)]
             cell = cells[task, method]
             found = interval(list(cell.points.values()), protocol.confidence)
+            if len(cell.points) < protocol.seeds:
+                continue
             row = {
                 "task": task, "method": method, "trainable": cell.trainable, "learning_rate": runs[0].config["learning_rate"],
                 "seeds": len(cell.points), "rows": cell.rows, "points": found.mean, "low": found.low, "high": found.high,
                 "test_loss": statistics.fmean(r.held_out["test_loss"] for r in runs),
             }  # fmt: skip
+            for name, scale in (("majority", 100.0), ("chrf", 1.0), ("no_class", 100.0)):
+                values = [scale * r.held_out[f"test_{name}"] for r in runs if f"test_{name}" in r.held_out]
+                if values:
+                    row[name] = statistics.fmean(values)
             rows.append(row)
     return rows
