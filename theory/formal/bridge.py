@@ -41,7 +41,7 @@ From Ssmproof.bridge Require Import rationals.
 Local Open Scope ring_scope.
 Ltac unfold_systems := rewrite /hankel /lti_step /half_step /conv_step /s6_step /ssd_step /sel_step /lti_readout /lti_state
   /half_readout /half_state /sel_readout /sel_state /sel_token /ssd_readout /ssd_state /ssd_token /kernel /free_response
-  /residue /kappa /conv_out; cbn [fst snd].
+  /residue /kappa /conv_out /one_channel /channels; cbn [fst snd].
 """
 
 
@@ -174,16 +174,30 @@ def half_goals(draw: Draw) -> list[Goal]:
 
 
 def conv_goals(draw: Draw) -> list[Goal]:
-    """An LTI channel behind a causal convolution."""
+    """An LTI channel and an S6 module of two channels behind a causal convolution with a bias."""
     a, b, c, taps, h = draw.many(2), draw.many(2), draw.many(2), draw.many(3), draw.many(2)
-    d, xs, window = draw.one(), draw.many(3), draw.many(2)
-    states, ys = stepped(Conv(taps, LTI(a, b, c, d, check_stable=False)), ConvState(window, h), xs)
-    step = f"conv_step {vector(taps)} (lti_step {vector(a)} {vector(b)} {vector(c)} {number(d)})"
+    d, xs, window, bias = draw.one(), draw.many(3), draw.many(2), draw.one()
+    states, ys = stepped(Conv(taps, LTI(a, b, c, d, check_stable=False), bias), ConvState(window, h), xs)
+    inner = f"(lti_step {vector(a)} {vector(b)} {vector(c)} {number(d)})"
     pairs = [f"({_list(number(w) for w in s.window)}, {vector(s.h, 'row_of')})" for s in states]
-    return run_goals(
-        "convolution", step, pairs, [number(x) for x in xs], [number(y) for y in ys],
-        f"refine (f_equal2 pair (f_equal2 pair _ _) _); [by [] | {MATRIX} | {SCALAR}]",
+    goals = run_goals(
+        "convolution", f"conv_step (one_channel {vector(taps)}) {number(bias)} {inner}", pairs, [number(x) for x in xs],
+        [number(y) for y in ys], f"refine (f_equal2 pair (f_equal2 pair _ _) _); [by [] | {MATRIX} | {SCALAR}]",
     )  # fmt: skip
+    # A module that only skips (W_B = W_C = 0, D = 1) puts out what the convolution gives it.
+    channels, width = 2, 3
+    none, ones = [[0] * channels], [1] * channels
+    taps, biases, zs = draw.many(channels, width), draw.many(channels), draw.many(2, channels)
+    module = Conv(taps, SelectiveSSM(none, none, dt=1, decay=[["1/2"]] * channels, D_skip=ones), biases)
+    states, ys = stepped(module, ConvState(draw.many(width - 1, channels), draw.many(channels, 1)), zs)
+    return goals + [
+        Goal(
+            "convolution, channels",
+            f"conv_out (channels {matrix(taps)}) {vector(biases, 'col_of')} {_list(vector(w, 'col_of') for w in state.window)} "
+            f"{vector(z, 'col_of')}", vector(y, "col_of"), MATRIX,
+        )
+        for state, z, y in zip(states[:-1], zs, ys, strict=True)
+    ]  # fmt: skip
 
 
 def s6_goals(draw: Draw) -> list[Goal]:

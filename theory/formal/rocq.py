@@ -72,29 +72,37 @@ def compile_one(path: Path, build: Path = BUILD) -> None:
 
 
 def audit(theorems: Iterable[str], build: Path = BUILD) -> dict[str, Audit]:
-    """The closed type and the assumptions of every theorem, from one run of Rocq on the compiled sources."""
+    """The closed type and the assumptions of every theorem, from Rocq on the compiled sources.
+
+    ``Print Assumptions`` walks through everything a theorem rests on, most of it shared, so it is run once for all theorems
+    together. Where that is not closed, it is run for each.
+    """
     names = sorted(set(theorems))
     folder = build / "audit"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    lines = [
+    head = [
         "From mathcomp Require Import all_ssreflect all_algebra.",
         "Import GRing.Theory Num.Theory.",
         "Local Open Scope ring_scope.",
         "Set Printing Width 116.",
         *sorted({f"Require {ROOT_NAME}.{name.rsplit('.', 1)[0]}." for name in names}),
     ]
-    for index, name in enumerate(names):
-        lines.append(f'Redirect "{index}.type" Check @{ROOT_NAME}.{name}.')
-        lines.append(f'Redirect "{index}.assumptions" Print Assumptions {ROOT_NAME}.{name}.')
-    (folder / "audit.v").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [f'Redirect "{index}.type" Check @{ROOT_NAME}.{name}.' for index, name in enumerate(names)]
+    lines += [f"Definition theorem_{index} := @{ROOT_NAME}.{name}." for index, name in enumerate(names)]
+    lines.append(f"Definition theorems := ({', '.join(['tt', *(f'theorem_{index}' for index in range(len(names)))])}).")
+    lines.append('Redirect "all.assumptions" Print Assumptions theorems.')
+    (folder / "audit.v").write_text("\n".join(head + lines) + "\n", encoding="utf-8")
     compile_one(folder / "audit.v", build)
-    found = {}
-    for index, name in enumerate(names):
-        kind = (folder / f"{index}.type.out").read_text(encoding="utf-8")
-        printed = (folder / f"{index}.assumptions.out").read_text(encoding="utf-8")
-        found[name] = Audit(" ".join(kind.split(":", 1)[1].split()), read_assumptions(printed))
-    return found
+    assumed = dict.fromkeys(names, read_assumptions((folder / "all.assumptions.out").read_text(encoding="utf-8")))
+    if any(assumed.values()):
+        lines = [f'Redirect "{index}.assumptions" Print Assumptions {ROOT_NAME}.{name}.' for index, name in enumerate(names)]
+        (folder / "each.v").write_text("\n".join(head + lines) + "\n", encoding="utf-8")
+        compile_one(folder / "each.v", build)
+        for index, name in enumerate(names):
+            assumed[name] = read_assumptions((folder / f"{index}.assumptions.out").read_text(encoding="utf-8"))
+    types = [(folder / f"{index}.type.out").read_text(encoding="utf-8") for index in range(len(names))]
+    return {name: Audit(" ".join(kind.split(":", 1)[1].split()), assumed[name]) for name, kind in zip(names, types, strict=True)}
 
 
 def read_assumptions(printed: str) -> tuple[str, ...]:

@@ -35,13 +35,21 @@ Theorem contained_mamba2 R D N (dt decay : 'cV[F]_D -> 'I_R -> F) Wx WB WC skip 
        ((\prod_(u <- drop i.+1 p) decay u r) * (dt (nth 0 p i) r * (Wx *m nth 0 p i) r 0 * (WB *m nth 0 p i) n 0))) x.
 Proof. by rewrite contained ssd_prefix_state. Qed.
 
-(* Behind a causal convolution the state is the pair (window, h); the window holds the last K-1 conv inputs. *)
-Theorem contained_conv K (S Y : Type) (taps : 'I_K.+1 -> F) (G : S -> F -> S * Y) h p x :
-  drop (size p) (outputs (conv_step taps G) (nseq K 0, h) (p ++ x)) =
-  outputs (conv_step taps G)
-    (drop (size p) (nseq K 0 ++ p), (state_after (conv_step taps G) (nseq K 0, h) p).2) x.
+(* Behind a causal convolution the state is the pair (window, h); the window holds the last K-1 conv inputs, zeros in
+   front of them. One channel or a layer of them, any taps, with or without a bias. *)
+Theorem contained_conv (X : zmodType) K (S Y : Type) (tap : 'I_K.+1 -> X -> X) bias (G : S -> X -> S * Y) h p x :
+  drop (size p) (outputs (conv_step tap bias G) (nseq K 0, h) (p ++ x)) =
+  outputs (conv_step tap bias G)
+    (drop (size p) (nseq K 0 ++ p), (state_after (conv_step tap bias G) (nseq K 0, h) p).2) x.
 Proof.
-rewrite contained; congr outputs; rewrite -(conv_window taps G h).
+rewrite contained; congr outputs; rewrite -(conv_window tap bias G h p (size_nseq K 0)).
 exact: surjective_pairing.
 Qed.
+
+Theorem contained_conv_s6 D N K (taps : 'M[F]_(D, K.+1)) bias (dt : 'cV[F]_D -> 'I_D -> F) (E : 'cV[F]_D -> 'M[F]_(D, N))
+    WB WC skip p x :
+  let step := conv_step (channels taps) bias (s6_step dt E WB WC skip) in
+  drop (size p) (outputs step (nseq K 0, 0) (p ++ x)) =
+  outputs step (drop (size p) (nseq K 0 ++ p), (state_after step (nseq K 0, 0) p).2) x.
+Proof. exact: contained_conv. Qed.
 End Instances.

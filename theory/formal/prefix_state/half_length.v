@@ -1,6 +1,7 @@
 (* prefix_state.minimal_length for half storage: the interpolating polynomial is real, its degree decides the length. *)
 From mathcomp Require Import all_ssreflect all_algebra complex.
-From Ssmproof.core Require Import recurrence lti vandermonde modes half.
+From mathcomp Require Import ring.
+From Ssmproof.core Require Import recurrence lti vandermonde modes half real_channel.
 From Ssmproof.prefix_state Require Import equivalent conjugate_pairs minimal_length half_storage.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory.
@@ -50,6 +51,36 @@ Proof.
 case/obs_modesP => l0 [k ak ck]; apply/obs_modesP; split; first by rewrite conjc_eq0.
 exists (partner k); first by rewrite -ak /a both_partner.
 by rewrite /c both_partner conjc_eq0.
+Qed.
+
+(* The closed channel is one that stores both modes of each pair. *)
+Theorem closed_real_channel : real_channel a b c.
+Proof. by move=> l obs; split; [exact: obs_conj | exact: residue_conj]. Qed.
+
+(* Stored states show real outputs, and show what any state of the closed channel with real outputs shows. *)
+Theorem closed_state_real h : real_state a c (closed_state h).
+Proof. by apply/(real_stateP closed_real_channel) => l _; exact: kappa_conj. Qed.
+
+Theorem real_state_stored h : real_state a c h ->
+  exists h', forall t, free_response a c (closed_state h') t.+1 = free_response a c h t.+1.
+Proof.
+move=> realh; pose g := (2%:R)^-1 *: h.
+exists (\row_j (complex.Re (g 0 (lshift N j)) + complex.Re (g 0 (rshift N j))),
+        \row_j (complex.Im (g 0 (lshift N j)) - complex.Im (g 0 (rshift N j)))) => t.
+have two : (2%:R : C) != 0 by rewrite pnatr_eq0.
+have hE : free_response a c h t.+1 = free_response a c g t.+1 + conjc (free_response a c g t.+1).
+  have realg : conjc (free_response a c g t.+1) = free_response a c g t.+1.
+    have g2 : free_response a c h t.+1 = free_response a c g t.+1 + free_response a c g t.+1.
+      by rewrite -free_responseD -scalerDl -[_ + _]mulr2n -mulr_natr mulVf // scale1r.
+    move: (realh t); rewrite g2; case: (free_response a c g t.+1) => x y /= /eqP.
+    by rewrite -mulr2n mulrn_eq0 /= => /eqP ->; rewrite oppr0.
+  by rewrite realg -free_responseD -scalerDl -[_ + _]mulr2n -mulr_natr mulVf // scale1r.
+clearbody g; rewrite {}hE /free_response !sum_both conjC_sum -big_split; apply: eq_bigr => j _.
+rewrite !mxE /a /c; have [-> ->] := lift_both cr ci j; have [-> ->] := lift_both ar ai j.
+set s := (\row_j _) 0; set s' := (\row_j _) 0; have [-> ->] := lift_both s s' j; rewrite /s /s' !mxE.
+move: (g 0 (lshift N j)) (g 0 (rshift N j)) => [x y] [x' y'].
+rewrite -conjCX -conjCM /=; move: ((_ +i* _) * _ ^+ _) => [u v].
+by apply/eqP; rewrite eq_complex /=; apply/andP; split; apply/eqP; ring.
 Qed.
 
 Theorem half_minimal_length h : (n <= L)%N -> (forall l, l \in obs_modes a c -> residue a b c l != 0) ->

@@ -35,6 +35,20 @@ move=> leL; rewrite /half_acts half_same_closed closed_after closed_rest.
 exact: (@prefix_is_polynomial _ _ a b c d%:C L leL).
 Qed.
 
+(* State level: the prefix leaves exactly the stored state h iff b_n p(a_n) = h_n for every stored state. *)
+Theorem half_state_level s h :
+  state_after half (0, 0) s = h <->
+  forall n, (br n +i* bi n) * (Poly (rev [seq x%:C | x <- s])).[ar n +i* ai n] = h.1 0 n +i* h.2 0 n.
+Proof.
+have entry n : (br n +i* bi n) * (Poly (rev [seq x%:C | x <- s])).[ar n +i* ai n] =
+    (state_after half (0, 0) s).1 0 n +i* (state_after half (0, 0) s).2 0 n.
+  have := congr1 (fun v : 'rV_(N + N) => v 0 (lshift N n)) (closed_after ar ai br bi cr ci d (0, 0) s).
+  rewrite closed_rest prefix_state [LHS]mxE; have [-> _] := lift_both ((state_after half (0, 0) s).1 0) ((state_after half (0, 0) s).2 0) n.
+  by have [-> _] := lift_both ar ai n; have [-> _] := lift_both br bi n.
+split=> [<- //|same]; apply/eqP; rewrite [state_after _ _ _]surjective_pairing [h]surjective_pairing xpair_eqE.
+by apply/andP; split; apply/eqP/rowP => n; have := same n; rewrite entry => -[].
+Qed.
+
 (* A vanishing residue is an obstruction at any length. *)
 Theorem half_obstruction l h : (n_obs a c <= L)%N -> l \in obs_modes a c -> residue a b c l = 0 ->
   kappa a c (closed_state h) l != 0 -> forall s, ~ half_acts s h.

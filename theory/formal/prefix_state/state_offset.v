@@ -61,16 +61,20 @@ have [h hE] := kappa_onto a c (fun=> 1); exists h; apply: state_outside_offsets 
 by exists l => //; rewrite hE ?oner_eq0.
 Qed.
 
-(* L <= n_obs: every offset, indeed every sequence of L outputs, is left by an initial state. *)
-Theorem short_horizon : (L <= n)%N -> forall h', exists h, offset_is_state h' h.
+(* L <= n_obs: every sequence of L outputs is left by an initial state, *)
+Theorem every_output_shown (y : nat -> F) : (L <= n)%N -> exists h, forall t, (t < L)%N -> free_response a c h t.+1 = y t.
 Proof.
-move=> leL h'; have full : row_full (vand L (@obs_mode F N a c)).
+move=> leL; have full : row_full (vand L (@obs_mode F N a c)).
   by rewrite /row_full rank_vand ?(minn_idPr leL) //; exact: obs_mode_inj.
-have /submxP[x xE] := submx_full (const_mx (lti_readout c h') : 'rV_L) full.
+have /submxP[x xE] := submx_full (\row_(t < L) y t) full.
 pose k (l : F) := if insub (index l (obs_modes a c)) is Some i then x 0 i / l else 0.
 have [h hE] := kappa_onto a c k; exists h => t ltL; rewrite free_response_modes big_obs.
 have := congr1 (fun v : 'rV_L => v 0 (Ordinal ltL)) xE; rewrite !mxE => ->.
 apply: eq_bigr => i _; rewrite hE ?obs_mode_mem // /k [obs_mode i]/obs_mode index_uniq ?obs_modes_uniq // valK.
 by rewrite !mxE /= exprS mulrA divfK //; exact: obs_mode_neq0.
 Qed.
+
+(* so every offset is. *)
+Theorem short_horizon : (L <= n)%N -> forall h', exists h, offset_is_state h' h.
+Proof. by move=> leL h'; exact: (every_output_shown (fun=> lti_readout c h')). Qed.
 End StateOffset.

@@ -385,7 +385,7 @@ CLAIM = Claim(
         "later inputs. With a causal conv of width K in front, the state is (last K − 1 conv inputs, h). Keeping h and emptying "
         "the window changes outputs in general; for LTI with all a_n ≠ 0 the re-fitted h' = h + Σ_{t<K} a^{−t} b m_t, with m_t "
         "what the conv inputs lack, is exact from t = K − 1 on (K with a skip). For S6 there is none in general: with D = N = "
-        "1, K = 2 and no weight, tap, decay or prefix token zero, "
+        "1, K = 2, a constant clock and no weight, tap, decay or prefix token zero, "
         "no h' suits the inputs 1 and −1."
     ),
     level="one SSM module, or one block where the convolution is included",

@@ -409,7 +409,7 @@ CLAIM = Claim(
         Check(
             "dimensions",
             certify_dimensions,
-            part="rank limit and witness",
+            part=None,
             planted=(
                 Planted(
                     "one dimension fewer",
