@@ -1,7 +1,7 @@
 """Command line of the empirics package: python -m empirics COMMAND.
 
-run, sweep, collect, unpack, replicate, coverage, list, scans, checks, gpu-suite, bench, diagnose, targets, convert, pretrain,
-pretrain-baselines, generate, demo.
+run, sweep, collect, unpack, replicate, coverage, list, scans, checks, gpu-suite, bench, diagnose, targets, tune, convert,
+pretrain, pretrain-baselines, generate, demo.
 """
 
 from __future__ import annotations
@@ -255,6 +255,13 @@ def _targets(argv: Sequence[str]) -> int:
     return main_targets(argv)
 
 
+def _tune(argv: Sequence[str]) -> int:
+    PARSERS["tune"]().parse_args(argv)
+    from .tuning.command import main_tune
+
+    return main_tune(argv)
+
+
 def _convert(argv: Sequence[str]) -> int:
     PARSERS["convert"]().parse_args(argv)
     from .hosts.command import main_convert
@@ -327,6 +334,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "bench": _bench,
     "diagnose": _diagnose,
     "targets": _targets,
+    "tune": _tune,
     "convert": _convert,
     "demo": _demo,
     "pretrain": _pretrain,

@@ -199,6 +199,38 @@ def targets() -> Parser:
     return parser
 
 
+def tune() -> Parser:
+    """Of ``tune``."""
+    parser = _parser("tune", "Fine-tune a model on texts or pairs of your own; the same command goes on after a kill.")
+    parser.add_argument("--model", default="bundled", metavar="PATH", help="bundled (default), a folder, a hub name")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help='lines {"text": ...} or {"prompt": ..., "completion": ...}, or .txt',
+    )
+    parser.add_argument("--validation", type=Path, metavar="FILE", help="rows held out (default: every tenth of --data)")
+    parser.add_argument(
+        "--method", default="sdt_lora", metavar="NAME", help="default sdt_lora; lora, initial_state, prefix, ... (see list)"
+    )
+    parser.add_argument(
+        "--rank", type=positive, default=4, metavar="R",
+        help="sizes every method: as many trained numbers as LoRA of rank R on in_proj and out_proj (default 4)",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets the adapter, curves and checkpoints")
+    parser.add_argument("--steps", type=positive, default=40, metavar="N", help="optimiser steps (default 40)")
+    parser.add_argument("--batch", type=positive, default=4, metavar="B", help="rows a step (default 4)")
+    parser.add_argument("--length", type=positive, default=256, metavar="L", help="longest row in tokens (default 256)")
+    parser.add_argument("--rate", type=float, metavar="LR", help="learning rate (default: by method)")
+    parser.add_argument("--sweep", action="store_true", help="choose the rate among three by a short run of each first")
+    parser.add_argument("--no-comparison", action="store_true", help="do not train LoRA at the same budget for the last line")
+    parser.add_argument("--no-plot", action="store_true", help="no curves.png in DIR")
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    return parser
+
+
 def convert() -> Parser:
     """Of ``convert``."""
     parser = _parser("convert", "A Mamba or Mamba-2 checkpoint from mamba-ssm's layout to transformers', or back.")
@@ -232,6 +264,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "scans": scans,
     "diagnose": diagnose,
     "targets": targets,
+    "tune": tune,
     "convert": convert,
     "demo": demo,
 }

@@ -1,7 +1,7 @@
 """The command ``ssmproof``, also ``python -m ssmproof``: the command lines of theory, empirics and figures in one.
 
     ssmproof verify | lattice | growth                                       decide the claims; methods against each other
-    ssmproof diagnose | targets | convert | generate                         a model
+    ssmproof diagnose | targets | tune | convert | generate                  a model
     ssmproof demo | pretrain | pretrain-baselines                            a demonstration; models of one's own
     ssmproof list | run | sweep | collect | checks | gpu-suite | bench       experiments and benchmarks
     ssmproof report | draw | readme                                          the report, the figures, generated pages
@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         name: ("empirics", (name,))
         for name in (
             "list", "run", "sweep", "collect", "checks", "gpu-suite", "bench", "diagnose", "demo", "pretrain",
-            "pretrain-baselines", "generate", "targets", "convert",
+            "pretrain-baselines", "generate", "targets", "tune", "convert",
         )
     },
     "empirics": ("empirics", ()),

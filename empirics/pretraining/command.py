@@ -191,6 +191,9 @@ def main_generate(argv: Sequence[str]) -> int:
     parser = _Parser(prog="python -m empirics generate", description="Continue a prompt, token by token.")
     parser.add_argument("--prompt", required=True, metavar="TEXT")
     parser.add_argument("--model", metavar="PATH", help="base, or a folder (default: the bundled model)")
+    parser.add_argument(
+        "--adapter", type=Path, metavar="DIR", help="of ssmproof tune or handle.save; its model where --model is left out"
+    )
     parser.add_argument("--tokens", type=int, default=200, metavar="N", help="tokens to generate (default 200)")
     parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 for the likeliest token (default 0.8)")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
@@ -202,16 +205,22 @@ def main_generate(argv: Sequence[str]) -> int:
 
     import torch
 
+    from ..methods.handle import load
     from ..models.loading import load_model
     from ..study.runner import check_device
+    from ..tuning.record import BUNDLED_NAME, tuned
     from .bundle import BASE, base_folder, bundled_model
     from .generate import decoded, generate
     from .tokens import TOKENIZER, Reader
 
     check_device(args.device)
     _use_threads(args.threads)
-    place = base_folder(args.model) if args.model in BASE else args.model
+    adapter, named = (None, None) if args.adapter is None else tuned(args.adapter)
+    chosen = args.model or (None if named == BUNDLED_NAME else named)
+    place = base_folder(chosen) if chosen in BASE else chosen
     model = bundled_model(device=args.device) if place is None else load_model(place, device=args.device, dtype=torch.float32)
+    if adapter is not None:
+        load(model, adapter)
     # Bytes that the shell could not decode come as surrogates; a model of bytes gets them as they were.
     prompt = args.prompt.encode("utf-8", "surrogateescape")
     stream: Iterator[int]

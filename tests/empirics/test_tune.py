@@ -1,0 +1,279 @@
+"""ssmproof tune: rows, rates, resuming, the comparison, and generating with what it leaves."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+import torch
+from torch import nn
+
+from empirics.__main__ import main
+from empirics.errors import Diverged, InvalidInput
+from empirics.experiments.lm_benchmark.examples import Item
+from empirics.experiments.lm_benchmark.tokens import ByteTokens
+from empirics.hosts.tiny import host_model
+from empirics.models import MambaConfig, MambaLM, save_model
+from empirics.tuning import session
+from empirics.tuning.command import verdict
+from empirics.tuning.objective import Measured, batch_loss, measure, saved
+from empirics.tuning.rows import held_out, read_rows
+from empirics.tuning.session import Outcome, Settings, best_rate, fit, known_method, usual_rate
+
+SETTINGS = Settings("sdt_lora", 12, 4, 3e-2, 1, 0)
+
+
+def tiny(layer: str = "Mamba1") -> MambaLM:
+    torch.manual_seed(0)
+    sizes = {"headdim": 8} if layer == "Mamba2" else {}
+    return MambaLM(MambaConfig(16, 2, 256, {"layer": layer, "d_state": 8, **sizes})).eval()
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    texts = [f"{word} {word} {word}!" for word in ("ab", "cd", "ef", "gh") for _ in range(6)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return save_model(tiny(), tmp_path / "base")
+
+
+def items(path: Path) -> list[Item]:
+    return read_rows(path, ByteTokens(), 32)
+
+
+class TestRows:
+    def read(self, tmp_path: Path, text: str, longest: int = 8, name: str = "r.jsonl") -> list[Item]:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return read_rows(tmp_path / name, ByteTokens(), longest)
+
+    def test_texts_pairs_and_files(self, tmp_path: Path) -> None:
+        found = self.read(tmp_path, '{"text": "abcdefghij"}\n\n{"prompt": "Question", "completion": "yes"}\n')
+        assert found == [Item(tuple(b"abcdefgh"), 1), Item(tuple(b"tion" + b"yes\n"), 4)]
+        assert self.read(tmp_path, "abcdefghijk", 4, "r.txt") == [
+            Item(tuple(b"abcd"), 1),
+            Item(tuple(b"efgh"), 1),
+            Item(tuple(b"ijk"), 1),
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("{", "line 1 is no JSON; a line is"),
+            ('{"text": "ab"}\n[1]', "line 2 is list; a line is"),
+            ('{"text": 3}', "line 1 has no string 'text'"),
+            ('{"prompt": "a", "label": 1}', "no string 'completion' among ['label', 'prompt']"),
+            ('{"text": "a"}', "has 1 tokens; a text needs at least 2"),
+            ('{"prompt": "", "completion": "a"}', "an empty prompt"),
+            ('{"text": "ab"}', "has 1 rows, expected at least 2"),
+            ("", "has 0 rows"),
+        ],
+    )
+    def test_mistakes(self, tmp_path: Path, text: str, said: str) -> None:
+        with pytest.raises(InvalidInput) as error:
+            self.read(tmp_path, text)
+        assert said in str(error.value)
+
+    def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match="No such file"):
+            items(tmp_path / "none.jsonl")
+        (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe")
+        with pytest.raises(InvalidInput, match="not UTF-8"):
+            items(tmp_path / "b.jsonl")
+
+    @pytest.mark.parametrize("count", [2, 9, 10, 25])
+    def test_held_out_rows_are_not_trained_on(self, count: int) -> None:
+        given = [Item((i, i), 1) for i in range(count)]
+        training, validation = held_out(given)
+        assert validation and training and sorted(training + validation, key=lambda i: i.tokens) == given
+
+
+def test_the_loss_is_that_of_each_row_by_itself(rows: Path) -> None:
+    model, given = tiny(), [Item((1, 2, 3, 4, 5), 3), Item((9, 8), 1), *items(rows)[:2]]
+
+    def alone(item: Item) -> torch.Tensor:
+        wanted = torch.tensor(item.tokens[item.prompt :])
+        return nn.functional.cross_entropy(model(torch.tensor([item.tokens[:-1]]))[0, item.prompt - 1 :], wanted, reduction="sum")
+
+    with torch.no_grad():
+        each = [alone(item) for item in given]
+        count = sum(len(i.tokens) - i.prompt for i in given)
+        assert torch.allclose(batch_loss(model, given), sum(each) / count)
+    measured = measure(model, given, 2)
+    assert torch.allclose(measured.bits, torch.stack(each).double() / math.log(2)) and measured.tokens.tolist()[:2] == [2, 1]
+    host = host_model("BambaForCausalLM")
+    small = [Item(tuple(t % 24 for t in i.tokens), i.prompt) for i in given]
+    assert float(measure(host, small, 4).bits[0]) == pytest.approx(float(measure(host, small[:1], 1).bits[0]), rel=1e-5)
+
+
+def test_what_is_saved_and_its_interval() -> None:
+    tokens = torch.tensor([2.0, 4.0, 6.0], dtype=torch.float64)
+    before, after = Measured(tokens * 3, tokens), Measured(tokens * torch.tensor([2.0, 1.0, 2.0]), tokens)
+    gain, half = saved(before, after)
+    assert gain == pytest.approx(3 - 20 / 12)
+    residual = tokens * torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64) - gain * tokens
+    assert half == pytest.approx(1.96 * float(residual.std()) * 3**0.5 / 12)
+    assert saved(Measured(tokens[:1], tokens[:1]), Measured(tokens[:1], tokens[:1]))[1] == math.inf
+
+
+@pytest.mark.parametrize(("lowest", "expected", "calls"), [(0.0, 1.0, 3), (2.0, 9.0, 5), (9.0, 81.0, 6), (-1.0, 1 / 3, 4)])
+def test_a_sweep_widens_until_its_best_is_inside(lowest: float, expected: float, calls: int) -> None:
+    """The best of a parabola in log3 of the rate; at most three more than the first three."""
+    tried = []
+
+    def bits(rate: float) -> float:
+        tried.append(rate)
+        return (math.log(rate, 3) - lowest) ** 2
+
+    best, found = best_rate(bits, 1.0)
+    assert best == pytest.approx(expected) and len(tried) == calls == len(found)
+
+
+def test_a_sweep_leaves_out_what_diverges() -> None:
+    def bits(rate: float) -> float:
+        if rate > 0.5:
+            raise Diverged("high")
+        return rate
+
+    assert best_rate(bits, 1.0)[0] < 0.1
+    with pytest.raises(Diverged, match="diverges at every rate"):
+        best_rate(lambda _: (_ for _ in ()).throw(Diverged("always")), 1.0)
+
+
+@pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
+def test_a_killed_fine_tuning_goes_on_as_if_nothing_had_happened(layer: str, rows: Path, tmp_path: Path) -> None:
+    given = items(rows)
+    whole_handle, whole = fit(tiny(layer), given, given[:3], SETTINGS, tmp_path / "whole")
+    assert whole.after.per_token < whole.curve[0]["bits_per_token"] - 0.02
+
+    class Killed(Exception):
+        pass
+
+    def kill(_: str, step: int, __: int) -> None:
+        if step == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(tiny(layer), given, given[:3], SETTINGS, tmp_path / "cut", kill)
+    handle, outcome = fit(tiny(layer), given, given[:3], SETTINGS, tmp_path / "cut")
+    assert outcome.losses == whole.losses and outcome.curve == whole.curve
+    assert all(torch.equal(v, whole_handle.values()[n]) for n, v in handle.values().items())
+    again = fit(tiny(layer), given, given[:3], SETTINGS, tmp_path / "cut")[1]  # at once: nothing is left to do
+    assert again.losses == whole.losses and again.after.per_token == whole.after.per_token
+
+
+def run(base: Path, rows: Path, out: Path, *more: str) -> int:
+    options = ["--model", str(base), "--data", str(rows), "--out", str(out), "--steps", "6", "--rank", "1", "--length", "32"]
+    return main(["tune", *options, *more])
+
+
+def test_the_command_ends_with_one_line_and_leaves_a_usable_folder(
+    base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    assert run(base, rows, out, "--rate", "0.3") == 0
+    first = capsys.readouterr().out
+    last = first.strip().splitlines()[-1]
+    assert last.startswith("sdt_lora: ") and "bits per token, saved +" in last and " LoRA with " in last
+    record = json.loads((out / "tune.json").read_text(encoding="utf-8"))
+    assert set(record["runs"]) == {"sdt_lora", "lora_linear"} and record["held_out"] == 2
+    sizes = [r["trained"] for r in record["runs"].values()]
+    assert abs(sizes[0] - sizes[1]) < 0.35 * sizes[1]
+    assert record["runs"]["sdt_lora"]["curve"][-1]["bits_per_token"] < record["baseline"]
+    assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert run(base, rows, out, "--rate", "0.3") == 0  # the same command again: the same line, from the checkpoint
+    assert capsys.readouterr().out.strip().splitlines()[-1] == last
+    prompt = ["generate", "--prompt", "ab a", "--tokens", "60", "--temperature", "1"]
+    for given in (["--adapter", str(out)], ["--adapter", str(out / "adapter"), "--model", str(base)], ["--model", str(base)]):
+        assert main([*prompt, *given]) == 0
+    texts = capsys.readouterr().out.split("ab a")  # the likeliest text of a tiny random model is anything but printable
+    assert texts[1] == texts[2] != texts[3]
+
+
+@pytest.mark.parametrize("method", ["initial_state", "prompt", "lora", "bitfit"])
+def test_other_methods_and_a_sweep(
+    method: str, base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--method", method, "--no-plot", "--no-comparison"]
+    assert run(base, rows, tmp_path / "out", *more, *(["--sweep"] if method == "initial_state" else [])) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith(known_method(method)) and "LoRA with" not in last
+    assert (tmp_path / "out" / "runs" / known_method(method) / "rate.json").is_file() == (method == "initial_state")
+    assert not (tmp_path / "out" / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--method", "sdt_lore"], "unknown method 'sdt_lore': did you mean 'sdt_lora'?"),
+        (["--method", "frozen"], "trains nothing"),
+        (["--rate", "nan"], "--rate nan must be a positive number"),
+        (["--seed", "-1"], "--seed -1 must lie in"),
+        (["--length", "1"], "a row needs at least 2 tokens"),
+        (["--validation", "nothing.jsonl"], "cannot read nothing.jsonl"),
+        (["--model", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_mistakes_are_one_line(
+    more: list[str], said: str, base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(base, rows, tmp_path / "out", *more, "--no-plot") == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_another_fine_tuning_in_the_same_folder_is_refused(
+    base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--no-plot", "--no-comparison", "--method", "lora"]
+    assert run(base, rows, tmp_path / "out", *more) == 0
+    assert run(base, rows, tmp_path / "out", *more, "--seed", "1") == 2
+    assert "give another --out, or delete it" in capsys.readouterr().err
+    assert main(["generate", "--prompt", "a", "--adapter", str(tmp_path)]) == 2
+    assert "holds no adapter" in capsys.readouterr().err
+
+
+def test_the_last_line_says_when_nothing_is_decided() -> None:
+    tokens = torch.full((4,), 10.0, dtype=torch.float64)
+    noise = torch.tensor([1.0, -1.0, 2.0, -2.0], dtype=torch.float64)
+    before, own = Measured(tokens * 3, tokens), Measured(tokens * 2, tokens)
+    runs: dict[str, Any] = {"sdt_lora": Outcome([], (), own, 90)}
+    for other, said in (
+        (own.bits + noise, "as good as LoRA"),
+        (own.bits + 20, "better than LoRA"),
+        (own.bits - 5, "worse than LoRA"),
+    ):
+        line = verdict("sdt_lora", before, runs | {"lora_linear": Outcome([], (), Measured(other, tokens), 100)})
+        assert said in line and "\n" not in line
+    assert verdict("sdt_lora", before, runs).endswith("90 numbers")
+
+
+def test_rates_are_those_that_the_benchmark_chose() -> None:
+    chosen = json.loads(session.CHOSEN.read_text(encoding="utf-8"))["tuned"]
+    for method in ("lora_linear", "prefix", "sdt_lora"):
+        assert min(r["learning_rate"] for r in chosen if r["method"] == method) <= usual_rate(method)
+        assert usual_rate(method) <= max(r["learning_rate"] for r in chosen if r["method"] == method)
+    assert usual_rate("full") < usual_rate("prompt")
+
+
+@pytest.mark.slow
+def test_the_bundled_model_ends_better_than_it_began(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentences = Path(session.__file__).parents[1] / "data" / "polarity_small" / "train.jsonl"
+    texts = [json.loads(line)["sentence"] for line in sentences.read_text(encoding="utf-8").splitlines()[:40]]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    more = ["--method", "lora", "--steps", "8", "--no-comparison", "--no-plot", "--out", str(tmp_path / "out")]
+    assert main(["tune", "--data", str(tmp_path / "rows.jsonl"), *more]) == 0
+    record = json.loads((tmp_path / "out" / "tune.json").read_text(encoding="utf-8"))
+    assert record["runs"]["lora_linear"]["saved"] > 0.05 and record["model"] == "bundled"
+    assert main(["generate", "--adapter", str(tmp_path / "out"), "--prompt", "a film ", "--tokens", "5"]) == 0
+    assert "a film " in capsys.readouterr().out
