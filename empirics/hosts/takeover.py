@@ -148,16 +148,7 @@ def _packing(hidden: Tensor, mask: Tensor | None, cached: bool, kwargs: dict[str
     packing = Packing.of(kwargs.get("seq_idx"), kwargs.get("cu_seqlens"), shape)
     if packing is not None or mask is None or mask.ndim != 2 or shape[1] == 1:
         return packing
-    rows = mask[:, -shape[1] :].bool().cpu()
-    if rows.all() or (not cached and rows[:, 0].all()):
-        return None
-    spans = []
-    for number, row in enumerate(rows):
-        places = row.nonzero()[:, 0].tolist()
-        if not places or places[-1] - places[0] + 1 != len(places):
-            raise InvalidInput(f"row {number} of attention_mask is no run of ones; pad in front of each sequence or behind it")
-        spans.append((number, places[0], places[-1] + 1))
-    return Packing(shape, tuple(spans))
+    return Packing.of_mask(mask[:, -shape[1] :], shape, ends=cached)
 
 
 # --- mamba-ssm ---

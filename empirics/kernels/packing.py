@@ -93,6 +93,39 @@ class Packing:
                 raise InvalidInput(f"cu_seqlens has {stop} after {start}: a sequence has at least one step")
         return cls(shape, tuple((0, start, stop) for start, stop in pairwise(edges)))
 
+    @classmethod
+    def of_mask(cls, mask: Tensor, shape: tuple[int, int], ends: bool = True) -> Packing | None:
+        """One sequence a row, padded in front or behind: (batch, L), 0 or ``False`` where a step is padding.
+
+        Read off the device once. ``None`` where there is nothing to cut: nothing is padded or, without ``ends``, nothing in
+        front, since padding behind a sequence reaches nothing in it.
+
+        Parameters
+        ----------
+        ends:
+            Whether the states that the sequences leave are wanted.
+
+        Raises
+        ------
+        InvalidInput
+            The shape does not fit, or a row's sequence is empty or has padding inside.
+        """
+        if not isinstance(mask, Tensor) or tuple(mask.shape) != shape:
+            what = f"shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else f"type {type(mask).__name__}"
+            raise InvalidInput(f"attention_mask has {what}, expected (batch, L) = {shape}")
+        rows = mask.bool().cpu()
+        spans = []
+        for number, row in enumerate(rows):
+            places = row.nonzero()[:, 0].tolist()
+            if not places or places[-1] - places[0] + 1 != len(places):
+                raise InvalidInput(
+                    f"row {number} of attention_mask is no run of ones; pad in front of each sequence or behind it"
+                )
+            spans.append((number, places[0], places[-1] + 1))
+        if all(start == 0 and (stop == shape[1] or not ends) for _, start, stop in spans):
+            return None
+        return cls(shape, tuple(spans))
+
     @property
     def count(self) -> int:
         """S, the number of sequences."""

@@ -202,6 +202,7 @@ class MambaLM(nn.Module):
         return_states: bool = False,
         seq_idx: Tensor | Packing | None = None,
         cu_seqlens: Tensor | None = None,
+        attention_mask: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, States]:
         """Next-token logits.
 
@@ -215,6 +216,9 @@ class MambaLM(nn.Module):
         seq_idx, cu_seqlens:
             Several sequences one after the other, as :func:`empirics.selective_scan` takes them. Neither scan nor convolution
             reaches over a border, and states, given and returned, are those of the S sequences.
+        attention_mask:
+            (B, L), 0 where a token is padding, in front of a row's sequence or behind it. The others get the logits, and leave
+            the states, that they would without it; logits at padding mean nothing.
 
         Returns
         -------
@@ -223,8 +227,14 @@ class MambaLM(nn.Module):
         Raises
         ------
         InvalidInput
-            The tokens are no non-empty integer matrix or out of range, or the states do not fit.
+            The tokens are no non-empty integer matrix or out of range, or the states or the mask do not fit.
         """
+        if attention_mask is not None:
+            if seq_idx is not None or cu_seqlens is not None:
+                raise InvalidInput("attention_mask is for one sequence a row; mark padding in seq_idx by negative numbers")
+            shape = tuple(input_ids.shape) if isinstance(input_ids, Tensor) else ()
+            if len(shape) == 2 and 0 not in shape:
+                seq_idx = Packing.of_mask(attention_mask, shape, ends=return_states)
         features, last = self._features(input_ids, states, return_states, seq_idx, cu_seqlens)
         logits = linear(features, self.lm_head)
         return (logits, last) if last is not None else logits

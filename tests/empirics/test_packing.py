@@ -275,3 +275,66 @@ def test_tokens_are_compiled_before_packing(tiny, config):
     packed = model(tokens, seq_idx=IDS)
     for (row, a, b), alone_ in zip(SPANS, expected, strict=True):
         assert torch.allclose(packed[row : row + 1, a:b], alone_, rtol=1e-8, atol=1e-9)
+
+
+def lengths_of(side):
+    """Four rows of nine tokens and where each one's sequence lies."""
+    return {
+        "left": ((4, 9), (0, 9), (7, 9), (8, 9)),
+        "right": ((0, 5), (0, 9), (0, 2), (0, 1)),
+        "both": ((2, 6), (0, 9), (3, 4), (0, 7)),
+    }[side]
+
+
+@pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
+@pytest.mark.parametrize("side", ["left", "right", "both"])
+@pytest.mark.parametrize("states", [False, True])
+def test_padding_changes_nothing(tiny, layer, side, states):
+    """Logits, states and gradients of each row are those of its sequence alone, whatever the padding's tokens."""
+    model = tiny(layer)
+    tokens = torch.randint(0, 19, (4, 9), generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(4, 9, dtype=torch.int64)
+    for row, (start, stop) in enumerate(lengths_of(side)):
+        mask[row, start:stop] = 1
+    alone = [model(tokens[row : row + 1, a:b], return_states=True) for row, (a, b) in enumerate(lengths_of(side))]
+    expected = torch.cat([logits[0] for logits, _ in alone])
+    for other in (tokens, torch.where(mask.bool(), tokens, (tokens + 7) % 19)):
+        result = model(other, attention_mask=mask, return_states=states)
+        logits = result[0] if states else result
+        got = logits[mask.bool()]
+        assert torch.allclose(got, expected, rtol=1e-9, atol=1e-10)
+        if states:
+            for block, state in enumerate(result[1]):
+                assert torch.allclose(state.ssm, torch.cat([left[block].ssm for _, left in alone]), rtol=1e-9)
+                assert torch.allclose(state.conv, torch.cat([left[block].conv for _, left in alone]), rtol=1e-9)
+        trained = list(model.parameters())
+        grads = [torch.autograd.grad(v.square().sum(), trained, retain_graph=True) for v in (got, expected)]
+        assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-10) for a, b in zip(*grads, strict=True))
+    if side != "right":  # padding in front does reach what is behind it, where nobody says that it is padding
+        assert not torch.allclose(model(tokens)[mask.bool()], expected)
+
+
+def test_a_mask_that_cuts_nothing_is_none():
+    shape = (2, 3)
+    behind = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    assert Packing.of_mask(torch.ones(shape), shape) is None
+    assert Packing.of_mask(behind, shape, ends=False) is None
+    assert Packing.of_mask(behind, shape) == Packing(shape, ((0, 0, 3), (1, 0, 1)))
+    assert Packing.of_mask(behind.flip(1).bool(), shape, ends=False) == Packing(shape, ((0, 0, 3), (1, 2, 3)))
+
+
+def test_bad_masks(tiny):
+    model = tiny("Mamba1")
+    tokens = torch.zeros(2, 3, dtype=torch.int64)
+    for mask, message in [
+        (torch.tensor([[1, 1, 1], [1, 0, 1]]), "row 1 of attention_mask is no run of ones"),
+        (torch.tensor([[0, 0, 0], [1, 1, 1]]), "row 0 of attention_mask is no run of ones"),
+        (torch.ones(2, 4), r"attention_mask has shape \(2, 4\), expected \(batch, L\) = \(2, 3\)"),
+        ([[1, 1, 1]] * 2, "attention_mask has type list"),
+    ]:
+        with pytest.raises(InvalidInput, match=message):
+            model(tokens, attention_mask=mask)
+    with pytest.raises(InvalidInput, match="one sequence a row"):
+        model(tokens, attention_mask=torch.ones(2, 3), seq_idx=torch.zeros(2, 3, dtype=torch.int64))
+    with pytest.raises(InvalidInput, match="input_ids is list"):
+        model([[1, 2]], attention_mask=torch.ones(1, 2))
