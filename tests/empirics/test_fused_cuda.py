@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import weakref
+from functools import partial
 
 import pytest
 
@@ -511,6 +512,24 @@ class TestOnAGpu:
         first = run(fused.selective_scan, values)
         assert all(same_bits(run(fused.selective_scan, values), first) for _ in range(3))
         assert_close(run(fused.selective_scan, values, segment=512), {k: v.double() for k, v in first.items()}, 1e-5)
+
+    @pytest.mark.parametrize("length", [300, 3000])
+    @pytest.mark.parametrize("by_channel", [False, True])
+    def test_calls_that_look_alike(self, length, by_channel):
+        """The first call, the second, which finds what the first worked out, and one on a stream of its own."""
+        values = as_trained(make(length, 16, batch=1, width=96, dtype=torch.bfloat16, device="cuda"))
+        values = channels_last(values) if by_channel else values
+        scan = partial(selective_scan, scan="fused")
+        first = run(scan, values)
+        assert same_bits(run(fused.selective_scan, values), first) and same_bits(run(scan, values), first)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            other = run(scan, values)
+        torch.cuda.current_stream().wait_stream(side)
+        assert same_bits(other, first)
+        turned = {k: v.detach().flip(0).requires_grad_() if k == "A" else v for k, v in values.items()}
+        assert not same_bits(run(scan, turned), first)
 
     def test_as_tritons_kernels(self, monkeypatch):
         values = make(300, 16, batch=2, width=72, device="cuda")
