@@ -80,7 +80,7 @@ def test_importing_theory_loads_no_torch():
 def test_core_knows_no_claim():
     for path in tracked("theory/core/*.py"):
         text = path.read_text(encoding="utf-8")
-        for family in ("prefix_state", "lora_limits", "sparse_dims"):
+        for family in ("prefix_state", "lora_limits", "sparse_dims", "beyond"):
             assert f"theory.{family}" not in text and f"from ..{family}" not in text, f"{path} imports a family"
 
 

@@ -90,7 +90,7 @@ _HOME = {
 
 
 def claims(family: str | None = None) -> tuple[Claim, ...]:
-    """Every claim, or those of one family (``"prefix_state"``, ``"lora_limits"``, ``"sparse_dims"``)."""
+    """Every claim, or those of one family (``"prefix_state"``, ``"lora_limits"``, ``"sparse_dims"``, ``"beyond"``)."""
     from .verification.registry import all_claims, family_claims
 
     return all_claims() if family is None else family_claims(family)

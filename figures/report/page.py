@@ -44,6 +44,7 @@ FAMILIES = {
     "prefix_state": "Prefix-tuning against initial-state tuning",
     "lora_limits": "The limits of LoRA",
     "sparse_dims": "Sparse dimension tuning",
+    "beyond": "Newer recurrences",
 }
 
 

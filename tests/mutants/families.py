@@ -279,4 +279,18 @@ FAMILIES = (
         '_FREE, "M < min(P·H, N)", "independent projection rows"',
         "relations/test_lattice.py::test_a_fact_stands_on_the_right_side_of_its_threshold",
     ),
+    Mutant(
+        "beyond.mamba3: the token before is not turned with the state",
+        "beyond/mamba3/head.py",
+        "np.outer(self.W_x @ before, turn @ (self.W_B @ before))",
+        "np.outer(self.W_x @ before, self.W_C @ before)",
+        "beyond/mamba3/test_mamba3.py",
+    ),
+    Mutant(
+        "beyond.gated_deltanet: keys are not orthogonal",
+        "beyond/gated_deltanet/claim.py",
+        "rest = row - sum(((row @ e) / (e @ e) * e for e in basis), 0 * row)",
+        "rest = row",
+        "beyond/gated_deltanet/test_gated_deltanet.py",
+    ),
 )

@@ -10,7 +10,7 @@ from ..core.errors import InvalidInput, UnknownName
 from ..core.names import suggestion
 from .claim import Claim
 
-FAMILIES = ("prefix_state", "lora_limits", "sparse_dims")
+FAMILIES = ("prefix_state", "lora_limits", "sparse_dims", "beyond")
 
 
 @cache

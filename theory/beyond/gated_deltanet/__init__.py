@@ -1,0 +1,1 @@
+"""beyond.gated_deltanet: see README.md."""

@@ -1,0 +1,1 @@
+"""beyond.mamba3: see README.md."""
