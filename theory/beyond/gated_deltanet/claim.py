@@ -204,8 +204,9 @@ def repeated_eigenvalues(token: Token) -> list[Fraction]:
 def squared_cosine(p: Period) -> Fraction:
     """cos² of the angle between the keys."""
     a, b = p.first.k, p.second.k
-    inner, sizes = Fraction(a @ b), Fraction((a @ a) * (b @ b))
-    return inner * inner / sizes
+    inner: Any = a @ b
+    sizes: Any = (a @ a) * (b @ b)
+    return Fraction(inner * inner, 1) / sizes
 
 
 def period_traces(p: Period) -> list[Fraction]:
