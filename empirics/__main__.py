@@ -1,7 +1,7 @@
 """Command line of the empirics package: python -m empirics COMMAND.
 
-run, sweep, collect, unpack, replicate, coverage, list, scans, checks, gpu-suite, bench, diagnose, targets, tune, convert,
-pretrain, pretrain-baselines, generate, demo.
+run, sweep, collect, unpack, replicate, rejudge, coverage, list, scans, checks, gpu-suite, bench, diagnose, targets, tune,
+convert, pretrain, pretrain-baselines, generate, demo.
 """
 
 from __future__ import annotations
@@ -304,6 +304,13 @@ def _replicate(argv: Sequence[str]) -> int:
     return main_replicate(argv)
 
 
+def _rejudge(argv: Sequence[str]) -> int:
+    PARSERS["rejudge"]().parse_args(argv)
+    from .experiments.first_editions import main_rejudge
+
+    return main_rejudge(argv)
+
+
 def _report(summary: dict[str, Any]) -> int:
     """Print a summary; returns 0, and raises EmpiricsError where every run of it failed."""
     from .study.judging import all_failed
@@ -326,6 +333,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "collect": _collect,
     "unpack": _unpack,
     "replicate": _replicate,
+    "rejudge": _rejudge,
     "coverage": _coverage,
     "list": _list,
     "scans": _scans,

@@ -136,6 +136,13 @@ def coverage() -> Parser:
     return parser
 
 
+def rejudge() -> Parser:
+    """Of ``rejudge``."""
+    parser = _parser("rejudge", "The first editions of vision and s4_regression, judged by the rules that were declared later.")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table to FILE")
+    return parser
+
+
 def replicate() -> Parser:
     """Of ``replicate``."""
     parser = _parser("replicate", "A share of the test runs, drawn by a seed, run again and compared with the first time.")
@@ -261,6 +268,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "unpack": unpack,
     "coverage": coverage,
     "replicate": replicate,
+    "rejudge": rejudge,
     "scans": scans,
     "diagnose": diagnose,
     "targets": targets,

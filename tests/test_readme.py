@@ -19,7 +19,7 @@ from figures.report.benchmarks import BLOCK, FUSED, benchmarks, digits, duration
 from figures.report.comparisons import NOT, REPRODUCED, UNDECIDED, Line, comparisons, side
 from figures.report.readme import GENERATED, README, RESULTS_PAGE, block, readme_status, write_readme
 from figures.report.scoreboard import scoreboard
-from figures.report.trust import COVERAGE
+from figures.report.trust import COVERAGE, FIRST
 from figures.sources import summary_path
 from theory.core.errors import InvalidInput
 from theory.verification.verdict import MEANING, Verdict
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RECORD = "empirics/data/bundled/record.json"
 
 
-WITHOUT = shutil.ignore_patterns("*.py", "results*.json", "replication.json", "*.jsonl")
+WITHOUT = shutil.ignore_patterns("*.py", "results*.json", "replication.json", "first_editions.json", "*.jsonl")
 """What an experiment's folder holds beside its question."""
 
 
@@ -187,8 +187,8 @@ def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
         assert f"### {path.parent.name}\n\n**not yet run**; `python -m empirics " in text
     sentences = sum(bool(sentence.waiting) for sentence in scoreboard(copy))
     assert sentences and text.count("not yet run: ") == sentences
-    others = "experiments, the coverage, and the five benchmarks that need a GPU"
-    assert text.count("not yet run") == len(paths) + 6 + sentences, others
+    others = "experiments, coverage, first editions, and the five benchmarks that need a GPU"
+    assert text.count("not yet run") == len(paths) + 7 + sentences, others
 
 
 def test_results_appear_with_device_and_size(copy: Path):
@@ -212,6 +212,21 @@ def test_the_coverage_is_what_its_file_says(copy: Path):
     assert "\n| 5 seeds | fixed | 2,000 | 95.1 % |\n" in block(copy)
     change(copy / COVERAGE, table=[{}])
     with pytest.raises(InvalidInput, match="is not what python -m empirics coverage"):
+        block(copy)
+
+
+def test_first_editions_are_told_under_the_later_rules(copy: Path):
+    row = {
+        "experiment": "vision", "comparison": "a - b", "estimate": 5.0, "low": 3.0, "high": 7.0, "adjusted": 0.0001,
+        "verdict": "undecided", "by_numbers": "stands", "at_edge": ["b"],
+    }  # fmt: skip
+    other = row | {"comparison": "a / b", "estimate": 0.98, "low": None, "adjusted": None, "verdict": "level", "at_edge": []}
+    change(copy / FIRST, table=[row, other])
+    text = block(copy)
+    assert "\n| `vision` | a - b | +5.0 [+3.0, +7.0] | < 0.001 | undecided | stands | b |\n" in text
+    assert "\n| `vision` | a / b | 0.98 | none | level | stands | none |\n" in text
+    change(copy / FIRST, table=[{}])
+    with pytest.raises(InvalidInput, match="is not what python -m empirics rejudge"):
         block(copy)
 
 

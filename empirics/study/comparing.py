@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from .results import Comparison, Part, side
+from .results import Comparison, Decision, Part, side
 from .statistics import Interval, Ratio
 
 
@@ -40,3 +40,15 @@ def gain(name: str, rule: str, found: Interval, predicted: Literal["above", "bel
 def part(tasks: list[str], found: Interval) -> Part:
     """A comparison on some tasks."""
     return Part(tasks=tasks, estimate=found.mean, low=found.low, high=found.high, pairs=found.count)
+
+
+def decide(mean: float, p: float | None, level: float | None, alpha: float) -> Decision:
+    """What two p values say: of no difference (adjusted where there are several), and of one beyond the margin.
+
+    A difference is predicted above 0. Without a spread there is no p, and nothing is decided.
+    """
+    if p is None or level is None:
+        return "undecided"
+    if p < alpha:
+        return "stands" if mean > 0 else "refuted"
+    return "level" if level < alpha else "undecided"

@@ -23,7 +23,7 @@ from .pack import RUNS, read_pack, write_pack
 from .results import Result, write_json
 from .runner import TUNING, OutOfTime, Runner
 from .statistics import interval
-from .store import Run, RunFolder, shown_options
+from .store import Archive, Run, RunFolder, shown_options
 
 REPORT, AGAIN = "replication.json", "replication.jsonl"
 """What is filed beside an experiment's results: the comparison, and the runs of the second time."""
@@ -34,10 +34,13 @@ def counted(file: ExperimentFile, results: dict[str, Result], quick: bool = Fals
     with tempfile.TemporaryDirectory() as unused:
         found = summary(file, results, Path(unused), quick)
     cells: list[dict[str, Any]] = [{**file.config, **cell} for cell in found.get("tuned", [{}])]
+    archive = Archive(results)  # of one run on a GPU and on the CPU, one counts
     return [
         result
         for result in results.values()
-        if result.status == "finished"
+        if archive.find(Run.of(result)) is result
+        and result.status == "finished"
+        and result.scan == file.scan
         and not result.metrics.get(TUNING)
         and result.seed in file.seeds
         and any(all(result.config.get(key) == value for key, value in cell.items()) for cell in cells)

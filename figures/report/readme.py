@@ -19,7 +19,7 @@ from .content import Experiment, experiments
 from .gallery import gallery
 from .scoreboard import Experiment as Measured
 from .scoreboard import Sentence, scoreboard, table, told
-from .trust import coverage_lines
+from .trust import coverage_lines, first_editions_lines
 
 README = "README.md"
 RESULTS_PAGE = "docs/results.md"
@@ -71,6 +71,7 @@ def block(root: Path = ROOT) -> str:
     parts += ["", "## Experiments", "", "Each has a prediction that was written before the run.", ""]
     for found in experiments(root):
         parts += _experiment(found)
+    parts += ["## First editions under the later rules", "", *first_editions_lines(root), ""]
     parts += ["## Coverage of the intervals", "", *coverage_lines(root), "", "## Benchmarks", ""]
     for benchmark in benchmarks(root):
         parts += _benchmark(benchmark)

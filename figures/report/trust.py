@@ -1,17 +1,20 @@
-"""What says how far the experiments' numbers can be trusted: the simulated coverage of their intervals, and repeated runs."""
+"""How far the experiments' numbers can be trusted: simulated coverage, repeated runs, and old runs under the later rules."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from theory.core.errors import InvalidInput
 
 from ..sources import EXPERIMENTS, read_json
+from .comparisons import chance
 
 COVERAGE = Path("empirics/study/coverage.json")
 REPLICATION = "replication.json"
 """Name of the report on repeated runs, in an experiment's folder."""
+FIRST = Path("empirics/experiments/first_editions.json")
 COMMAND = f"python -m empirics coverage --out {COVERAGE}"
 
 
@@ -33,6 +36,33 @@ def coverage_lines(root: Path) -> Iterator[str]:
     yield "| setting | analysis | experiments | coverage |"
     yield "| --- | --- | --- | --- |"
     yield from (f"| {setting} | {analysis} | {count:,} | {100 * share:.1f} % |" for setting, analysis, count, share in rows)
+
+
+def first_editions_lines(root: Path) -> Iterator[str]:
+    """The first editions under the later rules as Markdown; InvalidInput for a file that is none."""
+    again = f"python -m empirics rejudge --out {FIRST}"
+    if not (root / FIRST).is_file():
+        yield f"**not yet run**; `{again}`."
+        return
+    try:
+        rows = [_rejudged(row) for row in read_json(root / FIRST)["table"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{FIRST} is not what {again} writes ({error!r})") from error
+    yield "The same runs under the rules of [decision 7](decisions/0007-protocol-of-the-base-benchmark.md): Holm's adjustment"
+    yield "over an experiment's comparisons, level within a point or a ratio of 1.1, and nothing where a side stands at the end of"
+    yield "its grid."
+    yield ""
+    yield "| experiment | comparison | 95 % interval | Holm p | verdict | by its numbers alone | at the grid's edge |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _rejudged(row: dict[str, Any]) -> list[str]:
+    form = ".2f" if "/" in row["comparison"] else "+.1f"
+    ends = "" if row["low"] is None else f" [{row['low']:{form}}, {row['high']:{form}}]"
+    p = "none" if row["adjusted"] is None else chance(row["adjusted"])
+    numbers, edges = f"{row['estimate']:{form}}{ends}", ", ".join(row["at_edge"]) or "none"
+    return [f"`{row['experiment']}`", row["comparison"], numbers, p, row["verdict"], row["by_numbers"], edges]
 
 
 def replication(name: str, root: Path) -> str:

@@ -26,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import CheckpointError
+from ...study.comparing import decide
 from ...study.judging import limit
 from ...study.results import Comparison, Decision, Judgement, Part, Pending, Result, Statement, Verdict, together
 from ...study.rows import Accuracy, Bleu, Matthews, Numbers, Rows, draws, each_once, shared_variance
@@ -319,15 +320,6 @@ def measure(found: Differences, protocol: Protocol) -> Measured:
     here = tasks_fixed(found.groups, protocol.confidence, found.sampling)
     beyond = tasks_random(found.groups, protocol.confidence) if len(found.groups) > 1 else None
     return Measured(found, here, beyond)
-
-
-def decide(mean: float, p: float | None, level: float | None, alpha: float) -> Decision:
-    """What two p values say: of no difference (adjusted where there are several), and of one beyond the margin."""
-    if p is None or level is None:
-        return "undecided"
-    if p < alpha:
-        return "stands" if mean > 0 else "refuted"
-    return "level" if level < alpha else "undecided"
 
 
 def statement(

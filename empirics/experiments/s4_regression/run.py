@@ -87,11 +87,11 @@ def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgemen
     confidence = limit(threshold, "confidence")
     of = {method: [r for r in results if r.config["method"] == method] for method in _in_order(results)}
     table = [_row(method, runs, confidence) for method, runs in of.items()]
-    errors = {method: _errors(runs) for method, runs in of.items()}
+    found_errors = {method: errors(results, method) for method in of}
     comparisons = [
         quotient(better, worse, found, "mse")
         for better, worse in COMPARISONS
-        if (found := ratio(errors.get(better, {}), errors.get(worse, {}), confidence)) is not None
+        if (found := ratio(found_errors.get(better, {}), found_errors.get(worse, {}), confidence)) is not None
     ]
     for c in comparisons:
         table.append({"comparison": c.name, "mse_ratio": c.estimate, "low": c.low, "high": c.high})
@@ -113,10 +113,10 @@ COMPARISONS = (
 """(said to be better, said to be worse), by held-out MSE."""
 
 
-def _errors(runs: Sequence[Result]) -> dict[int, float]:
-    """Held-out mean squared errors by seed, in the seeds' order; those that are not finite are left out."""
-    found = {r.seed: r.held_out["mse"] for r in runs if r.held_out["mse"] is not None}
-    return dict(sorted(found.items()))
+def errors(results: Sequence[Result], method: str) -> dict[int, float]:
+    """Held-out mean squared errors of a method by seed, in the seeds' order; those that are not finite are left out."""
+    runs = (r for r in results if r.config["method"] == method)
+    return dict(sorted((r.seed, r.held_out["mse"]) for r in runs if r.held_out["mse"] is not None))
 
 
 def _in_order(results: Sequence[Result]) -> list[str]:
