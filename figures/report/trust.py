@@ -49,7 +49,7 @@ def first_editions_lines(root: Path) -> Iterator[str]:
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{FIRST} is not what {again} writes ({error!r})") from error
     yield "The same runs under the rules of [decision 7](decisions/0007-protocol-of-the-base-benchmark.md): Holm's adjustment"
-    yield "over an experiment's comparisons, level within a point or a ratio of 1.1, and nothing where a side stands at the end of"
+    yield "over an experiment's comparisons, level within a point or a ratio of 1.1, nothing where a side stands at the end of"
     yield "its grid."
     yield ""
     yield "| experiment | comparison | 95 % interval | Holm p | verdict | by its numbers alone | at the grid's edge |"
