@@ -97,7 +97,7 @@ def _widths(module: nn.Module) -> tuple[int, int]:
     return int(view.d_conv), int(view.d_state)
 
 
-def _wide(window: Tensor, width: int) -> Tensor:
+def wide_window(window: Tensor, width: int) -> Tensor:
     """The library's K inputs from this project's K - 1: the oldest is read by nothing any more."""
     return F.pad(window, (width - window.shape[-1], 0))
 
@@ -134,7 +134,7 @@ def _forward_transformers(
     out, last = _run(self, hidden_states, state, packing, keep=cache_params is not None)
     if cache_params is not None:
         assert last is not None and last.conv is not None
-        cache_params.update_conv_state(_wide(last.conv, width), layer, conv_kernel_size=width)
+        cache_params.update_conv_state(wide_window(last.conv, width), layer, conv_kernel_size=width)
         cache_params.update_recurrent_state(_joined(last), layer)
     return out
 
@@ -168,7 +168,7 @@ def _forward_mamba_ssm(self: nn.Module, hidden_states: Tensor, *args: Any, infer
     state = _parted(conv, ssm, states) if inference_params.seqlen_offset > 0 else None
     out, last = _run(self, hidden_states, state, packing)
     assert last is not None and last.conv is not None
-    conv.copy_(_wide(last.conv, width))
+    conv.copy_(wide_window(last.conv, width))
     ssm.copy_(_joined(last))
     return out
 

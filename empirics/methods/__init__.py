@@ -12,6 +12,7 @@
 Every method but prompt and prefix starts at the base model, bit for bit.
 """
 
+from ..hosts.export import export_cache
 from .additional_scan import AdditionalScan
 from .base import MethodConfig, method_config, method_names
 from .combined import Combined, SDTLoRA
@@ -48,6 +49,7 @@ __all__ = [
     "apply",
     "compile_prefix",
     "count_trainable",
+    "export_cache",
     "load",
     "load_peft",
     "method_config",

@@ -29,6 +29,7 @@ from empirics.methods import (
     StateOffset,
     apply,
     compile_prefix,
+    export_cache,
     load,
     select,
 )  # fmt: skip
@@ -209,6 +210,36 @@ def test_a_prompt_on_a_model_with_attention_is_no_state() -> None:
     expected = logits(model)
     compile_prefix(handle)
     assert relative(logits(model), expected) < CLOSE
+
+
+@pytest.mark.parametrize("config", [InitialState(conv=True), Prefix(tokens=3)], ids=["state", "prefix"])
+@pytest.mark.parametrize("name", ["MambaForCausalLM", "Mamba2ForCausalLM", "BambaForCausalLM", "NemotronHForCausalLM"])
+def test_a_tuned_start_is_exported_as_the_plain_models_cache(name: str, config: Any) -> None:
+    model, handle = adapted(name, config)
+    expected, kind = logits(model), "cache_params" if name in PURE else "past_key_values"
+
+    def plain(cache: Any, piece: int) -> Tensor:
+        """The plain model reads pieces of so many tokens."""
+        found = []
+        with torch.no_grad():
+            for at in range(0, IDS.shape[1], piece):
+                places = torch.arange(at, at + piece).expand(2, -1)
+                options = {} if kind == "cache_params" else {"position_ids": places}
+                found.append(model(IDS[:, at : at + piece], use_cache=True, **{kind: cache}, **options).logits)
+        return torch.cat(found, 1)
+
+    caches = [export_cache(handle, 2) for _ in range(2)]
+    handle.remove()
+    assert relative(plain(caches[0], 1), expected) < CLOSE
+    in_parallel = relative(plain(caches[1], IDS.shape[1]), expected)
+    assert (in_parallel > 1e-3) == (name == "MambaForCausalLM")  # whose parallel pass takes no state
+    assert relative(logits(model), expected) > 1e-3
+
+
+def test_what_is_no_start_is_not_exported() -> None:
+    for config in (StateOffset(), Prompt(tokens=1), LoRA(("in_proj",), rank=1)):
+        with pytest.raises(InvalidInput, match="is no start of a sequence"):
+            export_cache(adapted("MambaForCausalLM", config)[1])
 
 
 @pytest.mark.parametrize("config", [InitialState(), Prompt(tokens=2)], ids=["state", "prompt"])

@@ -319,3 +319,9 @@ def test_adapters_travel_between_transformers_and_ours(config: Any, tmp_path: Pa
         again.remove(), handle.remove()
         unadapted = target(TOKENS) if isinstance(target, MambaLM) else target(TOKENS).logits
         assert not torch.allclose(unadapted, expected, atol=1e-3)
+
+
+def test_peft_takes_no_methods_of_others() -> None:
+    """docs/decisions/0008 rests on this: where it fails, peft could host SDT and initial states."""
+    with pytest.raises(ValueError, match="Unknown PEFT type SDT"):
+        peft.utils.register_peft_method(name="sdt", config_cls=peft.PeftConfig, model_cls=nn.Module, prefix="sdt_")
