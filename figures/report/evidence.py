@@ -22,8 +22,8 @@ class Comparison:
         Estimate and its interval; ``None`` where there are too few runs.
     edges:
         The sides whose chosen learning rate is the least or the greatest of its grid, on some task: they might do better.
-    statements:
-        What a declared protocol decides, of these tasks first; empty for an experiment without one.
+    statements, note:
+        What a declared protocol decides, of these tasks first, and what holds it back; empty for an experiment without one.
     """
 
     points: float
@@ -31,6 +31,7 @@ class Comparison:
     high: float | None
     edges: tuple[str, ...]
     statements: tuple[Statement, ...] = ()
+    note: str = ""
 
     @property
     def text(self) -> str:
@@ -38,7 +39,8 @@ class Comparison:
         interval = "no interval" if self.low is None or self.high is None else f"[{self.low:+.1f}, {self.high:+.1f}]"
         edge = f", {' and '.join(self.edges)} at the grid's edge" if self.edges else ""
         over = "".join(f", over tasks {s.verdict}" for s in self.statements[1:])
-        return f"{self.points:+.1f} {interval}{edge}{over}"
+        note = f", {self.note}" if self.note else ""
+        return f"{self.points:+.1f} {interval}{edge}{over}{note}"
 
 
 def find_comparison(experiment: str, name: str, root: Path) -> Comparison | None:
@@ -53,7 +55,9 @@ def find_comparison(experiment: str, name: str, root: Path) -> Comparison | None
     for found in read(summary):
         if (found.kind, found.name) == (DIFFERENCE, name):
             n = found.numbers
-            return Comparison(n.estimate, n.low, n.high, _edges(summary, name, path), found.statements)
+            if found.statements:
+                return Comparison(n.estimate, n.low, n.high, (), found.statements, found.note)
+            return Comparison(n.estimate, n.low, n.high, _edges(summary, name, path))
     return None
 
 
