@@ -10,6 +10,6 @@ from hypothesis import HealthCheck, settings
 _QUIET: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 
 settings.register_profile("dev", max_examples=25, **_QUIET)
-settings.register_profile("ci", max_examples=60, derandomize=True, database=None, print_blob=True, **_QUIET)
+settings.register_profile("ci", max_examples=40, derandomize=True, database=None, print_blob=True, **_QUIET)
 settings.register_profile("long", max_examples=10_000, **_QUIET)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

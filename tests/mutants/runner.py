@@ -32,7 +32,7 @@ from hypothesis import HealthCheck, Phase, settings
 # As theory's profile ci (the same draws, since both are derandomised), but a failure need not be shrunk to be one.
 settings.register_profile(
     "mutants",
-    max_examples=60,
+    max_examples=40,
     derandomize=True,
     database=None,
     deadline=None,

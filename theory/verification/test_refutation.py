@@ -65,26 +65,26 @@ def test_asserts_are_seen() -> None:
 
 PLANTED = """
 import sys
-import theory.prefix_state.equivalent.claim as claim
+import theory.sparse_dims.additional_scan.claim as claim
 from theory.__main__ import main
 
 if {wrong}:
-    right = claim.by_modes
-    claim.by_modes = lambda system, m: not right(system, m)
-sys.exit(main(["--claim", "prefix_state.equivalent", "--profile", "quick", "--jobs", "1"]))
+    right = claim.states_needed
+    claim.states_needed = lambda frozen, target: 2 * right(frozen, target) + 1
+sys.exit(main(["--claim", "sparse_dims.additional_scan", "--profile", "quick", "--jobs", "1"]))
 """
 
 
 @pytest.mark.parametrize(("flags", "optimize"), [(["-O"], ""), ([], "2")])
 def test_an_optimiser_changes_nothing(flags: list[str], optimize: str) -> None:
-    """A criterion that says the contrary is REFUTED, whatever Python leaves out."""
+    """A count that is wrong is REFUTED, whatever Python leaves out."""
     environment = os.environ | {"PYTHONOPTIMIZE": optimize, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
         [sys.executable, *flags, "-c", PLANTED.format(wrong=True)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert run.returncode == 1, run.stdout + run.stderr
-    assert "1 claim: 1 REFUTED" in run.stdout and "criterion by modes failed" not in run.stderr
+    assert "1 claim: 1 REFUTED" in run.stdout and "states constructed failed" not in run.stderr
 
 
 def test_without_the_planted_error_the_same_run_passes() -> None:
