@@ -293,4 +293,11 @@ FAMILIES = (
         "rest = row",
         "beyond/gated_deltanet/test_gated_deltanet.py",
     ),
+    Mutant(
+        "softplus_clock: one token 0 too few",
+        "prefix_state/softplus_clock/channel.py",
+        "while not (rate * (k + 1)).exp() < to_arb(ratio):",
+        "while not (rate * (k + 2)).exp() < to_arb(ratio):",
+        "prefix_state/softplus_clock/test_softplus_clock.py",
+    ),
 )

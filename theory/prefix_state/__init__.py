@@ -8,6 +8,7 @@ STATEMENTS = (
     "input_independent",
     "decay",
     "selective",
+    "softplus_clock",
     "mamba2",
     "behind_in_proj",
     "depth",

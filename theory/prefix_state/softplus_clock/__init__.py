@@ -1,0 +1,1 @@
+"""prefix_state.softplus_clock: see README.md."""

@@ -1,0 +1,64 @@
+"""prefix_state.softplus_clock: checks, the smallest example, and a prefix that is run."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import flint
+import pytest
+
+from theory.core.errors import InvalidInput
+from theory.verification.claim import PROFILES, Verdict
+from theory.verification.refutation import Refuted
+
+from . import claim as own
+from .channel import Channel, bracket
+
+QUICK = PROFILES["quick"]
+SMALLEST = Channel(Fraction(1), Fraction(0), (Fraction(-1, 2), Fraction(-1)))
+
+
+def test_six_tokens() -> None:
+    found = bracket(SMALLEST, Fraction(1), Fraction(1, 4))
+    assert found is not None and found.waits == 4 and found.length == 6
+    assert bracket(SMALLEST, Fraction(1), Fraction(2)) is None and bracket(SMALLEST, Fraction(1), Fraction(0)) is None
+
+
+def test_the_prefix_in_floats() -> None:
+    """The first token found by bisection, all six run with math.exp."""
+    found = bracket(SMALLEST, Fraction(1), Fraction(1, 4))
+    assert found is not None
+    low, high = 0.0, 1e3
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.log1p(math.exp(middle)) * middle**2 < float(found.first_mass) else (low, middle)
+    g = [0.0, 0.0]
+    for z in (low, 0, 0, 0, 0, float(found.low)):
+        dt = math.log1p(math.exp(z))
+        g = [math.exp(a * dt) * x + dt * z * z for a, x in zip((-0.5, -1), g, strict=True)]
+    assert g == pytest.approx([1, 0.25])
+
+
+def test_a_run_by_hand() -> None:
+    g1, g2 = SMALLEST.run([flint.arb(0)])
+    assert g1 == 0 and g2 == 0
+    g1, g2 = SMALLEST.run([flint.arb(1)])
+    assert abs(float(g1) - math.log1p(math.e)) < 1e-12 and float(g1) == float(g2)
+
+
+def test_bad_order() -> None:
+    with pytest.raises(InvalidInput, match="slower state first"):
+        Channel(Fraction(1), Fraction(0), (Fraction(-1), Fraction(-1, 2)))
+    with pytest.raises(Refuted):
+        own.check_signs(own.negative())
+
+
+@pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
+def test_checks(check: own.Check) -> None:
+    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+
+
+@pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
+def test_assumptions(assumption: own.Assumption) -> None:
+    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
