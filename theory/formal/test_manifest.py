@@ -116,11 +116,14 @@ def test_an_assumption_uncovers(copy: Path):
     assert any("rests on Classic" in line for line in m.problems(copy))
 
 
-def test_covered_is_per_part():
-    assert m.covered("prefix_state.contained", "containment")
-    assert not m.covered("prefix_state.contained", "re-fit to nothing")
-    open_parts = [p for p in m.cover() if p.not_covered]
-    assert open_parts and not any(m.covered(p.claim, p.part) for p in open_parts)
+def test_covered_is_per_part(copy: Path):
+    assert m.covered("prefix_state.contained", "containment", copy)
+    assert not m.covered("prefix_state.contained", "re-fit to nothing", copy)
+    part = 'part = "containment"\nnot_covered = '
+    edit(copy, "cover.toml", f'{part}""', f'{part}"a sentence that no theorem covers"')
+    open_parts = [p for p in m.cover(copy) if p.not_covered]
+    assert ("prefix_state.contained", "containment") in [(p.claim, p.part) for p in open_parts]
+    assert not any(m.covered(p.claim, p.part, copy) for p in open_parts)
 
 
 def test_a_missing_manifest_names_the_remedy(tmp_path: Path):
