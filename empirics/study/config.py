@@ -45,8 +45,8 @@ class Sweep(Strict):
     tuning_seed:
         Seed that the choice is made on, or several; they are no seeds of the results.
     minimise:
-        Held-out metric by which values are chosen: the least geometric mean over the tuning seeds, of values that all of them
-        finish with.
+        Held-out metric by which values are chosen, or one that the experiment's ``MINIMISED`` computes from those: the least
+        geometric mean over the tuning seeds, of values that all of them finish with; of equal ones the first that was tried.
     widen:
         Options of ``tune`` whose grid grows by itself while the best value stands at its end, geometrically, within these bounds
         (least, greatest). Where one stands at an end all the same, no comparison with that cell is decided. An experiment opts in

@@ -217,9 +217,13 @@ class SweepRunner:
         CheckpointError
             It is no number.
         """
-        if self.sweep.minimise not in result.held_out:
-            raise UnknownName("held-out metric", self.sweep.minimise, result.held_out)
-        value = result.held_out[self.sweep.minimise]
+        derived = getattr(config.experiment_module(self.file), "MINIMISED", {})
+        if self.sweep.minimise in derived:
+            value = derived[self.sweep.minimise](result.held_out)
+        elif self.sweep.minimise in result.held_out:
+            value = result.held_out[self.sweep.minimise]
+        else:
+            raise UnknownName("held-out metric", self.sweep.minimise, [*result.held_out, *derived])
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):

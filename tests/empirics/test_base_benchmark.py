@@ -21,7 +21,7 @@ from empirics.experiments.base_benchmark.feed import casting_loss, feed_of, loss
 from empirics.experiments.base_benchmark.kept import Kept, shuffled
 from empirics.experiments.base_benchmark.measuring import generate, held_out_loss, predictions
 from empirics.experiments.base_benchmark.records import outcomes
-from empirics.experiments.base_benchmark.run import METHODS, Config
+from empirics.experiments.base_benchmark.run import METHODS, MINIMISED, Config
 from empirics.experiments.lm_benchmark import examples
 from empirics.experiments.lm_benchmark.examples import encode
 from empirics.experiments.lm_benchmark.tokens import ByteTokens, answer_tokens
@@ -371,3 +371,12 @@ def test_kept_rows_follow_their_files(tmp_path):
 
     assert scored("0110", tmp_path / "a") == "0110"
     assert scored("10011", tmp_path / "b") == "10011"
+
+
+def test_rates_are_chosen_by_the_score_and_by_the_loss_of_free_text():
+    error = MINIMISED["error"]
+    assert error({"loss": 0.5, "score": 0.75}) == 0.25
+    assert error({"loss": 0.5}) == 0.5 and error({"score": None, "loss": None}) is None
+    # the case that the correction of the protocol tells: the loss prefers the answer that is always the same
+    constant, learned = {"loss": 0.595, "score": 0.048}, {"loss": 0.845, "score": 0.382}
+    assert constant["loss"] < learned["loss"] and error(learned) < error(constant)

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from empirics.errors import InvalidInput
+from empirics.errors import InvalidInput, UnknownName
 from empirics.study import config as config_module
 from empirics.study import launch as launch_module
 from empirics.study.claims import claim
@@ -319,3 +319,13 @@ def test_locks_of_cells_leave_nothing(tmp_path, toy):
     assert not list((tmp_path / "out" / "work").rglob("*.lock"))
     with claim(tmp_path / "out" / "work" / "x.lock", wait=False):
         assert list((tmp_path / "out" / "work").rglob("*.lock"))
+
+
+def test_a_metric_can_be_computed_from_those_that_were_measured(tmp_path, toy):
+    text = TEXT.replace('minimise = "loss"', 'minimise = "farthest"')
+    with pytest.raises(UnknownName, match="farthest"):
+        sweep(tmp_path, text).run()
+    toy.MINIMISED = {"farthest": lambda held_out: 1 / held_out["loss"]}
+    tuned = sweep(tmp_path, text).run()["tuned"]
+    rates = {row["rate"] for row in tuned if row["method"] == "b"}
+    assert rates == {128.0 / 2}  # the largest within the bounds is the farthest from 0.5

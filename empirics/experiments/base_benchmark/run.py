@@ -141,6 +141,22 @@ class Config(Strict):
         return Batching(self.batch, self.multiple, self.recording, self.autocast)
 
 
+def validation_error(held_out: Mapping[str, Any]) -> float | None:
+    """1 − score on the validation rows; of free text, whose tuning runs generate nothing, the loss. ``None``: not measured."""
+    score, loss = held_out.get("score"), held_out.get("loss")
+    if score is not None:
+        return 1.0 - float(score)
+    return None if loss is None else float(loss)
+
+
+MINIMISED = {"error": validation_error}
+"""What ``[sweep] minimise`` may name besides a metric of the runs.
+
+The loss alone is no criterion here: a model that answers every prompt with the classes' shares has a lower validation loss than
+one that is right more often and too sure of itself.
+"""
+
+
 def check(config: Config) -> None:
     """Raise InvalidInput where the rows are said to be local and this machine does not say where."""
     if config.data == LOCAL:
