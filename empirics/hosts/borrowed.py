@@ -26,6 +26,8 @@ class _Borrowed(Mixer):
         try:
             return super().__getattr__(name)
         except AttributeError:
+            if name.startswith("__"):  # how the host is copied, for instance, is its own matter
+                raise
             host = super().__getattr__("host")
             return getattr(host, "hook", None) if name == "hook" else getattr(host, name)
 
@@ -100,4 +102,6 @@ def weight_of(host: nn.Module, name: str) -> Tensor:
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         dtype = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
         raise InvalidInput(f"{name} of {type(host).__name__} holds {dtype}: methods on states need floating-point weights")
+    if weight.is_meta:
+        raise InvalidInput(f"{name} of {type(host).__name__} is offloaded or empty; load the whole model onto one device first")
     return torch.Tensor.detach(weight)

@@ -29,7 +29,7 @@ def library() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise MissingPackage("transformers", "dev", str(error)) from error
+        raise MissingPackage("transformers", "models", str(error)) from error
     return transformers
 
 

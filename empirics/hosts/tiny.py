@@ -20,7 +20,7 @@ def _library() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise MissingPackage("transformers", "dev", str(error)) from error
+        raise MissingPackage("transformers", "models", str(error)) from error
     return transformers
 
 

@@ -195,7 +195,7 @@ def _wrapped(model: nn.Module, tensors: Sequence[NamedTensor], ids: Tensor, base
     try:
         import peft
     except ImportError as error:
-        raise MissingPackage("peft", "notebooks", str(error)) from error
+        raise MissingPackage("peft", "models", str(error)) from error
     if any(t.tied_to for t in tensors):
         return Effect({}, "tied: peft would untie it")
     modules = [t.name.removesuffix(".weight") for t in tensors]

@@ -39,6 +39,10 @@ _SAME_BASE = (True, False, "gaussian", "eva", None)
 """Ways to start an adapter that leave the base model's weights as they are; the others (pissa, olora, loftq, ...) change them."""
 _PEFT_REFUSES, _PEFT_SKIPS = ("out_proj", "conv1d"), ("dt_proj",)
 """Modules that peft refuses on Mamba, and that transformers' Mamba reads past peft's wrapper."""
+_REFUSING = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
+_FUSING = frozenset({"bamba", "granitemoehybrid", "zamba2"})
+"""Kinds of models on which peft (0.21) refuses these modules, and others whose training reads out_proj's weight where mamba-ssm
+is installed."""
 
 
 def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None) -> None:
@@ -73,7 +77,7 @@ def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None)
         module = tensor.removesuffix(".weight")
         modules += [module] if module not in modules else []
         tensors[f"{PREFIX}{module}.{_TENSORS[kind]}"] = value.cpu().contiguous()
-    _warn(modules)
+    _warn(handle.model, modules)
     where = Path(folder)
     description = {
         "peft_type": "LORA",
@@ -94,13 +98,18 @@ def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None)
     write_json(where / CONFIG, description, indent=2)
 
 
-def _warn(modules: Sequence[str]) -> None:
+def _warn(model: nn.Module, modules: Sequence[str]) -> None:
     kinds = dict.fromkeys(module.rsplit(".", 1)[-1] for module in modules)
-    refused, skipped = ([k for k in kinds if k in those] for those in (_PEFT_REFUSES, _PEFT_SKIPS))
+    own = getattr(getattr(model, "config", None), "model_type", "mamba")  # files of this project's models are for Mamba
+    refused = [k for k in kinds if k in _PEFT_REFUSES and own in _REFUSING]
+    skipped = [k for k in kinds if k in _PEFT_SKIPS]
+    fused = [k for k in kinds if k == "out_proj" and own in _FUSING]
     said = [f"refuses {' and '.join(refused)} on Mamba models"] if refused else []
     said += [f"loads {' and '.join(skipped)} without effect"] if skipped else []
+    said += ["skips out_proj while training with mamba-ssm's fused kernels"] if fused else []
     if said:
-        message = f"peft {' and '.join(said)}: read this adapter with load_peft, or adapt in_proj and x_proj only"
+        instead = "in_proj and x_proj" if skipped or own in ("mamba", "falcon_mamba") else "in_proj"
+        message = f"peft {' and '.join(said)}: read this adapter with load_peft, or adapt {instead} only"
         warnings.warn(message, stacklevel=3)
 
 

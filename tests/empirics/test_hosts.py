@@ -242,7 +242,14 @@ def test_what_is_no_start_is_not_exported() -> None:
             export_cache(adapted("MambaForCausalLM", config)[1])
 
 
-@pytest.mark.parametrize("config", [InitialState(), Prompt(tokens=2)], ids=["state", "prompt"])
+COPIED = {
+    "state": InitialState(),
+    "prompt": Prompt(tokens=2),
+    "both": Combined(parts=(LoRA(("A_log", "in_proj"), rank=2), InitialState(conv=True))),
+}
+
+
+@pytest.mark.parametrize("config", COPIED.values(), ids=COPIED)
 def test_copies_are_independent(config: Any) -> None:
     model, handle = adapted("MambaForCausalLM", config)
     before = logits(model)
@@ -290,7 +297,25 @@ def test_packed_sequences_do_not_reach_each_other() -> None:
         assert relative(packed, apart) < CLOSE and relative(mixer(x), apart) > 1e-3
 
 
+@pytest.mark.parametrize("name", ["Mamba2ForCausalLM", "BambaForCausalLM", "Zamba2ForCausalLM"])
+def test_merged_weights_are_a_plain_checkpoint(name: str, tmp_path: Path) -> None:
+    """Which the library loads without this project: the adapted function, bit for bit."""
+    sdt = SDT(select(score("random", host_model(name)), 2, 2))
+    model, handle = adapted(name, Combined(parts=(LoRA(("out_proj",), rank=2), sdt)))
+    expected, base = logits(model), logits(host_model(name))
+    handle.merge()
+    model.save_pretrained(str(tmp_path))
+    plain = getattr(transformers, name).from_pretrained(str(tmp_path)).eval()
+    for module in (m for m in plain.modules() if hasattr(m, "time_step_limit")):
+        module.time_step_limit = first_mixer(model).time_step_limit
+    assert torch.equal(logits(plain), expected) and relative(base, expected) > 1e-3
+
+
 class TestRefused:
+    def test_offloaded_weights(self) -> None:
+        with pytest.raises(InvalidInput, match="is offloaded or empty; load the whole model onto one device first"):
+            apply(host_model("MambaForCausalLM").to("meta"), InitialState())
+
     def test_unknown_models(self) -> None:
         config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2, n_positions=8)
         with pytest.raises(InvalidInput, match="GPT2LMHeadModel has no mixer that is known here"):

@@ -18,6 +18,7 @@ import transformers
 from torch import nn
 
 from empirics.errors import CheckpointError, InvalidInput
+from empirics.hosts.tiny import host_model
 from empirics.methods import BitFit, DoRA, Full, LoRA, apply, load
 from empirics.methods.peft_format import CONFIG, VALUES, load_peft, save_peft
 from empirics.models import MambaConfig, MambaLM, load_model
@@ -25,7 +26,7 @@ from empirics.models import MambaConfig, MambaLM, load_model
 torch.set_num_threads(1)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:peft (refuses|loads):UserWarning"),
+    pytest.mark.filterwarnings("ignore:peft (refuses|loads|skips):UserWarning"),
 ]
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
 
@@ -325,3 +326,24 @@ def test_peft_takes_no_methods_of_others() -> None:
     """docs/decisions/0008 rests on this: where it fails, peft could host SDT and initial states."""
     with pytest.raises(ValueError, match="Unknown PEFT type SDT"):
         peft.utils.register_peft_method(name="sdt", config_cls=peft.PeftConfig, model_cls=nn.Module, prefix="sdt_")
+
+
+@pytest.mark.parametrize("name", ["BambaForCausalLM", "JambaForCausalLM", "NemotronHForCausalLM"])
+def test_files_for_hybrids(name: str, tmp_path: Path) -> None:
+    """peft refuses out_proj on some of them only; what it reads is the same function."""
+    model = host_model(name)
+    handle = apply(model, LoRA(targets=("in_proj", "out_proj", "q_proj"), rank=2))
+    randomise(model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        save_peft(handle, tmp_path)
+    said = " ".join(str(w.message) for w in caught)
+    assert ("refuses out_proj" in said) == (name == "NemotronHForCausalLM")
+    assert ("skips out_proj while training with mamba-ssm's fused kernels" in said) == (name == "BambaForCausalLM")
+    if name == "NemotronHForCausalLM":
+        with pytest.raises(ValueError, match="out_proj"):
+            peft.PeftModel.from_pretrained(host_model(name), str(tmp_path))
+        return
+    theirs = peft.PeftModel.from_pretrained(host_model(name), str(tmp_path)).eval()
+    assert torch.allclose(logits(theirs), logits(model), atol=2e-5)
+    assert not torch.allclose(logits(host_model(name)), logits(model), atol=1e-2)

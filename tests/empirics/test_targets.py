@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,13 @@ class TestCommand:
         assert main(["targets", *given]) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
+
+    @pytest.mark.parametrize("package", ["transformers", "peft"])
+    def test_missing_packages(self, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setitem(sys.modules, package, None)
+        assert main(["targets", "MambaForCausalLM", "--targets", "in_proj"]) == 2
+        error = capsys.readouterr().err
+        assert f"{package} is not importable" in error and "pip install 'ssmproof[models]'" in error and error.count("\n") == 1
 
     def test_a_folder_that_is_no_model(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["targets", str(tmp_path)]) == 2
