@@ -61,6 +61,21 @@ def _moves_kernel(residue: int) -> bool:
     return not same_function(LTI(["1/2"], [1], [residue]), LTI(["1/3"], [1], [residue]))
 
 
+def _offsets_share(length: int) -> int:
+    """Dimension of what initial states and state offsets add alike to an S6 module of one decay, ν = 1."""
+    from ..prefix_state.selective_offset.claim import Setting, one, shared
+
+    return shared(Setting(one(Fraction(1, 2), 1).module, length), "state", "offset (h)")
+
+
+def _heads_apart(rates: tuple[int, int]) -> bool:
+    """Whether no in_proj exchanges what two heads write: with equal decays at rest one does."""
+    from ..lora_limits.mamba2.claim import head_by_head, swapped_heads
+
+    task = swapped_heads()
+    return head_by_head(replace(task, frozen=replace(task.frozen, rates=rates), target=replace(task.target, rates=rates)))
+
+
 def _term_rank(support: set[tuple[int, int]]) -> int:
     from ..lora_limits.costs import generic_values
 
@@ -314,6 +329,8 @@ CONDITIONS: Mapping[str, Pair] = {
         lambda: LTI(["1/3"], [1], [1]).kernel(1)[0] == LTI(["1/2"], [1], [1]).kernel(1)[0],
         lambda: LTI(["1/3"], [1], [2]).kernel(1)[0] != LTI(["1/2"], [1], [1]).kernel(1)[0],
     ),
+    "L > ν": Pair(lambda: _offsets_share(2) == 0, lambda: _offsets_share(1) == 1),
+    "different decays at rest, no conv, gate or norm": Pair(lambda: _heads_apart((1, 2)), lambda: not _heads_apart((1, 1))),
     "rank < term rank of the support": Pair(lambda: _term_rank(_DIAGONAL) > 1, lambda: _term_rank(_COLUMN) <= 1),
     "rank ≥ term rank of the support": Pair(lambda: _term_rank(_COLUMN) <= 1, lambda: _term_rank(_DIAGONAL) > 1),
     "frozen modes distinct in each channel": Pair(
