@@ -5,7 +5,8 @@ word. Kernels do that for whole mixers, and so does plain code where it needs a 
 twice, by peft's wrapper and by this project's parametrisation, on every path that a model has:
 
     evaluation     the parallel pass
-    training       the parallel pass in training mode, which is where libraries use fused kernels
+    training       the parallel pass in training mode
+    fused training the same where transformers finds mamba-ssm's kernels, which take whole mixers (:mod:`empirics.hosts.fused`)
     generation     token by token through the library's cache
     state method   this project's forward pass, which runs while a method on states is on the model
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidInput, MissingPackage
+from ..hosts.fused import fused_kernels
 from ..hosts.reading import logits_of, token_by_token
 from ..hosts.table import recognise
 from ..hosts.takeover import give_back, take_over, taken_over
@@ -30,7 +32,7 @@ from .handle import apply
 from .lora import LoRA
 from .targets import NamedTensor, named_tensors, select_tensors, short_name
 
-PATHS = ("evaluation", "training", "generation", "state method")
+PATHS = ("evaluation", "training", "fused training", "generation", "state method")
 LENGTH = 6
 """Tokens of the input."""
 
@@ -91,7 +93,7 @@ def effects(model: nn.Module, targets: Iterable[str] | None = None, seed: int = 
     modes = {m: m.training for m in model.modules()}
     ids = _tokens(model, seed)
     try:
-        base = {path: _run(model, ids, path, required, False)[0] for path in _paths(model)}
+        base = {path: _run(model, ids, path, required, False)[0] for path in _paths(model, ids)}
         return [
             Row(name, len(tensors), tuple(tensors[0].parameter.shape), _ours(model, tensors, ids, base, seed),
                 _wrapped(model, tensors, ids, base, seed))
@@ -124,18 +126,26 @@ def _tokens(model: nn.Module, seed: int) -> Tensor:
     return ids.to(next(model.parameters()).device)
 
 
-def _paths(model: nn.Module) -> Sequence[str]:
-    return PATHS[:3] if isinstance(model, MambaLM) else PATHS
+def _paths(model: nn.Module, ids: Tensor) -> Sequence[str]:
+    """Those that the model has: this project's own has one forward pass, and some mixers are never handed to a kernel."""
+    if isinstance(model, MambaLM):
+        return tuple(path for path in PATHS if path not in ("fused training", "state method"))
+    calls: list[str] = []
+    model.train()
+    with fused_kernels(model, calls), torch.no_grad():
+        logits_of(model, ids, use_cache=False)  # with a cache to fill, the kernels are not used
+    return PATHS if calls else tuple(path for path in PATHS if path != "fused training")
 
 
 @contextmanager
 def _path(model: nn.Module, path: str) -> Iterator[None]:
-    model.train(path == "training")
+    model.train(path in ("training", "fused training"))
     hosts = [m for m in model.modules() if recognise(m) is not None and not taken_over(m)] if path == "state method" else []
     try:
         for mixer in hosts:
             take_over(mixer)
-        yield
+        with fused_kernels(model) if path == "fused training" else nullcontext():
+            yield
     finally:
         for mixer in hosts:
             give_back(mixer)
@@ -144,13 +154,15 @@ def _path(model: nn.Module, path: str) -> Iterator[None]:
 def _run(model: nn.Module, ids: Tensor, path: str, trained: Iterable[Tensor], differentiate: bool) -> tuple[Tensor, bool]:
     """Logits, and whether every trained tensor got a gradient."""
     torch.manual_seed(0)
+    options = {"use_cache": False} if path == "fused training" else {}
     with _path(model, path):
         if path == "generation" or not differentiate:
             with torch.no_grad():
-                return (token_by_token(model, ids, LENGTH // 2) if path == "generation" else logits_of(model, ids)), True
+                stepped = path == "generation"
+                return (token_by_token(model, ids, LENGTH // 2) if stepped else logits_of(model, ids, **options)), True
         for tensor in trained:
             tensor.grad = None
-        out = logits_of(model, ids)
+        out = logits_of(model, ids, **options)
         if out.requires_grad:
             out.float().square().sum().backward()
     return out.detach(), all(t.grad is not None and bool(t.grad.abs().max() > 0) for t in trained)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from empirics.hosts.fused import fused_kernels
 from empirics.hosts.reading import token_by_token
 from empirics.hosts.takeover import mixer_of
 from empirics.methods import (
@@ -106,7 +107,8 @@ def check(name: str, method: str) -> str:
     """``yes``, or ``-`` where the model has no such layer; AssertionError else.
 
     Checked: the start is the base model's function; every trained tensor gets a gradient of the loss and changes the logits; the
-    logits are those of training mode, and of the same tokens through the cache; removed, the model is bit for bit what it was.
+    logits are those of training mode, of the fused kernels' arguments, and of the same tokens through the cache; removed, the
+    model is bit for bit what it was.
     """
     model = host_model(name)
     base = logits(model)
@@ -128,6 +130,15 @@ def check(name: str, method: str) -> str:
     for tensor, parameter in handle.trainable().items():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, tensor
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+    model.zero_grad()
+    calls: list[str] = []
+    with fused_kernels(model, calls):
+        out = model(IDS, labels=IDS, use_cache=False)
+    out.loss.backward()
+    if not (name == "FalconMambaForCausalLM" and calls):  # whose kernel computes another function than its PyTorch path
+        assert relative(out.logits.detach(), adapted) < CLOSE
+    for tensor, parameter in handle.trainable().items():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, tensor
     model.eval()
     assert relative(cached_logits(model), adapted) < CLOSE
     handle.remove()

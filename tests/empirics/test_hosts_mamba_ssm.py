@@ -171,7 +171,7 @@ def test_methods_on_mamba_ssms_own_model(tiny, layer: str, config: MethodConfig)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["MambaForCausalLM", "FalconMambaForCausalLM", "Mamba2ForCausalLM", "BambaForCausalLM"])
+@pytest.mark.parametrize("name", ["MambaForCausalLM", "Mamba2ForCausalLM", "BambaForCausalLM"])
 def test_transformers_fast_paths(name: str) -> None:
     """With mamba-ssm installed, transformers' training mode runs the fused kernels on raw weights."""
     pytest.importorskip("mamba_ssm")
@@ -187,7 +187,7 @@ def test_transformers_fast_paths(name: str) -> None:
         for handle in (first, second):
             randomise(handle)
         model.train()
-        out = model(ids.cuda(), labels=ids.cuda())
+        out = model(ids.cuda(), labels=ids.cuda(), use_cache=False)
         out.loss.backward()
         for tensor, parameter in first.trainable().items():
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, tensor
@@ -195,3 +195,22 @@ def test_transformers_fast_paths(name: str) -> None:
             assert relative(ours(ids.cuda()).logits, out.logits) < bound  # evaluation mode
             first.remove()
             assert relative(model.eval()(ids.cuda()).logits, out.logits) > 2 * bound
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["MambaForCausalLM", "FalconMambaForCausalLM", "Mamba2ForCausalLM", "FalconH1ForCausalLM"])
+def test_the_kernels_are_what_is_computed_in_their_place(name: str) -> None:
+    """empirics.hosts.fused against mamba-ssm, whose Mamba-2 multiplies in TF32."""
+    pytest.importorskip("mamba_ssm")
+    pytest.importorskip("transformers")
+    from host_checks import IDS as ids
+
+    from empirics.hosts.fused import fused_kernels
+    from empirics.hosts.tiny import host_model
+
+    model = host_model(name).cuda().train()
+    with torch.no_grad():
+        kernels = model(ids.cuda(), use_cache=False).logits
+        with fused_kernels(model):
+            ours = model(ids.cuda(), use_cache=False).logits
+    assert relative(ours, kernels) < (1e-4 if name in ("MambaForCausalLM", "FalconMambaForCausalLM") else 5e-3)

@@ -19,6 +19,7 @@ from torch import nn
 
 from empirics.__main__ import main
 from empirics.errors import InvalidInput, UnknownName
+from empirics.hosts.fused import fused_kernels
 from empirics.hosts.tiny import CONFIGS, host_model
 from empirics.hosts.wrappers import skipped_wrappers
 from empirics.methods import SDT, BitFit, LoRA, StateOffset, apply, select
@@ -44,6 +45,22 @@ def test_the_page_says_what_running_says(name: str) -> None:
     targets = [t for t in (*TARGETS, "x_proj", "dt_proj") if t in listed]
     found = {row.target: (ours(row), wrapped(row)) for row in effects(host_model(name), targets)}
     assert found == {target: listed[target] for target in targets} and len(found) >= len(TARGETS)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_fused_kernels_in_pytorch_are_the_library_s_function(name: str) -> None:
+    """Jamba's mixers are never handed to one; FalconMamba's computes another function than its PyTorch path."""
+    model, calls = host_model(name), []
+    expected = logits(model)
+    model.train()
+    with fused_kernels(model, calls):
+        fused = logits(model, use_cache=False)
+    error = float((fused - expected).abs().max() / expected.abs().max())
+    assert bool(calls) == (name != "JambaForCausalLM")
+    assert (error < 1e-6) == (name != "FalconMambaForCausalLM")
+    before = len(calls)
+    logits(model, use_cache=False)
+    assert len(calls) == before  # the library's own functions are back
 
 
 class Reads(nn.Module):
@@ -137,7 +154,10 @@ class TestCommand:
         assert main(["targets", "MambaForCausalLM", "--targets", "dt_proj", "x_proj", "--out", str(out)]) == 0
         assert "dt_proj" in capsys.readouterr().out
         text = out.read_text(encoding="utf-8")
-        assert "| `dt_proj` | yes | skipped on every path of the library |" in text and "| `x_proj` | yes | yes |" in text
+        assert (
+            "| `dt_proj` | yes | skipped on every path of the library |" in text
+            and "| `x_proj` | yes | fused training: skipped |" in text
+        )
         assert f"peft {versions()['peft']}" in text
 
     @pytest.mark.parametrize(
