@@ -300,4 +300,11 @@ FAMILIES = (
         "while not (rate * (k + 2)).exp() < to_arb(ratio):",
         "prefix_state/softplus_clock/test_softplus_clock.py",
     ),
+    Mutant(
+        "selective: dependent rows only limit",
+        "prefix_state/reach/selective.py",
+        "    for x in linalg.nullspace(cone.W_B.T):  # a dependence",
+        "    for x in linalg.nullspace(cone.W_B.T)[:0]:  # a dependence",
+        "prefix_state/selective/test_selective.py::test_dependent_rows_obstruct_before_they_only_limit",
+    ),
 )

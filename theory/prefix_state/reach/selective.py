@@ -127,15 +127,14 @@ def _scalar_decay(cone: TokenCone, h: Array, limit: int | None) -> Reach:
 
 
 def _scalar_boundary(cone: TokenCone, h: Array, g: Array, p: Array) -> Reach:
-    """Some x has W_B g x = 0 but g x ≠ 0."""
+    """Some x has W_B g x = 0 but g x ≠ 0: an obstruction where some such x has W_Bᵀ x = 0, else only a limit."""
     dt = known(cone.dt, "S6 has step sizes")
-    for x in linalg.nullspace(p):
-        gx, wx = g @ x, cone.W_B.T @ x
-        if all(v == 0 for v in gx):
-            continue
-        if all(v == 0 for v in wx):  # a dependence between rows of W_B that every reachable state inherits
+    for x in linalg.nullspace(cone.W_B.T):  # a dependence between rows of W_B that every reachable state inherits
+        if np.any(gx := g @ x):
             return obstruction(cone, h, -np.outer(gx, x) / dt[:, None], "the rows of W_B are dependent, h_0's are not alike")
-        ell = np.outer(wx, x) / dt[:, None]
-        why = "unreachable for every length, a limit of reachable states where the rows of W_B are independent"
-        return boundary(cone, h, ell, f"rank(W_B diag(1/dt) h_0) < rank h_0: {why}")
+    for x in linalg.nullspace(p):
+        if np.any(g @ x):
+            ell = np.outer(cone.W_B.T @ x, x) / dt[:, None]
+            why = "unreachable for every length, a limit of reachable states"
+            return boundary(cone, h, ell, f"rank(W_B diag(1/dt) h_0) < rank h_0: {why}")
     raise BrokenInvariant("a rank defect has a vector that shows it")

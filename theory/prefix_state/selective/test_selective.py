@@ -114,6 +114,15 @@ def test_never_negative_sees_a_late_slot():
     assert TokenCone(s).never_negative(np.array([[F(1), F(-1)]], dtype=object)) is True
 
 
+def test_dependent_rows_obstruct_before_they_only_limit():
+    """W_B's rows are equal, h_0's are not: ℓ separates them, though e_1 alone shows no more than a limit."""
+    s = system([[0, 1], [0, 1]], [["1/11"] * 2] * 2, dt=F(1, 2))
+    found = reachable(s, [[1, -1], [0, 0]])
+    assert found.verdict == "obstruction" and found.value < 0 and inner(found.ell, found.ell) > 0
+    limit = reachable(s, [[1, 1], [0, 0]])  # negative twin: the dependence is h_0's too
+    assert limit.verdict == "boundary" and limit.value == 0
+
+
 def test_length_of_scalar_witness_is_the_rank():
     s = system([[1, 0], [0, 1]], [["1/2"] * 2] * 2)
     assert reachable(s, [[2, 1], [1, 2]]).length == 2
