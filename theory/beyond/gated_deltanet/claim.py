@@ -2,7 +2,8 @@ r"""beyond.gated_deltanet: the delta rule as a transition that keys change, in e
 
     S_t = α_t S_{t−1} (I − β_t k_t k_tᵀ/|k_t|²) + v_t k_tᵀ/|k_t|²,     y_t = S_t q_t,     S ∈ R^{P×N}
 
-The published rule has β_t v_t/|k_t| in place of v_t; values are free here, and this keeps everything rational.
+The published rule adds β_t v_t k_tᵀ/|k_t|, so that v_t here is its β_t |k_t| v_t. Values are free, and so everything is
+rational.
 """
 
 from __future__ import annotations
@@ -329,13 +330,13 @@ CLAIM = Claim(
     id="beyond.gated_deltanet",
     title="gated DeltaNet: rank ≤ M carries over; frozen spectra, GL(N) gauges and lasting initial states do not",
     statement=(
-        "One head S_t = α_t S_{t−1}(I − β_t k̂_t k̂_tᵀ) + v_t k_tᵀ/|k_t|². Rank: M tokens leave rank ≤ M, and a state of "
-        "rank r is left by r tokens (carries over from Mamba-2). Erasure: N tokens with orthogonal keys and β = 1 leave a "
-        "state that does not depend on S_0, so that an initial state is exactly forgotten (on Mamba-2 never). Spectrum: a "
-        "token repeated has the eigenvalues α and α(1 − β) whatever its key is, but over a period of two tokens they depend "
-        "on the angle between the keys, so that LoRA of rank one on W_k moves them if β_1β_2 ≠ 0 (on Mamba-2 they are "
-        "α_1α_2). Gauge: (W_k, W_q) → (G W_k, G^{−T} W_q) keeps the function for conformal G, not for all of GL(N), so that "
-        "W_qᵀW_k does not determine it."
+        "One head S_t = α_t S_{t−1}(I − β_t k̂_t k̂_tᵀ) + v_t k_tᵀ/|k_t|². Rank: M tokens leave rank ≤ M, and a state of rank r "
+        "is left by r tokens (carries over from Mamba-2). Erasure: N tokens with orthogonal keys, none 0, and β = 1 leave a "
+        "state that does not depend on S_0, so that an initial state is exactly forgotten (on Mamba-2 never). Spectrum: a token "
+        "repeated has the eigenvalues α and α(1 − β) whatever its key k ≠ 0 is, but over a period of two tokens they depend on "
+        "the angle between the keys, so that LoRA of rank one on W_k moves them if β_1β_2 ≠ 0 (on Mamba-2 they are α_1α_2). "
+        "Gauge: (W_k, W_q) → (G W_k, G^{−T} W_q) with v → v|G k|²/|k|² keeps the function for conformal G, not for all of "
+        "GL(N), N ≥ 2, so that W_qᵀW_k does not determine it."
     ),
     level="head, free keys, values and queries",
     horizon="all L",

@@ -267,12 +267,12 @@ CLAIM = Claim(
     id="beyond.mamba3",
     title="Mamba-3: one row of in_proj moves decays and turns states; a prefix is a state and a window",
     statement=(
-        "A Mamba-3 head as we read it: A, Δ, λ and the rotation are rows of in_proj with biases. Spectrum: LoRA of rank one "
-        "(on the row of A) gives D independent tokens any decays at unchanged step sizes, where Mamba-2's (decay, step) pair "
-        "says the same A on every token, whatever in_proj is; at rest decays and rotation stay, since only biases enter. "
-        "Rotation: a quarter turn a token, again one row, changes the sign of responses over repeated tokens more often than "
-        "H − 1 times, which H heads of Mamba-2 cannot. Window: a prefix acts as its state together with its last token; it "
-        "is an initial state, h + (1 − λ)Δ x_0B_0ᵀ, where (1 − λ)Δ is constant, and none where that weight varies on a ray "
+        "A Mamba-3 head as we read it: A, Δ, λ and the rotation are rows of in_proj with biases. Spectrum: LoRA of rank one (on "
+        "the row of A) gives D independent tokens any decays at unchanged step sizes, where Mamba-2's (decay, step) pair says "
+        "the same A on every token, whatever in_proj is; at rest decays and rotation stay, since only biases enter. Rotation: a "
+        "quarter turn a token, again one row, changes the sign of responses over repeated tokens more often than H − 1 times, "
+        "which H heads of Mamba-2 without convolution cannot. Window: a prefix acts as its state together with its last token; "
+        "it is an initial state, h + (1 − λ)Δ x_0B_0ᵀ, where (1 − λ)Δ is constant, and none where that weight varies on a ray "
         "of tokens that read x_0B_0 (no rotation)."
     ),
     level="head with its rows of in_proj",
@@ -326,8 +326,8 @@ CLAIM = Claim(
     readme="theory/beyond/mamba3/README.md",
     source="our formulation of Mamba-3's recurrence as we read it",
     not_claimed=(
-        "The published wording and parametrisation; several heads, norms and gates; whole functions: that Mamba-2 misses "
-        "every target with a decay of its own kind; what sparse tuning of A becomes, of which a head has none that is not a "
-        "row of in_proj."
+        "The published wording and parametrisation; several heads, norms, gates and convolutions; whole functions: that Mamba-2 "
+        "misses every target with a decay of its own kind; what sparse tuning of A becomes, of which a head has none that is "
+        "not a row of in_proj."
     ),
 )

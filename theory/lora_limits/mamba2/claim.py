@@ -32,7 +32,19 @@ from theory.verification.refutation import existing, require
 from ..low_rank import lora_dimension
 from .block import Mamba2Block, annihilated, gap_responses, reads_of_out_proj
 from .gauge import best_gauge, floor, form, update_rank
-from .instances import Task, exact, full_rank, one_head, other_out_proj, outside, reselected, retuned, shows, swapped_heads
+from .instances import (
+    Task,
+    exact,
+    full_rank,
+    one_head,
+    other_out_proj,
+    outside,
+    reselected,
+    retuned,
+    shows,
+    swapped_groups,
+    swapped_heads,
+)
 
 # -- A --------------------------------------------------------------------------------------------------------------------
 
@@ -113,7 +125,7 @@ def pole_seen(task: Task) -> bool:
 
 
 def check_outside(task: Task) -> None:
-    """A head with a decay of its own is seen on H + 1 gaps."""
+    """Heads with k decays of their own are seen on H + k gaps."""
     require(pole_seen(task), task)
 
 
@@ -230,12 +242,17 @@ def check_floor(g: Gauged) -> None:
 
 def check_identified(task: Task) -> None:
     """Equal outputs iff equal forms K, where every head has a value that is not zero and W_out is one-to-one."""
+    require(identified(task), task)
+
+
+def identified(task: Task) -> bool:
+    """The conclusion: two blocks that differ in W_B and W_C alone agree iff their forms K do."""
     f, t = task.frozen, task.target
     equal = all(
         not np.any(form(*second) - form(*first))
         for first, second in zip(zip(f.W_B, f.W_C, strict=True), zip(t.W_B, t.W_C, strict=True), strict=True)
     )
-    require(same_outputs(f, t, task) == equal, task)
+    return same_outputs(f, t, task) == equal
 
 
 def attained(task: Task) -> bool:
@@ -304,9 +321,9 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
-        name="a gap more than heads",
-        statement="responses over at least H + 1 gaps are compared",
-        predicate=lambda t: t.gaps > t.frozen.heads,
+        name="as many gaps as poles",
+        statement="responses over at least H + k gaps are compared, k the number of the target's other poles",
+        predicate=lambda t: t.gaps >= len({*t.frozen.decays_at_rest(), *t.target.decays_at_rest()}),
         having=outside,
         lacking=lambda: outside(gaps=0),
         conclusion=pole_seen,
@@ -330,6 +347,19 @@ ASSUMPTIONS = (
         ),
     ),
     Assumption(
+        name="groups of different decays",
+        statement="γ_h = exp(A_h φ(β_h)) differ from head to head, where K is to be read off the function",
+        predicate=lambda t: len(set(t.frozen.decays_at_rest())) == t.frozen.heads,
+        having=reselected,
+        lacking=lambda: reselected(exchanged=True),
+        conclusion=identified,
+        counterexample=Counterexample(
+            "groups exchanged",
+            swapped_groups,
+            "two heads of one decay in two groups, W_B = 1, W_C = 1 and 2 against 2 and 1: one function, other forms",
+        ),
+    ),
+    Assumption(
         name="different decays at rest",
         statement="γ_h = exp(A_h φ(β_h)) differ from head to head",
         predicate=lambda t: len(set(t.frozen.decays_at_rest())) == t.frozen.heads,
@@ -349,12 +379,13 @@ CLAIM = Claim(
     title="Mamba-2: A is one number a head, its poles stay under LoRA on projections, selectors cost rank(K* − K)",
     statement=(
         "Mamba-2 block without convolution, gate and norm; x, B, C and dt are rows of in_proj. A: H numbers, of which LoRA of "
-        "rank 1 reaches every value and stores H + 1; each change is a rank-one change of S6's A with equal entries. Poles: with "
-        "in_proj and out_proj retrained at will, what a token adds j tokens 0 later obeys the recurrence with the roots "
-        "γ_h = exp(A_h φ(β_h)); a target with another pole is missed on H + 1 gaps and, for constant clocks, matched on H. "
-        "Selectors: with x, A and the clock kept and the rows of W_B, W_C independent, the function determines K = W_CᵀW_B and "
-        "no more, and the least rank of updates of W_B and W_C together is rank(K* − K), summed over groups. out_proj: for "
-        "different γ_h, in_proj alone does what W_out* does iff col(W_out*^h W_x^h) ⊆ col(W_out^h) for every head."
+        "rank 1 reaches every value and stores H + 1; each change is a rank-one change of S6's A with equal entries. Poles: "
+        "with in_proj and out_proj retrained at will, what a token adds j tokens 0 later obeys the recurrence with the roots "
+        "γ_h = exp(A_h φ(β_h)); a target with k other poles is missed on H + k gaps and one outside head is, for constant "
+        "clocks and different γ_h, matched on H. Selectors: with x, A and the clock kept, different γ_h, W_out^hW_x^h ≠ 0 for "
+        "every head and the rows of W_B, W_C independent, the function determines K = W_CᵀW_B and no more, and the least rank "
+        "of updates of W_B and W_C together is rank(K* − K), summed over groups. out_proj: for different γ_h and K ≠ 0, in_proj "
+        "alone does what W_out* does iff col(W_out*^h W_x^h) ⊆ col(W_out^h) for every head."
     ),
     level="block without convolution, gate and norm",
     horizon="H + 2 to 2H + 1 tokens refute; all L for the positive parts",
@@ -387,7 +418,7 @@ CLAIM = Claim(
         ),
         Check(
             "an outside pole shows",
-            exact_check(check_outside, outside, "a head of another rate, H + 1 gaps", "H ≤ 3, P, N ≤ 2, D ≤ 3", 0.3),
+            exact_check(check_outside, outside, "k heads of other rates, H + k gaps", "H ≤ 3, P, N ≤ 2, D ≤ 3", 0.3),
             "poles",
             planted=(Planted("one gap too few", on(lambda: Task(one_head(), one_head(rates=(7,)), 1))),),
         ),
@@ -444,7 +475,8 @@ CLAIM = Claim(
     readme="theory/lora_limits/mamba2/README.md",
     source="our formulation",
     not_claimed=(
-        "Convolution, gate and RMSNorm before out_proj; the least rank of one LoRA over all rows of in_proj, which lies between "
-        "half of rank(K* − K) and rank(K* − K); heads whose decays at rest are equal but whose clocks differ."
+        "Convolution, gate and RMSNorm before out_proj; the least rank of one LoRA over the rows of in_proj that hold B and C, "
+        "which lies between half of rank(K* − K) and rank(K* − K), and of one that changes x too, which may be less; heads "
+        "whose decays at rest are equal."
     ),
 )

@@ -119,14 +119,17 @@ def shows(task: Task) -> tuple[Array, Array] | None:
 
 @st.composite
 def outside(draw: st.DrawFn, *, gaps: int = 1, inside: bool = False) -> Task:
-    """A target whose first head has a decay that no frozen head has (``inside``: has one too); gaps beyond H."""
+    """A target whose first k heads have decays that no frozen head has (``inside``: k = 0); H + k − 1 + ``gaps`` gaps."""
     s = draw(shapes())
     frozen = block(draw, s)
+    new = draw(st.integers(1, s.heads))
     target = replace(frozen, **projections(draw, s))
     target = replace(target, W_x=(target.W_x[0] + _ones(target.W_x[0]), *target.W_x[1:]))
-    if not inside:
-        target = replace(target, rates=(7, *target.rates[1:]))
-    task = Task(frozen, target, s.heads + gaps)
+    if inside:
+        task = Task(frozen, target, s.heads + gaps)
+    else:
+        target = replace(target, rates=((7, 6, 5)[:new] + target.rates[new:]))
+        task = Task(frozen, target, s.heads + new - 1 + gaps)
     return task if shows(task) else _visible(task)
 
 
@@ -140,9 +143,18 @@ def _visible(task: Task) -> Task:
 
 
 @st.composite
-def reselected(draw: st.DrawFn, *, frozen_zero: bool = False) -> Task:
-    """A target of other W_B and W_C, some of them shared in part; ``frozen_zero``: the frozen ones are 0."""
+def reselected(draw: st.DrawFn, *, frozen_zero: bool = False, exchanged: bool = False) -> Task:
+    """A target of other W_B and W_C, some of them shared in part.
+
+    ``frozen_zero``: the frozen ones are 0; ``exchanged``: two heads in two groups differ in W_B and W_C alone, which the
+    target exchanges.
+    """
     s = draw(shapes(states=(1, 2, 3)))
+    if exchanged:
+        frozen = block(draw, replace(s, heads=2, groups=2))
+        alike = {name: (getattr(frozen, name)[0],) * 2 for name in ("W_x", "W_out", "W_dt", "bias", "rates", "D_skip")}
+        frozen = replace(frozen, **alike)
+        return Task(frozen, replace(frozen, W_B=frozen.W_B[::-1], W_C=frozen.W_C[::-1]))
     frozen = block(draw, s)
     frozen = replace(frozen, W_x=tuple(w if np.any(w) else _ones(w) for w in frozen.W_x))
     frozen = replace(frozen, W_out=tuple(map(_eye_like, frozen.W_out)))
@@ -192,6 +204,16 @@ def swapped_heads() -> Task:
         D_skip=(Fraction(0),) * 2,
     )
     return Task(frozen, replace(frozen, W_out=(e2, e1)))
+
+
+def swapped_groups() -> Task:
+    """Two heads in two groups that differ in W_C alone, 1 and 2; the target has 2 and 1."""
+    one, zero = exact([[1]]), exact([[0]])[0]
+    two = 2 * one
+    frozen = Mamba2Block(
+        (one,) * 2, (one,) * 2, (one,) * 2, (one, two), (zero,) * 2, (Fraction(0),) * 2, (1, 1), (Fraction(0),) * 2
+    )
+    return Task(frozen, replace(frozen, W_C=(two, one)))
 
 
 def one_head(**changes: Any) -> Mamba2Block:

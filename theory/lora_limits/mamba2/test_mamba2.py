@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
@@ -15,9 +16,9 @@ from theory.verification.claim import PROFILES, Verdict
 from theory.verification.refutation import Refuted
 
 from . import claim as own
-from .block import annihilated, gap_responses, reads_of_out_proj
+from .block import Mamba2Block, annihilated, gap_responses, reads_of_out_proj
 from .gauge import best_gauge, floor, update_rank
-from .instances import Task, exact, one_head, swapped_heads
+from .instances import Task, exact, one_head, swapped_groups, swapped_heads
 
 QUICK = PROFILES["quick"]
 
@@ -63,6 +64,34 @@ def test_poles_of_one_head() -> None:
     assert annihilated(gap_responses(other, u, u, 3), [Fraction(1, 2)])
     assert not annihilated(gap_responses(other, u, u, 3), [Fraction(1, 4)])
     assert own.pole_seen(Task(one_head(), one_head(rates=(2,)), 2)) and not own.pole_seen(Task(one_head(), other, 2))
+
+
+def test_two_new_poles_need_one_gap_more_than_one() -> None:
+    """Poles 1/2, 1/4 against 1/8, 1/16: the values agree on H + 1 = 3 gaps and differ on the fourth."""
+
+    def two(rates: tuple[int, int], values: tuple[int, int]) -> Mamba2Block:
+        one = one_head()
+        return replace(
+            one,
+            W_x=tuple(exact([[v]]) for v in values),
+            W_out=one.W_out * 2,
+            W_dt=one.W_dt * 2,
+            bias=one.bias * 2,
+            rates=rates,
+            D_skip=one.D_skip * 2,
+        )
+
+    u = exact([[1]])[0]
+    student, target = two((1, 2), (-1, 14)), two((3, 4), (56, -64))
+    ours, theirs = (gap_responses(b, u, u, 4)[:, 0] for b in (student, target))
+    assert np.all(ours[:3] == theirs[:3]) and ours[3] != theirs[3]
+    assert not own.pole_seen(Task(student, target, 3)) and own.pole_seen(Task(student, target, 4))
+
+
+def test_exchanged_groups() -> None:
+    equal = swapped_groups()
+    assert not own.identified(equal) and own.same_outputs(equal.frozen, equal.target, equal)
+    assert own.identified(Task(replace(equal.frozen, rates=(1, 2)), replace(equal.target, rates=(1, 2))))  # negative twin
 
 
 def test_exchanged_heads() -> None:

@@ -264,7 +264,7 @@ CLAIM = Claim(
             "token map",
             planted=(
                 Planted("every map called an offset's", swap("offset_for", lambda _: lambda module, V: V @ module.W_B.T * 0)),
-                Planted("the offset transposed", swap("token_map", lambda right: lambda m, h: right(m, h) + 1)),
+                Planted("another map", swap("token_map", lambda right: lambda m, h: right(m, h) + 1)),
             ),
         ),
     ),

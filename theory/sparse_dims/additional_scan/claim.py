@@ -213,11 +213,11 @@ CLAIM = Claim(
     id="sparse_dims.additional_scan",
     title="additional states: Σ_e rank(K*_e − K_e) of them turn a frozen module into the target; initial states they never do",
     statement=(
-        "S6 with a constant clock and equal channels, frozen; N' states with decays, W_B' and W_C' of their own are added. "
-        "With K_e = Σ_{E_n = e} C_nᵀB_n the frozen module becomes the target's function iff N' ≥ Σ_e rank(K*_e − K_e): one "
-        "state for a new B or C of one state, two for another decay of one state (one removes it, one adds it). What N' "
-        "states add is of degree three in the tokens, what initial states, prefixes and state offsets add of degree one or "
-        "none: they share nothing but 0."
+        "S6 with a constant clock and equal channels, frozen; N' states with decays, W_B' and W_C' of their own are added. With "
+        "K_e = Σ_{E_n = e} C_nᵀB_n the frozen module becomes the target's function iff N' ≥ Σ_e rank(K*_e − K_e): at most one "
+        "state for a new B or C of one state, two for another decay of a state with B, C ≠ 0 (one removes it, one adds it). "
+        "What N' states add is of degree three in the tokens, what initial states, prefixes and state offsets add of degree one "
+        "or none: they share nothing but 0."
     ),
     level="module",
     horizon="all L; as many lags as decays decide",

@@ -269,9 +269,24 @@ def one_decay() -> OwnDecay:
     return OwnDecay(SelectiveSSM(eye, eye, dt=1, decay=[[POOL[0]] * 2] * 2))
 
 
+def two_forms(target: OwnDecay) -> bool:
+    """The conclusion: the states answer through two forms, which no group of heads does, however many heads it has."""
+    return not separable([target], tokens(target.module.n_channels), 3)
+
+
 def check_own_decay(target: OwnDecay) -> None:
-    """Two states of two decays answer through two forms: no group of heads computes this, however many heads it has."""
-    require(not separable([target], tokens(2), 3), target)
+    """Two states of two decays answer through two forms."""
+    require(two_forms(target), target)
+
+
+def independent(target: OwnDecay) -> bool:
+    """Whether the rows of W_B and those of W_C are independent."""
+    return all(linalg.rank(w) == target.module.n_states for w in (target.module.W_B, target.module.W_C))
+
+
+def read_alike(scale: Any = 1) -> OwnDecay:
+    """D = 1, N = 2: both states read and are read alike, so that two heads of one group are this module."""
+    return OwnDecay(SelectiveSSM([[scale], [1]], [[1], [1]], dt=1, decay=[list(POOL[:2])]))
 
 
 ASSUMPTIONS = (
@@ -342,6 +357,19 @@ ASSUMPTIONS = (
             "two heads in two groups, K_1 = u_1 v_1 at 1/2 and K_2 = u_2 v_2 at 1/3: two forms",
         ),
     ),
+    Assumption(
+        name="independent selectors",
+        statement="the rows of W_B are independent, and so are those of W_C",
+        predicate=independent,
+        having=own_decays,
+        lacking=lambda: ENTRIES.filter(bool).map(read_alike),
+        conclusion=two_forms,
+        counterexample=Counterexample(
+            "read alike",
+            read_alike,
+            "D = 1, N = 2, W_B = W_C = (1, 1), decays 1/2 and 1/3: two heads of one group compute it",
+        ),
+    ),
 )
 
 CLAIM = Claim(
@@ -352,8 +380,8 @@ CLAIM = Claim(
         "≤ P, K = W_CᵀW_B ≠ 0 shared by the blocks compared. Essential: on L tokens two blocks agree iff their sets "
         "{(γ, Σ_{γ_h = γ} M_h ≠ 0)} agree, for L ≥ the number of decays in both, one more iff K is skew; sharp. Heads: H heads "
         "compute a target iff Σ_γ ⌈rank(M_γ*)/P⌉ ≤ H. Changes: giving each target pair (rank ≤ P) to one head is an upper bound "
-        "of the fewest changed decays and value matrices, and exact for generic blocks. States: no number of heads in one group "
-        "computes a module in which two states have decays of their own."
+        "of the fewest changed decays and value matrices, and exact for generic blocks. States: with independent rows of W_B "
+        "and of W_C, no number of heads in one group computes an S6 module in which two states of a channel have two decays."
     ),
     level="group of heads with out_proj",
     horizon="L as stated",

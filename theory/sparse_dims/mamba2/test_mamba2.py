@@ -86,6 +86,15 @@ def test_states_have_no_decay_of_their_own() -> None:
         own.check_own_decay(own.one_decay())
 
 
+def test_states_read_alike_are_heads() -> None:
+    """One channel, decays 1/2 and 1/3, W_B = W_C = (1, 1): outputs of two heads of one group; without one of them not."""
+    sequence = [own.matrix([[z]])[0] for z in (1, -2, 0, 3, 1)]
+    wanted = own.read_alike().run(sequence)
+    assert np.all(scalar(list(own.POOL[:2]), [1, 1]).run(sequence) == wanted)
+    assert np.any(scalar([own.POOL[0]], [1]).run(sequence) != wanted)
+    assert not own.independent(own.read_alike()) and not own.two_forms(own.read_alike())
+
+
 @given(own.sharp())
 @settings(max_examples=10, deadline=None)
 def test_one_token_less(p: own.Pair) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
+from theory.core.selective import SelectiveSSM
 from theory.sparse_dims.published_budget import claim as linear
 from theory.verification.claim import PROFILES, Verdict
 
@@ -34,6 +37,18 @@ def test_the_linear_claim_is_sharper_where_it_applies() -> None:
 def test_a_silent_layer_hides_its_projection() -> None:
     assert own.recovered(own.one(0)) is None and not own.determined(own.one(0))
     assert np.all(own.recovered(own.one()) == 2)
+
+
+def test_two_tokens_may_be_too_few() -> None:
+    """Two skew forms that cancel at lag 1: W_CᵀW_B ≠ 0, two tokens give 0, and one more token determines W."""
+    skew = [[0, -1], [1, 0]]
+    W_C = np.array([*skew, *([-x for x in row] for row in skew)], dtype=object) * Fraction(1)
+    W_C[2:] *= Fraction(3, 2)
+    module = SelectiveSSM([[1, 0], [0, 1]] * 2, W_C, dt=1, decay=[["1/2", "1/2", "1/3", "1/3"]] * 2)
+    t = own.Target(module, np.array([[Fraction(2), Fraction(1)], [Fraction(0), Fraction(3)]], dtype=object), False)
+    assert np.any(np.asarray(module.W_C).T @ np.asarray(module.W_B))
+    assert not any(np.any(module.run(x)[0]) for x in t.sequences if len(x) == 2)
+    assert own.determined(t)
 
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
