@@ -20,6 +20,7 @@ from torch import Tensor
 from theory.core import files
 
 from ..errors import CheckpointError
+from .sharded import whole
 
 VALUES, DESCRIPTION, FORMAT = "adapter.safetensors", "adapter.json", "ssmproof-adapter-1"
 
@@ -28,7 +29,8 @@ Fingerprint = dict[str, list[Any]]
 
 def hash_tensor(value: Tensor) -> str:
     """First 16 hexadecimal digits of the SHA-256 of a tensor's bytes."""
-    real = torch.view_as_real(value.detach()) if value.is_complex() else value.detach()
+    value = whole(value)
+    real = torch.view_as_real(value) if value.is_complex() else value
     data = real.to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy()
     return hashlib.sha256(data.data).hexdigest()[:16]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -43,13 +43,18 @@ class Attachment:
 
     def __init__(self, model: nn.Module, generator: Generator):
         self.model, self.generator = model, generator
-        self.trainable: dict[str, nn.Parameter] = {}
+        self._homes: dict[str, tuple[nn.Module, str]] = {}
         self.parametrized: list[NamedTensor] = []
         self.snapshots: dict[str, Tensor] = {}
         self.hooked: list[MixerHook] = []
         self.has_prompt = False
         self._hooks: dict[str, list[MixerHook]] = {}
         self._required = {p: p.requires_grad for p in model.parameters()}
+
+    @property
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The trained tensors by name, as the model holds them now: sharding a model replaces its parameters."""
+        return {name: cast(nn.Parameter, getattr(module, attribute)) for name, (module, attribute) in self._homes.items()}
 
     def tensors(self, targets: Iterable[str] | None = None) -> list[NamedTensor]:
         """The model's own tensors, or those of them that the targets select (errors as :func:`.targets.find_tensors`)."""
@@ -60,7 +65,7 @@ class Attachment:
     def parametrize(self, tensor: NamedTensor, parametrization: nn.Module) -> None:
         """Read ``tensor`` through ``parametrization``, whose parameters are trained."""
         require_untied(tensor)
-        if self.trainable.keys() & {tensor.name}:
+        if tensor.name in self._homes:
             raise InvalidInput(f"{tensor.name} is already trained in full; give it to one method only")
         mine = any(t.name == tensor.name for t in self.parametrized)
         if not mine and parametrize.is_parametrized(tensor.module, tensor.attribute):
@@ -78,7 +83,7 @@ class Attachment:
             raise InvalidInput(f"{tensor.name} already carries an adapter; give it to one method only")
         if tensor.name not in self.snapshots:
             self.snapshots[tensor.name] = tensor.parameter.detach().to("cpu", copy=True)
-        self._register(tensor.name, tensor.parameter)
+        self._register(tensor.name, tensor.module, tensor.attribute)
 
     def hook(self, mixer_name: str, hook: MixerHook) -> None:
         """Attach a hook to a mixer, joined with hooks that other parts of the same method put there."""
@@ -130,8 +135,9 @@ class Attachment:
                 for tensor, value in zip(self.parametrized, adapted, strict=True):
                     tensor.parameter.copy_(value)
             else:
+                trained = self.trainable if self.snapshots else {}
                 for name, value in self.snapshots.items():
-                    self.trainable[name].copy_(value)
+                    trained[name].copy_(value)
         for name in self._hooks:
             mixer = self.model.get_submodule(name)
             if taken_over(mixer):
@@ -150,10 +156,11 @@ class Attachment:
         return self.has_prompt or bool(self._hooks)
 
     def _add(self, prefix: str, module: nn.Module) -> None:
-        for name, parameter in module.named_parameters():
-            self._register(f"{prefix}.{name}", parameter)
+        for name, _ in module.named_parameters():
+            path, _, attribute = name.rpartition(".")
+            self._register(f"{prefix}.{name}", module.get_submodule(path), attribute)
 
-    def _register(self, name: str, parameter: nn.Parameter) -> None:
-        if name in self.trainable:
+    def _register(self, name: str, module: nn.Module, attribute: str) -> None:
+        if name in self._homes:
             raise InvalidInput(f"{name} is given to two parts of one method; give it to one only")
-        self.trainable[name] = parameter
+        self._homes[name] = (module, attribute)

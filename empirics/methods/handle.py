@@ -15,6 +15,7 @@ from ..hosts.wrappers import skipped_wrappers
 from .adapter_file import Fingerprint, compare_fingerprints, fingerprint, read_adapter, write_adapter
 from .attachment import Attachment
 from .base import MethodConfig, evaluating, method_config
+from .sharded import is_sharded, overwrite, whole
 from .targets import canonical, named_tensors
 
 _PEFT = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\.\w+")
@@ -99,7 +100,7 @@ class Handle:
 
     def values(self) -> dict[str, Tensor]:
         """Copies of the trained tensors."""
-        return {name: p.detach().clone() for name, p in self.attachment.trainable.items()}
+        return {name: whole(p).clone() for name, p in self.attachment.trainable.items()}
 
     def set_values(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite the trained tensors.
@@ -120,7 +121,7 @@ class Handle:
                 raise CheckpointError(f"{name} holds NaN or infinity; take an adapter whose training did not diverge")
         with torch.no_grad():
             for name, parameter in own.items():
-                parameter.copy_(values[name])
+                overwrite(parameter, values[name])
 
     def save(self, folder: str | Path) -> None:
         """Write ``adapter.safetensors`` and ``adapter.json`` (see :mod:`.adapter_file`), each atomically."""
@@ -146,6 +147,10 @@ class Handle:
         return self.model
 
     def _detach(self, keep_values: bool) -> None:
+        if any(map(is_sharded, self.attachment.trainable.values())):
+            raise InvalidInput(
+                "the model is sharded over processes: save the adapter (on every process), and load and merge it on a whole model"
+            )
         self.attachment.take_off(keep_values)
         self._attachment = None
         delattr(self.model, _MARK)

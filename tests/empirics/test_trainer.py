@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 pytest.importorskip("transformers")
 import accelerate
+import sharded_process
 import torch
 import transformers
 from host_checks import IDS
@@ -23,7 +24,7 @@ from trainer_process import train
 
 from empirics.hosts.loading import as_transformers
 from empirics.hosts.tiny import host_model
-from empirics.methods import SDT, Combined, Handle, InitialState, LoRA, Prompt, apply, select
+from empirics.methods import SDT, Combined, Handle, InitialState, LoRA, Prompt, apply, load, select
 from empirics.methods.scores import score
 from empirics.models import MambaConfig, MambaLM
 
@@ -135,20 +136,33 @@ def test_accelerate_prepares_saves_and_restores(tmp_path: Path) -> None:
     assert torch.equal(step(machine, model, optimiser), expected) and same(handle, again)
 
 
+def two_processes(name: str, out: Path) -> None:
+    """Run a script of this folder under torchrun."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *launcher, str(Path(__file__).with_name(name)), str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_sharded_model_trains_as_a_whole_one(tmp_path: Path) -> None:
+    """fully_shard replaces the parameters: the handle trains, sets and saves those that are there."""
+    two_processes("sharded_process.py", tmp_path)
+    alone, half = sharded_process.adapted(), sharded_process.adapted()
+    sharded_process.train(alone, sharded_process.IDS)
+    sharded_process.train(half, sharded_process.IDS[:2])
+    model = host_model("MambaForCausalLM")
+    found = load(model, tmp_path / "0").values()
+    assert all(torch.equal(load_file(tmp_path / "1" / "adapter.safetensors")[n], v) for n, v in found.items())
+    assert all(torch.allclose(v, found[n], atol=2e-6) for n, v in alone.values().items())
+    assert any(not torch.allclose(v, found[n], atol=1e-4) for n, v in half.values().items())
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """Trainer under torchrun: batches of two in two processes give the values of batches of four in one."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        str(Path(__file__).with_name("trainer_process.py")),
-    ]
-    done = subprocess.run([sys.executable, *command, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    two_processes("trainer_process.py", tmp_path)
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     alone, half = train(tmp_path, 4), train(tmp_path, 2)
     for name, value in alone.items():

@@ -18,6 +18,7 @@ from empirics.errors import Diverged, InvalidInput
 from empirics.experiments.lm_benchmark.examples import Item
 from empirics.experiments.lm_benchmark.tokens import ByteTokens
 from empirics.hosts.tiny import host_model
+from empirics.methods import load
 from empirics.models import MambaConfig, MambaLM, save_model
 from empirics.tuning import session
 from empirics.tuning.command import verdict
@@ -210,6 +211,25 @@ def test_other_methods_and_a_sweep(
     assert last.startswith(known_method(method)) and "LoRA with" not in last
     assert (tmp_path / "out" / "runs" / known_method(method) / "rate.json").is_file() == (method == "initial_state")
     assert not (tmp_path / "out" / "curves.png").exists()
+
+
+@pytest.mark.parametrize("method", ["sdt_lora", "prefix"])
+def test_hybrids_are_tuned_in_place(method: str, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    host_model("BambaForCausalLM", vocab_size=256).save_pretrained(str(tmp_path / "bamba"))
+    assert (
+        run(tmp_path / "bamba", rows, tmp_path / "out", "--method", method, "--rate", "0.3", "--no-plot", "--no-comparison") == 0
+    )
+    record = json.loads((tmp_path / "out" / "tune.json").read_text(encoding="utf-8"))["runs"][method]
+    assert record["saved"] > 0 and record["trained"] > 0
+    from transformers import AutoModelForCausalLM
+
+    handle = load(AutoModelForCausalLM.from_pretrained(str(tmp_path / "bamba")), tmp_path / "out" / "adapter")
+    assert handle.n_trainable == record["trained"]
+    capsys.readouterr()
+    assert main(["generate", "--adapter", str(tmp_path / "out"), "--prompt", "ab"]) == 2
+    error = capsys.readouterr().err
+    assert "model_type is 'bamba'" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
