@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from test_notebooks import anchors
 
+from theory.formal.page import stale_pages
 from theory.verification.registry import all_claims, get_claim
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,6 +103,11 @@ def test_tolerances_live_in_one_file():
 def test_readme_table_is_generated_from_the_verdicts():
     run = subprocess.run([sys.executable, "-m", "theory", "readme", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_pages_show_the_recorded_theorems():
+    stale = stale_pages()
+    assert not stale, f"{', '.join(stale)}: run python -m theory.formal --page"
 
 
 def test_verdicts_cover_every_claim():

@@ -26,6 +26,7 @@ from figures.plots import hankel
 from figures.registry import chosen, pictures
 from figures.sources import MissingData, check_data, committed, experiment, summary_path
 from theory.core.errors import InvalidInput, UnknownName
+from theory.formal import manifest as formal
 from theory.relations.lattice import lattice
 from theory.verification.registry import all_claims
 
@@ -132,6 +133,35 @@ def test_lattice_draws_one_mark_for_each_thing_known():
     before = marks(data, "deep S4")
     data["systems"]["deep S4"]["cells"]["prompt sdt"] = {"excluded": "always"}
     assert marks(data, "deep S4") == {**before, "x": before["x"] + 1, "$?$": before["$?$"] - 1}
+
+
+def test_proof_status_has_a_square_for_every_part_with_the_letter_of_its_verdict():
+    """Letters and bars, read back from the picture; another verdict, another letter."""
+    picture, data = pictures()["proof_status"], json.loads(json.dumps(data_of("proof_status")))
+    verdicts = committed("theory/verdicts.json", "make verify")["claims"]
+    shown = {f"{family}.{claim['name']}": claim for family, claims in data["families"].items() for claim in claims}
+    assert {c["id"]: [p["verdict"] for p in c["parts"]] for c in verdicts} == {
+        name: [p["verdict"] for p in claim["parts"]] for name, claim in shown.items()
+    }
+    recorded = formal.load().entries
+    assert data["theorems"] == len({e.theorem for e in recorded}) and sum(c["theorems"] > 0 for c in shown.values()) == len(
+        {e.claim for e in recorded}
+    )
+
+    def drawn(data: dict) -> tuple[dict[str, int], int]:
+        axes = picture.drawn(data).axes[0]
+        letters = [t.get_text() for t in axes.texts if t.get_color() == "white"]
+        return {letter: letters.count(letter) for letter in "FPENOX"}, sum(line.get_linewidth() == 1.3 for line in axes.lines)
+
+    parts = [part for claim in shown.values() for part in claim["parts"]]
+    letters, bars = drawn(data)
+    assert all(letters[v[0]] == sum(p["verdict"] == v for p in parts) for v in ("FORMAL", "PROVED", "EXACT", "NUMERIC", "OPEN"))
+    assert bars == sum(p["theorems"] > 0 and p["verdict"] != "FORMAL" for p in parts)
+    formal_part = next(p for p in parts if p["verdict"] == "FORMAL")
+    assert formal_part["theorems"], "FORMAL rests on theorems"
+    formal_part["verdict"] = "EXACT"
+    assert drawn(data) == ({**letters, "F": letters["F"] - 1, "E": letters["E"] + 1}, bars + 1)
+    assert picture.says(data) != picture.says(data_of("proof_status"))
 
 
 @pytest.mark.parametrize("name", pictures())

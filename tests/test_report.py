@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
-from html import escape
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from figures.report.mathematics import plain, set_mathematics
 from figures.report.page import DEFAULT, PAPER, build_report, render
 from figures.sources import MissingData, summary_path
 from theory.core.errors import InvalidInput
+from theory.formal import manifest as formal
 from theory.relations.lattice import lattice
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,6 +107,7 @@ def copy(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "empirics/experiments", tmp_path / "empirics/experiments", ignore=WITHOUT)
+    shutil.copytree(ROOT / "theory/formal", tmp_path / "theory/formal", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     return tmp_path
 
 
@@ -126,6 +128,33 @@ def test_every_claim_is_told_in_full(claim: dict[str, Any]):
     assert sum(a["href"] == f"#{claim['id']}" for a in page().all("a")) >= 2, "contents and overview link to it"
     family, name = claim["id"].split(".")
     assert any(a["href"] == f"../../theory/{family}/{name}/README.md" for a in page().all("a")), "its page is linked"
+
+
+def folded_theorems(claim: str, html: str) -> str:
+    """The text of a claim's folded theorems, and of nothing else."""
+    article = re.search(rf'<article id="{claim}".*?</article>', html, flags=re.S)
+    assert article
+    return unescape("".join(re.findall(r'<details class="theorems">.*?</details>', article[0], flags=re.S)))
+
+
+@pytest.mark.parametrize("claim", sorted({e.claim for e in formal.load().entries}))
+def test_every_theorem_stands_folded_at_its_claim_with_the_command_that_checks_it(claim: str):
+    told = folded_theorems(claim, html())
+    recorded = [e for e in formal.load().entries if e.claim == claim]
+    for entry in recorded:
+        assert entry.statement in told and f"python -m theory.formal --theorem {entry.theorem}<" in told, entry.theorem
+        assert plain(entry.covers) in page().texts[claim]
+    assert told.count("Check it") == len(recorded)
+
+
+def test_a_theorem_whose_source_changed_is_not_shown(copy: Path):
+    whole = folded_theorems("prefix_state.equivalent", render(gather(copy)))
+    source = copy / "theory/formal/prefix_state/equivalent.v"
+    source.write_text(source.read_text(encoding="utf-8").replace("(n <= L)%N ->", ""), encoding="utf-8")
+    left = folded_theorems("prefix_state.equivalent", render(gather(copy)))
+    assert "prefix_state.equivalent.equivalent<" in whole and "prefix_state.equivalent.equivalent<" not in left
+    assert "prefix_state.full_storage.full_equivalent<" not in left, "it requires the changed source"
+    assert "prefix_state.conjugate_pairs.half_is_closed<" not in left and left.count("Check it") < whole.count("Check it")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "empirics/experiments").glob("*/experiment.toml")), ids=lambda p: p.parent.name)
@@ -406,7 +435,7 @@ def test_colours_have_contrast_in_both_schemes():
 def test_same_contents_same_page_and_no_machine_in_it():
     assert render(contents()) == html()
     assert str(ROOT) not in html()
-    assert len(html().encode()) < 2_000_000
+    assert len(html().encode()) < 2_200_000
     other = dataclasses.replace(contents(), profile={"name": "quick", "instances": 25})
     assert render(other) != html()
 

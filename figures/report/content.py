@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from theory.core.errors import InvalidInput
+from theory.formal import manifest as formal
+from theory.formal import recheck
 
 from ..build import MANIFEST
 from ..registry import pictures
@@ -24,6 +26,7 @@ from .scoreboard import Sentence, scoreboard
 from .trust import replication
 
 VERDICTS = "theory/verdicts.json"
+FORMAL = "theory/formal"
 EXPERIMENTS = "empirics/experiments"
 OUT = "figures/out"
 SCOREBOARD = "scoreboard"
@@ -51,13 +54,32 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Theorem:
+    """One theorem that Rocq has checked: the sentence it covers, and its statement as it stands in the source."""
+
+    name: str
+    covers: str
+    statement: str
+
+    @property
+    def command(self) -> str:
+        """The command that checks it again."""
+        return recheck.command(self.name)
+
+
+@dataclass(frozen=True)
 class Part:
-    """One part of a claim's statement; ``argument`` is the page and anchor of its argument for all sizes, or empty."""
+    """One part of a claim's statement.
+
+    ``argument`` is the page and anchor of its argument for all sizes, or empty; ``theorems`` are those about it, which leave
+    the sentence ``not_covered``, empty where they cover the whole part.
+    """
 
     name: str
     verdict: str
     argument: str
-    theorems: tuple[str, ...]
+    theorems: tuple[Theorem, ...]
+    not_covered: str
 
 
 @dataclass(frozen=True)
@@ -227,8 +249,9 @@ def gather(root: Path = ROOT) -> Report:
         A file is unreadable, or names a claim that the verdicts do not hold.
     """
     verdicts = committed(VERDICTS, "make verify", root)
+    proofs = theorems(root)
     try:
-        claims = tuple(_claim(entry) for entry in verdicts["claims"])
+        claims = tuple(_claim(entry, proofs) for entry in verdicts["claims"])
         profile, versions = dict(verdicts["profile"]), dict(verdicts["versions"])
         open_pairs = {system: [(str(a), str(b)) for a, b in pairs] for system, pairs in verdicts["open_pairs"].items()}
     except (KeyError, TypeError, ValueError) as error:
@@ -249,7 +272,19 @@ def experiments(root: Path = ROOT) -> tuple[Experiment, ...]:
     return tuple(_experiment(path, root) for path in sorted((root / EXPERIMENTS).glob("*/experiment.toml")))
 
 
-def _claim(entry: dict[str, Any]) -> Claim:
+def theorems(root: Path = ROOT) -> dict[tuple[str, str], tuple[tuple[Theorem, ...], str]]:
+    """By claim and part: the fresh theorems without assumptions, and what they leave uncovered. InvalidInput for no manifest."""
+    entries = formal.fresh(root / FORMAL)
+    return {
+        (part.claim, part.part): (
+            tuple(Theorem(e.theorem, e.covers, e.statement) for e in entries if (e.claim, e.part) == (part.claim, part.part)),
+            part.not_covered,
+        )
+        for part in formal.cover(root / FORMAL)
+    }
+
+
+def _claim(entry: dict[str, Any], proofs: dict[tuple[str, str], tuple[tuple[Theorem, ...], str]]) -> Claim:
     checks = tuple(
         Check(
             c["name"], c["part"], _verdict(c), c["how"], c.get("sizes", ""), int(c["instances"]), c.get("witness", ""),
@@ -257,7 +292,9 @@ def _claim(entry: dict[str, Any]) -> Claim:
         )
         for c in entry["checks"]
     )  # fmt: skip
-    parts = tuple(Part(p["name"], p["verdict"], p["argument"], tuple(p["theorems"])) for p in entry["parts"])
+    parts = tuple(
+        Part(p["name"], p["verdict"], p["argument"], *proofs.get((entry["id"], p["name"]), ((), ""))) for p in entry["parts"]
+    )
     assumptions = tuple(Assumption(a["name"], a["statement"], a["verdict"] == "REFUTED", a["how"]) for a in entry["assumptions"])
     return Claim(
         entry["id"], entry["title"], entry["statement"], entry["level"], entry["horizon"], entry["verdict"], checks, assumptions,

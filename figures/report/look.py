@@ -113,6 +113,6 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
   summary::-webkit-details-marker { display: none; }
   pre { border: 1px solid var(--line); }
   .scroll { overflow: visible; }
-  details::details-content { content-visibility: visible; block-size: auto; }
+  details:not(.theorems)::details-content { content-visibility: visible; block-size: auto; }
 }
 """

@@ -69,14 +69,28 @@ class Numbers:
 
 
 def _parts(claim: Claim) -> str:
-    """The parts of the statement, each with its verdict and what it rests on."""
+    """The parts of the statement, each with its verdict and, folded, the theorems that Rocq has checked about it."""
 
     def rests(part: Part) -> str:
-        theorems = f"; theorems {', '.join(f'<code>{text(t)}</code>' for t in part.theorems)}" if part.theorems else ""
-        return f"<li>{said(part.name)} {verdict(part.verdict)}{theorems}</li>"
+        return f"<li>{said(part.name)} {verdict(part.verdict)}{_theorems(part)}</li>"
 
     caught = f"{sum(c.caught for c in claim.checks)} of {sum(c.planted for c in claim.checks)}"
     return f"<ul>{''.join(map(rests, claim.parts))}</ul><p>Planted errors caught by the checks: {caught}.</p>"
+
+
+def _theorems(part: Part) -> str:
+    """Statements in Rocq's words, each with the sentence it covers and the command that checks it."""
+    if not part.theorems:
+        return ""
+    items = [
+        f"<p>{said(t.covers)}.</p><pre><code>{text(t.statement)}</code></pre><p>Check it: <code>{text(t.command)}</code></p>"
+        for t in part.theorems
+    ]
+    if part.not_covered:
+        items.append(f"<p><strong>Not covered:</strong> {said(part.not_covered)}</p>")
+    count = f"{len(part.theorems)} theorem{'' if len(part.theorems) == 1 else 's'}"
+    whole = "some of its sentences" if part.not_covered else "the whole part"
+    return folded(f"{count} on {whole}", "".join(items), "theorems")
 
 
 def _checks(claim: Claim) -> str:

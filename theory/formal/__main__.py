@@ -1,4 +1,4 @@
-"""Check every proof and write the manifest:  python -m theory.formal  (``make proofs``)."""
+"""Check every proof and write the manifest:  python -m theory.formal  (``make proofs``), or one theorem:  --theorem NAME."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from theory.core.files import write_text
 from ..core.arguments import Parser
 from .bridge import check_bridge
 from .manifest import FOLDER, Entry, Manifest, cover, file_of, load, problems, sha256, sources, statement, to_json
-from .page import page
+from .page import stale_pages, write_pages
+from .recheck import recheck
 from .rocq import BUILD, Audit, ProofError, audit, build_all, require_rocq
 
 
@@ -56,17 +57,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m theory.formal", description=__doc__)
     parser.add_argument("--accept", action="store_true", help="record statements that changed or went (they are an error else)")
     parser.add_argument("--check", action="store_true", help="only say whether manifest.json is fresh; needs no Rocq")
-    parser.add_argument("--page", action="store_true", help="only write the table of the README from cover.toml")
+    parser.add_argument("--page", action="store_true", help="only write the generated parts of the pages")
+    parser.add_argument("--theorem", metavar="NAME", help="only check one theorem again and compare it with manifest.json")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="files compiled at once (default 2)")
     args = parser.parse_args(argv)
     try:
         if args.jobs < 1:
             raise InvalidInput(f"--jobs {args.jobs} must be at least 1")
         if args.page:
-            write_text(FOLDER / "README.md", page())
+            write_pages()
+            return 0
+        if args.theorem is not None:
+            require_checkout("--theorem", "clone the project to check its proofs")
+            print(recheck(args.theorem))
             return 0
         if args.check:
-            found = problems()
+            found = [*problems(), *(f"{path}: not up to date; run python -m theory.formal --page" for path in stale_pages())]
             print("\n".join(found) if found else "manifest.json is fresh")
             return 1 if found else 0
         require_checkout("make proofs", "clone the project to check its proofs")
@@ -79,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\n".join(changed), file=sys.stderr)
             return 1
         write_text(path, to_json(manifest))
+        write_pages()
         for entry in manifest.entries:
             print(f"{entry.claim:34} {entry.part:28} {entry.theorem}")
         print(

@@ -201,6 +201,15 @@ def stale(entry: Entry, folder: Path = FOLDER) -> bool:
     return any(sha256(folder / name) != recorded.get(name) for name in requirements(entry.file, folder))
 
 
+def fresh(folder: Path = FOLDER) -> tuple[Entry, ...]:
+    """The entries that hold as recorded: no assumption, and every source that they rest on has the bytes that Rocq checked."""
+    manifest = load(folder)
+    changed = {name for name, recorded in manifest.files.items() if sha256(folder / name) != recorded}
+    known = manifest.files.keys()
+    files = {e.file: requirements(e.file, folder) for e in manifest.entries}
+    return tuple(e for e in manifest.entries if not e.assumptions and files[e.file] <= known and not files[e.file] & changed)
+
+
 def problems(folder: Path = FOLDER) -> list[str]:
     """Everything in which sources, ``cover.toml`` and ``manifest.json`` disagree, one line each; empty when fresh."""
     manifest = load(folder)

@@ -61,9 +61,19 @@ def copy_sources(build: Path, folder: Path = FOLDER) -> None:
 
 def build_all(build: Path = BUILD, folder: Path = FOLDER, jobs: int = 2) -> None:
     """Compile every source in the order of its requirements. Raises ProofError with the first refusal."""
+    _make([], build, folder, jobs)
+
+
+def build_some(files: Iterable[str], build: Path = BUILD, folder: Path = FOLDER, jobs: int = 2) -> None:
+    """Compile some sources and what they require, those that are not compiled yet. Raises ProofError."""
+    if targets := [f"{file}o" for file in files]:
+        _make(targets, build, folder, jobs)
+
+
+def _make(targets: list[str], build: Path, folder: Path, jobs: int) -> None:
     copy_sources(build, folder)
     _run(["coq_makefile", "-f", "_CoqProject", "-o", "CoqMakefile"], build)
-    _run(["make", "-s", "-f", "CoqMakefile", f"-j{jobs}"], build)
+    _run(["make", "-s", "-f", "CoqMakefile", f"-j{jobs}", *targets], build)
 
 
 def compile_one(path: Path, build: Path = BUILD) -> None:

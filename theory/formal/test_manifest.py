@@ -14,7 +14,7 @@ from theory.verification.registry import all_claims
 
 from . import manifest as m
 from .__main__ import changed_statements
-from .page import page
+from .page import THEOREMS, page, pages, stale_pages
 
 FORBIDDEN = r"\b(?:Admitted|admit|Axiom|Axioms|Parameter|Parameters|Conjecture|Abort|Unset Guard Checking|bypass_check)\b"
 
@@ -140,6 +140,51 @@ def test_the_page_shows_the_table_of_cover_toml(copy: Path):
     assert page() == text, "run `python -m theory.formal --page`"
     edit(copy, "cover.toml", "rank at most M, whatever clocks", "rank at most M + 1, whatever clocks")
     assert page(copy) != text
+
+
+def test_fresh_entries_are_those_whose_sources_rocq_checked(copy: Path):
+    entries = m.load(copy).entries
+    assert m.fresh(copy) == entries
+    edit(copy, "core/lti.v", "\\row_n (a n * h 0 n + b n * x)", "\\row_n (a n * h 0 n)")
+    left = {e.theorem for e in m.fresh(copy)}
+    assert left == {e.theorem for e in entries if not m.stale(e, copy)} and 0 < len(left) < len({e.theorem for e in entries})
+    text = (copy / "manifest.json").read_text(encoding="utf-8").replace('"assumptions": []', '"assumptions": ["Classic"]')
+    (copy / "manifest.json").write_text(text, encoding="utf-8")
+    assert m.fresh(copy) == ()
+
+
+def test_every_theorem_stands_on_its_claims_page():
+    """Statement, closed type, what it covers and the command, in the part that the marks enclose."""
+    assert stale_pages() == [], "run `python -m theory.formal --page`"
+    for entry in m.load().entries:
+        path = m.FOLDER.parent / entry.claim.replace(".", "/") / "README.md"
+        told = path.read_text(encoding="utf-8").partition(THEOREMS[0])[2].partition(THEOREMS[1])[0]
+        folded = " ".join(told.split())
+        assert entry.statement in folded and entry.type in folded, entry.theorem
+        assert f"python -m theory.formal --theorem {entry.theorem}`" in told, entry.theorem
+
+
+def test_a_page_that_says_something_else_is_noticed(copy: Path, tmp_path: Path):
+    """Another statement, a claim without theorems, and one that gets its first: each page follows."""
+    formal = tmp_path / "theory" / "formal"
+    shutil.copytree(copy, formal, ignore=shutil.ignore_patterns("theory"))
+    shutil.copy(m.FOLDER / "README.md", formal / "README.md")
+    for name in ("sparse_dims/essential", "prefix_state/affix"):
+        (formal.parent / name).mkdir(parents=True)
+        shutil.copy(m.FOLDER.parent / name / "README.md", formal.parent / name / "README.md")
+    assert stale_pages(formal, formal.parent) == []
+    essential = formal.parent / "sparse_dims/essential/README.md"
+    text = essential.read_text(encoding="utf-8")
+    essential.write_text(text.replace("Theorem same_function_iff", "Theorem same_function"), encoding="utf-8")
+    assert stale_pages(formal, formal.parent) == ["sparse_dims/essential/README.md"]
+    hand_written = text.partition(THEOREMS[0])[0].rstrip() + "\n"
+    essential.write_text(hand_written, encoding="utf-8")
+    assert pages(formal, formal.parent)[essential] == text
+    cover = (formal / "cover.toml").read_text(encoding="utf-8").replace("sparse_dims.essential", "prefix_state.affix")
+    (formal / "cover.toml").write_text(cover.replace("prefix_state.affix.", "sparse_dims.essential."), encoding="utf-8")
+    essential.write_text(text, encoding="utf-8")
+    assert pages(formal, formal.parent)[essential] == hand_written
+    assert THEOREMS[0] in pages(formal, formal.parent)[formal.parent / "prefix_state/affix/README.md"]
 
 
 def test_requirements_are_followed():

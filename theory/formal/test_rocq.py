@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from theory.core.errors import UnknownName
+
 from .bridge import Goal, check_bridge, goals
-from .manifest import FOLDER, sources
+from .manifest import FOLDER, load, sources
+from .recheck import CLOSED, answer, recheck
 from .rocq import BUILD, MissingRocq, ProofError, audit, build_all, read_assumptions, require_rocq
 
 
@@ -69,6 +72,35 @@ def test_an_axiom_is_listed(tmp_path: Path):
     (tmp_path / "_CoqProject").write_text("-R . Ssmproof\n-arg -w -arg none\ncore/bad.v\n", encoding="utf-8")
     build_all(tmp_path / "build", tmp_path, jobs=1)
     assert audit(["core.bad.anything"], tmp_path / "build")["core.bad.anything"].assumptions == ("bad.wrong",)
+
+
+SMALL = "prefix_state.contained.contained"
+"""A theorem whose file compiles in a few seconds."""
+
+
+@needs_rocq
+@pytest.mark.slow
+def test_one_theorem_is_checked_again_and_a_wrong_record_is_refused(tmp_path: Path):
+    """Its file and what that requires are compiled in an empty folder; a record of another type is not believed."""
+    formal = Path(shutil.copytree(FOLDER, tmp_path / "formal"))
+    found = answer(SMALL, formal, tmp_path / "build")
+    assert found.checked and found.assumptions == () and str(found).endswith(CLOSED) and "checked here" in str(found)
+    assert not (tmp_path / "build" / "sparse_dims" / "essential.vo").exists(), "only what it requires"
+    path = formal / "manifest.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"type": "', '"type": "forall n : nat, n = n -> '), encoding="utf-8")
+    with pytest.raises(ProofError, match="type differ from the record"):
+        recheck(SMALL, formal, tmp_path / "build")
+
+
+def test_without_rocq_the_record_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = answer(SMALL)
+    assert not found.checked and str(found) == f"{SMALL}: recorded, Rocq {load().rocq}: {CLOSED}"
+    with pytest.raises(MissingRocq, match="apt-get install"):
+        recheck(SMALL)
+    with pytest.raises(UnknownName, match=r"did you mean prefix_state\.contained\.contained"):
+        answer(f"{SMALL}ed")
 
 
 def test_assumptions_are_read():
