@@ -31,9 +31,10 @@ Definition affine_outputs (F : fieldType) (y : (nat -> F) -> nat -> F) (impulse 
   forall x t, y x t = o t + \sum_(j < t.+1) impulse j * x (t - j)%N.
 
 Section Risk.
-Variables (F : realFieldType) (T : Type) (E : distribution F T) (x : T -> nat -> F) (mu s2 : F).
-Hypothesis common_mean : forall t, mean E (fun w => x w t) mu.
-Hypothesis uncorrelated : forall s t, mean E (fun w => (x w s - mu) * (x w t - mu)) (if s == t then s2 else 0).
+Variables (F : realFieldType) (T : Type) (E : distribution F T) (x : T -> nat -> F) (mu s2 : F) (L : nat).
+(* The first L inputs have one mean and variance and are uncorrelated: a finite distribution can be such. *)
+Hypothesis common_mean : forall t, (t < L)%N -> mean E (fun w => x w t) mu.
+Hypothesis uncorrelated : forall s t, (s < L)%N -> (t < L)%N -> mean E (fun w => (x w s - mu) * (x w t - mu)) (if s == t then s2 else 0).
 
 Lemma mean_sum n (f : 'I_n -> T -> F) u : (forall j, mean E (f j) (u j)) -> mean E (fun w => \sum_j f j w) (\sum_j u j).
 Proof.
@@ -47,21 +48,21 @@ Lemma mean_scale k f u : mean E f u -> mean E (fun w => k * f w) (k * u).
 Proof. by move=> m; rewrite -[_ * u]addr0; apply: mean_ext (mean_linear k m (mean_const E 0)) => w; rewrite addr0. Qed.
 
 (* The second moment of a sum of uncorrelated terms plus a constant. *)
-Lemma second_moment n (D : 'I_n -> F) (tau : 'I_n -> nat) o : injective tau ->
+Lemma second_moment n (D : 'I_n -> F) (tau : 'I_n -> nat) o : injective tau -> (forall j, (tau j < L)%N) ->
   mean E (fun w => (\sum_j D j * x w (tau j) + o) ^+ 2) (s2 * (\sum_j D j ^+ 2) + (mu * (\sum_j D j) + o) ^+ 2).
 Proof.
-move=> inj; pose m := mu * (\sum_j D j) + o; pose v w := \sum_j D j * (x w (tau j) - mu).
+move=> inj inL; pose m := mu * (\sum_j D j) + o; pose v w := \sum_j D j * (x w (tau j) - mu).
 have split_ w : \sum_j D j * x w (tau j) + o = v w + m.
   rewrite /v /m mulr_sumr addrA -big_split /=; congr (_ + _); by apply: eq_bigr => j _; ring.
 have mean_v : mean E v 0.
   have -> : 0 = \sum_(j < n) D j * 0 by rewrite big1 // => j _; rewrite mulr0.
   apply: mean_sum => j; apply: mean_scale; rewrite -(subrr mu) -[X in X - _]mul1r.
-  by apply: mean_ext (mean_linear 1 (common_mean (tau j)) (mean_const E (- mu))) => w; rewrite mul1r.
+  by apply: mean_ext (mean_linear 1 (common_mean (inL j)) (mean_const E (- mu))) => w; rewrite mul1r.
 have mean_v2 : mean E (fun w => v w ^+ 2) (s2 * (\sum_j D j ^+ 2)).
   have -> : s2 * (\sum_j D j ^+ 2) = \sum_i \sum_j D i * D j * (if tau i == tau j then s2 else 0).
     rewrite mulr_sumr; apply: eq_bigr => i _; rewrite (bigD1 i) //= eqxx big1 ?addr0 => [|j ne]; first by rewrite mulrC expr2.
     by rewrite (inj_eq inj) eq_sym (negPf ne) mulr0.
-  apply: mean_ext (mean_sum (fun i => mean_sum (fun j => mean_scale (D i * D j) (uncorrelated (tau i) (tau j))))) => w.
+  apply: mean_ext (mean_sum (fun i => mean_sum (fun j => mean_scale (D i * D j) (uncorrelated (inL i) (inL j))))) => w.
   by rewrite expr2 mulr_suml; apply: eq_bigr => i _; rewrite mulr_sumr; apply: eq_bigr => j _; ring.
 rewrite -/m; have -> : s2 * (\sum_j D j ^+ 2) + m ^+ 2 = 1 * (s2 * (\sum_j D j ^+ 2)) + (2%:R * m * 0 + m ^+ 2) by ring.
 apply: mean_ext (mean_linear 1 mean_v2 (mean_linear (2%:R * m) mean_v (mean_const E (m ^+ 2)))) => w.
@@ -75,16 +76,17 @@ Definition floor (t : nat) : F := s2 * \sum_(j < t.+1) (k j - k' j) ^+ 2.
 Definition shift (t : nat) : F := mu * \sum_(j < t.+1) (k j - k' j).
 
 (* The risk of output number t + 1: the floor, which no state enters, plus a square. *)
-Theorem risk_formula t : mean E (fun w => (student (x w) t - teacher (x w) t) ^+ 2) (floor t + (shift t + o t) ^+ 2).
+Theorem risk_formula t : (t < L)%N -> mean E (fun w => (student (x w) t - teacher (x w) t) ^+ 2) (floor t + (shift t + o t) ^+ 2).
 Proof.
-apply: mean_ext (second_moment (fun j : 'I_t.+1 => k j - k' j) (tau := fun j => (t - j)%N) (o t) _) => [w|i j e]; last first.
-  by apply: val_inj => /=; have := ltn_ord i; have := ltn_ord j; move: e; lia.
+move=> ltL; apply: mean_ext (second_moment (fun j : 'I_t.+1 => k j - k' j) (tau := fun j => (t - j)%N) (o t) _ _) => [w|i j e|j]; last first.
+- exact: leq_ltn_trans (leq_subr _ _) ltL.
+- by apply: val_inj => /=; have := ltn_ord i; have := ltn_ord j; move: e; lia.
 congr (_ ^+ 2); rewrite student_is teacher_is add0r -addrA addrC; congr (_ + _).
 by rewrite -sumrB; apply: eq_bigr => j _; ring.
 Qed.
 
 (* Mean 0: the risk over L outputs is the floor plus the squares of what the state shows, so the untuned student (o = 0) is best. *)
-Theorem zero_mean L : mu = 0 -> \sum_(t < L) (floor t + (shift t + o t) ^+ 2) = \sum_(t < L) floor t + \sum_(t < L) o t ^+ 2.
+Theorem zero_mean n : mu = 0 -> \sum_(t < n) (floor t + (shift t + o t) ^+ 2) = \sum_(t < n) floor t + \sum_(t < n) o t ^+ 2.
 Proof. by move=> mu0; rewrite -big_split; apply: eq_bigr => t _; rewrite /shift mu0 mul0r add0r. Qed.
 
 Theorem floor_is_a_floor t : floor t <= floor t + (shift t + o t) ^+ 2.
