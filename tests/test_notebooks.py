@@ -17,6 +17,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
+from theory.formal.manifest import load
+from theory.formal.recheck import CLOSED, entry_of
 from theory.verification.registry import all_claims
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
@@ -83,8 +85,10 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
 
-def test_there_are_four_in_order():
-    assert [path.name[:3] for path in BOOKS] == ["01_", "02_", "03_", "04_"]
+def test_there_are_five_in_order_and_the_index_lists_them():
+    assert [path.name[:3] for path in BOOKS] == ["01_", "02_", "03_", "04_", "05_"]
+    listed = re.findall(r"^\| \[.+?\]\((\w+\.ipynb)\)", (FOLDER / "README.md").read_text(encoding="utf-8"), flags=re.M)
+    assert listed == [path.name for path in BOOKS]
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)
@@ -136,8 +140,20 @@ def test_links_resolve(path: Path):
 
 
 @pytest.mark.parametrize("path", EXACT, ids=lambda p: p.stem)
-def test_committed_text_is_what_the_code_prints_today(path: Path):
+def test_committed_text_is_what_the_code_prints_today(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """As on a machine without Rocq, where 05 quotes the record instead of checking again."""
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert not differing(read(path)), f"execute {path.name} again and save it"
+
+
+def test_05_shows_the_record_of_the_theorem_it_is_about():
+    """Statement, type, file, hash and assumptions as the manifest has them, and that they are quoted and not checked."""
+    (book,) = (read(path) for path in BOOKS if path.name.startswith("05"))
+    text = "".join(map(printed, code_cells(book)))
+    entry = entry_of("prefix_state.equivalent.equivalent")
+    folded = " ".join(text.split())
+    assert all(words in folded for words in (entry.statement, entry.type, entry.covers, entry.file, entry.sha256))
+    assert f"{entry.theorem}: recorded, Rocq {load().rocq}: {CLOSED}\n" in text and "checked here" not in text
 
 
 def test_a_stale_output_is_noticed():
