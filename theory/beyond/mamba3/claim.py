@@ -171,8 +171,8 @@ class Window:
 
 @st.composite
 def windows(draw: st.DrawFn, *, moving: bool = True) -> Window:
-    """A head without rotation that reads its last prefix token; ``moving``: whether its held weight depends on the token."""
-    head = draw(heads(turning=False))
+    """A head that reads its last prefix token; ``moving``: its held weight depends on the token, and there is no rotation."""
+    head = draw(heads(turning=not moving))
     zero = 0 * head.step[0]
     ones = exact([[1, 1], [0, 1]])
     head = replace(head, W_x=head.W_x * 0 + 1, W_B=ones, W_C=exact([[1, 1], [1, 0]]))
@@ -216,14 +216,20 @@ def no_state(w: Window) -> bool:
 
 def check_window(w: Window) -> None:
     """A prefix acts as its state and its last token; where the held weight depends on the token, as no initial state."""
+    require(state_and_token(w), w)
+    require(no_state(w), w)
+
+
+def state_and_token(w: Window) -> bool:
+    """Whether the state after the prefix and its last token act as the prefix."""
     after, _ = w.head.run([*w.prefix, *w.tokens])
     _, h = w.head.run(w.prefix)
-    require(np.all(after[len(w.prefix) :] == w.head.run(w.tokens, h, w.prefix[-1])[0]), w)
-    require(no_state(w), w)
+    return bool(np.all(after[len(w.prefix) :] == w.head.run(w.tokens, h, w.prefix[-1])[0]))
 
 
 def check_folded(w: Window) -> None:
     """A constant held weight: the prefix is the initial state h + (1 − λ)Δ x_0 B_0ᵀ."""
+    require(state_and_token(w), w)
     after, _ = w.head.run([*w.prefix, *w.tokens])
     require(np.all(after[len(w.prefix) :] == w.head.run(w.tokens, folded(w))[0]), w)
 

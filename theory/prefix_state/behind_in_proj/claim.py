@@ -182,7 +182,9 @@ def both_bounds(_: Profile) -> Outcome:
         require(least_length_for_all(layer) == 2 * channels == length_bounds(layer)[1], channels)
         free = even(channels, channels, 2)
         require(least_length_for_all(free) == 2, channels)
-        count += 2
+        alike = Layer.of([LTI([HALF, THIRD], [1, 1], [1, 1])] * channels, np.eye(channels, dtype=int).tolist())
+        require(least_length_for_all(alike) == 2 == length_bounds(alike)[1], channels)
+        count += 3
     how = "channels spread evenly over m coordinates take DN/m tokens; through one coordinate DN; with inputs of their own N"
     return Outcome(Verdict.EXACT, how, "D ≤ 6, N ≤ 2, m ≤ 3", count)
 
