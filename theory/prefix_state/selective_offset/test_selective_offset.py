@@ -40,6 +40,13 @@ def test_maps_of_tokens() -> None:
         own.check_apart(own.one(1, 3))
 
 
+def test_the_channel_of_most_decays_counts() -> None:
+    """Channel 1 has one decay and channel 2 two: three tokens tell the methods apart, two do not."""
+    module = SelectiveSSM([[1, 0], [1, 0]], [[1, 0], [1, 0]], dt=1, decay=[["1/2", "1/2"], ["1/2", "1/3"]])
+    assert own.needed(own.Setting(module, 3)) == 3
+    assert own.apart(own.Setting(module, 3)) and not own.apart(own.Setting(module, 2))
+
+
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
     assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)

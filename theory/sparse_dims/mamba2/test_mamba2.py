@@ -86,6 +86,14 @@ def test_states_have_no_decay_of_their_own() -> None:
         own.check_own_decay(own.one_decay())
 
 
+def test_a_rank_that_the_channels_do_not_divide_takes_one_head_more() -> None:
+    target = {own.POOL[0]: own.matrix([[1, 0, 0], [0, 1, 0], [0, 0, 1]])}
+    zero, row = own.matrix([[0] * 3] * 3), own.matrix([[1, 0, 0]])
+    assert heads_needed(target, 2) == 2 and heads_needed({own.POOL[0]: own.matrix([[1]])}, 2) == 1
+    assert fewest_changes(Heads(own.POOL[:1], (zero,), row, row), target, 2) is None
+    assert fewest_changes(Heads(own.POOL[:2], (zero, zero), row, row), target, 2) == 3
+
+
 def test_states_read_alike_are_heads() -> None:
     """One channel, decays 1/2 and 1/3, W_B = W_C = (1, 1): outputs of two heads of one group; without one of them not."""
     sequence = [own.matrix([[z]])[0] for z in (1, -2, 0, 3, 1)]
