@@ -47,8 +47,8 @@ def command(theorem: str) -> str:
 
 
 def entry_of(theorem: str, folder: Path = FOLDER) -> Entry:
-    """The record of a theorem; UnknownName names the nearest ones."""
-    entries = {entry.theorem: entry for entry in load(folder).entries}
+    """The record of a theorem, of its first part where it covers several; UnknownName names the nearest ones."""
+    entries = {entry.theorem: entry for entry in reversed(load(folder).entries)}
     if theorem not in entries:
         raise UnknownName(f"no theorem {theorem!r} in manifest.json; {suggestion(theorem, entries)}")
     return entries[theorem]
