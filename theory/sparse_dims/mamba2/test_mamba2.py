@@ -17,7 +17,7 @@ from theory.verification.claim import PROFILES, Verdict
 from theory.verification.refutation import Refuted
 
 from . import claim as own
-from .heads import Heads, assignment_cost, essential, fewest_changes, heads_needed, horizon, separable
+from .heads import Heads, assignment_cost, essential, fewest_changes, generic, heads_needed, horizon, separable
 
 QUICK = PROFILES["quick"]
 ONE = own.matrix([[1]])
@@ -92,6 +92,13 @@ def test_a_rank_that_the_channels_do_not_divide_takes_one_head_more() -> None:
     assert heads_needed(target, 2) == 2 and heads_needed({own.POOL[0]: own.matrix([[1]])}, 2) == 1
     assert fewest_changes(Heads(own.POOL[:1], (zero,), row, row), target, 2) is None
     assert fewest_changes(Heads(own.POOL[:2], (zero, zero), row, row), target, 2) == 3
+
+
+def test_equal_decays_may_be_cheaper_than_the_assignment() -> None:
+    """Both heads at 1/2 with M = 1 and 5, target 7 there: one value changes; the assignment also silences a head."""
+    frozen, target = scalar([own.POOL[0]] * 2, [1, 5]), {own.POOL[0]: own.matrix([[7]])}
+    assert fewest_changes(frozen, target, 1) == 1 and assignment_cost(frozen, target, 1) == 2
+    assert not generic(frozen, target) and generic(scalar(list(own.POOL[:2]), [1, 5]), target)  # negative twin
 
 
 def test_states_read_alike_are_heads() -> None:
