@@ -39,6 +39,14 @@ def test_the_token_before_counts_again() -> None:
     assert np.any(after != w.head.run([second], h)[1])  # negative twin: the state alone is not enough
 
 
+def test_the_new_token_has_the_weight_of_the_mix() -> None:
+    """Δ = 1, λ = 1/(1 + φ(1)) = 1/3: one token is stored with a third, and 2/3 are held for the next step."""
+    plain = own._plain(False).head
+    head = replace(plain, mix=(plain.rate[0], own.ONE))
+    token = own.exact([[1, 1]])[0]
+    assert head.run([token])[1].tolist() == [[Fraction(4, 3), Fraction(2, 3)]] and head.held(token) == Fraction(2, 3)
+
+
 def test_steps_are_inverted() -> None:
     for value in (Fraction(1, 7), Fraction(1), Fraction(5)):
         head = own._plain(False).head
@@ -47,6 +55,7 @@ def test_steps_are_inverted() -> None:
 
 def test_signs() -> None:
     assert sign_changes([Fraction(x) for x in (1, 0, -1, 0, 2)]) == 2
+    assert sign_changes([Fraction(x) for x in (1, 0, 1)]) == 0
     turned = own.turned_responses(own.Turning((), (), own.ONE), 5)
     assert [x > 0 for x in turned] == [True, False, False, False, True] and turned[1] == turned[3] == 0
     assert all(x > 0 for x in own.turned_responses(own.Turning((), (), Fraction(0)), 5))

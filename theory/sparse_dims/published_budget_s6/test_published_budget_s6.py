@@ -20,6 +20,8 @@ QUICK = PROFILES["quick"]
 def test_counts_by_hand() -> None:
     b = Budget(2, 1, 11, 2)
     assert (b.rank, b.channels, b.tuned, b.refuted) == (2, 6, 2 * (2 * 20 + 2 * 6 + 22), False)
+    uneven = Budget(3, 2, 10, 2)  # 3/2 and 20/3, both rounded up
+    assert (uneven.rank, uneven.channels, uneven.tuned) == (2, 7, 3 * (2 * 18 + 2 * 7 + 20))
     assert Budget(2, 1, 14, 2).tuned == 2 * (2 * 26 + 2 * 7 + 28) == 188 and Budget(2, 1, 14, 2).refuted
 
 
