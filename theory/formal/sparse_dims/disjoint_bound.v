@@ -326,52 +326,93 @@ have /eqP := out u^T (s 0 d); apply; rewrite -e; apply/colP => i; rewrite !mxE e
 by case: eqP => [->|_]; rewrite ?mulr1n ?mulr0n ?mulr1 ?mulr0 ?subrK // subr0 addr0.
 Qed.
 
+(* Generic W_1: the columns outside S are independent, and some column d is not in their span and that of e_d. *)
+Definition generic_weights (F : fieldType) D (S : pred 'I_D) (W : 'M[F]_D) :=
+  \rank (kept_columns S W) = #|[predC S]| /\ exists d, outside_span S W d.
+
+(* Any width: no rank up to the number of channels outside S suffices. *)
+Theorem small_ranks (F : fieldType) D (f1 f2 target l1 l2 : linear_layer F D 1) (S : pred 'I_D) :
+  generic f1 f2 target S -> generic_weights S (proj f1) ->
+  (forall k, ld l1 k = 0) -> (forall k, ld l2 k = 0) -> (forall k, ld target k = 0) ->
+  keeps S f1 l1 -> keeps (fun k => ~~ S k) f2 l2 ->
+  (forall v t, stack_out [:: l1; l2] (impulse_in v) t = stack_out [:: target] (impulse_in v) t) ->
+  (#|[predC S]| < \rank (proj l1 - proj f1)%R)%N.
+Proof.
+move=> gen [rk [d out]] d1 d2 dt k1 k2 same; apply: (rank_bound gen d1 d2 dt k1 k2 same) => s s0.
+by rewrite -rk; exact: diagonal_distance out.
+Qed.
+
 (* Four channels, two tuned in each layer: ranks 1 and 2 are out of reach. *)
-Theorem four_channels (F : fieldType) (f1 f2 target l1 l2 : linear_layer F 4 1) (S : pred 'I_4) d :
-  generic f1 f2 target S -> \rank (kept_columns S (proj f1)) = 2%N -> outside_span S (proj f1) d ->
+Theorem four_channels (F : fieldType) (f1 f2 target l1 l2 : linear_layer F 4 1) (S : pred 'I_4) : #|S| = 2%N ->
+  generic f1 f2 target S -> generic_weights S (proj f1) ->
   (forall k, ld l1 k = 0) -> (forall k, ld l2 k = 0) -> (forall k, ld target k = 0) ->
   keeps S f1 l1 -> keeps (fun k => ~~ S k) f2 l2 ->
   (forall v t, stack_out [:: l1; l2] (impulse_in v) t = stack_out [:: target] (impulse_in v) t) ->
   (2 < \rank (proj l1 - proj f1)%R)%N.
 Proof.
-move=> gen two out d1 d2 dt k1 k2 same; apply: (rank_bound gen d1 d2 dt k1 k2 same) => s s0.
-by have := diagonal_distance s0 out; rewrite two.
+move=> two gen genW d1 d2 dt k1 k2 same; have := small_ranks gen genW d1 d2 dt k1 k2 same.
+suff -> : #|[predC S]| = 2%N by [].
+by apply/eqP; rewrite -(eqn_add2l #|S|) cardC card_ord two.
 Qed.
 
-(* Such numbers exist, so the conditions hold for all numbers but the zeros of polynomials that are not 0. *)
-Theorem generic_exists (F : numFieldType) : exists f1 f2 target : linear_layer F 4 1, exists S : pred 'I_4, exists d,
-  [/\ #|S| = 2%N, generic f1 f2 target S, \rank (kept_columns S (proj f1)) = 2%N & outside_span S (proj f1) d].
+(* Such numbers exist for all sets, so the conditions hold for all numbers but the zeros of polynomials that are not 0. *)
+Lemma diagonal_rank (F : fieldType) D (T : pred 'I_D) : \rank (\matrix_(i, j) (T j && (i == j))%:R : 'M[F]_D) = #|T|.
 Proof.
-pose S : pred 'I_4 := fun i => (1 < i)%N.
-pose layer W b : linear_layer F 4 1 := LinearLayer W (fun=> 1) (fun k _ => (b + k).+1%:R) (fun _ _ => 1) (fun _ _ => 1) (fun=> 0).
-pose W1 : 'M[F]_4 := \matrix_(i, j) (nth 0%N [:: 0; 1; 3; 2]%N i == j)%:R.
-pose Wt : 'M[F]_4 := \matrix_(i, j) (nth 0%N [:: 2; 3; 0; 1]%N i == j)%:R.
+set M := \matrix_(i, j) _; pose A : 'M[F]_(D, #|T|) := \matrix_(i, m) (i == enum_val m)%:R.
+have MA : M *m A = A.
+  apply/matrixP => i m; rewrite !mxE (bigD1 i) //= big1 => [|j ji]; last by rewrite mxE eq_sym (negPf ji) andbF mul0r.
+  rewrite !mxE eqxx andbT addr0; case: eqP => [->|_]; last by rewrite mulr0.
+  by have := enum_valP m; rewrite unfold_in => ->; rewrite mulr1.
+have AA : A^T *m A = 1%:M.
+  apply/matrixP => m n; rewrite !mxE (bigD1 (enum_val m)) //= big1 => [|j jm]; last by rewrite !mxE (negPf jm) mul0r.
+  by rewrite !mxE eqxx mul1r addr0 (inj_eq enum_val_inj).
+have MAA : M = A *m A^T.
+  apply/matrixP => i j; rewrite !mxE; case: (boolP (T j)) => Tj.
+    rewrite (bigD1 (enum_rank_in Tj j)) //= big1 => [|m mj].
+      by rewrite !mxE !enum_rankK_in // eqxx mulr1 addr0.
+    rewrite !mxE; case: (eqVneq j (enum_val m)) => [e|_]; last by rewrite mulr0.
+    by case/eqP: mj; apply: enum_val_inj; rewrite enum_rankK_in.
+  rewrite big1 // => m _; rewrite !mxE; case: (eqVneq j (enum_val m)) => [e|_]; last by rewrite mulr0.
+  by have := enum_valP m; rewrite -e unfold_in (negPf Tj).
+apply/eqP; rewrite eqn_leq {1}MAA (leq_trans (mxrankM_maxl _ _) (rank_leq_col _)) /=.
+rewrite -[X in (X <= _)%N](mxrank1 F) -AA -{2}MA mulmxA.
+by rewrite (leq_trans (mxrankM_maxl _ _)) ?mxrankM_maxr.
+Qed.
+
+Theorem generic_exists (F : numFieldType) D (S : pred 'I_D) : (0 < #|[predC S]| <= #|S|)%N -> (1 < #|S|)%N ->
+  exists f1 f2 target : linear_layer F D 1, generic f1 f2 target S /\ generic_weights S (proj f1).
+Proof.
+case/andP=> /card_gt0P[o So] le /card_gt1P[d [d' [Sd Sd' dd]]].
+have [Td Td'] : S d /\ S d' by [].
+pose layer W b : linear_layer F D 1 := LinearLayer W (fun=> 1) (fun k _ => (b + k).+1%:R) (fun _ _ => 1) (fun _ _ => 1) (fun=> 0).
+pose h j := nth d (enum S) (index j (enum [predC S])).
+have small j : ~~ S j -> (index j (enum [predC S]) < size (enum S))%N.
+  by move=> Sj; apply: leq_trans (_ : (size (enum [predC S]) <= _)%N); rewrite -?cardE // cardE index_mem mem_enum.
+have hS j : ~~ S j -> S (h j) by move=> Sj; have := mem_nth d (small _ Sj); rewrite mem_enum.
+have hI i j : ~~ S i -> ~~ S j -> h i = h j -> i = j.
+  move=> Si Sj /eqP; rewrite nth_uniq ?small ?enum_uniq // => /eqP e.
+  by rewrite -(nth_index o (_ : i \in enum [predC S])) ?e ?nth_index ?mem_enum.
+pose W1 : 'M[F]_D := \matrix_(i, j) (if S j then i == d' else i == j)%:R.
+pose Wt : 'M[F]_D := \matrix_(i, j) (if S j then true else i == h j)%:R.
 have natI (a b : nat) : (a.+1%:R = b.+1%:R :> F) -> a = b by move/eqP; rewrite eqr_nat eqSS => /eqP.
 have nat0 (a : nat) : (a.+1%:R != 0 :> F) by rewrite pnatr_eq0.
-exists (layer W1 4%N), (layer W1 4%N), (layer Wt 0%N), S, (inord 3); split.
-- by rewrite -sum1_card big_mkcond !big_ord_recl big_ord0.
-- split.
-  + by move=> i j /natI e; apply: ord_inj.
-  + move=> i j; rewrite /frozen !if_same => /natI/addnI; exact: ord_inj.
-  + move=> i j; rewrite /frozen if_same; apply/negP => /eqP/natI.
-    by move=> e; have := ltn_ord j; rewrite -[X in (X < _)%N]add0n -e ltnNge leq_addr.
-  + by move=> k; exact: nat0.
-  + by move=> k; rewrite /frozen if_same; exact: nat0.
-  + by move=> k; rewrite if_same /residue mulr1 oner_eq0.
-  + move=> d Sd; exists (inord (d - 2)); rewrite /S /column /residue /= ?mxE ?mul1r ?mulr1.
-      by rewrite inordK; case: d Sd => [[|[|[|[|]]]]].
-    by rewrite inordK; case: d Sd => [[|[|[|[|]]]]] //= *; rewrite oner_eq0.
-  + move=> c z j Sj; have /z : S (inord (j + 2)) by rewrite /S inordK; case: j Sj => [[|[|[|[|]]]]].
-    rewrite (bigD1 j) //= big1 => [|k /andP[Sk kj]].
-      rewrite addr0 /column /residue mxE /= !mulr1 inordK; last by case: j Sj => [[|[|[|[|]]]]].
-      by case: j Sj => [[|[|[|[|]]]]] //= ? _; rewrite mulr1.
-    rewrite /column /residue mxE /= inordK; last by case: j Sj {kj} => [[|[|[|[|]]]]].
-    by case: j Sj kj => [[|[|[|[|]]]]] //= ? _; case: k Sk => [[|[|[|[|]]]]] //= *; rewrite ?mul0r ?mulr0.
-- have -> : kept_columns S (proj (layer W1 4%N)) = pid_mx 2.
-    apply/matrixP => i j; rewrite !mxE /S.
-    by case: i => [[|[|[|[|]]]]] // ?; case: j => [[|[|[|[|]]]]] // ?.
-  by rewrite rank_pid_mx.
-- move=> c a; apply/negP => /eqP/colP/(_ (inord 2)); rewrite !mxE !inordK // big1 => [|j _].
-    rewrite -val_eqE /= !inordK // mulr0 addr0 => /eqP; rewrite oner_eq0 //.
-  by rewrite !mxE /S inordK //; case: j => [[|[|[|[|]]]]] //= *; rewrite mul0r.
+exists (layer W1 D), (layer W1 D), (layer Wt 0%N); split; split.
+- by move=> i j /natI e; apply: ord_inj.
+- move=> i j; rewrite /frozen !if_same => /natI/addnI; exact: ord_inj.
+- move=> i j; rewrite /frozen if_same; apply/negP => /eqP/natI.
+  by move=> e; have := ltn_ord j; rewrite -[X in (X < _)%N]add0n -e ltnNge leq_addr.
+- by move=> k; exact: nat0.
+- by move=> k; rewrite /frozen if_same; exact: nat0.
+- by move=> k; rewrite if_same /residue mulr1 oner_eq0.
+- by move=> k Sk; exists o => //; rewrite /column /residue mxE Sk !mulr1 oner_eq0.
+- move=> c z j Sj; rewrite -(z _ (hS _ Sj)) (bigD1 j) //= big1 => [|k /andP[Sk kj]].
+    by rewrite /column /residue mxE (negPf Sj) eqxx !mulr1 addr0.
+  rewrite /column /residue mxE (negPf Sk); case: eqP => [/(hI _ _ Sj Sk) e|_]; last by rewrite mul0r mulr0.
+  by rewrite e eqxx in kj.
+- rewrite -(diagonal_rank F [predC S]); congr (\rank _); apply/matrixP => i j; rewrite !mxE /=.
+  by have -> : (j \in S) = S j by []; case: (S j).
+exists d => c a; apply/negP => /eqP/colP/(_ d'); rewrite !mxE Td eqxx big1 => [|j _].
+  by rewrite eq_sym (negPf dd) mulr0 addr0 => /eqP; rewrite oner_eq0.
+rewrite !mxE; case Sj: (S j); first by rewrite mul0r.
+by case: eqP => [e|_]; rewrite ?mul0r //; rewrite -e in Sj; rewrite Td' in Sj.
 Qed.
