@@ -27,11 +27,11 @@ def test_one_claim_as_json(tmp_path):
     printed, written = json.loads(run.stdout), json.loads(out.read_text())
     assert printed == written
     (claim,) = printed["claims"]
-    assert claim["id"] == "prefix_state.selective" and claim["verdict"] == "PROVED"
+    assert claim["id"] == "prefix_state.selective" and claim["verdict"] == "FORMAL"
     assert all(c["instances"] > 0 for c in claim["checks"])
     assert {a["verdict"] for a in claim["assumptions"]} == {"REFUTED"}  # each assumption is shown to be needed
     assert printed["versions"]["numpy"] and printed["profile"]["seed"] == 0
-    assert re.search(r"^\[1/1\] prefix_state\.selective +PROVED +\d+\.\d s$", run.stderr, flags=re.M)  # no terminal is needed
+    assert re.search(r"^\[1/1\] prefix_state\.selective +FORMAL +\d+\.\d s$", run.stderr, flags=re.M)  # no terminal is needed
     assert f"{out}: written" in run.stderr.replace("\n", "")
     before = out.read_bytes()
     again = theory("--claim", "prefix_state.selective", "--profile", "quick", "--jobs", "1", "--out", str(out))

@@ -126,8 +126,9 @@ FIGURE = Picture(
     title="which fine-tuning method contains which: containments, exclusions and open questions per class of systems",
     claims=(
         "prefix_state.contained", "prefix_state.decay", "prefix_state.depth", "prefix_state.equivalent",
-        "prefix_state.input_independent", "prefix_state.mamba2", "prefix_state.selective", "prefix_state.state_offset",
-        "lora_limits.cheaper_sparse", "lora_limits.in_proj_dominates", "lora_limits.rank_floor",
+        "prefix_state.input_independent", "prefix_state.mamba2", "prefix_state.selective", "prefix_state.selective_offset",
+        "prefix_state.state_offset",
+        "lora_limits.cheaper_sparse", "lora_limits.in_proj_dominates", "lora_limits.mamba2", "lora_limits.rank_floor",
         "lora_limits.selector_absorption", "lora_limits.spectrum_frozen",
         "sparse_dims.essential", "sparse_dims.exact_match", "sparse_dims.minimal_adjustment",
     ),
