@@ -436,7 +436,7 @@ def test_same_contents_same_page_and_no_machine_in_it():
     assert render(contents()) == html()
     assert str(ROOT) not in html()
     without = re.sub(r'<details class="theorems">.*?</details>', "", html(), flags=re.S)
-    assert len(without.encode()) < 2_100_000 and 50_000 < len(html().encode()) - len(without.encode()) < 200_000
+    assert len(without.encode()) < 2_300_000 and 50_000 < len(html().encode()) - len(without.encode()) < 200_000
     other = dataclasses.replace(contents(), profile={"name": "quick", "instances": 25})
     assert render(other) != html()
 

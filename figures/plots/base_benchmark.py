@@ -78,16 +78,35 @@ def draw(figure: FigureBase, data: dict[str, Any]) -> None:
                 _statement(axes, row, row["statements"][part], place)
         axes.set_title(title)
         axes.set_xlabel("difference in points")
+        _scale(axes, data["rows"])
         axes.grid(axis="y")
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(data["rows"])))
     panels[0].set_yticklabels([_name(row) for row in data["rows"]])
     panels[0].set_ylim(len(data["rows"]) - 0.4, -0.6)
     remarks = [f"95 % intervals, paired by {data['seeds']} seeds; predicted: right of 0; band: ± {data['margin']:g} point"]
-    remarks.append("(c): beside the primary comparisons, not adjusted for their number")
+    remarks.append(
+        f"(c): beside the primary comparisons, not adjusted for their number; axes linear within ± {LINEAR}, then logarithmic"
+    )
     if any(row["note"] for row in data["rows"]):
         remarks.append("hollow: held back by a rate at the end of its grid, or by budgets that differ")
     style.note(figure, *remarks)
+
+
+LINEAR = 2
+"""Points on either side of 0 within which the axis is linear; a margin of 1 point and differences of 60 share it."""
+
+
+def _scale(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    """Linear near 0 and logarithmic beyond, alike on both sides of the figure, with plain numbers."""
+    ends = [end for row in rows for said in row["statements"] for end in (said["low"], said["high"]) if end is not None]
+    ends += [row["mean"] for row in rows]
+    axes.set_xscale("symlog", linthresh=LINEAR, linscale=1)
+    low, high = min([*ends, -LINEAR]), max([*ends, LINEAR])
+    axes.set_xlim(1.3 * low, 1.3 * high)
+    axes.set_xticks([sign * tick for sign in (-1, 1) for tick in (1, 5, 20, 100) if low <= sign * tick <= high] + [0])
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -56,12 +56,18 @@ def data() -> dict[str, Any]:
 
 def says(data: dict[str, Any]) -> str:
     """The best method of the common budget on each task, where there are two of them at least."""
-    best = []
+    best: dict[str, list[str]] = {}
     for task, points in data["scores"].items():
         fair = {method: point["mean"] for method, point in points.items() if point["matched"]}
         if len(fair) > 1:
-            best.append(f"{dots.label(max(fair, key=lambda m: fair[m]))} on {TASKS.get(task, (task,))[0]}")
-    return f"Best mean at one budget of trained numbers: {', '.join(best)}" if best else "Test scores of each method"
+            best.setdefault(max(fair, key=lambda m: fair[m]), []).append(TASKS.get(task, (task,))[0])
+    won = [f"{dots.label(method)} on {enumerated(tasks)}" for method, tasks in best.items()]
+    return f"Best mean at one budget: {'; '.join(won)}" if won else "Test scores of each method"
+
+
+def enumerated(names: list[str]) -> str:
+    """CoLA; CoLA and TREC; CoLA, TREC and DART."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 COLUMNS = 3

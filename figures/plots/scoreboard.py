@@ -38,8 +38,15 @@ def data() -> dict[str, Any]:
 def says(data: dict[str, Any]) -> str:
     """The fates counted."""
     fates = [row["fate"] for row in data["rows"]]
-    counts = [f"{fates.count(fate)} {fate}" for fate in board.FATES if fate in fates]
-    return f"Of {len(fates)} assertions of the paper {', '.join(counts)}"
+    counts = [f"{fates.count(fate)} {_of_many(fate, fates.count(fate))}" for fate in board.FATES if fate in fates]
+    return f"Of {len(fates)} assertions of the paper, {', '.join(counts)}"
+
+
+def _of_many(fate: str, count: int) -> str:
+    """1 stands, 2 stand; 1 is refuted, 2 are refuted."""
+    if fate.startswith(board.STANDS):
+        return fate if count == 1 else fate.replace(board.STANDS, "stand", 1)
+    return f"{'is' if count == 1 else 'are'} {fate}"
 
 
 def _lines(row: dict[str, Any]) -> list[str]:

@@ -181,11 +181,12 @@ def test_several_processes_share_cells_and_no_run_is_made_twice(tmp_path, toy):
     toy.pause = 0.01
     summaries = {}
 
+    file = file_of(tmp_path)
+
     def work(rank):
-        made = SweepRunner(Runner(tmp_path / "out", say=lambda line: None), file_of(tmp_path), rank / 3)
+        made = SweepRunner(Runner(tmp_path / "out", say=lambda line: None), file, rank / 3)
         summaries[rank] = made.run()
 
-    file_of(tmp_path)
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(3)]
     for thread in threads:
         thread.start()
