@@ -165,18 +165,22 @@ def scans() -> Parser:
 
 def diagnose() -> Parser:
     """Of ``diagnose``."""
-    parser = _parser("diagnose", "What prefixes, initial states and adapters can do in a Mamba or Mamba-2 model, claim by claim.")
+    parser = _parser("diagnose", "What prefixes, initial states and adapters can do in a model, claim by claim.")
     parser.add_argument(
         "model",
         nargs="?",
         metavar="MODEL",
-        help="bundled (default), a folder in the hub's format, a safetensors file, a hub name",
+        help="bundled (default), a folder in the hub's format, a safetensors file, a hub name, or a class such as "
+        "BambaForCausalLM (a tiny random one)",
     )
     parser.add_argument("--init", metavar="SIZE", help="an untrained model of a published size instead, e.g. mamba-130m")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of c and of an untrained model (default 0)")
     parser.add_argument("--channels", type=int, default=64, metavar="K", help="channels per layer for spectra (default 64)")
     parser.add_argument("--c", default="random", metavar="KIND", help=f"the frozen c: {' or '.join(READOUTS)}")
-    parser.add_argument("--radius", type=float, default=1.0, metavar="R", help="norm of the inputs in dt's range (default 1)")
+    parser.add_argument(
+        "--radius", type=float, metavar="R",
+        help="norm of the inputs in dt's range (default 1; behind an RMS norm, as in FalconMamba, what it lets through)",
+    )  # fmt: skip
     parser.add_argument("--rank", type=int, default=8, metavar="R", help="rank of LoRA where its size is counted (default 8)")
     parser.add_argument(
         "--sdt", nargs=2, default=("0.05", "0.25"), metavar=("CHANNELS", "STATES"),

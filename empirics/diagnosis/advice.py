@@ -36,6 +36,11 @@ def count(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
+def normed(d: Payload) -> bool:
+    """Whether dt's low-rank part, B and C pass RMS norms."""
+    return d.get("host", {}).get("bound") is not None
+
+
 def spread(rows: Iterable[Mapping[str, float]]) -> str:
     """Median of the layers' medians, and the least and the largest of all: ``3 [2, 5]``."""
     rows = list(rows)
@@ -117,7 +122,8 @@ def _decay(d: Payload) -> Line:
         f"longest has fallen to a format's spacing times its start, {gone} tokens."
     )
     rows_of = ", each row of a head read as a channel" if d["model"]["kind"] == "mamba2" else ""
-    return Line("prefix_state.decay", says, f"one module, its inputs unchanged, dt staying at that value, ‖C_t‖ too{rows_of}")
+    readout = "‖C_t‖ bounded by its norm" if normed(d) else "‖C_t‖ too"
+    return Line("prefix_state.decay", says, f"one module, its inputs unchanged, dt staying at that value, {readout}{rows_of}")
 
 
 def _cheaper_sparse(d: Payload) -> Line:
@@ -179,9 +185,13 @@ def _spectrum_frozen(d: Payload) -> Line:
         return Line("lora_limits.spectrum_frozen", says, "one head of one module, clocks softplus(w·u + β) without a clamp")
     says = (
         f"Adapters on projections keep the direction of every channel's log-decays A[d, :]: its fastest state decays "
-        f"{spread(r['rates'] for r in rows)} times as fast as its slowest, before and after. Nor does another clock make up for "
-        f"another A where the step depends on its input, as in {moving:,} of {total:,} channels here."
+        f"{spread(r['rates'] for r in rows)} times as fast as its slowest, before and after."
     )
+    if not normed(d):  # the claim's clocks are softplus(w·u + β) of the input itself
+        says += (
+            " Nor does another clock make up for another A where the step depends on its input, as in "
+            f"{moving:,} of {total:,} channels here."
+        )
     return Line("lora_limits.spectrum_frozen", says, "one channel of one module; several channels of a block can imitate others")
 
 

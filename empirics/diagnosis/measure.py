@@ -27,7 +27,7 @@ def measure(
     channels: int = 64,
     readout: str = "random",
     seed: int = 0,
-    radius: float = 1.0,
+    radius: float | None = None,
     rank: int = 8,
     sdt: tuple[float | int, float | int] = (0.05, 0.25),
     tick: Tick | None = None,
@@ -37,7 +37,8 @@ def measure(
     Parameters
     ----------
     channels, readout, seed, radius:
-        As for theory's command; ``channels`` also bounds the heads whose projection rows are looked at.
+        As for theory's command; ``channels`` also bounds the heads whose projection rows are looked at. ``radius`` is the
+        subject's own where it is left out.
     rank, sdt:
         See :func:`.costs.costs`.
 
@@ -46,7 +47,8 @@ def measure(
     Beside theory's keys: ``model`` (sizes, layers, stored dtype, hash of its file), ``costs``, for Mamba-2 ``tokens`` with
     ``states_after`` (:func:`.reach.states_after`, token by token), ``half_lives_to_eps`` (half-lives until a state has fallen
     to a format's spacing times its size); in each layer ``reach``, ``carry``, ``distinct_modes``, ``rates`` (max|A|/min|A|
-    per channel) and ``moving_clocks`` (channels whose step depends on the input).
+    per channel) and ``moving_clocks`` (channels whose step depends on the input). For a class that only transformers builds,
+    ``host`` (:class:`.subject.Host`).
 
     Raises
     ------
@@ -54,6 +56,7 @@ def measure(
         Settings out of range, or decays and steps that under- or overflow.
     """
     counted = costs(subject.sizes, subject.n_layers, rank, *sdt)
+    radius = subject.radius if radius is None else radius
     dynamics, more = [], []
     try:
         # With no layer it only looks at the settings, which is better done before the work.
@@ -75,6 +78,9 @@ def measure(
         "stored_dtype": subject.dtype,
         "sha256": subject.sha256,
     }
+    if subject.host is not None:
+        out["assumes"] += subject.host.notes
+        out["host"] = {name: value for name, value in asdict(subject.host).items() if name != "notes"}
     out["half_lives_to_eps"] = {name: until(1, eps) for name, eps in out["settings"]["eps"].items()}
     out["costs"] = counted
     if subject.sizes.kind == "mamba2":

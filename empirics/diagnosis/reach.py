@@ -54,6 +54,11 @@ def selective_reach(dynamics: Dynamics, W_B: Array) -> dict[str, Any]:
     value shared by states in channels S and state columns T, let ℓ be supported there with X = diag(dt) ℓ W_B, sym(X) ⪰ 0. Rows
     of X outside S are 0, so sym(X) has zeros on the diagonal there, hence zero rows: ℓ_d W_B[T, Sᶜ] = 0 for d in S. If the rows
     of W_B[T, Sᶜ] are independent, then ℓ = 0 and the value obstructs nothing.
+
+    An RMS norm on B (FalconMamba, Jamba), its weights counted to the rows of W_B, changes nothing of this. A token u then writes
+    g(u) u (W_B u)ᵀ instead of u (W_B u)ᵀ, with g(u) = (m(u) + ε)^{-1/2} and m quadratic in u. The token s u writes
+    φ(s) u (W_B u)ᵀ with φ(s) = s² (s² m(u) + ε)^{-1/2}, which is continuous and runs from 0 to ∞, so that some s has φ(s) = 1;
+    and what u writes with the norm is what √g(u) u writes without it. While dt is held, both reach the same states.
     """
     n_states = W_B.shape[0]
     _, where, counts = np.unique(dynamics.dt()[:, None] * dynamics.A, return_inverse=True, return_counts=True)

@@ -17,14 +17,14 @@ from ..errors import InvalidInput
 from ..experiments.lm_benchmark.methods import LINEAR
 from ..study.config import EXPERIMENTS
 from ..study.results import Comparison, read_json
-from .advice import DECIDED, number, spread
+from .advice import DECIDED, count, normed, spread
 
 BENCHMARK = "lm_benchmark"
 RESULTS = EXPERIMENTS / BENCHMARK / "results.json"
 START = "lora_linear"
 """The method that others are compared with."""
 TARGETS: dict[str, tuple[str, ...]] = {START: LINEAR, "sdt_lora": LINEAR, "lora_both": (*LINEAR, "A_log", "x_proj", "dt_proj")}
-"""The methods that can be recommended, and the matrices on which each has its LoRA."""
+"""The methods that can be recommended, and the matrices on which each has its LoRA, where a model has them."""
 CLAIMS = ("lora_limits.in_proj_dominates", "lora_limits.spectrum_frozen", "prefix_state.decay")
 
 
@@ -55,14 +55,15 @@ def recommend(diagnosis: Mapping[str, Any], verdicts: Mapping[str, str], results
         where = _measured_on(found, diagnosis)
     except (KeyError, TypeError, ValidationError) as error:
         raise InvalidInput(f"{results} is not what {BENCHMARK} writes ({error}); run python -m empirics collect") from error
-    matrices = [m for m in diagnosis["costs"]["matrices"] if m["name"] in TARGETS[method]]
-    numbers = diagnosis["model"]["layers"] * sum(rank * (m["rows"] + m["columns"]) for m in matrices)
+    shapes = {("A_log" if m["name"] == "A" else m["name"]): (m["rows"], m["columns"]) for m in diagnosis["costs"]["matrices"]}
+    targets = [name for name in TARGETS[method] if min(shapes.get(name, (0,))) > 1]  # Mamba-2's A is a vector
+    numbers = diagnosis["model"]["layers"] * sum(rank * sum(shapes[name]) for name in targets)
     return {
         "method": method,
-        "targets": list(TARGETS[method]),
+        "targets": targets,
         "rank": rank,
         "numbers": numbers,
-        "because": [*_measured(compared, method), *_claims(diagnosis, verdicts)],
+        "because": [*_measured(compared, method), *_claims(diagnosis, verdicts), *_host(diagnosis)],
         "measured_on": where,
     }
 
@@ -113,16 +114,37 @@ def _claims(diagnosis: Mapping[str, Any], verdicts: Mapping[str, str]) -> list[s
         "lora_limits.in_proj_dominates": "in a block without convolution and gate, with equal rows of A and one clock, a change "
         "of in_proj alone does what changes of the selectors and of out_proj do.",
         "lora_limits.spectrum_frozen": "adapters on projections leave every decay's direction as it is. If the task needs other "
-        f"decays, add SDT, which trains {number(sdt['on_A'])} numbers of A a layer.",
+        f"decays, add SDT, which trains {count(sdt['on_A'], 'number')} of A a layer.",
         "prefix_state.decay": "what a prefix or an initial state adds to a module halves every "
         f"{spread(row['carry']['zero_input'] for row in rows)} tokens at zero input and fades.",
     }  # fmt: skip
-    return [f"{claim} ({verdicts[claim]}): {said[claim]}" for claim in CLAIMS if verdicts[claim] in DECIDED]
+    if normed(diagnosis):  # a norm on B and C is not linear in what in_proj gives
+        del said["lora_limits.in_proj_dominates"]
+    return [f"{claim} ({verdicts[claim]}): {said[claim]}" for claim in CLAIMS if claim in said and verdicts[claim] in DECIDED]
+
+
+def _host(diagnosis: Mapping[str, Any]) -> list[str]:
+    """What another library's class adds: its attention layers, about which nothing was measured, and peft's wrappers."""
+    host = diagnosis.get("host")
+    if host is None:
+        return []
+    lines = []
+    if host["attention"]:
+        lines.append(
+            f"Attention layers ({host['attention']}): LoRA on {', '.join(host['targets'])} is what is usual there (Hu et al. "
+            "2021, arXiv 2106.09685). None of it was measured here, and no claim is about it: compare with and without."
+        )
+    lines.append(
+        f"Put it on with apply(model, LoRA(...)). peft's wrapper refuses or skips some tensors of {host['model']}: "
+        "ssmproof targets MODEL says which."
+    )
+    return lines
 
 
 def _measured_on(found: Mapping[str, Any], diagnosis: Mapping[str, Any]) -> str:
     tasks = list(dict.fromkeys(row["task"] for row in found["table"] if "task" in row))
     model = found["config"]["model"]
-    same = "which is this model" if diagnosis["source"] == model else "not on this model: the order may differ here"
+    other = f"not on this model ({diagnosis['host']['model']})" if "host" in diagnosis else "not on this model"
+    same = "which is this model" if diagnosis["source"] == model else f"{other}: the order may differ here"
     setting = f"rank {found['config']['rank']}, {found['config']['steps']} steps, {len(found['seeds'])} seeds"
     return f"Measured on the {model} model, {same}; tasks {', '.join(tasks)}; {setting}; {found['device']}."

@@ -52,8 +52,20 @@ class BorrowedMamba1(_Borrowed, Mamba1):
         self.d_inner, self.d_state = cast(Tensor, host.A_log).shape
         self.dt_rank = weight_of(host, "x_proj").shape[0] - 2 * self.d_state
 
+    @property
+    def normed(self) -> bool:
+        """Whether dt's low-rank part, B and C each pass an RMS norm."""
+        return getattr(self.host, "dt_layernorm", None) is not None
+
+    def norm_weights(self) -> tuple[Tensor, Tensor]:
+        """The norms' weights for dt's low-rank part (dt_rank,) and for B (N,): 1 where a norm reads none (FalconMamba)."""
+        weights = (self.host.get_submodule(name).weight for name in ("dt_layernorm", "b_layernorm"))
+        dt, B = (w.detach() if isinstance(w, nn.Parameter) else None for w in weights)
+        ones = weight_of(self.host, "x_proj").new_ones
+        return ones(self.dt_rank) if dt is None else dt, ones(self.d_state) if B is None else B
+
     def _normed(self, low: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if getattr(self.host, "dt_layernorm", None) is None:
+        if not self.normed:
             return low, B, C
         own: Any = self.host
         return own.dt_layernorm(low), own.b_layernorm(B), own.c_layernorm(C)
@@ -84,10 +96,17 @@ class BorrowedMamba2(_Borrowed, Mamba2):
                 "a layer with an MLP beside the scan, or split over processes, cannot be adapted by its states; use lora"
             )
 
+    def multipliers(self) -> tuple[float, Tensor] | None:
+        """FalconH1 multiplies what in_proj reads by a number, and what it gives by a vector (rows,); the others do not."""
+        scale = getattr(self.host, "ssm_in_multiplier", None)
+        return None if scale is None else (float(scale), cast(Tensor, self.host.mup_vector).flatten())
+
     def _projected(self, hidden: Tensor) -> Tensor:
-        scale = getattr(self.host, "ssm_in_multiplier", None)  # FalconH1's two multipliers
-        projected = super()._projected(hidden if scale is None else hidden * scale)
-        return projected if scale is None else projected * cast(Tensor, self.host.mup_vector).to(projected.dtype).flatten()
+        found = self.multipliers()
+        if found is None:
+            return super()._projected(hidden)
+        projected = super()._projected(hidden * found[0])
+        return projected * found[1].to(projected.dtype)
 
     def _gated(self, y: Tensor, z: Tensor) -> Tensor:
         if not self.normed:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +56,23 @@ def as_transformers(model: MambaLM) -> nn.Module:
     return made.to(model.lm_head.weight.device).eval()
 
 
+def needs_transformers(name: str) -> bool:
+    """Whether the configuration of a folder or of a model on the hub names a class that only transformers builds."""
+    file = Path(name) / "config.json"
+    if not Path(name).exists() and name.count("/") == 1:
+        try:
+            from huggingface_hub import hf_hub_download
+
+            file = Path(hf_hub_download(name, file.name))
+        except (ImportError, OSError, ValueError):  # whoever loads the model says what is wrong
+            return False
+    try:
+        kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return kind not in (None, "mamba", "mamba2")
+
+
 def load_host(name: str, *, device: str = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """A language model of transformers, in evaluation mode.
 
@@ -77,18 +98,43 @@ def load_host(name: str, *, device: str = "cpu", dtype: torch.dtype | None = Non
         raise CheckpointError(
             f"{name} does not exist; give a folder in the hub's format, a hub name, or one of {', '.join(CONFIGS)}"
         )
+    transformers, wanted = library(), "auto" if dtype is None else dtype
+    model: nn.Module
     try:
-        config = library().AutoConfig.from_pretrained(name, trust_remote_code=False)
-        auto = library().AutoModelForCausalLM
-        model: nn.Module = auto.from_pretrained(
-            name, config=config, trust_remote_code=False, use_safetensors=True, dtype=dtype if dtype is not None else "auto"
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        with _quiet(transformers.utils.logging):
+            config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+            model, told = transformers.AutoModelForCausalLM.from_pretrained(
+                name, config=config, trust_remote_code=False, use_safetensors=True, dtype=wanted, output_loading_info=True
+            )
+    except Exception as error:  # what a damaged folder raises is not of a few kinds
         try:  # mamba-ssm's layout
             return as_transformers(load_model(name, dtype=dtype)).to(device)
         except (CheckpointError, InvalidInput):
-            first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise CheckpointError(
-                f"transformers cannot load {name}: {first.strip()} (a model's own code is never run, and no pickle is read)"
+                f"transformers cannot load {name}: {_first_line(error)} (a model's own code is never run, and no pickle is read)"
             ) from error
+    missing = sorted(told["missing_keys"])
+    if missing:  # transformers draws them at random, and goes on
+        raise CheckpointError(f"{name} lacks {missing[0]} ({len(missing)} missing tensors); download or save it again")
     return model.to(device).eval()
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says first; with the second line where the first only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+@contextmanager
+def _quiet(logging: Any) -> Iterator[None]:
+    """Inside, transformers draws no bar where nobody sees it, and leaves what is wrong to the caller's own message."""
+    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

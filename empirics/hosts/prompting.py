@@ -6,7 +6,6 @@ A prompt goes before each sequence's first real token, behind padding in front, 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import MethodType
@@ -17,10 +16,10 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput
 from ..models.state import MixerState
+from .attention import attention_layers
 from .table import recognise
 from .takeover import mixer_of
 
-_ATTENTION = re.compile("[Aa]ttention|^MHA$")
 _CACHES = ("cache_params", "past_key_values")
 _IGNORED = -100
 """The label that transformers' losses leave out."""
@@ -185,7 +184,7 @@ def prompt_states(model: nn.Module, mixers: Sequence[str]) -> list[MixerState]:
     InvalidInput
         The model has attention layers.
     """
-    attention = next((name for name, m in model.named_modules() if _ATTENTION.search(type(m).__name__)), None)
+    attention = next(iter(attention_layers(model)), None)
     if attention is not None:
         raise InvalidInput(
             f"{type(model).__name__} has attention ({attention}): attention layers remember the tokens themselves, which no "

@@ -20,7 +20,7 @@ from .. import options
 from ..errors import CheckpointError, InvalidInput, MissingPackage
 from ..experiments.lm_benchmark.examples import Item
 from ..experiments.lm_benchmark.tokens import tokens_for
-from ..hosts.loading import load_host
+from ..hosts.loading import load_host, needs_transformers
 from ..hosts.tiny import CONFIGS
 from ..models.loading import load_model
 from ..pretraining.bundle import BASE, base_folder, bundled_model
@@ -46,18 +46,9 @@ def open_model(name: str, device: str) -> nn.Module:
     """
     if name == BUNDLED_NAME:
         return bundled_model(device=device)
-    if name in CONFIGS or _other_kind(Path(name)):
+    if name in CONFIGS or needs_transformers(name):
         return load_host(name, device=device, dtype=torch.float32)
     return load_model(base_folder(name) if name in BASE else name, device=device, dtype=torch.float32)
-
-
-def _other_kind(folder: Path) -> bool:
-    """Whether a folder's configuration names a class that only transformers builds."""
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return False  # load_model says what is wrong
-    return kind not in (None, "mamba", "mamba2")
 
 
 def main_tune(argv: Sequence[str]) -> int:

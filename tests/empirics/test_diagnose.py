@@ -388,6 +388,19 @@ def test_the_recommendation_follows_the_results(folder, tmp_path):
     assert "not on this model" in level["measured_on"] and committed["device"] in level["measured_on"]
 
 
+@pytest.mark.parametrize("layer", LAYERS)
+def test_targets_are_those_that_the_model_has(tiny, layer, tmp_path):
+    """LoRA on both kinds of tensors: Mamba-2 has no x_proj, and its A is no matrix."""
+    model = tiny(layer)
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) | {"comparisons": [compared("lora_both", "lora_linear", 2.0, 0.6)]}
+    results["config"]["rank"] = 2
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    said = recommend(found(save_model(model, tmp_path / "m")), read_verdicts(SHIPPED, CLAIMS), tmp_path / "results.json")
+    assert said["method"] == "lora_both"
+    assert said["targets"] == list(TARGETS["lora_both"] if layer == "Mamba1" else TARGETS["lora_linear"])
+    assert said["numbers"] == count_trainable(model, method_config("lora", targets=said["targets"], rank=2))
+
+
 def test_claims_that_are_not_decided_give_no_reason(folder):
     verdicts = read_verdicts(SHIPPED, CLAIMS)
     all_of_it = " ".join(recommend(found(folder), verdicts)["because"])

@@ -90,7 +90,8 @@ def diagnose_layer(
     readout:
         ``random`` or ``ones``: the frozen c (a checkpoint's C_t depends on the input).
     radius:
-        dt's range is over inputs of the dt projection with ‖u‖₂ ≤ radius. Over all inputs it is (0, ∞).
+        dt's range is over inputs of the dt projection with ‖u‖₂ ≤ radius. Over all inputs it is (0, ∞), unless a norm bounds
+        them (:attr:`.dynamics.Dynamics.bound`).
 
     Raises InvalidInput or InvalidSystem naming the layer, for steps or decays that under- or overflow.
     """
@@ -169,10 +170,14 @@ def _assumptions(layers: Sequence[Dynamics], readout: str, radius: float) -> lis
             "dt is softplus(bias), the step at zero input of the dt projection; half-lives are at that step. B_t and C_t move "
             "with the input, so the spectrum is a model of the layer, not a property of it."
         )
-        out.append(
-            f"dt's range is over projection inputs of norm at most {radius:g}; over all inputs it is (0, ∞) wherever the row is "
-            "not 0."
-        )
+        bounds = {layer.bound for layer in layers}
+        if bounds == {math.inf}:
+            everywhere = "over all inputs it is (0, ∞) wherever the row is not 0."
+        elif max(bounds) <= radius:
+            everywhere = "an RMS norm in front of the projection keeps all inputs below that."
+        else:
+            everywhere = f"an RMS norm in front of the projection keeps all inputs below {max(bounds):.3g}."
+        out.append(f"dt's range is over projection inputs of norm at most {min(radius, max(bounds)):g}; {everywhere}")
     for low, high in sorted({layer.limits for layer in layers} - {(0.0, math.inf)}):
         out.append(f"All steps are clamped to [{low:g}, {high:g}], as the checkpoint's configuration says.")
     if models - {"mamba", "mamba2"}:

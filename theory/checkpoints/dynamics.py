@@ -53,6 +53,8 @@ class Dynamics:
         Whether A holds one mode of each conjugate pair.
     limits:
         Range to which step sizes are clamped (Mamba-2's dt_limit).
+    bound:
+        Largest norm of an input of the dt projection: finite where an RMS norm is in front of it (FalconMamba, Jamba).
     """
 
     name: str
@@ -62,14 +64,17 @@ class Dynamics:
     row_norms: Array | None
     half: bool = False
     limits: tuple[float, float] = (0.0, math.inf)
+    bound: float = math.inf
 
     def dt(self, shift: float = 0.0) -> Array:
-        """Step sizes softplus(bias + shift · ‖row‖), clamped, shape (D,): the extremes over projection inputs of norm |shift|."""
+        """Step sizes softplus(bias + shift · ‖row‖), clamped, shape (D,): the extremes over projection inputs of norm |shift|,
+        or of norm ``bound`` where that is less."""
         if shift == 0.0:
             return np.clip(softplus(self.bias), *self.limits)
         if self.row_norms is None:
             raise InvalidInput(f"{self.name}: the weight of the dt projection is missing, so dt's range is unknown")
-        return np.clip(softplus(self.bias + shift * self.row_norms), *self.limits)
+        reached = min(max(shift, -self.bound), self.bound)
+        return np.clip(softplus(self.bias + reached * self.row_norms), *self.limits)
 
 
 MOST_LAYERS, MOST_VALUES = 10_000, 2**27

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -87,6 +88,20 @@ def test_range_of_steps_over_inputs() -> None:
     row = dg.diagnose_layer(layer, radius=3.0)
     assert row["dt_over_inputs"]["min"] == pytest.approx(float(softplus(layer.bias[1] - 6.0)), rel=1e-12)
     assert row["dt_over_inputs"]["max"] == pytest.approx(float(softplus(layer.bias[1] + 6.0)), rel=1e-12)
+
+
+def test_a_norm_in_front_of_the_projection_bounds_the_steps() -> None:
+    (free,) = initial_dynamics("mamba", d_model=4, n_layers=1)
+    bounded = dataclasses.replace(free, bound=1.5)
+    wide, narrow = (dg.diagnose([layer], "", channels=1, radius=9.0) for layer in (free, bounded))
+    assert narrow["layers"][0]["dt_over_inputs"] == dg.diagnose([free], "", channels=1, radius=1.5)["layers"][0]["dt_over_inputs"]
+    assert narrow["layers"][0]["dt_over_inputs"] != wide["layers"][0]["dt_over_inputs"]
+    within = [dg.diagnose([layer], "", channels=1, radius=1.0)["layers"] for layer in (free, bounded)]
+    assert within[0] == within[1]
+    said = {radius: " ".join(dg.diagnose([bounded], "", channels=1, radius=radius)["assumes"]) for radius in (1.0, 9.0)}
+    assert "norm at most 1; an RMS norm in front of the projection keeps all inputs below 1.5" in said[1.0]
+    assert "norm at most 1.5; an RMS norm in front of the projection keeps all inputs below that" in said[9.0]
+    assert "(0, ∞)" in " ".join(wide["assumes"]) and "(0, ∞)" not in said[9.0]
 
 
 def test_mamba2_head_has_one_direction(tmp_path: Path) -> None:
