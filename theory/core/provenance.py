@@ -10,6 +10,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from ..version import __version__
 from .checkout import is_checkout
 
 VARIABLE = "SSMPROOF_COMMIT"
@@ -46,11 +47,14 @@ def _said(command: Sequence[str], folder: Path) -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of Python and of those packages that are installed."""
+    """Versions of Python, of this project's code, and of those packages that are installed.
+
+    The project's own is the code's: the metadata of an editable installation keep the version of the day it was installed.
+    """
     found = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            found[package] = __version__ if package == "ssmproof" else metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
     return found

@@ -16,6 +16,7 @@ from theory.core import files, provenance
 from theory.core.errors import InvalidInput
 from theory.core.marks import with_part
 from theory.core.names import nearest, suggestion
+from theory.version import __version__
 
 
 class Broken(Exception):
@@ -200,3 +201,9 @@ def test_versions() -> None:
 
     found = provenance.versions(["numpy", "no-such-package"])
     assert found["numpy"] == numpy.__version__ and "no-such-package" not in found and "python" in found
+
+
+def test_the_project_s_version_is_the_code_s_and_not_the_installation_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance.metadata, "version", lambda package: "0.0.1")
+    found = provenance.versions(["ssmproof", "numpy"])
+    assert found["ssmproof"] == __version__ != "0.0.1" == found["numpy"]
