@@ -121,8 +121,11 @@ def folded(summary: str, body: str, kind: str = "") -> str:
     return f"<details{of_kind}><summary>{summary}</summary>{body}</details>"
 
 
-def figure(found: Figure, number: int) -> str:
-    """A figure with its number, its message, what it shows and what draws it."""
+def figure(found: Figure, number: int, fold: bool = False) -> str:
+    """A figure with its number, its message, what it shows and what draws it; where it folds, number and message stay in view.
+
+    The id is inside the folded part, because a browser opens a part that a link leads into and not one that it leads to.
+    """
     what = found.title[0].upper() + found.title[1:]
     message = found.says or what
     if not found.png:
@@ -135,5 +138,7 @@ def figure(found: Figure, number: int) -> str:
         shape = ' class="wide"' if width > 2 * height else ""  # of both columns
         picture = f'<img src="data:image/png;base64,{data}" alt="{text(alt)}" width="{width}" height="{height}"{shape}>'
     drawn = f"Drawn from files by <code>{text(found.command)}</code>."
-    caption = f"<strong>Figure {number}. {said(message)}.</strong> {said(what)}. {drawn}"
-    return f'<figure id="figure-{text(found.name)}"><figcaption>{caption}</figcaption>{picture}</figure>'
+    heading, told = f"<strong>Figure {number}. {said(message)}.</strong>", f"{said(what)}. {drawn}"
+    caption = told if fold else f"{heading} {told}"
+    drawing = f'<figure id="figure-{text(found.name)}"><figcaption>{caption}</figcaption>{picture}</figure>'
+    return folded(heading, drawing) if fold else drawing

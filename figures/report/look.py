@@ -71,6 +71,7 @@ figcaption strong { color: var(--ink); }
 math { font-size: 1.02em; }
 summary { cursor: pointer; padding: .15rem 0; }
 details > :not(summary) { margin-top: .4rem; }
+details > figure { scroll-margin-top: 4rem; }
 footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 1px solid var(--line); color: var(--soft); }
 @media (min-width: 76rem) {
   html { scroll-padding-top: 1rem; }
@@ -82,6 +83,8 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
   nav summary::-webkit-details-marker { display: none; }
   main { max-width: none; margin: 0; }
   header, footer { max-width: 80rem; }
+  [aria-labelledby="scoreboard"] tbody th { width: 36%; }
+  [aria-labelledby="verdicts"] tbody wbr { display: none; }
 }
 @media (prefers-color-scheme: dark) {
   figure img { filter: invert(.915) hue-rotate(180deg); }
@@ -90,11 +93,15 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
   header, main, footer, nav details { padding-left: 1rem; padding-right: 1rem; }
   table { font-size: .82rem; }
   th, td { padding-right: .4rem; }
+  body { line-height: 1.5; }
   h1 { font-size: 1.55rem; }
+  h4 { margin-top: 1rem; }
   .stacked, .stacked caption, .stacked tbody, .stacked tr, .stacked th, .stacked td { display: block; font-size: .93rem; }
   .stacked thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .stacked tr { padding: .5rem 0; border-bottom: 1px solid var(--line); }
   .stacked tbody th, .stacked td { padding: .1rem 0; border: 0; }
+  .stacked tbody th, .stacked th + td:has(> .verdict:only-child) { display: inline-block; max-width: 100%; margin-right: .5rem; }
+  .stacked th + td:has(> .verdict:only-child)::before { content: none; }
   .stacked td::before { content: attr(data-column) ": "; content: attr(data-column) ": " / ""; color: var(--soft); }
 }
 @media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } }
@@ -104,7 +111,7 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
   html { font-size: 10pt; }
   header, main, footer { max-width: none; padding: 0; }
   .skip, nav { display: none; }
-  h2, h3, h4, caption, p:has(+ pre) { break-after: avoid; }
+  h2, h3, h4, caption, summary, p:has(+ pre) { break-after: avoid; }
   figure, tr, dd { break-inside: avoid; }
   figure img { max-width: 9cm; border: 0; filter: none; }
   figure img.wide { max-width: 18cm; }
@@ -113,6 +120,6 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
   summary::-webkit-details-marker { display: none; }
   pre { border: 1px solid var(--line); }
   .scroll { overflow: visible; }
-  details:not(.theorems)::details-content { content-visibility: visible; block-size: auto; }
+  details::details-content { content-visibility: visible; block-size: auto; }
 }
 """

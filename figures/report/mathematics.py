@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 BASES = ("min", "max", "rank", "span", "dt", "Wc", "Wo")
 """Bases of more than one letter."""
-WORDS = ("frozen", "model", "inner", "stored", "obs", "skip", "out", "in", "up", "dn", "log", "dt")
+WORDS = ("frozen", "model", "inner", "stored", "obs", "skip", "out", "max", "in", "up", "dn", "log", "dt")
 """Indices that are words, in upright letters; other letters of an index are symbols of their own."""
 CODE = ("proj", "dims", "limits", "state", "conv")
 """Indices of names in code, which are left as they are."""
@@ -23,9 +23,11 @@ UPRIGHT = "ΓΔΘΛΞΠΣΦΨΩ"
 _ACCENT = "[\\u0300-\\u036f]"
 _ALNUM = "[^\\W_²³¹⁰⁴-⁹ᵀ]"
 _LETTER = "[^\\W\\d_²³¹⁰⁴-⁹ᵀ]"
-_BASE = rf"(?:(?<![A-Za-z0-9_])(?<![^.]\.)(?:{'|'.join(BASES)}|{_LETTER}{_ACCENT}?|[0-9]+)|[)\]}}‖|])[*′']?"
+_ALONE = rf"(?:(?<![A-Za-z0-9_])|(?<!{_ALNUM}{_LETTER}_[0-9])(?<={_LETTER}_[0-9])|(?<=\^{_LETTER}))"
+"""In front of a base: no name goes on there, though the index or the exponent of another base may end there (``x_0b_0``)."""
+_BASE = rf"(?:{_ALONE}(?<![^.]\.)(?:{'|'.join(BASES)}|{_LETTER}{_ACCENT}?|[0-9]+)|[)\]}}‖|])[*′']?"
 _TOKEN = rf"[+−-]?(?:{'|'.join(WORDS)}|{_ALNUM}{_ACCENT}?(?:{_ALNUM}{_ACCENT}?)?|\*)"
-_SCRIPT = rf"(?:\{{[^{{}}]*\}}|{_TOKEN})(?!{_ALNUM})"
+_SCRIPT = rf"(?:\{{[^{{}}]*\}}|{_TOKEN})(?!{_ALNUM}(?![_^]))"
 SCRIPTED = re.compile(rf"(?P<base>{_BASE})(?:_(?P<low>{_SCRIPT}))?(?:\^(?P<high>{_SCRIPT}))?(?![_^])")
 """A base with an index, an exponent or both; a base alone also matches and is no mathematics."""
 _PARTS = re.compile(

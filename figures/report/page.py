@@ -1,7 +1,8 @@
 """The report as one HTML page: no script, no other file, no address that has to be reachable.
 
-The answers stand first: the scoreboard, then the claims' verdicts, the experiments, what is open; then each claim with what
-decided it, folded; the benchmarks last.
+The answers stand first: the scoreboard, then the claims' verdicts, the experiments, what is open; then the claims; the
+benchmarks last. In view are a claim's statement, its verdict and one line that says why; the rest is folded. A link into a folded
+part opens it, and printing opens every part.
 """
 
 from __future__ import annotations
@@ -59,13 +60,39 @@ class Numbers:
     def __init__(self) -> None:
         self.shown: dict[str, int] = {}
 
-    def draw(self, found: Figure) -> str:
-        """A figure with the next number."""
+    def draw(self, found: Figure, fold: bool = False) -> str:
+        """A figure with the next number; where it folds, its message stays in view."""
         self.shown[found.name] = len(self.shown) + 1
-        return figure(found, self.shown[found.name])
+        return figure(found, self.shown[found.name], fold)
+
+
+PICTURES = 2
+"""Figures of a claim or a benchmark that are in view, one row on a wide screen; further ones fold."""
+EVIDENCE = 3
+"""Lines of evidence of an assertion that are in view."""
 
 
 # -- parts of a claim ------------------------------------------------------------------------------------------------------
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _why(claim: Claim) -> str:
+    """What the verdict rests on, in one line."""
+    verdicts = [part.verdict for part in claim.parts]
+    first, *others = dict.fromkeys(verdicts)
+    kinds = [f"{_count(verdicts.count(first), 'part')} {first}", *(f"{verdicts.count(kind)} {kind}" for kind in others)]
+    rests = [", ".join(kinds)]
+    theorems = sum(len(part.theorems) for part in claim.parts)
+    rests += [f"{_count(theorems, 'theorem')} in Rocq"] if theorems else []
+    planted = sum(check.planted for check in claim.checks)
+    caught = sum(check.caught for check in claim.checks)
+    rests += [_count(len(claim.checks), "check"), f"planted errors caught {caught} of {planted}"]
+    needed = sum(a.needed for a in claim.assumptions)
+    rests.append(f"assumptions needed {needed} of {len(claim.assumptions)}" if claim.assumptions else "no assumptions")
+    return f"<strong>Why:</strong> {text('; '.join(rests))}"
 
 
 def _parts(claim: Claim) -> str:
@@ -74,8 +101,7 @@ def _parts(claim: Claim) -> str:
     def rests(part: Part) -> str:
         return f"<li>{said(part.name)} {verdict(part.verdict)}{_theorems(part)}</li>"
 
-    caught = f"{sum(c.caught for c in claim.checks)} of {sum(c.planted for c in claim.checks)}"
-    return f"<ul>{''.join(map(rests, claim.parts))}</ul><p>Planted errors caught by the checks: {caught}.</p>"
+    return f"<ul>{''.join(map(rests, claim.parts))}</ul>"
 
 
 def _theorems(part: Part) -> str:
@@ -88,9 +114,8 @@ def _theorems(part: Part) -> str:
     ]
     if part.not_covered:
         items.append(f"<p><strong>Not covered:</strong> {said(part.not_covered)}</p>")
-    count = f"{len(part.theorems)} theorem{'' if len(part.theorems) == 1 else 's'}"
     whole = "some of its sentences" if part.not_covered else "the whole part"
-    return folded(f"{count} on {whole}", "".join(items), "theorems")
+    return folded(f"{_count(len(part.theorems), 'theorem')} on {whole}", "".join(items), "theorems")
 
 
 def _checks(claim: Claim) -> str:
@@ -144,33 +169,42 @@ def _experiment(found: Experiment) -> str:
 
 
 def _article(report: Report, claim: Claim, numbers: Numbers, root: str) -> str:
-    shown = [f for f in report.figures_of(claim) if f.home == claim.id]
+    tried = report.experiments_of(claim)
+    names = {found.id for found in tried}
+    at_home = (f for f in report.figures_of(claim) if f.home == claim.id)
+    shown = sorted(at_home, key=lambda f: f.name not in names)  # an experiment's main figure has its name
     elsewhere = [f for f in report.figures_of(claim) if f.home != claim.id]
     see = [f'<a href="#figure-{text(f.name)}">{text(f.title)}</a>' for f in elsewhere]
     page = claim_page(claim.id)
+    grounds = [
+        f"<p><strong>Not claimed:</strong> {said(claim.not_claimed)}</p>" if claim.not_claimed else "",
+        f'<p class="soft">Level: {said(claim.level)}. Horizon: {said(claim.horizon)}.'
+        f"{f' {said(claim.source)}.' if claim.source else ''}</p>",
+        _parts(claim),
+        _checks(claim),
+        _assumptions(claim),
+        f"<p>Decide it again: <code>{text(claim.command)}</code></p>",
+        f'<p class="soft">See also: {"; ".join(see)}.</p>' if see else "",
+    ]
     parts = [
         f'<article id="{text(claim.id)}" aria-labelledby="{text(claim.id)}-title">',
         f'<h3 id="{text(claim.id)}-title"><code>{name(claim.id)}</code> {verdict(claim.verdict)}</h3>',
         f"<p><strong>{said(claim.title)}</strong></p>",
-        f"<p>{said(claim.statement)}</p>",
-        f'<p class="soft">Level: {said(claim.level)}. Horizon: {said(claim.horizon)}.'
-        f"{f' {said(claim.source)}.' if claim.source else ''}</p>",
-        f"<p><strong>Not claimed:</strong> {said(claim.not_claimed)}</p>" if claim.not_claimed else "",
-        f'<p>Derivation: <a href="{text(root + page)}"><code>{text(page)}</code></a>. Decide it again: '
-        f"<code>{text(claim.command)}</code></p>",
-        _parts(claim),
-        _checks(claim),
-        _assumptions(claim),
-        *map(_experiment, report.experiments_of(claim)),
+        f'<p>{said(claim.statement)} <a href="{text(root + page)}">Derivation</a></p>',
+        folded(_why(claim), "".join(grounds)),
+        *map(_experiment, tried),
         _figures(shown, numbers),
-        f'<p class="soft">See also: {"; ".join(see)}.</p>' if see else "",
         "</article>",
     ]
     return "".join(parts)
 
 
-def _figures(shown: list[Figure], numbers: Numbers) -> str:
-    return f'<div class="figures">{"".join(map(numbers.draw, shown))}</div>' if shown else ""
+def _figures(shown: list[Figure], numbers: Numbers, in_view: int = PICTURES) -> str:
+    """Figures in a row; those behind the first ``in_view`` fold."""
+    if not shown:
+        return ""
+    pictures = "".join(numbers.draw(found) for found in shown[:in_view])
+    return f'<div class="figures">{pictures}</div>{"".join(numbers.draw(found, fold=True) for found in shown[in_view:])}'
 
 
 # -- the page --------------------------------------------------------------------------------------------------------------
@@ -191,7 +225,9 @@ def _scoreboard(report: Report) -> str:
         if sentence.waiting:
             where, count = link(f"experiment-{sentence.waiting[0].id}", sentence.waiting[0].id), len(sentence.waiting)
             evidence.append(f"{where}: {count} of {len(sentence.protocol)} comparisons not yet run")
-        return f"{said(sentence.short)}{quote}", chip(sentence.fate, FATE[sentence.fate]), "<br>".join(evidence)
+        more = len(evidence) - EVIDENCE
+        rest = folded(f"{more} more", "<br>".join(evidence[EVIDENCE:])) if more > 1 else "<br>".join(["", *evidence[EVIDENCE:]])
+        return f"{said(sentence.short)}{quote}", chip(sentence.fate, FATE[sentence.fate]), "<br>".join(evidence[:EVIDENCE]) + rest
 
     fates = [sentence.fate for sentence in report.sentences]
     counts = ", ".join(f"{fates.count(fate)} {fate}" for fate in board.FATES if fate in fates)
@@ -204,14 +240,13 @@ def _scoreboard(report: Report) -> str:
 
 
 def _overview(report: Report) -> str:
-    def row(claim: Claim) -> tuple[str, str, str, str]:
-        needed = f"{sum(a.needed for a in claim.assumptions)} of {len(claim.assumptions)}"
-        return link(claim.id), verdict(claim.verdict), said(claim.title), text(needed if claim.assumptions else "none")
+    def row(claim: Claim) -> tuple[str, str, str]:
+        return link(claim.id), verdict(claim.verdict), said(claim.title)
 
     counts = {v: sum(claim.verdict == v for claim in report.claims) for v in MEANING}
     sentence = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
     meanings = "".join(f"<dt>{verdict(kind)}</dt><dd>{text(meaning)}</dd>" for kind, meaning in MEANING.items())
-    columns = ("claim", "verdict", "in one line", "assumptions needed")
+    columns = ("claim", "verdict", "in one line")
     legend = folded("What a verdict means", f"<dl>{meanings}</dl><p>{text(RULE)}</p>")
     return (
         '<section aria-labelledby="verdicts"><h2 id="verdicts">Verdicts</h2>'
@@ -264,19 +299,20 @@ def _benchmarks(report: Report, numbers: Numbers) -> str:
             cells = ([text(cell) for cell in row] for row in found.rows)
             numbers_of = table(f"{found.name}, all numbers", found.columns, cells) if found.rows else ""
             again = f"<p>Repeat it:</p>{commands([found.command])}"
-            parts.append(first + folded("More sentences, numbers and the command", "".join(more) + numbers_of + again))
+            parts.append(first + folded("More, numbers and the command", "".join(more) + numbers_of + again))
         else:
             parts += [f"<p>{chip('not measured yet', 'open')}</p>", commands([found.command])]
-        parts += [_figures([f for f in report.figures if f.name in found.figures], numbers), "</section>"]
+        parts += [_figures([f for f in report.figures if f.name in found.figures], numbers, 1), "</section>"]
     head = '<section aria-labelledby="benchmarks"><h2 id="benchmarks">Benchmarks and the bundled model</h2>'
-    return f"{head}{''.join(parts)}</section>"
+    return f'{head}<div class="figures">{"".join(parts)}</div></section>'
 
 
 def _wide_figures(report: Report, numbers: Numbers) -> str:
     wide = report.wide_figures()
     if not wide:
         return ""
-    return f'<section aria-labelledby="figures"><h2 id="figures">Figures across claims</h2>{_figures(wide, numbers)}</section>'
+    pictures = _figures(wide, numbers, len(wide))
+    return f'<section aria-labelledby="figures"><h2 id="figures">Figures across claims</h2>{pictures}</section>'
 
 
 def _contents(report: Report) -> str:
