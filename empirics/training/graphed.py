@@ -8,24 +8,20 @@ than to run. A graph starts them all at once. It repeats the same kernels on the
   model that was recorded in training mode stays in it,
 - gradients are valid until the next call, which writes into their memory; clone what is to be kept,
 - the loss must not read values off the GPU: no ``.item()``, no branch on a tensor. The first call with a shape runs it several
-  times (:data:`WARM_UP`), which random numbers and side effects show.
+  times (:data:`~empirics.training.recording.WARM_UP`), which random numbers and side effects show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import InvalidInput, UnrecordableLoss
-
-WARM_UP = 3
-"""Passes before a recording: what is compiled or chosen at the first call is then known."""
+from ..errors import InvalidInput
+from .recording import record
 
 
 @dataclass(frozen=True)
@@ -36,23 +32,6 @@ class Recording:
     arguments: tuple[Tensor, ...]
     loss: Tensor
     gradients: tuple[Tensor | None, ...]
-
-
-@cache
-def _side_stream(index: int) -> torch.cuda.Stream:
-    """One for all recordings on a device: cuBLAS keeps a workspace for every stream that it has seen."""
-    return torch.cuda.Stream(index)
-
-
-@contextmanager
-def _casting_anew() -> Iterator[None]:
-    """Under autocast, no cast of a weight is taken from its cache: a recording would read it for ever."""
-    before = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(before)
 
 
 def _apart(gradients: Iterable[Tensor | None], others: Iterable[Tensor]) -> tuple[Tensor | None, ...]:
@@ -145,17 +124,9 @@ class GraphedLoss:
         own = tuple(a.detach().to(self.trained[0].device, copy=True) for a in arguments)
         for parameter in self.trained:
             parameter.grad = None  # those of another graph make room
-        side = _side_stream(torch.cuda.current_device())
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side), _casting_anew():
-            for _ in range(WARM_UP):
-                self._passes(own)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-        with _capturing("loss"), torch.cuda.graph(graph, pool=self._pool), _casting_anew():
-            value, gradients = self._passes(own)
+        graph, (value, gradients) = record(lambda: self._passes(own), "loss", self._pool)
         return Recording(graph, own, value, gradients)
 
 
@@ -175,27 +146,7 @@ def recorded(step: Callable[[], None], changed: Iterable[Tensor]) -> Callable[[]
         The step reads a value off the GPU, for instance.
     """
     kept = [(tensor, tensor.clone()) for tensor in changed]
-    side = _side_stream(torch.cuda.current_device())
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side), _casting_anew():
-        for _ in range(WARM_UP):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with _capturing("step"), torch.cuda.graph(graph), _casting_anew():
-        step()
+    graph, _ = record(step, "step", torch.cuda.graph_pool_handle())
     for tensor, before in kept:
         tensor.copy_(before)
     return graph.replay
-
-
-@contextmanager
-def _capturing(what: str) -> Iterator[None]:
-    """What cannot be recorded is said in a line."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        first = str(error).partition("\n")[0]
-        raise UnrecordableLoss(f"this {what} cannot be recorded as a CUDA graph ({first}); call it without recording") from error

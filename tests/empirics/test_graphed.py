@@ -140,10 +140,47 @@ class TestOnAGpu:
             assert float(step(torch.full((n,), 2.0, device="cuda"))) == 2 * n
             assert float(weight.grad) == 2 * n and len(step.recordings) <= 2
 
-    def test_a_loss_that_reads_a_value_is_refused_and_the_gpu_goes_on(self):
+    @pytest.mark.parametrize("mistake", ["reads a value", "waits for the GPU"])
+    def test_a_refused_loss_leaves_the_gpu_as_it_was(self, mistake):
+        """The first is refused before a recording begins; the second breaks the recording off, and PyTorch with it."""
+
+        def loss(x):
+            if mistake == "reads a value":
+                return weight.sum() * x.sum().item()
+            torch.cuda.synchronize()
+            return (weight * x).sum()
+
         weight = torch.nn.Parameter(torch.ones(1, device="cuda"))
-        step = GraphedLoss(lambda x: weight.sum() * x.sum().item(), [weight])
-        with pytest.raises(UnrecordableLoss, match="cannot be recorded as a CUDA graph"):
-            step(torch.ones(2, device="cuda"))
-        torch.cuda.synchronize()
-        assert float((weight * 2).sum()) == 2.0
+        refused, x = GraphedLoss(loss, [weight]), torch.ones(2, device="cuda")
+        stream, mode = torch.cuda.current_stream(), torch.cuda.get_sync_debug_mode()
+        for _ in range(2):
+            with pytest.raises(UnrecordableLoss, match="cannot be recorded as a CUDA graph"):
+                refused(x)
+            assert torch.cuda.current_stream() == stream and torch.cuda.get_sync_debug_mode() == mode
+            torch.cuda.manual_seed(3)
+            first = torch.randn(5, device="cuda")
+            torch.cuda.manual_seed(3)
+            assert torch.equal(torch.randn(5, device="cuda"), first) and not torch.equal(torch.randn(5, device="cuda"), first)
+            assert (weight.detach() * 2).tolist() == [2.0]
+
+    def test_random_numbers_of_recordings_go_on_after_a_refusal(self):
+        weight = torch.nn.Parameter(torch.ones(1, device="cuda"))
+        x = torch.ones(64, device="cuda")
+        noisy = GraphedLoss(lambda x: (torch.nn.functional.dropout(x, 0.5) * weight).sum(), [weight])
+        before = {float(noisy(x)) for _ in range(8)}
+
+        def waits(x):
+            torch.cuda.synchronize()
+            return (weight * x).sum()
+
+        with pytest.raises(UnrecordableLoss):
+            GraphedLoss(waits, [weight])(x)
+        after = {float(noisy(x)) for _ in range(8)}  # the graph of before
+        longer = {float(noisy(torch.ones(65, device="cuda"))) for _ in range(8)}  # and one that shares its memory
+        assert min(map(len, (before, after, longer))) > 1 and len(noisy.recordings) == 2
+
+    def test_an_error_of_the_loss_itself_is_told_as_it_is(self):
+        weight = torch.nn.Parameter(torch.ones(2, device="cuda"))
+        with pytest.raises(RuntimeError, match="must match the size") as raised:
+            GraphedLoss(lambda x: (weight * x).sum(), [weight])(torch.ones(3, device="cuda"))
+        assert not isinstance(raised.value, UnrecordableLoss)
