@@ -126,10 +126,11 @@ def _forward_transformers(
     layer: int = cast(Any, self).layer_idx
     state = None
     if cache_params is not None:
-        if cache_params.is_recording_past(layer):
+        kept = cache_params.layers[layer]  # whose own attributes are the same before and after transformers 5.21
+        if kept.record_past:
             raise InvalidInput("assisted generation rolls states back, which methods on states cannot; generate without it")
-        conv, ssm = cache_params.get_conv_state(layer), cache_params.get_recurrent_state(layer)
-        state = None if conv is None or ssm is None else _parted(conv, ssm, states)
+        if kept.has_previous_state[0]:
+            state = _parted(kept.conv_states[0], kept.recurrent_states[0], states)
     packing = _packing(hidden_states, attention_mask, cache_params is not None, kwargs)
     out, last = _run(self, hidden_states, state, packing, keep=cache_params is not None)
     if cache_params is not None:

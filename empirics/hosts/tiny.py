@@ -1,6 +1,9 @@
 """Tiny random models of every class of transformers whose mixers this project knows.
 
 Zamba2 and Nemotron-H clamp step sizes at ``time_step_min`` in their parallel pass, and not token by token: here it is 0.
+
+in_proj of Mamba-2 mixers has a multiple of 8 rows, as in published models: causal-conv1d's kernel reads its input in place, as a
+slice of in_proj's output (channels last), and refuses strides that are no multiple of 8.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ _HYBRID = {
     "mamba_expand": 2, "mamba_d_state": 4, "mamba_d_conv": 4, "num_hidden_layers": 2, "pad_token_id": 0, "bos_token_id": 1,
     "eos_token_id": 2, "max_position_embeddings": 64,
 }  # fmt: skip
-_HEADS = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_chunk_size": 8}
+_HEADS = {"mamba_n_heads": 8, "mamba_d_head": 4, "mamba_n_groups": 2, "mamba_chunk_size": 8}
 
 
 def _hybrid(name: str, **options: Any) -> Callable[[], Any]:
@@ -52,18 +55,18 @@ def _hybrid(name: str, **options: Any) -> Callable[[], Any]:
 CONFIGS: dict[str, Callable[[], Any]] = {
     "MambaForCausalLM": _mamba("Mamba", time_step_rank=3, use_mambapy=False),
     "FalconMambaForCausalLM": _mamba("FalconMamba", time_step_rank=3, use_mambapy=False),
-    "Mamba2ForCausalLM": _mamba("Mamba2", num_heads=4, head_dim=6, n_groups=2, chunk_size=8),
+    "Mamba2ForCausalLM": _mamba("Mamba2", hidden_size=16, num_heads=8, head_dim=4, n_groups=2, chunk_size=8),
     "JambaForCausalLM": _hybrid(
         "Jamba", mamba_dt_rank=3, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1,
         num_experts=2, num_experts_per_tok=1,
     ),
     "BambaForCausalLM": _hybrid("Bamba", attn_layer_indices=[1], **_HEADS),
     "Zamba2ForCausalLM": _hybrid(
-        "Zamba2", n_mamba_heads=4, mamba_headdim=8, mamba_ngroups=2, chunk_size=8, num_mem_blocks=1, adapter_rank=2,
+        "Zamba2", n_mamba_heads=8, mamba_headdim=4, mamba_ngroups=2, chunk_size=8, num_mem_blocks=1, adapter_rank=2,
         layers_block_type=["mamba", "hybrid"], num_key_value_heads=2, use_mem_rope=True,
     ),
     "NemotronHForCausalLM": _hybrid(
-        "NemotronH", mamba_num_heads=4, mamba_head_dim=8, ssm_state_size=4, n_groups=2, chunk_size=8, expand=2,
+        "NemotronH", mamba_num_heads=8, mamba_head_dim=4, ssm_state_size=4, n_groups=2, chunk_size=8, expand=2,
         layers_block_type=["mamba", "attention", "mlp"], head_dim=8, num_hidden_layers=3, conv_kernel=4,
     ),
     "GraniteMoeHybridForCausalLM": _hybrid(
