@@ -204,6 +204,10 @@ def _gpu_suite(argv: Sequence[str]) -> int:
 
 
 def _bench(argv: Sequence[str]) -> int:
+    if argv and argv[0] in ("-h", "--help"):
+        print("usage: python -m empirics bench BENCHMARK ...\n\nSpeed and memory against others. Each has --help:\n")
+        print("\n".join(f"  {name:10} {PARSERS[f'bench {name}']().description}" for name in BENCHMARKS))
+        return 0
     if not argv or argv[0] not in BENCHMARKS:
         raise UnknownName("benchmark", argv[0] if argv else "", BENCHMARKS)
     PARSERS[f"bench {argv[0]}"]().parse_args(argv[1:])

@@ -97,12 +97,19 @@ def test_help_loads_nothing_that_is_slow():
     program = """
 import contextlib, io, sys
 from ssmproof.__main__ import COMMANDS, main
-from empirics.__main__ import BENCHMARKS
-lines = [[c, "--help"] for c in COMMANDS if c not in ("bench",)] + [["bench", b, "--help"] for b in BENCHMARKS]
+import empirics.__main__, theory.__main__
+lines = [[c, h] for c in COMMANDS for h in ("--help", "-h")]
+lines += [["bench", b, "--help"] for b in empirics.__main__.BENCHMARKS]
+lines += [["empirics", c, "--help"] for c in empirics.__main__.COMMANDS]
+lines += [["theory", c, "--help"] for c in theory.__main__.COMMANDS]
 for line in lines:
-    with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.suppress(SystemExit):
-        main(line)
-    assert "usage" in told.getvalue() or "COMMAND" in told.getvalue() or "python -m" in told.getvalue(), line
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        try:
+            code = main(line)
+        except SystemExit as stopped:
+            code = stopped.code
+    usage = "usage" in told.getvalue() or "COMMAND" in told.getvalue() or "python -m" in told.getvalue()
+    assert usage and code == 0, (line, code, told.getvalue())
 print([m for m in ("torch", "matplotlib", "scipy.stats", "transformers") if m in sys.modules])
 """
     run = python("-c", program)
