@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 pytest.importorskip("transformers")
 import accelerate
+import accelerate_process
 import sharded_process
 import torch
 import transformers
@@ -136,13 +137,18 @@ def test_accelerate_prepares_saves_and_restores(tmp_path: Path) -> None:
     assert torch.equal(step(machine, model, optimiser), expected) and same(handle, again)
 
 
-def two_processes(name: str, out: Path) -> None:
+def environment() -> dict[str, str]:
+    """This process's, with the same places to import from: some of sys.path may have come from no variable."""
+    places = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    return os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", "NCCL_NVLS_ENABLE": "0"}  # tiny sums need no multicast
+
+
+def two_processes(name: str, *arguments: object) -> None:
     """Run a script of this folder under torchrun."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *launcher, str(Path(__file__).with_name(name)), str(out)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    command = [sys.executable, *launcher, str(Path(__file__).with_name(name)), *map(str, arguments)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
 
 
 @pytest.mark.slow
@@ -159,22 +165,50 @@ def test_a_sharded_model_trains_as_a_whole_one(tmp_path: Path) -> None:
     assert any(not torch.allclose(v, found[n], atol=1e-4) for n, v in half.values().items())
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
+DEVICES = [
+    pytest.param("cpu", marks=pytest.mark.slow),
+    pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")]),
+]
+
+
+def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """The largest difference of any value."""
+    return max(float((value.cpu() - b[name].cpu()).abs().max()) for name, value in a.items())
+
+
+def agree(out: Path, alone: dict[str, Tensor], half: dict[str, Tensor]) -> None:
+    """Two processes end equal, and where one process ends with all rows, not with half of them."""
+    first, second = (load_file(out / f"{rank}.safetensors") for rank in (0, 1))
+    assert distance(first, second) == 0 and first.keys() == alone.keys()
+    assert distance(first, alone) < 1e-5 and distance(first, half) > 1e-3
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_two_processes_train_as_one(device: str, tmp_path: Path) -> None:
     """Trainer under torchrun: batches of two in two processes give the values of batches of four in one."""
-    two_processes("trainer_process.py", tmp_path)
-    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
-    alone, half = train(tmp_path, 4), train(tmp_path, 2)
-    for name, value in alone.items():
-        assert torch.equal(first[name], second[name])
-        assert torch.allclose(first[name], value, atol=2e-6), name
-    assert any(not torch.allclose(first[name], value, atol=1e-4) for name, value in half.items())
+    two_processes("trainer_process.py", tmp_path, device)
+    agree(tmp_path, train(tmp_path, 4), train(tmp_path, 2))
+
+
+@pytest.mark.parametrize(
+    ("device", "how"),
+    [
+        pytest.param(*d.values, how, marks=d.marks)
+        for d in DEVICES
+        for how in ("ddp", "fsdp")
+        if (*d.values, how) != ("cpu", "fsdp")
+    ],
+)
+def test_two_processes_of_accelerate_train_as_one(device: str, how: str, tmp_path: Path) -> None:
+    """accelerate shards on accelerators only; a sharded model on the CPU is tested above."""
+    two_processes("accelerate_process.py", tmp_path, how, device)
+    alone, half = (accelerate_process.train(accelerate_process.adapted(device), accelerate_process.IDS[:n]) for n in (4, 2))
+    agree(tmp_path, alone, half)
 
 
 def script(name: str, *arguments: object) -> str:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "docs" / "scripts" / name), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, cwd=arguments[0], capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(), cwd=arguments[0], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip().splitlines()[-1]
 
