@@ -1,52 +1,28 @@
-"""The declared protocol of the base benchmark: which comparisons, and what decides them (docs/decisions/0007).
+"""The declared comparisons of the base benchmark, and its cells from the rows that its runs keep (docs/decisions/0007).
 
-A comparison is judged once both methods have all seeds on all tasks; until then it is pending, and none of its numbers is shown.
-The difference d_ts of two methods' scores, in points, is taken for every task t and seed s. Two statements are made of the mean:
-
-    these tasks   tasks are fixed; seeds and test rows are drawn (:func:`...study.statistics.tasks_fixed`)
-    tasks         the tasks are drawn too (:func:`...study.statistics.tasks_random`: the balanced mixed model, T - 1 degrees of
-                  freedom)
-
-Of each, with alpha = 1 - confidence:
-
-    stands        the difference is above 0, its two-sided p below alpha after Holm's adjustment over all primary comparisons
-    refuted       the same below 0
-    level         else: two one-sided tests at alpha place it within the margin
-    undecided     else, with the number of seeds or tasks that would decide; and where a side's learning rate stands at the end of
-                  its grid (:func:`...study.judging.held_back`), or trains another number of values though it must not
+What decides them is in :mod:`...study.protocol`. The experiments that have the same runs with other comparisons
+(``base_budget``, ``base_mamba2``) judge with :func:`judge_rows`, too.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ...errors import CheckpointError
-from ...study.comparing import decide
+from ...study import protocol
 from ...study.judging import limit
-from ...study.results import Comparison, Decision, Judgement, Part, Pending, Result, Statement, Verdict, together
-from ...study.rows import Accuracy, Bleu, Matthews, Numbers, Rows, draws, each_once, shared_variance
-from ...study.statistics import (
-    Interval,
-    Sampling,
-    holm,
-    interval,
-    level_p,
-    needed,
-    p_of,
-    seeds_error,
-    tasks_error,
-    tasks_fixed,
-    tasks_random,
-)
+from ...study.protocol import Cell, Cells, Family, Pair, Protocol
+from ...study.results import Judgement, Result
+from ...study.rows import Accuracy, Bleu, Matthews, Rows, draws, each_once
+from ...study.statistics import interval
 from ..lm_benchmark.run import require_same_origin
 from .records import Outcomes, outcomes
 
-__all__ = ["THRESHOLDS", "alike", "holds_back", "judge", "points", "require_same_origin"]
+__all__ = ["THRESHOLDS", "alike", "holds_back", "judge", "judge_rows", "points", "require_same_origin"]
 
 TASKS = ("cola", "polarity", "subjectivity", "trec", "dart")
 """Tasks of every pooled comparison, as many points each."""
@@ -54,36 +30,6 @@ CONTROL_TASK = "rte"
 """On which nothing is learned: a declared control, in no pooled comparison."""
 MATTHEWS = ("cola",)
 """Tasks whose score is Matthews' correlation and not accuracy."""
-
-Role = Literal["primary", "control", "anchor", "chance"]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One method predicted to be above another.
-
-    Attributes
-    ----------
-    role:
-        ``primary``: decides, with Holm's adjustment; the others stand beside, and of ``chance`` no side is predicted.
-    equal_budget:
-        Whether it only counts where both train as many numbers, up to a tenth.
-    tasks:
-        Those that it is about.
-    """
-
-    better: str
-    worse: str
-    role: Role = "primary"
-    equal_budget: bool = False
-    tasks: tuple[str, ...] = TASKS
-
-    @property
-    def name(self) -> str:
-        """How it is called."""
-        where = "" if self.tasks == TASKS else f" ({', '.join(self.tasks)})"
-        return f"{self.better} - {self.worse}{where}"
-
 
 PRIMARY = (
     Pair("lora_linear", "prompt"),
@@ -118,72 +64,21 @@ BESIDE = (
 )
 """Controls, predicted to be above if the selection matters; anchors of the scale; and the task on which nothing is learned."""
 
-BUDGET = 0.10
-"""Relative difference of two numbers of trained values up to which budgets are equal."""
+FAMILY = Family(TASKS, PRIMARY, BESIDE)
 
-THRESHOLDS = ("confidence", "margin", "seeds", "tasks", "draws")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """The numbers of ``[threshold]``.
-
-    Attributes
-    ----------
-    confidence, margin:
-        Of the intervals; points within which two methods are level.
-    seeds, tasks:
-        Seeds of every cell, and tasks, that a comparison needs before it is judged.
-    draws:
-        How often the test rows are drawn again.
-    """
-
-    confidence: float
-    margin: float
-    seeds: int
-    tasks: int
-    draws: int
-
-    @classmethod
-    def of(cls, threshold: Mapping[str, float]) -> Protocol:
-        """From the file's numbers; InvalidInput where one is missing."""
-        confidence, margin, seeds, tasks, repeats = (limit(threshold, name) for name in THRESHOLDS)
-        return cls(confidence, margin, int(seeds), int(tasks), int(repeats))
-
-    @property
-    def alpha(self) -> float:
-        """Level of the tests."""
-        return 1 - self.confidence
-
+THRESHOLDS = (*protocol.THRESHOLDS, "draws")
+"""``draws``: how often the test rows are drawn again."""
 
 DRAW_SEED = 0
 """Seed of the drawn rows: one draw for all methods of a task."""
 
-
-@dataclass(frozen=True)
-class Cell:
-    """The runs of one method on one task, by seed.
-
-    Attributes
-    ----------
-    points:
-        Seed -> score in points.
-    drawn:
-        Seed -> score on each draw of the test rows, (draws,).
-    rows:
-        Test rows.
-    trainable:
-        Trained numbers.
-    """
-
-    points: Mapping[int, float]
-    drawn: Mapping[int, Numbers]
-    rows: int
-    trainable: int
+Name = Callable[[Mapping[str, Any]], str]
+"""A run's options -> what its method is called in comparisons."""
 
 
-Cells = Mapping[tuple[str, str], Cell]
-"""By task and method."""
+def method_of(options: Mapping[str, Any]) -> str:
+    """The method as it is."""
+    return str(options["method"])
 
 
 def rows_of(task: str, kept: Sequence[Outcomes]) -> Rows:
@@ -221,13 +116,13 @@ def cell_of(task: str, runs: Sequence[Result], repeats: int) -> Cell:
         recorded = points(run)
         if abs(recorded - found) > 1e-6:
             raise CheckpointError(
-                f"{task}, {run.config['method']}, seed {run.seed}: its rows give {found:.4f} points and it recorded "
+                f"{task}, {run.config.get('method')}, seed {run.seed}: its rows give {found:.4f} points and it recorded "
                 f"{recorded:.4f}; delete that run's file to repeat it"
             )
     drawn = rows.scores(draws(rows.count, repeats, DRAW_SEED))
     seeds = [run.seed for run in ordered]
     trained = ordered[0].trainable
-    return Cell(dict(zip(seeds, scores.tolist(), strict=True)), dict(zip(seeds, drawn.T, strict=True)), rows.count, trained or 0)
+    return Cell(dict(zip(seeds, scores.tolist(), strict=True)), trained or 0, dict(zip(seeds, drawn.T, strict=True)), rows.count)
 
 
 def constant(runs: Sequence[Result], repeats: int) -> Cell:
@@ -238,150 +133,17 @@ def constant(runs: Sequence[Result], repeats: int) -> Cell:
     rows = Accuracy.of(truth.tolist(), [[int(np.bincount(truth).argmax())] * len(truth)])
     score, drawn = float(rows.scores(each_once(rows.count))[0, 0]), rows.scores(draws(rows.count, repeats, DRAW_SEED))[:, 0]
     seeds = sorted({run.seed for run in runs})
-    return Cell(dict.fromkeys(seeds, score), dict.fromkeys(seeds, drawn), rows.count, 0)
+    return Cell(dict.fromkeys(seeds, score), 0, dict.fromkeys(seeds, drawn), rows.count)
 
 
-def cells_of(results: Iterable[Result], repeats: int) -> dict[tuple[str, str], Cell]:
+def cells_of(results: Iterable[Result], repeats: int, name: Name) -> dict[tuple[str, str], Cell]:
     """All cells, and :data:`CONSTANT` beside those of the control task."""
     grouped: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        grouped.setdefault((result.config["task"], result.config["method"]), []).append(result)
+        grouped.setdefault((result.config["task"], name(result.config)), []).append(result)
     found = {key: cell_of(key[0], runs, repeats) for key, runs in sorted(grouped.items())}
     at_chance = [run for (task, _), runs in sorted(grouped.items()) if task == CONTROL_TASK for run in runs]
     return found | ({(CONTROL_TASK, CONSTANT): constant(at_chance, repeats)} if at_chance else {})
-
-
-@dataclass(frozen=True)
-class Differences:
-    """The paired differences of two methods, by task.
-
-    Attributes
-    ----------
-    groups:
-        Task -> better minus worse, a value for each seed that both have.
-    sampling:
-        Task -> what the sampling of its rows adds.
-    """
-
-    groups: dict[str, list[float]]
-    sampling: dict[str, Sampling]
-
-
-def differences(better: Mapping[str, Cell], worse: Mapping[str, Cell]) -> Differences:
-    """Better minus worse on every task and seed that both have; a task of fewer than two such seeds is left out."""
-    groups, sampling = {}, {}
-    for task, one in better.items():
-        other = worse.get(task)
-        seeds = [seed for seed in one.points if other is not None and seed in other.points]
-        if other is None or len(seeds) < 2:
-            continue
-        if one.rows != other.rows:
-            raise CheckpointError(f"the runs of {task} were tested on {one.rows} and {other.rows} rows; repeat them")
-        groups[task] = [one.points[seed] - other.points[seed] for seed in seeds]
-        drawn = np.stack([one.drawn[seed] - other.drawn[seed] for seed in seeds], axis=1)
-        sampling[task] = Sampling(shared_variance(drawn), one.rows)
-    return Differences(groups, sampling)
-
-
-def of_method(cells: Cells, method: str, tasks: Sequence[str]) -> dict[str, Cell]:
-    """A method's cells by task, in the order of the tasks."""
-    return {task: cells[task, method] for task in tasks if (task, method) in cells}
-
-
-def seeds_there(cells: Cells, pair: Pair) -> dict[str, int]:
-    """How many counted runs each side of a pair has."""
-    return {
-        method: sum(len(cell.points) for cell in of_method(cells, method, pair.tasks).values())
-        for method in (pair.better, pair.worse)
-    }
-
-
-def tasks_needed(pair: Pair, protocol: Protocol) -> int:
-    """Tasks that a comparison needs before it is judged."""
-    return protocol.tasks if pair.tasks == TASKS else len(pair.tasks)
-
-
-def complete(pair: Pair, found: Differences, protocol: Protocol) -> bool:
-    """Whether a comparison has all that it needs to be judged: every task with every seed, on both sides."""
-    return sum(len(values) >= protocol.seeds for values in found.groups.values()) >= tasks_needed(pair, protocol)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A complete comparison before it is judged: its differences, and an interval for each statement."""
-
-    found: Differences
-    here: Interval
-    beyond: Interval | None
-
-
-def measure(found: Differences, protocol: Protocol) -> Measured:
-    """The intervals of a complete comparison; ``beyond`` these tasks for two of them at least."""
-    here = tasks_fixed(found.groups, protocol.confidence, found.sampling)
-    beyond = tasks_random(found.groups, protocol.confidence) if len(found.groups) > 1 else None
-    return Measured(found, here, beyond)
-
-
-def statement(
-    over: Literal["these tasks", "tasks"],
-    found: Interval,
-    adjusted: float | None,
-    error: Callable[[], Callable[[int], tuple[float, float]]],
-    protocol: Protocol,
-) -> Statement:
-    """One statement with its decision, and with what would decide where it is undecided.
-
-    ``adjusted`` is Holm's p of a primary comparison. What would decide is counted for the least p that Holm may ask for.
-    """
-    p, beyond = p_of(found), level_p(found, protocol.margin)
-    verdict = decide(found.mean, p if adjusted is None else adjusted, beyond, protocol.alpha)
-    more = None
-    if verdict == "undecided" and found.error:
-        alpha = protocol.alpha if adjusted is None else protocol.alpha / len(PRIMARY)
-        more = needed(found.mean, error(), protocol.margin, alpha, protocol.alpha)
-    return Statement(
-        over=over, low=found.low, high=found.high, freedom=found.freedom, p=p, adjusted=adjusted, level_p=beyond, verdict=verdict,
-        needed=None if more is None else more.count, shows="" if more is None else more.shows,
-    )  # fmt: skip
-
-
-VERDICT: dict[Decision, Verdict] = {
-    "stands": "reproduced", "refuted": "not reproduced", "level": "level", "undecided": "undecided",
-}  # fmt: skip
-"""The word of a summary for what is decided of these tasks."""
-
-
-def compared(pair: Pair, measured: Measured, adjusted: Sequence[float | None], cells: Cells, protocol: Protocol) -> Comparison:
-    """A complete comparison as a record, with Holm's p of either statement, ``None`` outside the family."""
-    groups, sampling = measured.found.groups, measured.found.sampling
-    statements = [statement("these tasks", measured.here, adjusted[0], lambda: seeds_error(groups, sampling), protocol)]
-    if measured.beyond is not None:
-        statements.append(statement("tasks", measured.beyond, adjusted[1], lambda: tasks_error(groups), protocol))
-    note = budgets(pair, cells) if pair.equal_budget else ""
-    if note:
-        statements = [s.model_copy(update={"verdict": "undecided", "needed": None, "shows": ""}) for s in statements]
-    here = measured.here
-    return Comparison(
-        kind="difference", name=pair.name, better=pair.better, worse=pair.worse, estimate=here.mean, low=here.low, high=here.high,
-        pairs=here.count, null=0.0, predicted=None if pair.role == "chance" else "above", unit="points",
-        verdict=VERDICT[statements[0].verdict], control=pair.role != "primary", note=note, statements=statements,
-        parts=[on_task(task, groups[task], sampling[task], protocol) for task in groups],
-    )  # fmt: skip
-
-
-def on_task(task: str, values: Sequence[float], sampling: Sampling, protocol: Protocol) -> Part:
-    """A comparison on one task."""
-    found = tasks_fixed({task: values}, protocol.confidence, {task: sampling})
-    return Part(tasks=[task], estimate=found.mean, low=found.low, high=found.high, pairs=found.count)
-
-
-def budgets(pair: Pair, cells: Cells) -> str:
-    """Where two methods train different numbers of values, up to a tenth: how many; else nothing."""
-    for task, one in of_method(cells, pair.better, pair.tasks).items():
-        other = cells.get((task, pair.worse))
-        if other is not None and abs(one.trainable - other.trainable) > BUDGET * min(one.trainable, other.trainable):
-            return f"budgets differ: {one.trainable:,} and {other.trainable:,} trained numbers"
-    return ""
 
 
 def points(result: Result) -> float:
@@ -415,64 +177,54 @@ def judge(results: Sequence[Result], threshold: Mapping[str, float]) -> Judgemen
         ``[threshold]`` lacks a number.
     """
     require_same_origin(results)
-    protocol = Protocol.of(threshold)
-    cells = cells_of(results, protocol.draws)
-    found = {
-        pair: differences(of_method(cells, pair.better, pair.tasks), of_method(cells, pair.worse, pair.tasks))
-        for pair in (*PRIMARY, *BESIDE)
-    }
-    done = {pair: measure(each, protocol) for pair, each in found.items() if complete(pair, each, protocol)}
-    here = holm({pair: p_of(done[pair].here) if pair in done else None for pair in PRIMARY})
-    beyond = holm({pair: p_of(m.beyond) if (m := done.get(pair)) and m.beyond else None for pair in PRIMARY})
-    comparisons = [compared(pair, m, (here.get(pair), beyond.get(pair)), cells, protocol) for pair, m in done.items()]
-    pending = [
-        Pending(
-            name=pair.name, better=pair.better, worse=pair.worse, control=pair.role != "primary", runs=seeds_there(cells, pair),
-            needs=protocol.seeds * tasks_needed(pair, protocol),
-        )
-        for pair in found
-        if pair not in done
-    ]  # fmt: skip
-    deciding: list[Verdict] = [c.verdict for c in comparisons if not c.control]
-    missing: list[Verdict] = ["undecided"] * (len(PRIMARY) - len(deciding))
-    return Judgement(
-        verdict=together([*deciding, *missing]), measured=in_short(comparisons, pending), table=table(results, cells, protocol),
-        comparisons=comparisons, pending=pending,
-    )  # fmt: skip
+    return judge_rows(FAMILY, results, threshold)
 
 
-def in_short(comparisons: Sequence[Comparison], pending: Sequence[Pending]) -> str:
-    """How many primary comparisons came out as what, and which."""
-    primary = [c for c in comparisons if not c.control]
-    told = []
-    for verdict in ("stands", "refuted", "level", "undecided"):
-        names = [c.name for c in primary if c.statements[0].verdict == verdict]
-        if names:
-            told.append(f"{verdict} on these tasks: {', '.join(names)}")
-    if waiting := [p.name for p in pending if not p.control]:
-        told.append(f"not yet run: {', '.join(waiting)}")
-    return "; ".join(told)
+def judge_rows(
+    family: Family, results: Sequence[Result], threshold: Mapping[str, float], name: Name = method_of, shown: Sequence[str] = ()
+) -> Judgement:
+    """The judgement of any family of comparisons on runs that keep their rows.
+
+    Parameters
+    ----------
+    name:
+        How the family calls the method of a run.
+    shown:
+        Options that the rows of the table show besides task, method and learning rate.
+
+    Raises
+    ------
+    CheckpointError, InvalidInput
+        As :func:`judge`, but for the runs' origin.
+    """
+    declared, repeats = Protocol.of(threshold), int(limit(threshold, "draws"))
+    cells = cells_of(results, repeats, name)
+    return protocol.judge_family(family, cells, declared, table(family, results, cells, declared, name, shown))
 
 
-def table(results: Sequence[Result], cells: Cells, protocol: Protocol) -> list[dict[str, Any]]:
+def table(
+    family: Family, results: Sequence[Result], cells: Cells, declared: Protocol, name: Name, shown: Sequence[str]
+) -> list[dict[str, Any]]:
     """One row for each method on each task with all of its seeds: their mean with its interval, and what it trained."""
-    order = [*TASKS, CONTROL_TASK]
+    order = [*family.tasks, CONTROL_TASK]
     rows = []
     for task in sorted({task for task, _ in cells}, key=lambda t: (order.index(t) if t in order else len(order), t)):
-        for method in dict.fromkeys(r.config["method"] for r in results if r.config["task"] == task):
-            runs = [r for r in results if (r.config["task"], r.config["method"]) == (task, method)]
-            cell = cells[task, method]
-            found = interval(list(cell.points.values()), protocol.confidence)
-            if len(cell.points) < protocol.seeds:
+        of_task = [r for r in results if r.config["task"] == task]
+        for called in dict.fromkeys(name(r.config) for r in of_task):
+            runs = [r for r in of_task if name(r.config) == called]
+            cell, options = cells[task, called], runs[0].config
+            found = interval(list(cell.points.values()), declared.confidence)
+            if len(cell.points) < declared.seeds:
                 continue
             row = {
-                "task": task, "method": method, "trainable": cell.trainable, "learning_rate": runs[0].config["learning_rate"],
+                "task": task, "method": options["method"], **{option: options[option] for option in shown},
+                "trainable": cell.trainable, "learning_rate": options["learning_rate"],
                 "seeds": len(cell.points), "rows": cell.rows, "points": found.mean, "low": found.low, "high": found.high,
                 "test_loss": statistics.fmean(r.held_out["test_loss"] for r in runs),
             }  # fmt: skip
-            for name, scale in (("majority", 100.0), ("chrf", 1.0), ("no_class", 100.0)):
-                values = [scale * r.held_out[f"test_{name}"] for r in runs if f"test_{name}" in r.held_out]
+            for measured, scale in (("majority", 100.0), ("chrf", 1.0), ("no_class", 100.0)):
+                values = [scale * r.held_out[f"test_{measured}"] for r in runs if f"test_{measured}" in r.held_out]
                 if values:
-                    row[name] = statistics.fmean(values)
+                    row[measured] = statistics.fmean(values)
             rows.append(row)
     return rows
