@@ -12,13 +12,13 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 from torch import Tensor
 
-from ...data.tasks import LOCAL, SMALL, Task, find_task, local_folder, require_source
-from ...errors import Diverged, UnknownName
+from ...data.tasks import SMALL, Task
+from ...errors import Diverged
 from ...methods import MethodConfig, Scores, apply
 from ...methods.catalogue import recipes
 from ...models import MambaLM
@@ -30,7 +30,8 @@ from ...training.loop import Optimiser
 from ..lm_benchmark.methods import Sizing, configure, plan, selected
 from ..lm_benchmark.metrics import NO_CLASS, accuracy, bleu_and_chrf, majority
 from ..lm_benchmark.model import BUNDLED
-from ..lm_benchmark.run import MATMUL, matmul_precision, score_of
+from ..lm_benchmark.options import Precision, Source, TaskName, check, matmul_precision, one_of
+from ..lm_benchmark.run import score_of
 from .choosing import Batching, WarmUp, scores_of
 from .feed import casting_loss
 from .kept import PLANS, Base, Prepared, Split, base_of, prepared
@@ -44,9 +45,6 @@ __all__ = [
 
 RECIPES = recipes("base_benchmark")
 METHODS = tuple(RECIPES)
-
-NAMES = {"method": ("method of the experiment", METHODS), "matmul": ("precision of matrix products", MATMUL)}
-"""What an option's value is called, and which there are."""
 
 
 class Config(Strict):
@@ -81,14 +79,14 @@ class Config(Strict):
         That of the authors' release.
     """
 
-    method: str = "lora_linear"
-    task: str = "polarity"
+    method: Annotated[str, one_of("method of the experiment", *METHODS)] = "lora_linear"
+    task: TaskName = "polarity"
     learning_rate: float = Field(default=1e-3, gt=0)
     model: str = BUNDLED
     tokenizer: str | None = None
     autocast: Literal["none", "bfloat16"] = "none"
-    matmul: str = "highest"
-    data: str = SMALL
+    matmul: Precision = "highest"
+    data: Source = SMALL
     rank: int = Field(default=8, ge=1)
     most_tokens: int = Field(default=64, ge=1)
     state_share: float = Field(default=0.25, gt=0, le=1)
@@ -109,26 +107,6 @@ class Config(Strict):
     select_learning_rate: float = Field(default=1e-2, gt=0)
     released_steps: int = Field(default=500, ge=1)
     released_learning_rate: float = Field(default=1e-3, gt=0)
-
-    @field_validator("method", "matmul")
-    @classmethod
-    def _known(cls, name: str, info: ValidationInfo) -> str:
-        what, names = NAMES[str(info.field_name)]
-        if name not in names:
-            raise UnknownName(what, name, names)
-        return name
-
-    @field_validator("task")
-    @classmethod
-    def _known_task(cls, name: str) -> str:
-        find_task(name)
-        return name
-
-    @field_validator("data")
-    @classmethod
-    def _known_source(cls, data: str) -> str:
-        require_source(data)
-        return data
 
     @property
     def sizing(self) -> Sizing:
@@ -155,12 +133,6 @@ MINIMISED = {"error": validation_error}
 The loss alone is no criterion here: a model that answers every prompt with the classes' shares has a lower validation loss than
 one that is right more often and too sure of itself.
 """
-
-
-def check(config: Config) -> None:
-    """Raise InvalidInput where the rows are said to be local and this machine does not say where."""
-    if config.data == LOCAL:
-        local_folder()
 
 
 def trains(options: Mapping[str, Any]) -> bool:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from ...data.tasks import LOCAL, SMALL, Task, TaskData, find_task, load_task, local_folder, require_source, subset
-from ...errors import CheckpointError, Diverged, UnknownName
+from ...data.tasks import SMALL, Task, TaskData, load_task, subset
+from ...errors import CheckpointError, Diverged
 from ...methods import Scores, apply
 from ...methods.scores import score, warm_up
 from ...models import MambaLM
@@ -31,30 +30,10 @@ from .examples import Encoded, batch_loss, encode, generate, held_out_loss, pred
 from .methods import METHODS, Sizing, configure, plan, selected
 from .metrics import NO_CLASS, accuracy, bleu_and_chrf, majority, matthews
 from .model import BUNDLED, DTYPES, base_model, weights_hash
+from .options import Precision, Source, TaskName, matmul_precision, one_of
+from .options import check as check
 from .tokens import Tokens, tokens_for
 from .verdicts import beside, in_words, typed, verdict_rows
-
-MATMUL = ("highest", "high")
-"""Precisions of float32 matrix products."""
-
-
-NAMES = {
-    "method": ("method of the experiment", METHODS),
-    "dtype": ("dtype", DTYPES),
-    "matmul": ("precision of matrix products", MATMUL),
-}
-"""What an option's value is called, and which there are."""
-
-
-@contextmanager
-def matmul_precision(name: str) -> Iterator[None]:
-    """PyTorch's precision of float32 matrix products is ``name`` inside, and what it was before afterwards."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(name)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 class Config(Strict):
@@ -90,14 +69,14 @@ class Config(Strict):
         Warm-up of SDT's selection.
     """
 
-    method: str = "lora_linear"
-    task: str = "polarity"
+    method: Annotated[str, one_of("method of the experiment", *METHODS)] = "lora_linear"
+    task: TaskName = "polarity"
     learning_rate: float = Field(default=1e-3, gt=0)
     model: str = BUNDLED
     tokenizer: str | None = None
-    dtype: str = "float32"
-    matmul: str = "highest"
-    data: str = SMALL
+    dtype: Annotated[str, one_of("dtype", *DTYPES)] = "float32"
+    matmul: Precision = "highest"
+    data: Source = SMALL
     rank: int = Field(default=8, ge=1)
     most_tokens: int = Field(default=64, ge=1)
     state_share: float = Field(default=0.25, gt=0, le=1)
@@ -114,36 +93,10 @@ class Config(Strict):
     select_steps: int = Field(default=20, ge=1)
     select_learning_rate: float = Field(default=1e-2, gt=0)
 
-    @field_validator("method", "dtype", "matmul")
-    @classmethod
-    def _known(cls, name: str, info: ValidationInfo) -> str:
-        what, names = NAMES[str(info.field_name)]
-        if name not in names:
-            raise UnknownName(what, name, names)
-        return name
-
-    @field_validator("task")
-    @classmethod
-    def _known_task(cls, name: str) -> str:
-        find_task(name)
-        return name
-
-    @field_validator("data")
-    @classmethod
-    def _known_source(cls, data: str) -> str:
-        require_source(data)
-        return data
-
     @property
     def sizing(self) -> Sizing:
         """How sizes are chosen."""
         return Sizing(self.rank, self.most_tokens, self.state_share, self.lora_share)
-
-
-def check(config: Config) -> None:
-    """Raise InvalidInput where the rows are said to be local and this machine does not say where."""
-    if config.data == LOCAL:
-        local_folder()
 
 
 def score_of(task: Task, labels: Sequence[int], predicted: Sequence[int]) -> float:
