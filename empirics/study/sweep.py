@@ -337,13 +337,18 @@ class SweepRunner:
         )  # fmt: skip
 
     def _sides(self, edges: Iterable[Mapping[str, Any]]) -> set[str]:
-        """The methods that a verdict is held back for: those at an end of a grid that the experiment wants to be interior.
+        """The sides that a verdict is held back for: methods at an end of a grid that the experiment wants to be interior.
 
-        An experiment may define ``holds_back(options)``, which is false for cells that no comparison is decided by.
+        An experiment may define ``holds_back(options)``, which is false for cells that no comparison is decided by, and
+        ``side(options)``, what its comparisons call the method of a run.
         """
-        counts = getattr(config.experiment_module(self.file), "holds_back", lambda options: True)
+        module = config.experiment_module(self.file)
+        counts, side = (
+            getattr(module, "holds_back", lambda options: True),
+            getattr(module, "side", lambda options: options["method"]),
+        )
         ends = (row for row in edges if set(row["at_edge"]) & self.sweep.widen.keys() and "method" in row)
-        return {str(row["method"]) for row in ends if counts({**self.file.config, **row})}
+        return {str(side({**self.file.config, **row})) for row in ends if counts({**self.file.config, **row})}
 
     def _require_same_origin(self) -> None:
         """Let the experiment refuse runs, of tuning too, that do not belong together."""

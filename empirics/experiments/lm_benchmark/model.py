@@ -11,7 +11,13 @@ from ...models import Mamba1, MambaConfig, MambaLM, load_model
 from ...pretraining.bundle import BASE, base_folder, bundled_model
 from ...pretraining.scans import choose_scan
 
-BUNDLED, UNTRAINED = "bundled", "untrained"
+BUNDLED = "bundled"
+
+UNTRAINED = {
+    "untrained": {"layer": "Mamba1", "d_state": 8},
+    "untrained_mamba2": {"layer": "Mamba2", "d_state": 8, "headdim": 16},
+}
+"""Tiny byte-level models with random values, to try things out: their mixers' options."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -23,8 +29,8 @@ def base_model(name: str, scan: str | None, device: str, dtype: str = "float32")
     ----------
     name:
         ``bundled`` (the byte-level model that comes with the package), ``base`` or ``base_mamba2`` (larger ones, in a checkout),
-        ``untrained`` (a tiny byte-level model with random values, to try things out), a folder in the hub's format, a
-        safetensors file, or a hub name.
+        ``untrained`` or ``untrained_mamba2`` (tiny byte-level models with random values, to try things out), a folder in the
+        hub's format, a safetensors file, or a hub name.
     scan:
         Its scan; where left out ``chunked``, and for Mamba-1 on a GPU the fastest that works there.
     dtype:
@@ -40,9 +46,9 @@ def base_model(name: str, scan: str | None, device: str, dtype: str = "float32")
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
     first = scan or "chunked"
-    if name == UNTRAINED:
+    if name in UNTRAINED:
         torch.manual_seed(0)
-        config = MambaConfig(32, 2, 256, {"layer": "Mamba1", "d_state": 8}, pad_vocab_size_multiple=1)
+        config = MambaConfig(32, 2, 256, UNTRAINED[name], pad_vocab_size_multiple=1)
         model = MambaLM(config, scan=first)
     elif name == BUNDLED:
         model = bundled_model(scan=first)
