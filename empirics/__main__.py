@@ -183,7 +183,7 @@ def _checks(argv: Sequence[str]) -> int:
 def _gpu_suite(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="python -m empirics gpu-suite",
-        description="All experiments but lm_benchmark at full size, resumable, within a time budget.",
+        description="The short experiments at full size, resumable, within a time budget.",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--budget", type=float, required=True, metavar="SECONDS")

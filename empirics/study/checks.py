@@ -24,7 +24,7 @@ QUICK = ("prefix_compiles", "state_to_prefix", "state_floor")
 """Experiments whose small form decides their prediction; the others compare methods over seeds and need their full size."""
 
 SUITE = ("prefix_compiles", "state_to_prefix", "state_floor", "selection", "s4_regression", "vision")
-"""The GPU suite, short ones first, so that a short budget finishes something; lm_benchmark takes hours and is called by name."""
+"""The GPU suite, short ones first, so that a short budget finishes something; longer ones are called by name."""
 
 
 def row(summary: Mapping[str, Any]) -> dict[str, Any]:
