@@ -176,18 +176,22 @@ def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     return max(float((value.cpu() - b[name].cpu()).abs().max()) for name, value in a.items())
 
 
-def agree(out: Path, alone: dict[str, Tensor], half: dict[str, Tensor]) -> None:
-    """Two processes end equal, and where one process ends with all rows, not with half of them."""
+def agree(out: Path, device: str, alone: dict[str, Tensor], half: dict[str, Tensor]) -> None:
+    """Two processes end equal, and where one process ends with all rows, not with half of them.
+
+    On a GPU, cuDNN's convolutions multiply in TF32, in other kernels for other batches.
+    """
+    near, far = {"cpu": (2e-6, 1e-4), "cuda": (5e-4, 2e-2)}[device]
     first, second = (load_file(out / f"{rank}.safetensors") for rank in (0, 1))
     assert distance(first, second) == 0 and first.keys() == alone.keys()
-    assert distance(first, alone) < 1e-5 and distance(first, half) > 1e-3
+    assert distance(first, alone) < near and distance(first, half) > far
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_two_processes_train_as_one(device: str, tmp_path: Path) -> None:
     """Trainer under torchrun: batches of two in two processes give the values of batches of four in one."""
     two_processes("trainer_process.py", tmp_path, device)
-    agree(tmp_path, train(tmp_path, 4), train(tmp_path, 2))
+    agree(tmp_path, device, train(tmp_path, 4), train(tmp_path, 2))  # on the CPU: one process would take both GPUs
 
 
 @pytest.mark.parametrize(
@@ -203,7 +207,7 @@ def test_two_processes_of_accelerate_train_as_one(device: str, how: str, tmp_pat
     """accelerate shards on accelerators only; a sharded model on the CPU is tested above."""
     two_processes("accelerate_process.py", tmp_path, how, device)
     alone, half = (accelerate_process.train(accelerate_process.adapted(device), accelerate_process.IDS[:n]) for n in (4, 2))
-    agree(tmp_path, alone, half)
+    agree(tmp_path, device, alone, half)
 
 
 def script(name: str, *arguments: object) -> str:
