@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -40,15 +41,32 @@ def token_by_token(model: nn.Module, ids: Tensor, first: int) -> Tensor:
     raise InvalidInput(f"{type(model).__name__} does not say how it keeps states; use a model of transformers or mamba-ssm")
 
 
-def _transformers(model: Any, ids: Tensor, first: int) -> Tensor:
-    out = model(ids[:, :first], use_cache=True)
-    name = "cache_params" if "cache_params" in out else "past_key_values"
-    found, cache = [out.logits], out[name]
-    for t in range(first, ids.shape[1]):
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a model of transformers remembers of ``length`` tokens: its cache, and the name under which its class takes one."""
+
+    name: str
+    cache: Any
+    length: int
+
+
+def read_on(model: Any, ids: Tensor, before: Read | None = None) -> tuple[Tensor, Read]:
+    """Logits (B, L, V) of the tokens that follow those in ``before``, and what the model remembers after them."""
+    options = {} if before is None else {before.name: before.cache}
+    if before is not None and before.name == "past_key_values":
         # Some classes with attention count positions by themselves, others do not.
-        places = {} if name == "cache_params" else {"position_ids": torch.full((ids.shape[0], 1), t, device=ids.device)}
-        out = model(ids[:, t : t + 1], use_cache=True, **{name: cache}, **places)
-        found.append(out.logits)
+        options["position_ids"] = before.length + torch.arange(ids.shape[1], device=ids.device).expand(ids.shape[0], -1)
+    out = model(ids, use_cache=True, **options)
+    name = "cache_params" if "cache_params" in out else "past_key_values"
+    return out.logits, Read(name, out[name], ids.shape[1] + (0 if before is None else before.length))
+
+
+def _transformers(model: Any, ids: Tensor, first: int) -> Tensor:
+    logits, memory = read_on(model, ids[:, :first])
+    found = [logits]
+    for token in ids[:, first:].split(1, dim=1):
+        logits, memory = read_on(model, token, memory)
+        found.append(logits)
     return torch.cat(found, 1)
 
 

@@ -9,14 +9,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from theory.core.files import require_writable
 
 from ..errors import InvalidInput
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .parallel import Team
     from .recipe import Recipe
     from .tokens import Encoded
@@ -186,6 +189,18 @@ def main_baselines(argv: Sequence[str]) -> int:
     return 0
 
 
+def _of_transformers(model: nn.Module, name: str, prompt: bytes, drawn: Callable[..., Iterator[int]]) -> Iterator[str]:
+    """Text from a model that only transformers builds, in its own tokens, until the one that ends a text."""
+    from ..experiments.lm_benchmark.tokens import ByteTokens, tokens_for
+    from .generate import decoded, grown
+
+    tokens = tokens_for(name, int(cast(Any, model).config.vocab_size))
+    if isinstance(tokens, ByteTokens):
+        return decoded(drawn(prompt))
+    told = tokens.encode(prompt.decode("utf-8", "replace"))
+    return grown(itertools.takewhile(lambda token: token != tokens.end, drawn(told, vocabulary=0)), tokens.decode)
+
+
 def main_generate(argv: Sequence[str]) -> int:
     """``python -m empirics generate``."""
     parser = _Parser(prog="python -m empirics generate", description="Continue a prompt, token by token.")
@@ -203,36 +218,40 @@ def main_generate(argv: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     args = parser.parse_args(argv)
 
-    import torch
-
     from ..methods.handle import load
-    from ..models.loading import load_model
+    from ..models.lm import MambaLM
     from ..study.runner import check_device
+    from ..tuning.command import open_model
     from ..tuning.record import BUNDLED_NAME, tuned
-    from .bundle import BASE, base_folder, bundled_model
+    from .bundle import BASE, base_folder
     from .generate import decoded, generate
     from .tokens import TOKENIZER, Reader
 
     check_device(args.device)
     _use_threads(args.threads)
     adapter, named = (None, None) if args.adapter is None else tuned(args.adapter)
-    chosen = args.model or (None if named == BUNDLED_NAME else named)
-    place = base_folder(chosen) if chosen in BASE else chosen
-    model = bundled_model(device=args.device) if place is None else load_model(place, device=args.device, dtype=torch.float32)
+    chosen = args.model or named or BUNDLED_NAME
+    place = Path(base_folder(chosen) if chosen in BASE else chosen)
+    model = open_model(chosen, args.device)
     if adapter is not None:
         load(model, adapter)
     # Bytes that the shell could not decode come as surrogates; a model of bytes gets them as they were.
     prompt = args.prompt.encode("utf-8", "surrogateescape")
-    stream: Iterator[int]
-    if place is not None and (Path(place) / TOKENIZER).is_file():
-        reader = Reader(Path(place))
+    drawn: Callable[..., Iterator[int]] = partial(
+        generate, model, tokens=args.tokens, temperature=args.temperature, seed=args.seed
+    )
+    texts: Iterator[str]
+    if not isinstance(model, MambaLM):
+        texts = _of_transformers(model, chosen, prompt, drawn)
+    elif chosen != BUNDLED_NAME and (place / TOKENIZER).is_file():
+        reader = Reader(place)
         told = reader.encode(prompt.decode("utf-8", "replace"))
-        stream = reader.bytes_of(generate(model, told, args.tokens, args.temperature, args.seed, reader.size))
+        texts = decoded(reader.bytes_of(drawn(told, vocabulary=reader.size)))
     else:
-        stream = generate(model, prompt, args.tokens, args.temperature, args.seed)
+        texts = decoded(drawn(prompt))
     encoding = sys.stdout.encoding or "utf-8"
     try:
-        for text in itertools.chain([prompt.decode("utf-8", "replace")], decoded(stream)):
+        for text in itertools.chain([prompt.decode("utf-8", "replace")], texts):
             print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
         print()
     except BrokenPipeError:  # the reader has seen enough; Python's own flush at exit must not complain again

@@ -6,16 +6,18 @@ which ``test_hosts.py`` checks every cell against a run of its own.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from empirics.errors import InvalidInput
 from empirics.hosts.fused import fused_kernels
-from empirics.hosts.reading import token_by_token
+from empirics.hosts.reading import Read, read_on, token_by_token
 from empirics.hosts.takeover import mixer_of
 from empirics.methods import (
     SDT,
@@ -31,12 +33,14 @@ from empirics.methods import (
     SDTLoRA,
     StateOffset,
     apply,
+    compile_prefix,
+    export_cache,
     select,
 )  # fmt: skip
 from empirics.methods.scores import score
 
 sys.path.insert(0, str(Path(__file__).parent))
-from empirics.hosts.tiny import CONFIGS, VOCABULARY, host_model
+from empirics.hosts.tiny import CONFIGS, PURE, VOCABULARY, host_model
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- table: python -m tests.empirics.host_checks -->", "<!-- end of table -->"
@@ -146,26 +150,113 @@ def check(name: str, method: str) -> str:
     return "yes"
 
 
-def table(cells: dict[tuple[str, str], str]) -> str:
-    """The table as Markdown."""
-    lines = ["| model | " + " | ".join(METHODS) + " |", "| --- |" + " --- |" * len(METHODS)]
-    lines += [f"| `{name}` | " + " | ".join(cells[name, method] for method in METHODS) + " |" for name in CONFIGS]
+def adapted(name: str, config: MethodConfig) -> tuple[Any, Any]:
+    """A model with a method whose values are far from the start, and its handle."""
+    model = host_model(name)
+    handle = apply(model, config)
+    randomise(handle, 0.7)
+    return model, handle
+
+
+def check_generate(name: str, config: MethodConfig) -> str:
+    """The library's ``generate``, greedy and with beams, behind padding: the tokens that the parallel pass prefers."""
+    model, handle = adapted(name, config)
+    ids = torch.cat([torch.zeros(2, 3, dtype=torch.long), IDS], 1)
+    ids[1] = torch.cat([IDS[1], IDS[0, :3]])
+    mask = torch.ones_like(ids)
+    mask[0, :3] = 0
+    options = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    found = model.generate(ids, attention_mask=mask, **options)
+    for row, front in ((0, 3), (1, 0)):
+        whole = ids[row : row + 1, front:]
+        for _ in range(4):
+            whole = torch.cat([whole, logits(model, whole)[:, -1:].argmax(-1)], 1)
+        assert found[row, front:].tolist() == whole[0].tolist()
+    options |= {"attention_mask": torch.ones_like(IDS), "num_beams": 3}
+    beams = [model.generate(IDS, use_cache=cached, **options) for cached in (True, False)]
+    assert beams[0].tolist() == beams[1].tolist()
+    there = logits(model)
+    handle.remove()
+    assert relative(logits(model), there) > 1e-3  # so that the tokens are the adapted model's
+    return "yes"
+
+
+def check_export(name: str, piece: int) -> str:
+    """The plain model goes on from the cache of a tuned start, reading pieces of so many tokens; or why it does not."""
+    for config in (InitialState(), InitialState(conv=True), Prefix(tokens=3)):
+        model, handle = adapted(name, config)
+        expected, cache = logits(model), export_cache(handle, 2)
+        handle.remove()
+        kind = "cache_params" if name in PURE else "past_key_values"
+        memory, found = Read(kind, cache, 0), []
+        for ids in IDS.split(piece, dim=1):
+            with torch.no_grad():
+                part, memory = read_on(model, ids, memory)
+            found.append(part)
+        apart = relative(torch.cat(found, 1), expected)
+        if apart > CLOSE:
+            assert apart > 1e-3 and piece > 1 and relative(logits(model), torch.cat(found, 1)) < CLOSE
+            return f"no: {type(first_mixer(model)).__name__}'s parallel scan starts from zeros"
+        assert relative(logits(model), expected) > 1e-3
+    return "yes"
+
+
+def check_compiled(name: str, config: MethodConfig) -> str:
+    """The tokens become a state, and nothing changes; or why they do not."""
+    model, handle = adapted(name, config)
+    expected = logits(model)
+    try:
+        compiled = compile_prefix(handle)
+    except InvalidInput as refused:
+        found = re.search(r"attention layers (remember the tokens themselves)", str(refused))
+        assert torch.equal(logits(model), expected)
+        return f"no: attention {found[1].replace('remember', 'remembers')}" if found else f"no: {refused}"
+    assert isinstance(compiled.config, InitialState)
+    assert relative(logits(model), expected) < CLOSE and relative(cached_logits(model), expected) < CLOSE
+    return "yes"
+
+
+GENERATION: dict[str, Callable[[str], str]] = {
+    "`generate`: initial state": lambda name: check_generate(name, InitialState(conv=True)),
+    "prefix": lambda name: check_generate(name, Prefix(tokens=2)),
+    "offset": lambda name: check_generate(name, StateOffset()),
+    "additional scan": lambda name: check_generate(name, AdditionalScan(states=2)),
+    "prompt": lambda name: check_generate(name, Prompt(tokens=2)),
+    "`export_cache`: token by token": lambda name: check_export(name, 1),
+    "in parallel": lambda name: check_export(name, IDS.shape[1]),
+    "`compile_prefix`: prefix": lambda name: check_compiled(name, Prefix(tokens=3)),
+    "prompt, compiled": lambda name: check_compiled(name, Prompt(tokens=5)),
+}
+"""Column of the page's second table → the check; it returns ``yes``, or ``no`` with the reason."""
+
+TABLES = (
+    (BEGIN, METHODS, check),
+    ("<!-- second table: python -m tests.empirics.host_checks -->", GENERATION, lambda name, column: GENERATION[column](name)),
+)  # fmt: skip
+"""(marker, columns, cell) of the page's tables."""
+
+
+def table(columns: Iterable[str], cells: dict[tuple[str, str], str]) -> str:
+    """A table as Markdown."""
+    lines = ["| model | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(list(columns))]
+    lines += [f"| `{name}` | " + " | ".join(cells[name, column] for column in columns) + " |" for name in CONFIGS]
     return "\n".join(lines)
 
 
-def read_table(text: str) -> dict[tuple[str, str], str]:
-    """The cells of the page's table."""
-    lines = [line for line in text.partition(BEGIN)[2].partition(END)[0].splitlines() if line.startswith("|")]
+def read_table(text: str, begin: str = BEGIN) -> dict[tuple[str, str], str]:
+    """The cells of one of the page's tables."""
+    lines = [line for line in text.partition(begin)[2].partition(END)[0].splitlines() if line.startswith("|")]
     head, rows = [c.strip() for c in lines[0].strip("| ").split("|")][1:], lines[2:]
     cells = [[c.strip() for c in row.strip("| ").split("|")] for row in rows]
     return {(row[0].strip("`"), method): value for row in cells for method, value in zip(head, row[1:], strict=True)}
 
 
 def main() -> None:
-    """Run every cell and write the page's table."""
-    cells = {(name, method): check(name, method) for name in CONFIGS for method in METHODS}
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(cells)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    """Run every cell and write the page's tables."""
+    for begin, columns, cell in TABLES:
+        cells = {(name, column): cell(name, column) for name in CONFIGS for column in columns}
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+        PAGE.write_text(f"{before}{begin}\n{table(columns, cells)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

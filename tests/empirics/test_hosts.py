@@ -12,8 +12,23 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 import torch
 import transformers
-from host_checks import CLOSE, IDS, METHODS, PAGE, cached_logits, check, first_mixer, logits, randomise, read_table, relative
-from torch import Tensor, nn
+from host_checks import (
+    CLOSE,
+    GENERATION,
+    IDS,
+    METHODS,
+    PAGE,
+    TABLES,
+    adapted,
+    cached_logits,
+    check,
+    first_mixer,
+    logits,
+    randomise,
+    read_table,
+    relative,
+)  # fmt: skip
+from torch import Tensor
 
 from empirics.errors import CheckpointError, InvalidInput
 from empirics.hosts.takeover import mixer_of, taken_over
@@ -54,11 +69,10 @@ def test_methods_work_in_place_and_the_page_says_so(name: str, method: str) -> N
     assert check(name, method) == read_table(PAGE.read_text(encoding="utf-8"))[name, method]
 
 
-def adapted(name: str, config: Any) -> tuple[nn.Module, Any]:
-    model = host_model(name)
-    handle = apply(model, config)
-    randomise(handle, 0.7)
-    return model, handle
+@pytest.mark.parametrize("column", GENERATION)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_generation_goes_on_from_states_and_the_page_says_where(name: str, column: str) -> None:
+    assert GENERATION[column](name) == read_table(PAGE.read_text(encoding="utf-8"), TABLES[1][0])[name, column]
 
 
 def padded(count: int) -> tuple[Tensor, Tensor]:
@@ -91,24 +105,6 @@ def test_a_mask_with_holes_is_refused() -> None:
         logits(model, attention_mask=mask)
 
 
-@pytest.mark.parametrize("config", [*STATES.values(), Prompt(tokens=2)], ids=[*STATES, "prompt"])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_generation_goes_on_from_the_state(name: str, config: Any) -> None:
-    """Greedy generation with the library's cache gives the tokens that the parallel pass prefers, also behind padding."""
-    model, _ = adapted(name, config)
-    ids = torch.cat([torch.zeros(2, 3, dtype=torch.long), IDS], 1)
-    ids[1] = torch.cat([IDS[1], IDS[0, :3]])
-    mask = torch.ones_like(ids)
-    mask[0, :3] = 0
-    options = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
-    found = model.generate(ids, attention_mask=mask, **options)
-    for row, front in ((0, 3), (1, 0)):
-        whole = ids[row : row + 1, front:]
-        for _ in range(4):
-            whole = torch.cat([whole, logits(model, whole)[:, -1:].argmax(-1)], 1)
-        assert found[row, front:].tolist() == whole[0].tolist()
-
-
 def test_the_cache_is_read_as_every_version_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """transformers has the methods that answer for a layer since 5.21; the layers themselves are older."""
     model, handle = adapted("MambaForCausalLM", InitialState(conv=True))
@@ -119,16 +115,6 @@ def test_the_cache_is_read_as_every_version_keeps_it(monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     handle.remove()
     assert relative(cached_logits(model), expected) > 1e-3
-
-
-@pytest.mark.parametrize("config", STATES.values(), ids=STATES)
-def test_beams_reorder_the_states(config: Any) -> None:
-    model, handle = adapted("MambaForCausalLM", config)
-    options = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None, "pad_token_id": 0, "num_beams": 3}
-    found = model.generate(IDS, attention_mask=torch.ones_like(IDS), **options)
-    slow = model.generate(IDS, attention_mask=torch.ones_like(IDS), use_cache=False, **options)
-    assert found.tolist() == slow.tolist()
-    handle.remove()
 
 
 def test_caching_a_second_piece_goes_on_from_the_first() -> None:
@@ -222,30 +208,6 @@ def test_a_prompt_on_a_model_with_attention_is_no_state() -> None:
     expected = logits(model)
     compile_prefix(handle)
     assert relative(logits(model), expected) < CLOSE
-
-
-@pytest.mark.parametrize("config", [InitialState(conv=True), Prefix(tokens=3)], ids=["state", "prefix"])
-@pytest.mark.parametrize("name", ["MambaForCausalLM", "Mamba2ForCausalLM", "BambaForCausalLM", "NemotronHForCausalLM"])
-def test_a_tuned_start_is_exported_as_the_plain_models_cache(name: str, config: Any) -> None:
-    model, handle = adapted(name, config)
-    expected, kind = logits(model), "cache_params" if name in PURE else "past_key_values"
-
-    def plain(cache: Any, piece: int) -> Tensor:
-        """The plain model reads pieces of so many tokens."""
-        found = []
-        with torch.no_grad():
-            for at in range(0, IDS.shape[1], piece):
-                places = torch.arange(at, at + piece).expand(2, -1)
-                options = {} if kind == "cache_params" else {"position_ids": places}
-                found.append(model(IDS[:, at : at + piece], use_cache=True, **{kind: cache}, **options).logits)
-        return torch.cat(found, 1)
-
-    caches = [export_cache(handle, 2) for _ in range(2)]
-    handle.remove()
-    assert relative(plain(caches[0], 1), expected) < CLOSE
-    in_parallel = relative(plain(caches[1], IDS.shape[1]), expected)
-    assert (in_parallel > 1e-3) == (name == "MambaForCausalLM")  # whose parallel pass takes no state
-    assert relative(logits(model), expected) > 1e-3
 
 
 def test_what_is_no_start_is_not_exported() -> None:

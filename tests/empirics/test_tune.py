@@ -227,9 +227,59 @@ def test_hybrids_are_tuned_in_place(method: str, rows: Path, tmp_path: Path, cap
     handle = load(AutoModelForCausalLM.from_pretrained(str(tmp_path / "bamba")), tmp_path / "out" / "adapter")
     assert handle.n_trainable == record["trained"]
     capsys.readouterr()
-    assert main(["generate", "--adapter", str(tmp_path / "out"), "--prompt", "ab"]) == 2
+    options = ["--prompt", "ab", "--tokens", "12", "--temperature", "0"]
+    assert main(["generate", "--adapter", str(tmp_path / "out"), *options]) == 0  # the record names the model
+    tuned_text = capsys.readouterr().out
+    assert main(["generate", "--model", str(tmp_path / "bamba"), *options]) == 0
+    plain_text = capsys.readouterr().out
+
+    def greedy() -> str:
+        ids = list(b"ab")
+        with torch.no_grad():
+            for _ in range(12):
+                ids.append(int(handle.model(torch.tensor([ids])).logits[0, -1].argmax()))
+        return bytes(ids).decode(errors="replace") + "\n"
+
+    assert tuned_text == greedy() != plain_text
+    handle.remove()
+    assert plain_text == greedy()
+
+
+def test_text_of_a_hybrid_in_its_own_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tokens that stand for parts of a character wait for the rest; the end of a text ends it."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<end>": 0, **{letter: i + 1 for i, letter in enumerate(alphabet)}}
+    own = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    own.pre_tokenizer, own.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<end>")
+    model = host_model("BambaForCausalLM", vocab_size=257)
+    says = [*wrapped.encode("né"), 0, *wrapped.encode("x")]
+    after = {}  # a model whose next token depends on the last one only
+    for last, token in zip([*wrapped.encode("o"), *says], says, strict=False):
+        after[last] = token
+    with torch.no_grad():
+        for module in (m for m in model.modules() if hasattr(m, "out_proj") or hasattr(m, "o_proj") or hasattr(m, "down_proj")):
+            for name in ("out_proj", "o_proj", "down_proj"):
+                if hasattr(module, name):
+                    getattr(module, name).weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.randn(257, 16, generator=torch.Generator().manual_seed(0)))
+        model.lm_head.weight.zero_()
+        for last, token in after.items():
+            model.lm_head.weight[token] += model.model.embed_tokens.weight[last]
+    model.save_pretrained(str(tmp_path))
+    wrapped.save_pretrained(str(tmp_path))
+    assert main(["generate", "--model", str(tmp_path), "--prompt", "o", "--temperature", "0", "--tokens", "9"]) == 0
+    assert capsys.readouterr().out == "oné\n"
+    assert main(["generate", "--model", str(tmp_path), "--prompt", "o", "--temperature", "0", "--tokens", "2"]) == 0
+    assert capsys.readouterr().out == "on\ufffd\n"  # cut inside a character
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert main(["generate", "--model", str(tmp_path), "--prompt", "o"]) == 2
     error = capsys.readouterr().err
-    assert "model_type is 'bamba'" in error and error.count("\n") == 1
+    assert "has no tokenizer" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
