@@ -6,7 +6,8 @@ as launched from Python. Stock's fused path is launched from Python only: record
 default stream (in a whole model it does not). Kept
 bytes are what stays allocated between the passes beyond parameters, input and output.
 
-ours             this project's block with the fused scan; ours/recompute and ours/recompute_all keep less (models/mixer.py)
+ours             this project's block with the fused scan; ours/keep_all keeps more, ours/recompute and ours/recompute_all less
+                 (models/mixer.py)
 slow_lora        mamba-ssm's block with ``use_fast_path=False`` and peft's LoRA, whose wrapping reaches x_proj and out_proj only
 stock            mamba-ssm's fused path without adapters, every weight trained
 """
@@ -37,9 +38,9 @@ from ..study.runner import check_device
 from .machine import machine
 from .model import RANK, RECOMPUTE
 from .targets import TARGETS
-from .timing import graphed, kept_by_autograd, ratio, seconds
+from .timing import graphed, kept_bytes_of, ratio, seconds
 
-CONTENDERS = ("ours", "ours/recompute", "ours/recompute_all", "slow_lora", "stock")
+CONTENDERS = ("ours", "ours/keep_all", "ours/recompute", "ours/recompute_all", "slow_lora", "stock")
 REFERENCE = "slow_lora"
 
 
@@ -68,7 +69,8 @@ def ours(name: str, config: MambaConfig, device: str, dtype: torch.dtype, scan: 
     options = mamba1(config)
     torch.manual_seed(0)
     mixer = Mamba1(config.d_model, options, scan, device=device, dtype=dtype)
-    mixer.recompute = RECOMPUTE[name.partition("/")[2]] if "/" in name else False
+    if "/" in name:
+        mixer.recompute = RECOMPUTE[name.partition("/")[2]]
     handle = apply(nn.ModuleList([mixer]), LoRA(targets=PROJECTIONS, rank=RANK))
     return mixer, list(handle.trainable().values())
 
@@ -100,9 +102,9 @@ def passes(block: nn.Module, trained: Sequence[nn.Parameter], hidden: Tensor, we
 
 def kept_bytes(block: nn.Module, hidden: Tensor) -> int:
     """Bytes that stay between the passes beyond parameters, input and output: on a GPU what is allocated, which counts results
-    that are kept beside autograd; on a CPU what autograd keeps, each storage once."""
+    that are kept beside autograd; on a CPU what operations made and is still held."""
     if not hidden.is_cuda:
-        return kept_by_autograd(lambda: block(hidden), [hidden, *block.parameters()])
+        return kept_bytes_of(lambda: block(hidden), [hidden, *block.parameters()])
     kept = 0
     for _ in range(2):  # what earlier passes left may be freed during the first
         gc.collect()

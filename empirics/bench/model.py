@@ -8,9 +8,9 @@ stock            mamba-ssm's own model, every weight trained, its fused path
 stock_slow_lora  the same with ``use_fast_path=False`` and peft's LoRA on in_proj, x_proj, dt_proj and out_proj (of which peft's
                  wrapping reaches x_proj and out_proj only)
 
-Ours are named METHOD/SCAN, METHOD/SCAN/recompute or METHOD/SCAN/recompute_all, for instance ``lora/fused/recompute``. Any of
-them, peers included, with ``/graph`` behind is the same step with its two passes replayed as a CUDA graph
-(:class:`empirics.training.graphed.GraphedLoss`).
+Ours are named METHOD/SCAN, or METHOD/SCAN/AMOUNT where they keep more (``keep_all``) or less (``recompute``, ``recompute_all``)
+for the backward pass than they do by default, for instance ``lora/fused/recompute``. Any of them, peers included, with ``/graph``
+behind is the same step with its two passes replayed as a CUDA graph (:class:`empirics.training.graphed.GraphedLoss`).
 
 With ``--out``, sizes that an interrupted run has finished are kept beside the file, and the same command goes on after them.
 """
@@ -51,7 +51,7 @@ RANK, SHARE = 8, 0.1
 """Of the peers' LoRA, and of the channels and of their states that SDT trains: 1 % of A."""
 
 METHODS = recipes("bench_model")
-RECOMPUTE: dict[str, Recompute] = {"recompute": True, "recompute_all": "all"}
+RECOMPUTE: dict[str, Recompute] = {"keep_all": False, "recompute": True, "recompute_all": "all"}
 """How much is computed again for the backward pass, by the last part of a contender's name."""
 
 TARGETED = ("initial_state", "state_offset", "lora", "sdt")
@@ -133,7 +133,7 @@ class Contender:
     peer:
         mamba-ssm's model and not one of ours.
     method, scan, recompute:
-        Of ours, which are called METHOD/SCAN, METHOD/SCAN/recompute or METHOD/SCAN/recompute_all.
+        Of ours, which are called METHOD/SCAN or METHOD/SCAN/AMOUNT.
     graph:
         Whether the two passes are replayed.
     """
@@ -157,7 +157,7 @@ class Contender:
         """
         short = name.removesuffix(GRAPH)
         if short in PEERS:
-            return cls(short, "", "", False, name != short)
+            return cls(short, "", "", "light", name != short)
         method, *rest = short.split("/")
         if len(rest) not in (1, 2) or (rest[1:] and rest[1] not in RECOMPUTE):
             ways = ", ".join(f"METHOD/SCAN{way and '/' + way}" for way in ("", *RECOMPUTE))
@@ -165,7 +165,7 @@ class Contender:
         if method not in METHODS:
             raise UnknownName("method", method, METHODS)
         capability(op, rest[0])
-        return cls(None, method, rest[0], RECOMPUTE[rest[1]] if rest[1:] else False, name != short)
+        return cls(None, method, rest[0], RECOMPUTE[rest[1]] if rest[1:] else "light", name != short)
 
 
 def ours(contender: Contender, setting: Setting, tokens: Tensor) -> tuple[nn.Module, list[nn.Parameter], float | None]:

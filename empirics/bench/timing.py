@@ -6,9 +6,13 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 Pass = Callable[[], object]
 
@@ -101,6 +105,35 @@ def peak(run: Pass, device: str) -> int | None:
     run()
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() - before
+
+
+class _Made(TorchDispatchMode):
+    """Notes the memory of every tensor that an operation returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in tree_leaves(out):
+            if isinstance(value, Tensor):
+                storage = value.untyped_storage()
+                self.storages.setdefault(storage._cdata, (StorageWeakRef(storage), storage.nbytes()))
+        return out
+
+
+def kept_bytes_of(run: Callable[[], Tensor], own: Iterable[Tensor]) -> int:
+    """Bytes that stay between the passes of ``run``, a forward pass, beyond its output and the tensors ``own``.
+
+    All memory that operations made and that is still held is counted, once, whoever holds it. Works on fake tensors.
+    """
+    known = {value.untyped_storage()._cdata for value in own}
+    with _Made() as made:
+        out = run()
+    known.add(out.untyped_storage()._cdata)
+    gc.collect()
+    return sum(size for place, (held, size) in made.storages.items() if place not in known and not held.expired())
 
 
 def kept_by_autograd(run: Pass, own: Iterable[Tensor]) -> int:

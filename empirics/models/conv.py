@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .again import derived, saving
 from .norm import widen
 
 
@@ -35,16 +36,35 @@ def causal_conv(
     width = weight.shape[-1]
     taps = weight.squeeze(1).to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    kernel = _stock_kernel() if stock and x.is_cuda and 2 <= width <= 4 and x.dtype != torch.float64 else None
-    if kernel is not None and window is None and x.shape[-1] >= width - 1:
-        return kernel(_aligned(x), taps, bias, activation="silu"), x[..., x.shape[-1] - width + 1 :].clone()
+    fits = stock and _stock_serves(x, width)
+    if fits and window is None and x.shape[-1] >= width - 1:
+        return derived(_stock(x, taps, bias), _stock, x, taps, bias), x[..., x.shape[-1] - width + 1 :].clone()
     past = x.new_zeros(*x.shape[:2], width - 1) if window is None else window.to(x.dtype)
-    extended = torch.cat([past, x], dim=-1)
+    extended = _extended(past, x)
     # A copy: a view would keep the whole sequence alive.
     last = extended[..., extended.shape[-1] - width + 1 :].clone()
-    if kernel is not None:
-        return kernel(_aligned(extended), taps, bias, activation="silu")[..., width - 1 :], last
-    return F.silu(F.conv1d(extended, taps[:, None], bias, groups=x.shape[1])), last
+    if fits:
+        return derived(_stock(extended, taps, bias), _stock, extended, taps, bias)[..., width - 1 :], last
+    derived(extended, _extended, past, x)
+    with saving():
+        before = F.conv1d(extended, taps[:, None], bias, groups=x.shape[1])
+    derived(before, F.conv1d, extended, taps[:, None], bias, 1, 0, 1, x.shape[1])
+    with saving():
+        return derived(F.silu(before), F.silu, before), last
+
+
+def _stock(x: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
+    """causal-conv1d's kernel, silu included, without a past."""
+    out: Tensor = _stock_kernel()(_aligned(x), taps, bias, activation="silu")
+    return out
+
+
+def _stock_serves(x: Tensor, width: int) -> bool:
+    return x.is_cuda and 2 <= width <= 4 and x.dtype != torch.float64 and _stock_kernel() is not None
+
+
+def _extended(past: Tensor, x: Tensor) -> Tensor:
+    return torch.cat([past, x], dim=-1)
 
 
 def causal_conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, window: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
 from ..kernels.packing import Packing
+from .again import computing_again, derived
 from .config import Mamba1Config, MambaConfig
 from .hooks import PromptHook
 from .mamba1 import Mamba1
@@ -24,6 +25,13 @@ States = list[MixerState]
 
 def _norm(config: MambaConfig) -> nn.Module:
     return (RMSNorm if config.rms_norm else LayerNorm)(config.d_model, config.norm_epsilon)
+
+
+def _normed(norm: nn.Module, x: Tensor) -> Tensor:
+    """The norm's output, which the backward pass may compute again where nobody has changed what the norm does."""
+    out: Tensor = norm(x)
+    untouched = type(norm) in (RMSNorm, LayerNorm) and not (norm._forward_hooks or norm._forward_pre_hooks)
+    return derived(out, lambda x, *_: norm(x), x, *norm.parameters()) if untouched else out
 
 
 def make_mixer(config: MambaConfig, scan: str = "chunked") -> Mixer:
@@ -80,11 +88,13 @@ class Backbone(nn.Module):
         for i, block in enumerate(self.layers):
             assert isinstance(block, Block)
             state = None if states is None else states[i]
-            if return_states:
-                added, after = block.mixer(block.norm(residual), state, return_state=True, packing=packing)
-                last.append(after)
-            else:
-                added = block.mixer(block.norm(residual), state, packing=packing)
+            with computing_again(block.mixer.recompute == "light"):
+                normed = _normed(block.norm, residual)
+                if return_states:
+                    added, after = block.mixer(normed, state, return_state=True, packing=packing)
+                    last.append(after)
+                else:
+                    added = block.mixer(normed, state, packing=packing)
             residual = residual + added
         return self.norm_f(residual), last if return_states else None
 
@@ -181,16 +191,16 @@ class MambaLM(nn.Module):
             raise
 
     def set_recompute(self, recompute: Recompute) -> None:
-        """How much every mixer computes again for the backward pass instead of keeping it: ``False``, ``True`` or ``"all"``
-        (:class:`.mixer.Mixer`); the same gradients, bit for bit.
+        """How much every mixer computes again for the backward pass instead of keeping it: ``False``, ``"light"`` (the default),
+        ``True`` or ``"all"`` (:class:`.mixer.Mixer`); the same gradients, bit for bit.
 
         Raises
         ------
         UnknownName
             Another value.
         """
-        if recompute not in (False, True, "all"):
-            raise UnknownName("amount to recompute", recompute, ("False", "True", "all"))
+        if recompute not in (False, "light", True, "all"):
+            raise UnknownName("amount to recompute", recompute, ("False", "light", "True", "all"))
         for mixer in self.mixers:
             mixer.recompute = recompute
 

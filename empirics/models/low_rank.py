@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from .again import derived, saving
+
 LEAST = 2**20
 """Entries of a matrix from which on its gradient is avoided: mamba-130m's in_proj and out_proj, not its x_proj and dt_proj."""
 
@@ -58,11 +60,16 @@ def factored_update(module: nn.Module) -> FactoredUpdate | None:
 def low_rank_linear(x: Tensor, module: nn.Module, update: FactoredUpdate, bias: Tensor | None) -> Tensor:
     """The linear layer on its adapted tensor, in x's dtype."""
     left, right = update.factors()
+    original = cast(Any, module).parametrizations["weight"].original
     with torch.no_grad():
-        original = cast(Any, module).parametrizations["weight"].original
-        weight = update.adapted(original, left, right).to(x.dtype)
-    out: Tensor = _LowRankLinear.apply(x, weight, left, right, update.scale, bias)
+        weight = derived(_adapted(update, original, left, right, x.dtype), _adapted, update, original, left, right, x.dtype)
+    with saving():
+        out: Tensor = _LowRankLinear.apply(x, weight, left, right, update.scale, bias)
     return out
+
+
+def _adapted(update: FactoredUpdate, weight: Tensor, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    return update.adapted(weight, left, right).to(dtype)
 
 
 class _LowRankLinear(Function):

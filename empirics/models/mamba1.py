@@ -16,6 +16,7 @@ from ..kernels.packing import Packing
 from ..kernels.selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
 from ..kernels.selective_scan.state_terms import gated_offset
 from ..kernels.table import Op
+from .again import saving
 from .config import Mamba1Config, MixerConfig
 from .conv import causal_conv, causal_conv_step
 from .hooks import ExtraStates
@@ -103,7 +104,7 @@ class Mamba1(Mixer):
         """(dt before bias and softplus, B, C) of u (..., D), each (..., width)."""
         low, B, C = self._normed(*linear(u, self.x_proj).split([self.dt_rank, self.d_state, self.d_state], dim=-1))
         # The bias belongs to the scan, where it is added in float32.
-        return linear(low, self.dt_proj, with_bias=False), B, C
+        return linear(low, self.dt_proj, with_bias=False, again=True), B, C
 
     def _normed(self, low: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x_proj's three parts as they go on; models with a norm on each of them say so here."""
@@ -133,7 +134,8 @@ class Mamba1(Mixer):
         scan = partial(selective_scan, u, dt, z=z, dt_bias=widen(self.dt_proj.bias), dt_softplus=True, scan=self.scan)
 
         def run(A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor | None]:
-            result = scan(A, B, C, D, h0=h0, return_last_state=want_state)
+            with saving():
+                result = scan(A, B, C, D, h0=h0, return_last_state=want_state)
             return result if isinstance(result, tuple) else (result, None)
 
         y, ssm = run(self._decay_rates(), B, C, widen(self.D), start.ssm)
@@ -143,7 +145,8 @@ class Mamba1(Mixer):
             y = y + gated_offset(offset, C, z)
         extra, extra_state = self._extra(), None
         if extra is not None:
-            B_x, C_x = (F.linear(u_rows, w.to(u.dtype)).transpose(1, 2) for w in (extra.W_B, extra.W_C))
+            with saving():
+                B_x, C_x = (F.linear(u_rows, w.to(u.dtype)).transpose(1, 2) for w in (extra.W_B, extra.W_C))
             added, extra_state = run(-torch.exp(widen(extra.A_log)), B_x, C_x, None, start.extra)
             y = y + added
         return y, MixerState(window, ssm, extra_state)

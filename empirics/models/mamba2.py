@@ -14,6 +14,7 @@ from ..kernels.dispatch import ssd_scan
 from ..kernels.packing import Packing
 from ..kernels.selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
 from ..kernels.table import Op
+from .again import saving
 from .config import Mamba2Config
 from .conv import causal_conv, causal_conv_step
 from .hooks import ExtraStates
@@ -131,7 +132,8 @@ class Mamba2(Mixer):
             scan = partial(ssd_scan, x, self._steps(dt), scan=self.scan)
 
         def run(A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, h0: Tensor | None) -> tuple[Tensor, Tensor | None]:
-            result = scan(A, B, C, D, h0=h0, return_last_state=want_state)
+            with saving():
+                result = scan(A, B, C, D, h0=h0, return_last_state=want_state)
             return result if isinstance(result, tuple) else (result, None)
 
         y, ssm = run(self._decay_rates(), B, C, widen(self.D), start.ssm)
@@ -141,7 +143,8 @@ class Mamba2(Mixer):
         extra, extra_state = self._extra(), None
         if extra is not None:
             u = x.flatten(-2)
-            B_x, C_x = (F.linear(u, w.to(u.dtype))[:, :, None, :] for w in (extra.W_B, extra.W_C))
+            with saving():
+                B_x, C_x = (F.linear(u, w.to(u.dtype))[:, :, None, :] for w in (extra.W_B, extra.W_C))
             added, extra_state = run(-torch.exp(widen(extra.A_log)), B_x, C_x, None, start.extra)
             y = y + added
         return self._gated(y[:, drop:].flatten(-2), z[:, drop:]), MixerState(window, ssm, extra_state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import ClassVar, Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch.func import functional_call
 from ..errors import InvalidInput
 from ..kernels.packing import Packing
 from ..kernels.table import Op, capability
+from .again import computing_again, derived, is_derived, saving
 from .hooks import ExtraStates, MixerHook
 from .low_rank import factored_update, low_rank_linear
 from .norm import widen
@@ -23,22 +25,32 @@ from .state import MixerState
 Inner = Callable[[Tensor], tuple[Tensor, MixerState]]
 """The part of a mixer between its outer projections."""
 
-Recompute = Literal[False, True, "all"]
+Recompute = Literal[False, "light", True, "all"]
 
 
-def linear(x: Tensor, module: nn.Module, with_bias: bool = True) -> Tensor:
+def linear(x: Tensor, module: nn.Module, with_bias: bool = True, again: bool = False) -> Tensor:
     """The linear layer in x's dtype. Reads ``module.weight``, so a parametrisation of it always takes effect; a low-rank one's
     gradients are computed without the gradient of the whole matrix (:mod:`.low_rank`). A module that is no plain linear layer,
-    such as peft's wrapper around one, is called, so that what it adds takes effect as well."""
-    wrapped = type(module).forward is not nn.Linear.forward or "forward" in vars(module)
-    if wrapped or module._forward_hooks or module._forward_pre_hooks:
-        return _called(x, module, with_bias)
+    such as peft's wrapper around one, is called, so that what it adds takes effect as well. With ``again`` the backward pass may
+    compute the plain layer's output again (:mod:`.again`)."""
+    if not plain(module):
+        with saving():
+            return _called(x, module, with_bias)
     assert isinstance(module, nn.Linear)
     bias = None if module.bias is None or not with_bias else module.bias.to(x.dtype)
     update = factored_update(module)
     if update is not None and torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type):
         return low_rank_linear(x, module, update, bias)
-    return F.linear(x, module.weight.to(x.dtype), bias)
+    weight = module.weight.to(x.dtype)
+    with saving() if is_derived(x) else nullcontext():
+        out = F.linear(x, weight, bias)
+    return derived(out, F.linear, x, weight, bias) if again else out
+
+
+def plain(module: nn.Module) -> bool:
+    """Is it a linear layer that does nothing but read its weight?"""
+    wrapped = type(module).forward is not nn.Linear.forward or "forward" in vars(module)
+    return not (wrapped or module._forward_hooks or module._forward_pre_hooks)
 
 
 def _called(x: Tensor, module: nn.Module, with_bias: bool) -> Tensor:
@@ -77,8 +89,10 @@ class Mixer(nn.Module, ABC):
     stock_conv:
         Whether causal-conv1d's kernel may go before this scan.
     recompute:
-        Keep less for the backward pass and compute it again (:mod:`.recompute`), the same gradients, bit for bit: with ``True``
-        what lies between the outer projections, with ``"all"`` in_proj's product as well.
+        How much the backward pass computes again instead of keeping it, the same gradients, bit for bit. ``"light"``, the
+        default: what mamba-ssm's block does, the convolution's output and the step sizes, and beside it adapted matrices and the
+        norm's output in front (:mod:`.again`). ``True``: all that lies between the outer projections but the fused scan;
+        ``"all"``: in_proj's product as well (:mod:`.recompute`). ``False``: nothing.
     """
 
     op: ClassVar[Op]
@@ -91,7 +105,7 @@ class Mixer(nn.Module, ABC):
         super().__init__()
         self.d_model = d_model
         self.hook = None
-        self.recompute = False
+        self.recompute = "light"
         self.set_scan(scan)
 
     def may_draw(self) -> bool:
@@ -148,7 +162,8 @@ class Mixer(nn.Module, ABC):
             if prefix is not None:
                 drop = prefix.shape[0]
                 hidden = torch.cat([prefix.to(hidden.dtype).expand(hidden.shape[0], -1, -1), hidden], dim=1)
-        out, last = self._mix(hidden, self._fitted(state, sequences), drop, return_state, packing)
+        with computing_again(self.recompute == "light"):
+            out, last = self._mix(hidden, self._fitted(state, sequences), drop, return_state, packing)
         return (out, last) if return_state else out
 
     def new_state(self, batch: int) -> MixerState:
@@ -222,7 +237,7 @@ class Mixer(nn.Module, ABC):
         if self.recompute == "all":
             return recomputed(lambda h: inner(self._projected(h)), hidden, draws(self))
         projected = self._projected(hidden)
-        return recomputed(inner, projected, draws(self)) if self.recompute else inner(projected)
+        return recomputed(inner, projected, draws(self)) if self.recompute is True else inner(projected)
 
     @abstractmethod
     def _extra_shape(self, extra: ExtraStates) -> tuple[int, ...]:

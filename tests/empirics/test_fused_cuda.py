@@ -243,7 +243,7 @@ def test_recomputing_repeats_no_scan(tiny, emulated):
     model.set_scan("fused")
     ids = torch.randint(0, 19, (2, 9), generator=torch.Generator().manual_seed(0))
     found = []
-    for recompute in (False, True):
+    for recompute in (False, "light", True):
         model.set_recompute(recompute)
         model.zero_grad()
         emulated.launched.clear()

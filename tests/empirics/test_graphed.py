@@ -120,7 +120,7 @@ def test_bad_arguments_are_refused():
 
 @pytest.mark.gpu
 class TestOnAGpu:
-    @pytest.mark.parametrize("recompute", [False, True, "all"])
+    @pytest.mark.parametrize("recompute", [False, "light", True, "all"])
     @pytest.mark.parametrize("name", ["lora", "sdt", "initial_state"])
     def test_replays_give_what_calls_give(self, tiny, name, recompute):
         model = tiny("Mamba1", torch.float32, d_state=16).cuda()

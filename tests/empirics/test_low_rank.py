@@ -130,7 +130,7 @@ def test_autocast_and_inference_read_the_tensor(monkeypatch):
         linear(x, module)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("recompute", [False, "light", True])
 @pytest.mark.parametrize("name", ["Mamba1", "Mamba2"])
 def test_whole_models(tiny, monkeypatch, name, recompute):
     model = tiny(name)

@@ -225,7 +225,7 @@ METHODS = {
 
 @pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("recompute", [False, "light", True])
 def test_a_model_reads_packed_sequences_one_by_one(tiny, layer, name, recompute):
     """Logits, states (the convolution's windows among them) and gradients, under every kind of method."""
     model = tiny(layer)

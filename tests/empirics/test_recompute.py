@@ -34,7 +34,10 @@ def test_dropout_draws_the_same_mask_again(tiny, layer):
             parameter.grad = None
         return found
 
+    model.set_recompute(False)
     plain = gradients(3)
+    model.set_recompute("light")
+    assert all(torch.equal(a, b) for a, b in zip(gradients(3), plain, strict=True))
     model.set_recompute(True)
     assert all(torch.equal(a, b) for a, b in zip(gradients(3), plain, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(gradients(4), plain, strict=True))
@@ -58,7 +61,7 @@ def test_what_is_not_known_may_draw(tiny, layer):
     for mixer in model.mixers:
         mixer.hook = NoisyHook(mixer)
     found = []
-    for amount in (False, True, "all"):
+    for amount in (False, "light", True, "all"):
         model.set_recompute(amount)
         torch.manual_seed(3)
         model.zero_grad()
@@ -157,6 +160,7 @@ def test_the_fused_scan_runs_once(tiny):
     model = tiny("Mamba1", dtype=torch.float32).to(device)
     model.set_scan("fused")
     plain = copy.deepcopy(model)
+    plain.set_recompute(False)
     model.set_recompute(True)
     ids = IDS[:, :6].to(device)
     counts = {}
