@@ -53,6 +53,9 @@ def bench_scan() -> Parser:
     parser.add_argument("--install-peers", action="store_true", help="pip install what is missing first")
     parser.add_argument("--targets", action="store_true", help="the fused scan against mamba-ssm's over real shapes (cuda)")
     parser.add_argument("--peers", action="store_true", help="the fused scan beside mamba-ssm and jax-linear-attention (cuda)")
+    parser.add_argument(
+        "--variants", action="store_true", help="variants of the fused scan's kernels, and packed sequences (cuda)"
+    )
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--peak-memory-of", metavar="NAME", help=argparse.SUPPRESS)
     return parser

@@ -231,6 +231,16 @@ def main_bench_scan(argv: Sequence[str]) -> int:
             if options.out is not None:
                 write_json(options.out, found)
             return 0
+        if options.variants:
+            if options.device != "cuda":
+                raise InvalidInput("--variants measures a GPU; add --device cuda")
+            from .scan_variants import measure_variants
+
+            found = {"benchmark": "scan_variants", "dtype": dtype_name, "machine": machine(options.device)}
+            found |= measure_variants(dtype)
+            if options.out is not None:
+                write_json(options.out, found)
+            return 0
         result: dict[str, Any] = {
             "benchmark": "selective_scan",
             "device": options.device,

@@ -7,7 +7,7 @@ from torch import Tensor
 from .inputs import selective_inputs, ssd_inputs
 from .packed import packed_selective, packed_ssd
 from .packing import Packing
-from .table import require, shortcut
+from .table import packing_scan, require, shortcut
 
 
 def selective_scan(
@@ -77,7 +77,8 @@ def selective_scan(
         packing = Packing.of(seq_idx, cu_seqlens, (u.shape[0], u.shape[2]))
         assert packing is not None
         run = require("selective_scan", scan, u, A.shape[1])
-        out, last = packed_selective(run, inputs, h0, return_last_state, packing)
+        at_once = packing_scan("selective_scan", scan)
+        out, last = packed_selective(run, inputs, h0, return_last_state, packing, at_once)
     return (out, last) if return_last_state and last is not None else out
 
 

@@ -11,7 +11,12 @@ from .packing import Packing, rows
 
 
 def packed_selective(
-    run: Callable[..., Outcome], inputs: SelectiveInputs, h0: Tensor | None, want_last: bool, packing: Packing
+    run: Callable[..., Outcome],
+    inputs: SelectiveInputs,
+    h0: Tensor | None,
+    want_last: bool,
+    packing: Packing,
+    at_once: Callable[..., Outcome | None] | None = None,
 ) -> Outcome:
     """A selective scan of packed sequences by ``run``, which knows none: each by itself, those of one length as a batch.
 
@@ -19,6 +24,8 @@ def packed_selective(
     ----------
     h0:
         (S, D, N) or (D, N).
+    at_once:
+        What takes packed sequences as they lie (:func:`.table.packing_scan`), if there is such a scan.
 
     Raises
     ------
@@ -27,6 +34,9 @@ def packed_selective(
     """
     u, dt, A, B, C, D, z, dt_bias, _, dt_softplus = inputs
     starts = _starts(h0, u, "u", (u.shape[1], A.shape[1]), "D, N", packing)
+    found = None if at_once is None else at_once(inputs._replace(h0=starts), want_last, packing)
+    if found is not None:
+        return found
     outs, lasts = {}, {}
     us, dts = packing.cut(u, 2), packing.cut(dt, 2)
     Bs, Cs = (dict.fromkeys(packing.by_length, v) if v.ndim == 2 else packing.cut(v, v.ndim - 1) for v in (B, C))

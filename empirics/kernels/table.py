@@ -147,12 +147,19 @@ def runs_on(row: Capability, device: str) -> bool:
 
 _LOADED: dict[str, Callable[..., Any]] = {}
 _AGAIN: dict[tuple[str, str], Callable[..., Outcome | None]] = {}
+_PACKED: dict[tuple[str, str], Callable[..., Outcome | None]] = {}
 
 
 def shortcut(op: Op, scan: str) -> Callable[..., Outcome | None] | None:
     """What serves calls of a scan that look like earlier ones, where the scan has it and was called before; it takes the
     arguments unchecked and in their order."""
     return None if torch.compiler.is_compiling() else _AGAIN.get((op, scan))
+
+
+def packing_scan(op: Op, scan: str) -> Callable[..., Outcome | None] | None:
+    """What takes packed sequences as they lie, where the scan has it: of the inputs, whether the last states are wanted, and the
+    packing; it returns ``None`` for inputs that it does not serve."""
+    return None if torch.compiler.is_compiling() else _PACKED.get((op, scan))
 
 
 def _implementation(module: str) -> Callable[..., Any]:
@@ -165,5 +172,7 @@ def _load(module: str) -> None:
     if module not in _LOADED:
         loaded = importlib.import_module(f"empirics.kernels.{module}")
         _LOADED[module] = loaded.scan
-        if hasattr(loaded, "again"):
-            _AGAIN.update({(row.op, row.scan): loaded.again for row in TABLE if row.module == module})
+        own = [(row.op, row.scan) for row in TABLE if row.module == module]
+        for name, found in (("again", _AGAIN), ("packed", _PACKED)):
+            if hasattr(loaded, name):
+                found.update(dict.fromkeys(own, getattr(loaded, name)))

@@ -8,13 +8,15 @@ to take memory, to fill in addresses and to launch.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...inputs import SelectiveInputs
+from ...packing import Packing
 from . import cuda
 
 _SINGLE = (2, 5, 7, 8)
@@ -55,10 +57,12 @@ class Direct:
     ----------
     dt_softplus, segment:
         Of the scan.
+    packing:
+        Where sequences lie in the rows, if each row is not one.
     """
 
-    def __init__(self, dt_softplus: bool, segment: int | None = None):
-        self.dt_softplus, self.segment = dt_softplus, segment
+    def __init__(self, dt_softplus: bool, segment: int | None = None, packing: Packing | None = None):
+        self.dt_softplus, self.segment, self.packing = dt_softplus, segment, packing
 
     def inputs(self, tensors: Sequence[Tensor | None]) -> SelectiveInputs:
         """The nine tensors by name."""
@@ -66,14 +70,14 @@ class Direct:
 
     def forward(self, tensors: Sequence[Tensor | None], keep: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """out, the last state and, with ``keep``, the states that the backward pass reads."""
-        return cuda.forward(self.inputs(tensors), keep, self.segment)
+        return cuda.forward(self.inputs(tensors), keep, self.segment, self.packing)
 
     def backward(
         self, d_out: Tensor | None, d_last: Tensor | None, tensors: Sequence[Tensor | None], kept: Tensor | None,
         need: tuple[bool, ...],
     ) -> Sequence[Tensor | None]:  # fmt: skip
         """The nine gradients in the types of their inputs, ``None`` where none is asked for."""
-        found = iter(cuda.backward(d_out, d_last, self.inputs(tensors), kept, need, self.segment))
+        found = iter(cuda.backward(d_out, d_last, self.inputs(tensors), kept, need, self.segment, self.packing))
         return [next(found) if asked else None for asked in need]
 
 
@@ -163,3 +167,18 @@ def remember(key: tuple[Any, ...], inputs: SelectiveInputs) -> Call | None:
     if len(_CALLS) >= _MOST:
         _CALLS.clear()
     return _CALLS.setdefault(key, Call(inputs))
+
+
+@contextmanager
+def trying(variant: cuda.Variant) -> Iterator[None]:
+    """Kernels of another variant inside; what was worked out before is forgotten, and again at the end."""
+    usual = cuda.variant
+    try:
+        cuda.variant = variant
+        _CALLS.clear()
+        cuda.forget_plans()
+        yield
+    finally:
+        cuda.variant = usual
+        _CALLS.clear()
+        cuda.forget_plans()

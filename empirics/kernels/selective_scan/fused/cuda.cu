@@ -8,7 +8,8 @@
 // Sums over warps, blocks, sequences and segments are added in a fixed order: no atomics.
 //
 // Options: N states, P lanes per channel (4 P >= N), ROWS 0 where neighbours in time are neighbours in memory and 1 where
-// channels are; *_TYPE 0 float, 1 bfloat16, 2 float16; VECTOR_* 1 where a group of neighbours may be loaded as a whole.
+// channels are; *_TYPE 0 float, 1 bfloat16, 2 float16; VECTOR_* 1 where a group of neighbours may be loaded as a whole; PACKED
+// where rows hold several sequences, one after the other in time.
 
 #define CHANNELS 32
 #define KEEP 64  // steps between kept states
@@ -83,6 +84,9 @@ struct Args {
     void *dB, *dC;
     i64 dB_batch, dB_state, dB_time, dC_batch, dC_state, dC_time, chains, slots;
     int width, length, segment, segments, blocks;
+#if PACKED
+    const struct Item* items;  // one for each slot
+#endif
 };
 
 // --- shared memory: rows of one channel's steps ---
@@ -457,18 +461,51 @@ template <int SPAN, bool NEIGHBOURS> struct Selector {
     }
 };
 
-struct Where { int tid, lane, warp, first, part, block; i64 b, slot, begin, stop; };
+#if PACKED
+// A segment of a packed sequence: its row, the sequence's number, which of its segments it is, its steps of time, and how many chunks
+// of KEEP steps lie before it. Every sequence is a chain of segments by itself, so nothing crosses a border.
+struct alignas(16) Item { int row, sequence, part, parts, begin, stop, chunk, unused; };
+#endif
+struct Where {
+    int tid, lane, warp, first, part, block; i64 b, slot, begin, stop;
+#if PACKED
+    Item item;
+#endif
+};
+// Of a block's sequence: its number, its segments, the slot of the first of them, and the place of the state kept before step t.
+#if PACKED
+#define SEQUENCE w.item.sequence
+#define PARTS w.item.parts
+#define FIRST_SLOT (w.slot - w.part)
+#define KEPT_AT(of_row, t) (w.item.chunk + ((t) - w.begin) / KEEP)
+#define FROM_KEPT(t) ((t) - w.begin)
+#else
+#define SEQUENCE w.b
+#define PARTS p.segments
+#define FIRST_SLOT w.b * p.segments
+#define KEPT_AT(of_row, t) (w.b * (of_row) + (t) / KEEP)  // of_row: chunks of a whole row
+#define FROM_KEPT(t) t
+#endif
 
 __device__ __forceinline__ Where where(const Args& p) {
     Where w;
     w.tid = threadIdx.x; w.lane = w.tid & 31; w.warp = w.tid >> 5;
     w.block = blockIdx.x % p.blocks;
+#if PACKED
+    w.slot = blockIdx.x / p.blocks;
+    w.item = p.items[w.slot];
+    w.part = w.item.part; w.b = w.item.row;
+    w.begin = w.item.begin; w.stop = w.item.stop;
+#else
     w.part = blockIdx.x / p.blocks % p.segments;
     w.b = blockIdx.x / p.blocks / p.segments;
+#endif
     w.first = w.block * CHANNELS;
+#if !PACKED
     w.slot = w.b * p.segments + w.part;
     w.begin = (i64)w.part * p.segment;
     w.stop = w.begin + p.segment < p.length ? w.begin + p.segment : p.length;
+#endif
     return w;
 }
 
@@ -480,10 +517,10 @@ __device__ __forceinline__ Where where(const Args& p) {
 template <bool REVERSE>
 __device__ __forceinline__ Four entering(const Args& p, const Where& w, const Place& own, const Rates& A, Four e) {
     const i64 plane = (i64)p.width * N, state = (i64)(w.first + own.c) * N;
-    const int count = REVERSE ? p.segments - 1 - w.part : w.part;
+    const int count = REVERSE ? PARTS - 1 - w.part : w.part;
 #pragma unroll 4
     for (int i = 0; i < count; i++) {
-        const i64 slot = w.b * p.segments + (REVERSE ? p.segments - 1 - i : i);
+        const i64 slot = FIRST_SLOT + (REVERSE ? PARTS - 1 - i : i);
         const Four local = load_states((const float*)p.local + slot * plane + state, own);
         const float total = own.in ? ((const float*)p.total)[slot * p.width + w.first + own.c] : 0.f;
 #pragma unroll
@@ -500,7 +537,12 @@ __device__ __forceinline__ Four entering(const Args& p, const Where& w, const Pl
 // CUT says that these are there.
 //
 // One barrier a tile: while a tile's recurrence runs on one buffer, the next tile is laid out in the other.
-extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p) {
+#if FORWARD_BLOCKS
+#define FORWARD_BOUNDS __launch_bounds__(THREADS, FORWARD_BLOCKS)
+#else
+#define FORWARD_BOUNDS __launch_bounds__(THREADS)
+#endif
+extern "C" __global__ void FORWARD_BOUNDS scan_forward(const Args p) {
     const int ROW_OF_TILE = TILE + PAD, GROUPS = GROUPS_OF(TILE), SELECTED = TILE * 4 * P / THREADS;
     alignas(16) __shared__ float sdt[2][CHANNELS * ROW_OF_TILE], sx[2][CHANNELS * ROW_OF_TILE];  // sx: x = dt u, later y
     alignas(16) __shared__ float sB[2][TILE * 4 * P], sC[2][TILE * 4 * P];
@@ -521,7 +563,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
     const Rates A = load_rates((const float*)p.A + state, own);
     Four h = {{0.f, 0.f, 0.f, 0.f}};
 #if HAS_START && WRITE
-    h = load_states((const float*)p.start + w.b * plane + state, own);
+    h = load_states((const float*)p.start + SEQUENCE * plane + state, own);
 #endif
 #if CUT && WRITE
     h = entering<false>(p, w, own, A, h);
@@ -596,7 +638,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
         }
 #endif
 #if KEEP_STATES && WRITE
-        if (t0 % KEEP == 0) store_states((float*)p.kept + (w.b * ((p.length + KEEP - 1) / KEEP) + t0 / KEEP) * plane + state, own, h);
+        if (FROM_KEPT(t0) % KEEP == 0) store_states((float*)p.kept + KEPT_AT((p.length + KEEP - 1) / KEEP, t0) * plane + state, own, h);
 #endif
         const float *const rows_dt = sdt[buffer], *const rows_B = sB[buffer] + 4 * own.quad, *const rows_C = sC[buffer] + 4 * own.quad;
         float* const rows_x = sx[buffer];
@@ -649,7 +691,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_forward(const Args p)
 #endif
     }
 #if WRITE
-    if (w.part == p.segments - 1) store_states((float*)p.last + w.b * plane + state, own, h);
+    if (w.part == PARTS - 1) store_states((float*)p.last + SEQUENCE * plane + state, own, h);
 #else
     store_states((float*)p.local + w.slot * plane + state, own, h);
     if (own.in && own.quad == 0) ((float*)p.total)[w.slot * p.width + w.first + own.c] = total;
@@ -753,7 +795,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
     const Place own = own_place(w.lane, w.warp, w.first, p.width);
     const i64 plane = (i64)p.width * N;
     const i64 state = (i64)(w.first + own.c) * N;
-    const i64 chunks_of_all = ((i64)p.length + KEEP - 1) / KEEP;
+    const i64 chunks_of_row = ((i64)p.length + KEEP - 1) / KEEP;
     const i64 base = w.b * p.out_batch + w.first * p.out_channel;
     const int GROUPS = GROUPS_OF(KEEP);
 
@@ -769,7 +811,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
     const Rates A = load_rates((const float*)p.A + state, own);
     Four g = {{0.f, 0.f, 0.f, 0.f}}, dA = {{0.f, 0.f, 0.f, 0.f}};
 #if HAS_END
-    g = load_states((const float*)p.end + w.b * plane + state, own);
+    g = load_states((const float*)p.end + SEQUENCE * plane + state, own);
 #endif
 #if CUT
     g = entering<true>(p, w, own, A, g);
@@ -824,10 +866,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
         const int groups = t0 + KEEP <= w.stop ? KEEP / 4 : (int)((w.stop - t0 + 3) / 4);
 #if READS_STATES
         // The states before each 4 steps, again from the kept one.
-        Four h = load_states((const float*)p.kept_in + (w.b * chunks_of_all + t0 / KEEP) * plane + state, own);
+        Four h = load_states((const float*)p.kept_in + KEPT_AT(chunks_of_row, t0) * plane + state, own);
+#if AHEAD
+        Four next_d = load4(sdt + at<KEEP>(own.c, 0)), next_x = load4(sx + at<KEEP>(own.c, 0));
+#endif
         for (int q = 0; q < groups - 1; q++) {
             store4(mine + q * 128, h);
+#if AHEAD
+            const Four d4 = next_d, x4 = next_x;
+            next_d = load4(sdt + at<KEEP>(own.c, 4 * q + 4)); next_x = load4(sx + at<KEEP>(own.c, 4 * q + 4));
+#else
             const Four d4 = load4(sdt + at<KEEP>(own.c, 4 * q)), x4 = load4(sx + at<KEEP>(own.c, 4 * q));
+#endif
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const Four b = load4(sB + (4 * q + i) * 4 * P + 4 * own.quad);
@@ -836,13 +886,31 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
             }
         }
 #endif
+#if AHEAD
+        Four last_d = load4(sdt + at<KEEP>(own.c, 4 * groups - 4)), last_x = load4(sx + at<KEEP>(own.c, 4 * groups - 4));
+        Four last_g = load4(sdy + at<KEEP>(own.c, 4 * groups - 4));
+#endif
         for (int q = groups - 1; q >= 0; q--) {
+            Four before[5], decay[4];
+#if AHEAD
+            const Four d4 = last_d, x4 = last_x, g4 = last_g;
+#if READS_STATES
+            before[0] = h;
+#endif
+            if (q > 0) {
+                last_d = load4(sdt + at<KEEP>(own.c, 4 * q - 4)); last_x = load4(sx + at<KEEP>(own.c, 4 * q - 4));
+                last_g = load4(sdy + at<KEEP>(own.c, 4 * q - 4));
+#if READS_STATES
+                h = load4(mine + (q - 1) * 128);
+#endif
+            }
+#else
             const Four d4 = load4(sdt + at<KEEP>(own.c, 4 * q)), x4 = load4(sx + at<KEEP>(own.c, 4 * q));
             const Four g4 = load4(sdy + at<KEEP>(own.c, 4 * q));
-            Four before[5], decay[4];
 #if READS_STATES
             before[0] = h;
             if (q < groups - 1) before[0] = load4(mine + q * 128);
+#endif
 #endif
 #pragma unroll
             for (int i = 0; i < 4; i++) {
@@ -1021,7 +1089,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
         if (w.tid < CHANNELS && w.tid < width) ((float*)p.dD)[w.slot * p.width + w.first + w.tid] = sdD[w.tid].value();
     }
 #if NEED_H0
-    if (w.part == 0) store_states((float*)p.dh0 + w.b * plane + state, own, g);
+    if (w.part == 0) store_states((float*)p.dh0 + SEQUENCE * plane + state, own, g);
 #endif
 }
 #endif

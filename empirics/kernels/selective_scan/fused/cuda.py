@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from ... import nvrtc
 from ...inputs import SelectiveInputs
+from ...packing import Packing
 
 SOURCE = Path(__file__).with_name("cuda.cu")
 CHANNELS = 32
@@ -60,7 +62,33 @@ class Args(ctypes.Structure):
         ("dC", ctypes.c_void_p),
         *((name, ctypes.c_longlong) for name in (*_SHARE_STRIDES, "chains", "slots")),
         *((name, ctypes.c_int) for name in _SIZES),
+        ("items", ctypes.c_void_p),  # read where sequences are packed
     )
+
+
+class Variant(NamedTuple):
+    """How the kernels do what they do; results are the same but for rounding.
+
+    Attributes
+    ----------
+    forward_blocks:
+        Blocks that a multiprocessor is to hold in the forward pass, which bounds registers; 0 where the compiler decides.
+    ahead:
+        Whether the backward pass reads the rows of the next four steps while it works on four.
+    """
+
+    forward_blocks: int = 0
+    ahead: bool = False
+
+    @property
+    def options(self) -> dict[str, int]:
+        """As macros of the source."""
+        options = {"FORWARD_BLOCKS": self.forward_blocks, "AHEAD": int(self.ahead)}
+        return {name: value for name, value in options.items() if value}
+
+
+variant = Variant()
+"""Of all kernels; changed by benchmarks and tests (:func:`.calls.trying`)."""
 
 
 class Launcher(Protocol):
@@ -174,6 +202,29 @@ def segment_length(length: int, blocks: int, processors: int, backward: bool) ->
     return -(-steps // KEEP_EVERY) * KEEP_EVERY
 
 
+def packed_segment(packing: Packing, blocks: int, processors: int, backward: bool) -> int:
+    """Steps of a segment of packed sequences: those of as many sequences of the greatest length as have all their steps."""
+    lengths = [stop - start for _, start, stop in packing.spans]
+    return segment_length(max(lengths), blocks * (sum(lengths) // max(lengths)), processors, backward)
+
+
+def items_of(packing: Packing, segment: int) -> list[tuple[int, ...]]:
+    """``struct Item`` of the source for each segment of each sequence, those of one sequence side by side.
+
+    Longer sequences come first: blocks begin in this order, and what ends last is then short.
+    """
+    items: list[tuple[int, ...]] = []
+    chunk = 0
+    for number in sorted(range(packing.count), key=lambda n: packing.spans[n][1] - packing.spans[n][2]):
+        row, start, stop = packing.spans[number]
+        begins = range(start, stop, segment)
+        for part, begin in enumerate(begins):
+            end = min(begin + segment, stop)
+            items.append((row, number, part, len(begins), begin, end, chunk, 0))
+            chunk += -(-(end - begin) // KEEP_EVERY)
+    return items
+
+
 class Signature(NamedTuple):
     """What a plan depends on of one tensor."""
 
@@ -208,7 +259,7 @@ class Request(NamedTuple):
 class Plan:
     """A request worked out once: its kernels, ready to run, and their arguments, to which only addresses are missing."""
 
-    def __init__(self, request: Request, launcher: Launcher, channels: bool):
+    def __init__(self, request: Request, launcher: Launcher, channels: bool, packing: Packing | None = None):
         u = request.rows[0]
         self.batch, self.width, self.length = u.shape
         self.states, self.channels, self.request, self.launcher = request.states, channels, request, launcher
@@ -216,10 +267,25 @@ class Plan:
         self.blocks = -(-self.width // CHANNELS)
         segment = request.segment
         if segment is None:
-            segment = segment_length(self.length, self.batch * self.blocks, launcher.processors, request.backward)
+            segment = (
+                segment_length(self.length, self.batch * self.blocks, launcher.processors, request.backward)
+                if packing is None
+                else packed_segment(packing, self.blocks, launcher.processors, request.backward)
+            )
         segment = -(-min(segment, self.length) // KEEP_EVERY) * KEEP_EVERY
+        self.packing_starts: tuple[int, ...] | None = None
+        self.padded = False
+        self.items: Tensor | None = None
+        self.sequences, self.chunks = self.batch, -(-self.length // KEEP_EVERY)
         self.segments = -(-self.length // segment)
         self.slots = self.batch * self.segments
+        if packing is not None:
+            items = items_of(packing, segment)
+            self.items = torch.tensor(items, dtype=torch.int32)
+            self.segments, self.slots = max(item[3] for item in items), len(items)
+            self.sequences, self.chunks = packing.count, items[-1][6] + -(-(items[-1][5] - items[-1][4]) // KEEP_EVERY)
+            self.packing_starts = tuple(start for _, start, _ in packing.spans)
+            self.padded = sum(stop - start for _, start, stop in packing.spans) < self.batch * self.length
         self.size = nvrtc.Size(self.slots * self.blocks, 32 * self.p)
         self.row_stride = _row_strides(u.shape, channels)
         self.options = self._options()
@@ -231,6 +297,12 @@ class Plan:
         self.local = self.total = 0
         if self.segments > 1:
             self.local, self.total = self._reserve(self.slots * self.width * self.states), self._reserve(self.slots * self.width)
+
+    def on(self, device: torch.device) -> None:
+        """Bring what the kernels read besides their arguments to their device."""
+        if self.items is not None:
+            self.items = self.items.to(device)
+            self.template.items = self.items.data_ptr()
 
     def _reserve(self, floats: int) -> int:
         """The place, in bytes and a multiple of 16, of so many floats in the buffer that a pass needs while it runs."""
@@ -264,7 +336,17 @@ class Plan:
             options[f"VECTOR_{name}"] = _vector(request.rows[0].shape, self.row_stride, size, 0, self.channels)
         for name, asked in zip(("U", "DT", "A", "B", "C", "D", "Z", "BIAS", "H0"), request.need, strict=True):
             options[f"NEED_{name}"] = int(asked)
+        options |= variant.options
+        if self.packing_starts is not None:
+            options["PACKED"] = 1
+            for name, size in self._sizes().items() if not self.channels else ():  # is the first step of every sequence aligned?
+                options[f"VECTOR_{name}"] &= all(start * size % 16 == 0 for start in self.packing_starts)
         return options
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of a number in each array of rows."""
+        sizes = {name: value.dtype.itemsize for name, value in self._rows().items()}
+        return {**sizes, "OUT": sizes["U"], "DDT": sizes["DT"], "DZ": sizes["Z"]}
 
     def _set_strides(self) -> None:
         for name, value in self._rows().items():
@@ -288,6 +370,11 @@ class Plan:
         return self.launcher.prepare(nvrtc.Kernel(_source(), f"scan_{name}", options), size)
 
 
+def _fill(value: Tensor, wanted: bool) -> Tensor:
+    """``value``, as zeros where wanted: what no sequence writes."""
+    return value.zero_() if wanted else value
+
+
 def _empty(like: Tensor, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.empty_strided(shape, stride, dtype=dtype, device=like.device)
 
@@ -295,22 +382,22 @@ def _empty(like: Tensor, shape: Sequence[int], stride: Sequence[int], dtype: tor
 class Forward(Plan):
     """A forward pass: one kernel, and before it another where time is cut."""
 
-    def __init__(self, request: Request, launcher: Launcher, channels: bool):
-        super().__init__(request, launcher, channels)
+    def __init__(self, request: Request, launcher: Launcher, channels: bool, packing: Packing | None = None):
+        super().__init__(request, launcher, channels, packing)
         self.first = self.kernel("forward", self.size, WRITE=0, CUT=0, HAS_START=0, KEEP_STATES=0) if self.segments > 1 else None
         self.main = self.kernel("forward", self.size)
         u, state = request.rows[0], (self.width * self.states, self.states, 1)
         self.out = (u.shape, self.row_stride, u.dtype)
-        self.last = ((self.batch, self.width, self.states), state, torch.float32)
-        chunks = -(-self.length // KEEP_EVERY)
-        self.kept = ((self.batch, chunks, self.width, self.states), (chunks * state[0], *state), torch.float32)
+        self.last = ((self.sequences, self.width, self.states), state, torch.float32)
+        rows, chunks = (self.batch, self.chunks) if packing is None else (1, self.chunks)
+        self.kept = ((rows, chunks, self.width, self.states), (chunks * state[0], *state), torch.float32)
 
     def __call__(
         self, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, bias: Tensor | None,
         h0: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
         """out, the last state and, where they are kept, the states; of tensors that the kernels can read as they are."""
-        out, last = _empty(u, *self.out), _empty(u, *self.last)
+        out, last = _fill(_empty(u, *self.out), self.padded), _empty(u, *self.last)
         a = Args.from_buffer_copy(self.template)
         a.u, a.dt, a.A, a.B, a.C = u.data_ptr(), dt.data_ptr(), A.data_ptr(), B.data_ptr(), C.data_ptr()
         a.out, a.last = out.data_ptr(), last.data_ptr()
@@ -338,8 +425,8 @@ class Forward(Plan):
 class Backward(Plan):
     """A backward pass: its kernel; before it another where time is cut, and behind it one that adds up shares."""
 
-    def __init__(self, request: Request, launcher: Launcher, channels: bool):
-        super().__init__(request, launcher, channels)
+    def __init__(self, request: Request, launcher: Launcher, channels: bool, packing: Packing | None = None):
+        super().__init__(request, launcher, channels, packing)
         need_u, need_dt, need_A, need_B, need_C, need_D, need_z, need_bias, need_h0 = request.need
         self.first = self.kernel("adjoint", self.size, CUT=0, HAS_END=0) if self.segments > 1 else None
         self.main = self.kernel("backward", nvrtc.Size(self.size.blocks, self.size.threads, shared_bytes(self.p)))
@@ -368,7 +455,7 @@ class Backward(Plan):
             ("dD", need_D, ((self.width,), (1,), torch.float32)),
             ("dz", need_z and request.has_z, (shape, self.row_stride, rows["Z"].dtype)),
             ("dbias", need_bias, ((self.width,), (1,), torch.float32)),
-            ("dh0", need_h0, ((self.batch, self.width, self.states), (plane, *flat_stride), torch.float32)),
+            ("dh0", need_h0, ((self.sequences, self.width, self.states), (plane, *flat_stride), torch.float32)),
         )
         self.made = tuple((place, name, *how) for place, (name, asked, how) in enumerate(made) if asked)
 
@@ -392,7 +479,7 @@ class Backward(Plan):
         if d_last is not None:
             a.end = d_last.data_ptr()
         if self.scratch:
-            scratch = _empty(u, (self.scratch,), (1,), torch.float32)
+            scratch = _fill(_empty(u, (self.scratch,), (1,), torch.float32), self.padded)
             at = scratch.data_ptr()
         if self.first is not None:
             a.local, a.total = at + self.local, at + self.total
@@ -401,6 +488,8 @@ class Backward(Plan):
         device = u.device
         for place, name, shape, stride, dtype in self.made:
             gradient = gradients[place] = torch.empty_strided(shape, stride, dtype=dtype, device=device)
+            if self.padded:
+                gradient.zero_()
             setattr(a, name, gradient.data_ptr())
         if self.shares is not None:
             a.shares = at + self.shares
@@ -418,46 +507,58 @@ class Backward(Plan):
 
 _PLANS: dict[Any, Any] = {}
 _MOST_PLANS = 4096
+_PACKED_PLANS: WeakKeyDictionary[Packing, dict[Any, Any]] = WeakKeyDictionary()  # batches are packed in ever new ways
 
 
 P = TypeVar("P", bound=Plan)
 
 
-def _plan(kind: type[P], request: Request, u: Tensor, channels: bool) -> P:
-    launcher = _launcher(u)
+def forget_plans() -> None:
+    """Work everything out anew from here on."""
+    _PLANS.clear()
+    _PACKED_PLANS.clear()
+
+
+def _plan(kind: type[P], request: Request, u: Tensor, channels: bool, packing: Packing | None, launcher: Launcher | None) -> P:
+    launcher = launcher or _launcher(u)
     key = (launcher, request)
-    plan: P | None = _PLANS.get(key)
+    plans = _PLANS if packing is None else _PACKED_PLANS.setdefault(packing, {})
+    plan: P | None = plans.get(key)
     if plan is None:
-        if len(_PLANS) >= _MOST_PLANS:
-            _PLANS.clear()
-        plan = _PLANS[key] = kind(request, launcher, channels)
+        if len(plans) >= _MOST_PLANS:
+            plans.clear()
+        plan = plans[key] = kind(request, launcher, channels, packing)
+        plan.on(u.device)
     return plan
 
 
 _NOTHING = (False,) * 9
 
 
-def forward_plan(inputs: SelectiveInputs, keep: bool, segment: int | None) -> Forward:
-    """The plan of a forward pass over inputs that the kernels can read as they are."""
+def forward_plan(
+    inputs: SelectiveInputs, keep: bool, segment: int | None, packing: Packing | None = None, launcher: Launcher | None = None
+) -> Forward:
+    """The plan of a forward pass over inputs that the kernels can read as they are; ``launcher``: other than their device."""
     u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus = inputs
     request = Request(
         False, tuple(Signature.of(v) for v in (u, dt, z) if v is not None), (Signature.of(B), Signature.of(C)), A.shape[1],
         z is not None, False, D is not None, dt_bias is not None, h0 is not None, dt_softplus, keep, _NOTHING, segment,
     )  # fmt: skip
-    return _plan(Forward, request, u, by_channel(u))
+    return _plan(Forward, request, u, by_channel(u), packing, launcher)
 
 
 def backward_plan(
-    inputs: SelectiveInputs, d_out: Tensor | None, d_last: Tensor | None, need: tuple[bool, ...], segment: int | None
-) -> Backward:
-    """The plan of a backward pass over inputs that the kernels can read as they are."""
+    inputs: SelectiveInputs, d_out: Tensor | None, d_last: Tensor | None, need: tuple[bool, ...], segment: int | None,
+    packing: Packing | None = None, launcher: Launcher | None = None,
+) -> Backward:  # fmt: skip
+    """The plan of a backward pass over inputs that the kernels can read as they are; as :func:`forward_plan`."""
     u, dt, A, B, C, D, z, dt_bias, _, dt_softplus = inputs
     request = Request(
         True, tuple(Signature.of(v) for v in (u, dt, z, d_out) if v is not None), (Signature.of(B), Signature.of(C)), A.shape[1],
         z is not None, d_out is not None, D is not None, dt_bias is not None, d_last is not None, dt_softplus, False, need,
         segment,
     )  # fmt: skip
-    return _plan(Backward, request, u, by_channel(u))
+    return _plan(Backward, request, u, by_channel(u), packing, launcher)
 
 
 def rows_readable(inputs: SelectiveInputs) -> bool:
@@ -481,10 +582,15 @@ def readable(inputs: SelectiveInputs) -> SelectiveInputs:
     return SelectiveInputs(u, dt, single(A), B, C, D, z, dt_bias, h0, dt_softplus)
 
 
-def forward(inputs: SelectiveInputs, keep: bool, segment: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """out, the last state (batch, D, N) and, with ``keep``, the states before every 64th step, else nothing."""
+def forward(
+    inputs: SelectiveInputs, keep: bool, segment: int | None, packing: Packing | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """out, the last state (batch, D, N) and, with ``keep``, the states before every 64th step, else nothing.
+
+    With ``packing``, h0 and the last state are (S, D, N), and states are kept before every 64th step of each sequence.
+    """
     inputs = readable(inputs)
-    out, last, kept = forward_plan(inputs, keep, segment)(*inputs.tensors)  # type: ignore[arg-type]
+    out, last, kept = forward_plan(inputs, keep, segment, packing)(*inputs.tensors)  # type: ignore[arg-type]
     return out, last, inputs.u.new_empty((0,), dtype=torch.float32) if kept is None else kept
 
 
@@ -499,12 +605,12 @@ def like_forward(inputs: SelectiveInputs, keep: bool) -> tuple[Tensor, Tensor, T
 
 def backward(
     d_out: Tensor | None, d_last: Tensor | None, inputs: SelectiveInputs, kept: Tensor | None, need: Sequence[bool],
-    segment: int | None,
+    segment: int | None, packing: Packing | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of those of the nine tensors that ``need`` names, in this order and in their dtypes."""
     read = readable(inputs._replace(h0=None))
     d_out, d_last = None if d_out is None else _fitted(d_out, by_channel(inputs.u)), _single_or_none(d_last)
-    plan = backward_plan(read, d_out, d_last, tuple(need), segment)
+    plan = backward_plan(read, d_out, d_last, tuple(need), segment, packing)
     gradients = plan(d_out, d_last, kept, *read.tensors)  # type: ignore[arg-type]
     return [
         gradient if gradient.dtype == value.dtype else gradient.to(value.dtype)

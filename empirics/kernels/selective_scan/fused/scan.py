@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 from empirics.errors import InvalidInput
 
 from ...inputs import Outcome, SelectiveInputs, selective_function
+from ...packing import Packing
 from .. import oracle
 from ..groups import by_group, is_plain
 from . import calls
@@ -191,7 +192,8 @@ def _gradients(ctx: Any, d_out: Tensor | None, d_last: Tensor | None) -> tuple[T
         return (None,) * 11
     *tensors, kept = ctx.saved_tensors
     passes: calls.Direct = ctx.passes
-    if not (_directly() and _ordinary(*tensors, d_out, d_last)):
+    # What is packed was called directly, and the operators know no packing.
+    if passes.packing is None and not (_directly() and _ordinary(*tensors, d_out, d_last)):
         passes = _Operators(passes.dt_softplus, passes.segment)
     return (*passes.backward(d_out, d_last, tensors, kept, ctx.needs_input_grad[:9]), None, None)
 
@@ -264,6 +266,27 @@ def scan(inputs: SelectiveInputs, want_last: bool = True, segment: int | None = 
     else:
         out, last, _ = scan_forward(*inputs, keep, segment)
     return out, last
+
+
+def packed(inputs: SelectiveInputs, want_last: bool, packing: Packing, segment: int | None = None) -> Outcome | None:
+    """A scan of packed sequences in one launch, h0 and the last state (S, D, N); ``None`` where these kernels do not serve it.
+
+    Every sequence is a chain of blocks by itself, from its own h0 to its own last state, so nothing crosses a border, and steps
+    between sequences are not read.
+    """
+    tensors = inputs.tensors
+    if 2 in (inputs.B.ndim, inputs.C.ndim) or 0 in inputs.u.shape or not (_directly() and _ordinary(*tensors)):
+        return None
+    if route(inputs) is not fused_cuda:
+        return None
+    if not is_plain(inputs):
+        return by_group(_packed, inputs, want_last, packing=packing, segment=segment)
+    return _packed(inputs, want_last, packing, segment)
+
+
+def _packed(inputs: SelectiveInputs, want_last: bool, packing: Packing, segment: int | None) -> Outcome:
+    keep = _keeps(inputs.dt, inputs.A, inputs.C, inputs.z, inputs.dt_bias)
+    return _apply(*inputs.tensors, calls.Direct(inputs.dt_softplus, segment, packing), keep)
 
 
 def again(

@@ -1,0 +1,92 @@
+"""Variants of the fused scan's kernels: the measurement at small sizes in the emulator, and each variant's values."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+import emulator  # noqa: E402
+from test_fused import assert_close, judged, make, run  # noqa: E402
+
+from empirics.bench import scan_variants  # noqa: E402
+from empirics.bench.scan import main_bench_scan  # noqa: E402
+from empirics.errors import UnsupportedScan  # noqa: E402
+from empirics.kernels.selective_scan.fused import calls, cuda  # noqa: E402
+from empirics.kernels.selective_scan.fused import scan as fused  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not emulator.available(), reason="needs g++ to run CUDA C++ on a CPU")
+
+
+@pytest.fixture(autouse=True)
+def emulated(monkeypatch):
+    runs = emulator.Emulator()
+    monkeypatch.setattr(cuda, "emulator", runs)
+    monkeypatch.setattr(scan_variants, "REPEATS", 1)
+    return runs
+
+
+@pytest.mark.parametrize("name", [name for name in scan_variants.VARIANTS if name != scan_variants.USUAL])
+@pytest.mark.parametrize("segment", [None, 64])
+def test_every_variant_is_the_same_scan(name, segment, emulated):
+    values = make(150, 16, batch=1, width=33, device="cpu")
+    variant = scan_variants.VARIANTS[name]
+    with calls.trying(variant):
+        got = run(fused.selective_scan, values, segment=segment)
+    assert_close(got, judged(values))
+    macros = [dict(kernel.options) for kernel in emulated.launched]
+    assert macros and all(variant.options.items() <= own.items() for own in macros)
+    emulated.launched.clear()
+    run(fused.selective_scan, values, segment=segment)
+    assert not any(variant.options.keys() & dict(kernel.options).keys() for kernel in emulated.launched)
+
+
+def test_rows(capsys):
+    shapes = (((2, 5, 70, 3), True),)
+    variants = {name: scan_variants.VARIANTS[name] for name in (scan_variants.USUAL, "ahead")}
+    (row,) = scan_variants.measure_variant_rows(shapes, variants, torch.float32, "cpu", print)
+    assert row["seconds"].keys() == {"usual", "usual, forward", "ahead", "ahead, forward"}
+    assert row["to_usual"].keys() == {"ahead", "ahead, forward"} and row["differences"]["ahead"] <= 1e-5
+    assert "ahead, forward" in capsys.readouterr().out
+
+
+def test_a_variant_that_computes_something_else_is_not_timed(monkeypatch):
+    monkeypatch.setattr(scan_variants, "difference", lambda got, usual: float(got is not usual))
+    with pytest.raises(UnsupportedScan, match="variant 'ahead' differs by 1"):
+        scan_variants.measure_variant_rows(
+            (((1, 5, 9, 3), False),), {"usual": cuda.Variant(), "ahead": cuda.Variant(ahead=True)}, torch.float32, "cpu", print
+        )
+
+
+def test_packed_rows(monkeypatch):
+    monkeypatch.setattr(scan_variants, "_arguments", lambda shape, *how: _narrow(shape, *how))
+    rows = scan_variants.measure_packed_rows(((5, (20, 20)), (5, (9, 30))), torch.float32, "cpu", lambda line: None, 40)
+    assert [set(row["to_packed"]) for row in rows] == [{"one sequence", "padded", "cut apart"}, {"one sequence", "padded"}]
+
+
+def _narrow(shape, *how, right=scan_variants._arguments):
+    return right((*shape[:3], 3), *how)
+
+
+def test_kernels_are_known_before_they_run(emulated):
+    """What is compiled beforehand is what runs."""
+    values = scan_variants._arguments((1, 5, 150, 3), True, torch.float32, "cpu")
+    packing = scan_variants.packing_of((100, 50))
+    known = scan_variants.needed(values, emulated.processors) | scan_variants.needed(values, emulated.processors, packing)
+    cuda.forget_plans()
+    scan_variants.results_of(values)
+    scan_variants.results_of(values, seq_idx=packing)
+    assert set(emulated.launched) == known
+
+
+def test_the_command_needs_a_gpu(capsys):
+    assert main_bench_scan(["--variants"]) == 2
+    assert "--variants measures a GPU; add --device cuda" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(cuda, "emulator", None)
+    found = scan_variants.measure_variants(shapes=(((2, 64, 300, 16), True),), packed=((64, (64,) * 4),), say=lambda line: None)
+    assert len(found["rows"]) == len(found["packed"]) == 1 and found["rows"][0]["to_usual"]["ahead"] > 0
