@@ -8,6 +8,7 @@ functions, of which this is the kernel's.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,6 +100,12 @@ def mamba2_split(
 
 KERNELS: dict[str, Callable[..., Tensor]] = {"mamba_inner_fn": mamba_inner, "mamba2_split_conv1d_scan_combined": mamba2_split}
 """transformers' name of a kernel that takes a whole mixer → the same function in PyTorch."""
+
+
+def has_kernels(model: nn.Module) -> bool:
+    """Whether transformers runs mamba-ssm's own kernels on this model: both are installed, and it is on a GPU."""
+    installed = all(importlib.util.find_spec(name) is not None for name in ("mamba_ssm", "causal_conv1d"))
+    return installed and next(model.parameters()).is_cuda
 
 
 @contextmanager

@@ -106,11 +106,40 @@ def host_model(name: str, seed: int = 0, **changes: Any) -> nn.Module:
     if name in ("Zamba2ForCausalLM", "NemotronHForCausalLM"):
         for mixer in (m for m in model.modules() if hasattr(m, "time_step_limit")):
             vars(mixer)["time_step_limit"] = (0.0, float("inf"))
-    with torch.no_grad():
-        for tensor, parameter in model.named_parameters():
-            generator = torch.Generator().manual_seed(sum(tensor.encode()))
-            kind = tensor.rsplit(".", 2)[-2]
-            parameter.add_(
-                (0.3 if kind in ("in_proj", "x_proj", "dt_proj") else 0.1) * torch.randn(parameter.shape, generator=generator)
-            )
+    _enliven(model)
+    return model
+
+
+@torch.no_grad()
+def _enliven(model: nn.Module) -> None:
+    for tensor, parameter in model.named_parameters():
+        generator = torch.Generator().manual_seed(sum(tensor.encode()))
+        size = 0.3 if tensor.rsplit(".", 2)[-2] in ("in_proj", "x_proj", "dt_proj") else 0.1
+        parameter.add_(size * torch.randn(parameter.shape, generator=generator).to(parameter.device))
+
+
+MAMBA_SSM = {
+    "MambaLMHeadModel with Mamba": {"layer": "Mamba1", "d_state": 16},
+    "MambaLMHeadModel with Mamba-2": {"layer": "Mamba2", "d_state": 16, "headdim": 4, "chunk_size": 8},
+}
+"""mamba-ssm's models in words → their ``ssm_cfg``."""
+
+
+def mamba_ssm_model(name: str, device: str) -> nn.Module:
+    """A random model of mamba-ssm's own class, on a GPU, in evaluation mode.
+
+    Raises
+    ------
+    MissingPackage
+        mamba-ssm is not installed.
+    """
+    try:
+        from mamba_ssm.models.config_mamba import MambaConfig
+        from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
+    except ImportError as error:
+        raise MissingPackage("mamba_ssm", "cuda", str(error)) from error
+    torch.manual_seed(0)
+    config = MambaConfig(d_model=16, n_layer=2, vocab_size=VOCABULARY, ssm_cfg=dict(MAMBA_SSM[name]), pad_vocab_size_multiple=1)
+    model: nn.Module = MambaLMHeadModel(config, device=device, dtype=torch.float32).eval()
+    _enliven(model)
     return model

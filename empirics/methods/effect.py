@@ -6,7 +6,8 @@ twice, by peft's wrapper and by this project's parametrisation, on every path th
 
     evaluation     the parallel pass
     training       the parallel pass in training mode
-    fused training the same where transformers finds mamba-ssm's kernels, which take whole mixers (:mod:`empirics.hosts.fused`)
+    fused training the same where transformers finds mamba-ssm's kernels, which take whole mixers: these themselves on a GPU
+                   that has them, else their arguments in PyTorch (:mod:`empirics.hosts.fused`)
     generation     token by token through the library's cache
     state method   this project's forward pass, which runs while a method on states is on the model
 """
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidInput, MissingPackage
-from ..hosts.fused import fused_kernels
+from ..hosts.fused import fused_kernels, has_kernels
 from ..hosts.reading import logits_of, token_by_token
 from ..hosts.table import recognise
 from ..hosts.takeover import give_back, take_over, taken_over
@@ -35,6 +36,9 @@ from .targets import NamedTensor, named_tensors, select_tensors, short_name
 PATHS = ("evaluation", "training", "fused training", "generation", "state method")
 LENGTH = 6
 """Tokens of the input."""
+
+_FAILURES = (InvalidInput, TypeError, RuntimeError, AssertionError)
+"""What a path raises that cannot be taken; kernels assert, and PyTorch raises RuntimeError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def effects(model: nn.Module, targets: Iterable[str] | None = None, seed: int = 
     modes = {m: m.training for m in model.modules()}
     ids = _tokens(model, seed)
     try:
-        base = {path: _run(model, ids, path, required, False)[0] for path in _paths(model, ids)}
+        base = {path: _before(model, ids, path, required) for path in _paths(model, ids)}
         return [
             Row(name, len(tensors), tuple(tensors[0].parameter.shape), _ours(model, tensors, ids, base, seed),
                 _wrapped(model, tensors, ids, base, seed))
@@ -105,6 +109,14 @@ def effects(model: nn.Module, targets: Iterable[str] | None = None, seed: int = 
             parameter.grad = None
         for module, training in modes.items():
             module.training = training
+
+
+def _before(model: nn.Module, ids: Tensor, path: str, required: Iterable[Tensor]) -> Tensor | str:
+    """The logits without an adapter, or why there are none."""
+    try:
+        return _run(model, ids, path, required, False)[0]
+    except _FAILURES as error:
+        return " ".join(str(error).split())
 
 
 def _kinds(model: nn.Module, targets: Iterable[str] | None) -> dict[str, list[NamedTensor]]:
@@ -130,6 +142,8 @@ def _paths(model: nn.Module, ids: Tensor) -> Sequence[str]:
     """Those that the model has: this project's own has one forward pass, and some mixers are never handed to a kernel."""
     if isinstance(model, MambaLM):
         return tuple(path for path in PATHS if path not in ("fused training", "state method"))
+    if not hasattr(model, "prepare_inputs_for_generation"):  # mamba-ssm's own: its kernels are its only pass
+        return tuple(path for path in PATHS if path != "fused training")
     calls: list[str] = []
     model.train()
     with fused_kernels(model, calls), torch.no_grad():
@@ -144,7 +158,7 @@ def _path(model: nn.Module, path: str) -> Iterator[None]:
     try:
         for mixer in hosts:
             take_over(mixer)
-        with fused_kernels(model) if path == "fused training" else nullcontext():
+        with fused_kernels(model) if path == "fused training" and not has_kernels(model) else nullcontext():
             yield
     finally:
         for mixer in hosts:
@@ -168,12 +182,15 @@ def _run(model: nn.Module, ids: Tensor, path: str, trained: Iterable[Tensor], di
     return out.detach(), all(t.grad is not None and bool(t.grad.abs().max() > 0) for t in trained)
 
 
-def _measured(model: nn.Module, ids: Tensor, base: Mapping[str, Tensor], trained: Sequence[Tensor]) -> Effect:
+def _measured(model: nn.Module, ids: Tensor, base: Mapping[str, Tensor | str], trained: Sequence[Tensor]) -> Effect:
     found, reason = {}, ""
     for path, before in base.items():
+        if isinstance(before, str):
+            found[path], reason = "fails", before
+            continue
         try:
             after, differentiated = _run(model, ids, path, trained, True)
-        except (InvalidInput, TypeError) as error:
+        except _FAILURES as error:
             found[path], reason = "fails", " ".join(str(error).split())
             continue
         # Where no gradient is asked for, rounding must not be taken for an effect: where tensors lie in memory may change bits.
@@ -190,7 +207,7 @@ def _fill(parameters: Iterable[Tensor], seed: int) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) / parameter[0].numel() ** 0.5)
 
 
-def _ours(model: nn.Module, tensors: Sequence[NamedTensor], ids: Tensor, base: Mapping[str, Tensor], seed: int) -> Effect:
+def _ours(model: nn.Module, tensors: Sequence[NamedTensor], ids: Tensor, base: Mapping[str, Tensor | str], seed: int) -> Effect:
     try:
         handle = apply(model, LoRA(tuple(t.name for t in tensors), rank=1), seed)
     except InvalidInput as error:
@@ -203,7 +220,9 @@ def _ours(model: nn.Module, tensors: Sequence[NamedTensor], ids: Tensor, base: M
         handle.remove()
 
 
-def _wrapped(model: nn.Module, tensors: Sequence[NamedTensor], ids: Tensor, base: Mapping[str, Tensor], seed: int) -> Effect:
+def _wrapped(
+    model: nn.Module, tensors: Sequence[NamedTensor], ids: Tensor, base: Mapping[str, Tensor | str], seed: int
+) -> Effect:
     try:
         import peft
     except ImportError as error:
@@ -221,7 +240,7 @@ def _wrapped(model: nn.Module, tensors: Sequence[NamedTensor], ids: Tensor, base
         warnings.simplefilter("ignore")
         try:
             wrapped = peft.get_peft_model(model, peft.LoraConfig(r=rank, init_lora_weights=False, **chosen))
-        except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        except (ValueError, TypeError, RuntimeError, AttributeError) as error:
             _unwrap(model)
             return Effect({}, " ".join(str(error).split()))
         try:

@@ -20,7 +20,7 @@ from torch import nn
 from empirics.__main__ import main
 from empirics.errors import InvalidInput, UnknownName
 from empirics.hosts.fused import fused_kernels
-from empirics.hosts.tiny import CONFIGS, host_model
+from empirics.hosts.tiny import CONFIGS, MAMBA_SSM, host_model, mamba_ssm_model
 from empirics.hosts.wrappers import skipped_wrappers
 from empirics.methods import SDT, BitFit, LoRA, StateOffset, apply, select
 from empirics.methods.command import ours, versions, wrapped
@@ -87,6 +87,19 @@ def test_verdicts_follow_what_the_forward_pass_does() -> None:
     assert set(rows["unused"].ours.paths.values()) == set(rows["unused"].wrapped.paths.values()) == {"skipped"}
 
 
+def test_a_path_that_fails_leaves_the_others_to_be_judged() -> None:
+    class Refuses(Reads):
+        def forward(self, ids: torch.Tensor, **options: Any) -> Any:
+            if options.get("use_cache"):
+                raise RuntimeError("strides must be\nmultiples of 8")
+            return super().forward(ids, **options)
+
+    rows = {row.target: row for row in effects(Refuses())}
+    assert rows["called"].ours.paths["generation"] == "fails"
+    assert {word for path, word in rows["called"].ours.paths.items() if path != "generation"} == {"yes"}
+    assert rows["read"].wrapped.paths["evaluation"] == "skipped"
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = host_model("JambaForCausalLM").train()
     base, names = logits(model.eval()), set(model.state_dict())
@@ -142,6 +155,16 @@ class TestWarning:
             logits(model)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", MAMBA_SSM)
+def test_mamba_ssms_own_classes(name: str) -> None:
+    """Their passes read in_proj's weight; ours reaches it on every path, also where generation begins."""
+    pytest.importorskip("mamba_ssm")
+    rows = {row.target: row for row in effects(mamba_ssm_model(name, "cuda"), ["in_proj", "out_proj"])}
+    assert rows["in_proj"].ours.word == rows["out_proj"].ours.word == "yes"
+    assert "fails" not in rows["in_proj"].wrapped.paths.values()
+
+
 def test_sdt_on_a_wrapped_tensor_is_refused() -> None:
     model = wrapped_model("x_proj")
     with pytest.raises(InvalidInput, match="wrapped by another library's adapter"):
@@ -159,6 +182,21 @@ class TestCommand:
             and "| `x_proj` | yes | fused training: skipped |" in text
         )
         assert f"peft {versions()['peft']}" in text
+
+    def test_a_class_that_fails_does_not_cost_the_others(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def breaks(model: nn.Module, targets: Any) -> Any:
+            if type(model).__name__ == "JambaForCausalLM":
+                raise RuntimeError("no kernel image\nfor this device")
+            return effects(model, ["A_log"])
+
+        monkeypatch.setattr("empirics.methods.command.effects", breaks)
+        assert main(["targets", "--all", "--out", str(tmp_path / "page.md")]) == 0
+        text = (tmp_path / "page.md").read_text(encoding="utf-8")
+        assert "## JambaForCausalLM\n\nfails: RuntimeError: no kernel image for this device\n" in text
+        assert text.count("\n## ") == len(CONFIGS) and text.count("| `A_log` | ") == len(CONFIGS) - 1
+        assert "no kernel image" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("given", "said"),
