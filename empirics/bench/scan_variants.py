@@ -34,6 +34,7 @@ VARIANTS: Mapping[str, cuda.Variant] = {
     "ahead": cuda.Variant(ahead=True),
     "6 blocks": cuda.Variant(forward_blocks=6),
     "8 blocks": cuda.Variant(forward_blocks=8),
+    "relay": cuda.Variant(relay=True),
 }
 
 Shape = tuple[int, int, int, int]

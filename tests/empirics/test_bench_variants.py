@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 import emulator  # noqa: E402
-from test_fused import assert_close, judged, make, run  # noqa: E402
+from test_fused import assert_close, judged, make, run, same_bits  # noqa: E402
+from test_fused_cuda import channels_last  # noqa: E402
 
 from empirics.bench import scan_variants  # noqa: E402
 from empirics.bench.scan import main_bench_scan  # noqa: E402
@@ -40,6 +41,29 @@ def test_every_variant_is_the_same_scan(name, segment, emulated):
     emulated.launched.clear()
     run(fused.selective_scan, values, segment=segment)
     assert not any(variant.options.keys() & dict(kernel.options).keys() for kernel in emulated.launched)
+
+
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_blocks_that_hand_states_over(by_channel, emulated):
+    """More blocks than the device holds: time is cut without a pass before, states and their gradients go from block to block."""
+    emulated.processors = 1
+    values = make(300, 4, batch=7, width=5, device="cpu")
+    values = channels_last(values) if by_channel else values
+    with calls.trying(scan_variants.VARIANTS["relay"]):
+        got = run(fused.selective_scan, values)
+        emulated.order = 3
+        assert same_bits(run(fused.selective_scan, values), got)
+    assert_close(got, judged(values))
+    names = [kernel.name for kernel in emulated.launched]
+    assert names == ["scan_forward", "scan_backward", "scan_finish"] * 2
+    macros = [dict(kernel.options) for kernel in emulated.launched]
+    assert all(own["RELAY"] == 1 and own["CUT"] == 0 for own in macros)
+
+
+def test_segments_that_blocks_hand_over():
+    """Only where the last wave is short: 512 blocks on 396 places, not 384, nor 792; short sequences stay whole."""
+    assert [cuda.relay_segment(2048, blocks, 396) for blocks in (384, 396, 512, 792, 1024)] == [2048, 2048, 256, 2048, 256]
+    assert cuda.relay_segment(200, 512, 396) >= 200 and cuda.relay_segment(300, 512, 396) == 192
 
 
 def test_rows(capsys):

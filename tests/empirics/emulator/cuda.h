@@ -116,6 +116,10 @@ inline void product(float* d, const unsigned* a, const unsigned* b) {
 inline unsigned __float_as_uint(float x) { unsigned b; memcpy(&b, &x, 4); return b; }
 inline float __uint_as_float(unsigned b) { float x; memcpy(&x, &b, 4); return x; }
 
+// Blocks run one after the other here, so a flag that one waits for is set, or never will be.
+inline int load_acquire(const int* p) { if (!*p) { fprintf(stderr, "a block waits for a later one\n"); abort(); } return *p; }
+inline void store_release(int* p, int v) { *p = v; }
+
 // Conversions of the kernels' narrow types, to nearest, ties to even.
 #define EMULATED_CONVERSIONS                                                                          \
     inline float value(bf16 x) { uint32_t b = uint32_t(x.bits) << 16; float y; memcpy(&y, &b, 4); return y; }   \

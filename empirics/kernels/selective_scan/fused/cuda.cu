@@ -9,7 +9,7 @@
 //
 // Options: N states, P lanes per channel (4 P >= N), ROWS 0 where neighbours in time are neighbours in memory and 1 where
 // channels are; *_TYPE 0 float, 1 bfloat16, 2 float16; VECTOR_* 1 where a group of neighbours may be loaded as a whole; PACKED
-// where rows hold several sequences, one after the other in time.
+// where rows hold several sequences, one after the other in time; RELAY where blocks hand states over to those of the next segment.
 
 #define CHANNELS 32
 #define KEEP 64  // steps between kept states
@@ -51,6 +51,12 @@ __device__ __forceinline__ void product(float* d, const unsigned* a, const unsig
 __device__ __forceinline__ float exp2_(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 __device__ __forceinline__ float rcp_(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 #endif
+__device__ __forceinline__ int load_acquire(const int* p) {
+    int v; asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v;
+}
+__device__ __forceinline__ void store_release(int* p, int v) {
+    asm volatile("st.release.gpu.global.s32 [%0], %1;" :: "l"(p), "r"(v) : "memory");
+}
 __device__ __forceinline__ float value(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
 __device__ __forceinline__ float value(f16 x) { float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits)); return y; }
 __device__ __forceinline__ void narrow(bf16& y, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
@@ -84,8 +90,10 @@ struct Args {
     void *dB, *dC;
     i64 dB_batch, dB_state, dB_time, dC_batch, dC_state, dC_time, chains, slots;
     int width, length, segment, segments, blocks;
-#if PACKED
-    const struct Item* items;  // one for each slot
+#if PACKED || RELAY
+    const struct Item* items;  // PACKED: one for each slot
+    int* flags;                // RELAY: whether (slot, block) has handed its state over; 0 at first
+    int chains_of;             // RELAY: batch times blocks
 #endif
 };
 
@@ -496,6 +504,16 @@ __device__ __forceinline__ Where where(const Args& p) {
     w.item = p.items[w.slot];
     w.part = w.item.part; w.b = w.item.row;
     w.begin = w.item.begin; w.stop = w.item.stop;
+#elif RELAY
+    // First what all sequences begin with, then what follows: a block waits for one that was started long before.
+    const int turn = blockIdx.x / p.chains_of, chain = blockIdx.x % p.chains_of;
+#ifdef BACKWARD
+    w.part = p.segments - 1 - turn;
+#else
+    w.part = turn;
+#endif
+    w.block = chain % p.blocks;
+    w.b = chain / p.blocks;
 #else
     w.part = blockIdx.x / p.blocks % p.segments;
     w.b = blockIdx.x / p.blocks / p.segments;
@@ -528,6 +546,23 @@ __device__ __forceinline__ Four entering(const Args& p, const Where& w, const Pl
     }
     return e;
 }
+
+// --- one segment after the other, where there are more blocks than the device holds ---
+
+#if RELAY
+// The state that a block left, by the block that goes on from it. Segments of all sequences take turns on the device, so that its last
+// blocks are short ones.
+__device__ __forceinline__ Four take_over(const Args& p, const Where& w, const Place& own, i64 slot) {
+    if (w.tid == 0) while (!load_acquire(p.flags + slot * p.blocks + w.block)) {}
+    __syncthreads();
+    return load_states((const float*)p.local + (slot * p.width + w.first + own.c) * N, own);
+}
+__device__ __forceinline__ void hand_over(const Args& p, const Where& w, const Place& own, const Four& state) {
+    store_states((float*)p.local + (w.slot * p.width + w.first + own.c) * N, own, state);
+    __syncthreads();
+    if (w.tid == 0) store_release(p.flags + w.slot * p.blocks + w.block, 1);
+}
+#endif
 
 // --- forward ---
 
@@ -567,6 +602,9 @@ extern "C" __global__ void FORWARD_BOUNDS scan_forward(const Args p) {
 #endif
 #if CUT && WRITE
     h = entering<false>(p, w, own, A, h);
+#endif
+#if RELAY
+    if (w.part > 0) h = take_over(p, w, own, w.slot - 1);
 #endif
     if (w.tid < CHANNELS) {
         const bool in = w.tid < width;
@@ -690,6 +728,9 @@ extern "C" __global__ void FORWARD_BOUNDS scan_forward(const Args p) {
         }
 #endif
     }
+#if RELAY
+    if (w.part < PARTS - 1) hand_over(p, w, own, h);
+#endif
 #if WRITE
     if (w.part == PARTS - 1) store_states((float*)p.last + SEQUENCE * plane + state, own, h);
 #else
@@ -815,6 +856,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 #endif
 #if CUT
     g = entering<true>(p, w, own, A, g);
+#endif
+#if RELAY
+    if (w.part < PARTS - 1) g = take_over(p, w, own, w.slot + 1);
 #endif
     if (w.tid < CHANNELS) {
         const bool in = w.tid < width;
@@ -1069,6 +1113,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
         }
 #endif
     }
+#if RELAY
+    if (w.part > 0) hand_over(p, w, own, g);
+#endif
 #if NEED_A
     store_states((float*)p.dA + w.slot * plane + state, own, dA);
 #endif

@@ -37,6 +37,9 @@ PAD = 4
 BLOCKS = {1: 5, 2: 4, 4: 3}
 """Blocks that a multiprocessor is to hold in the backward pass, for P = 1, 2 and 4 lanes a channel; it bounds registers."""
 
+FORWARD_BLOCKS = 5
+"""Blocks that a multiprocessor holds in the forward pass, as the compiler chooses registers for P = 4."""
+
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _POINTERS = (
     "u", "dt", "A", "B", "C", "D", "z", "bias", "start", "kept_in", "d_out", "end",
@@ -62,7 +65,9 @@ class Args(ctypes.Structure):
         ("dC", ctypes.c_void_p),
         *((name, ctypes.c_longlong) for name in (*_SHARE_STRIDES, "chains", "slots")),
         *((name, ctypes.c_int) for name in _SIZES),
-        ("items", ctypes.c_void_p),  # read where sequences are packed
+        ("items", ctypes.c_void_p),  # these are read where sequences are packed or blocks hand states over
+        ("flags", ctypes.c_void_p),
+        ("chains_of", ctypes.c_int),
     )
 
 
@@ -75,10 +80,14 @@ class Variant(NamedTuple):
         Blocks that a multiprocessor is to hold in the forward pass, which bounds registers; 0 where the compiler decides.
     ahead:
         Whether the backward pass reads the rows of the next four steps while it works on four.
+    relay:
+        Whether time is cut where there are more blocks than the device holds, too: each hands its state over to the one that goes
+        on from it.
     """
 
     forward_blocks: int = 0
     ahead: bool = False
+    relay: bool = False
 
     @property
     def options(self) -> dict[str, int]:
@@ -202,6 +211,19 @@ def segment_length(length: int, blocks: int, processors: int, backward: bool) ->
     return -(-steps // KEEP_EVERY) * KEEP_EVERY
 
 
+def relay_segment(length: int, blocks: int, resident: int) -> int:
+    """Steps of a segment where blocks hand states over; at least L where nothing is gained: all blocks fit on the device, or what
+    their last wave leaves idle is less than 3 % of the time.
+
+    ``resident``: blocks that the device holds.
+    """
+    waves = {parts: -(-blocks * parts // resident) / parts for parts in (1, 2, 4, 8, 16) if parts == 1 or length >= 128 * parts}
+    best = min(waves, key=lambda parts: waves[parts] + 0.01 * parts)
+    if blocks <= resident or waves[best] > 0.97 * waves[1]:
+        best = 1
+    return -(-length // best // KEEP_EVERY) * KEEP_EVERY
+
+
 def packed_segment(packing: Packing, blocks: int, processors: int, backward: bool) -> int:
     """Steps of a segment of packed sequences: those of as many sequences of the greatest length as have all their steps."""
     lengths = [stop - start for _, start, stop in packing.spans]
@@ -272,6 +294,11 @@ class Plan:
                 if packing is None
                 else packed_segment(packing, self.blocks, launcher.processors, request.backward)
             )
+        self.relay = False
+        if variant.relay and packing is None and request.segment is None and segment >= self.length:
+            resident = launcher.processors * (BLOCKS[self.p] if request.backward else variant.forward_blocks or FORWARD_BLOCKS)
+            segment = relay_segment(self.length, self.batch * self.blocks, resident)
+            self.relay = segment < self.length
         segment = -(-min(segment, self.length) // KEEP_EVERY) * KEEP_EVERY
         self.packing_starts: tuple[int, ...] | None = None
         self.padded = False
@@ -293,6 +320,7 @@ class Plan:
         self._set_strides()
         for name, number in zip(_SIZES, (self.width, self.length, segment, self.segments, self.blocks), strict=True):
             setattr(self.template, name, number)
+        self.template.chains_of = self.batch * self.blocks
         self.scratch = 0  # floats, handed out by _reserve
         self.local = self.total = 0
         if self.segments > 1:
@@ -303,6 +331,10 @@ class Plan:
         if self.items is not None:
             self.items = self.items.to(device)
             self.template.items = self.items.data_ptr()
+
+    def flags(self, like: Tensor) -> Tensor:
+        """Zeros: one for each block of the device that hands a state over."""
+        return torch.zeros((self.slots * self.blocks,), dtype=torch.int32, device=like.device)
 
     def _reserve(self, floats: int) -> int:
         """The place, in bytes and a multiple of 16, of so many floats in the buffer that a pass needs while it runs."""
@@ -322,7 +354,7 @@ class Plan:
         options = {
             "N": self.states, "P": self.p, "ROWS": int(self.channels), "SOFTPLUS": int(request.softplus),
             "HAS_BIAS": int(request.has_bias), "HAS_D": int(request.has_D), "HAS_Z": int(request.has_z),
-            "HAS_D_OUT": int(request.has_d_out), "PRECISE": int(not narrow), "CUT": int(self.segments > 1),
+            "HAS_D_OUT": int(request.has_d_out), "PRECISE": int(not narrow), "CUT": int(self.segments > 1 and not self.relay),
             "HAS_START": int(request.has_state and not request.backward), "HAS_END": int(request.has_state and request.backward),
             "WRITE": 1, "KEEP_STATES": int(request.keep), "BLOCKS_PER_SM": BLOCKS[self.p],
         }  # fmt: skip
@@ -337,6 +369,8 @@ class Plan:
         for name, asked in zip(("U", "DT", "A", "B", "C", "D", "Z", "BIAS", "H0"), request.need, strict=True):
             options[f"NEED_{name}"] = int(asked)
         options |= variant.options
+        if self.relay:
+            options["RELAY"] = 1
         if self.packing_starts is not None:
             options["PACKED"] = 1
             for name, size in self._sizes().items() if not self.channels else ():  # is the first step of every sequence aligned?
@@ -384,7 +418,8 @@ class Forward(Plan):
 
     def __init__(self, request: Request, launcher: Launcher, channels: bool, packing: Packing | None = None):
         super().__init__(request, launcher, channels, packing)
-        self.first = self.kernel("forward", self.size, WRITE=0, CUT=0, HAS_START=0, KEEP_STATES=0) if self.segments > 1 else None
+        cut = self.segments > 1 and not self.relay
+        self.first = self.kernel("forward", self.size, WRITE=0, CUT=0, HAS_START=0, KEEP_STATES=0) if cut else None
         self.main = self.kernel("forward", self.size)
         u, state = request.rows[0], (self.width * self.states, self.states, 1)
         self.out = (u.shape, self.row_stride, u.dtype)
@@ -418,6 +453,9 @@ class Forward(Plan):
             at = scratch.data_ptr()
             a.local, a.total = at + self.local, at + self.total
             self.first(a)
+        elif self.relay:
+            scratch, flags = _empty(u, (self.scratch,), (1,), torch.float32), self.flags(u)
+            a.local, a.flags = scratch.data_ptr() + self.local, flags.data_ptr()
         self.main(a)
         return out, last, kept
 
@@ -428,7 +466,8 @@ class Backward(Plan):
     def __init__(self, request: Request, launcher: Launcher, channels: bool, packing: Packing | None = None):
         super().__init__(request, launcher, channels, packing)
         need_u, need_dt, need_A, need_B, need_C, need_D, need_z, need_bias, need_h0 = request.need
-        self.first = self.kernel("adjoint", self.size, CUT=0, HAS_END=0) if self.segments > 1 else None
+        cut = self.segments > 1 and not self.relay
+        self.first = self.kernel("adjoint", self.size, CUT=0, HAS_END=0) if cut else None
         self.main = self.kernel("backward", nvrtc.Size(self.size.blocks, self.size.threads, shared_bytes(self.p)))
         rows, plane = self._rows(), self.width * self.states
         self.shares: int | None = None
@@ -484,6 +523,9 @@ class Backward(Plan):
         if self.first is not None:
             a.local, a.total = at + self.local, at + self.total
             self.first(a)
+        elif self.relay:
+            flags = self.flags(u)
+            a.local, a.flags = at + self.local, flags.data_ptr()
         gradients: list[Tensor | None] = [None] * 9
         device = u.device
         for place, name, shape, stride, dtype in self.made:
