@@ -63,27 +63,27 @@ def bench_scan() -> Parser:
 
 def bench_model() -> Parser:
     """Of ``bench model``."""
-    parser = _parser("bench model", "A training step of a whole model, per method and scan, against mamba-ssm and peft.")
-    parser.add_argument("--sizes", nargs="+", default=["130m"], metavar="SIZE", help="published sizes: 130m, 370m, 1.4b, ...")
+    parser = _parser("bench model", "A training step of a whole model, per method and scan, against other libraries'.")
+    parser.add_argument("--sizes", nargs="+", default=["130m"], metavar="SIZE", help="published sizes: 130m, mamba2-130m, ...")
     parser.add_argument("--layers", type=int, help="so many blocks instead of the size's own (for a small machine)")
     parser.add_argument("--batch", type=int, nargs="+", default=[8], metavar="B", help="sequences: one number, or one a size")
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--kernels", type=int, default=0, metavar="N", help="list the N longest kernels of each step")
-    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="default: mamba-ssm, peft and every method")
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="default: the peers and every method")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     return parser
 
 
 def bench_block() -> Parser:
     """Of ``bench block``."""
-    parser = _parser("bench block", "One Mamba-1 block under LoRA on all four projections, against mamba-ssm's with peft.")
-    parser.add_argument("--sizes", nargs="+", default=["130m", "370m", "1.4b"], metavar="SIZE", help="published sizes of Mamba-1")
+    parser = _parser("bench block", "One block under LoRA on all its projections, against mamba-ssm's with peft.")
+    parser.add_argument("--sizes", nargs="+", default=["130m", "370m", "1.4b"], metavar="SIZE", help="published sizes")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
-    parser.add_argument("--scan", help="of our block (default: fused on cuda, chunked on cpu)")
+    parser.add_argument("--scan", help="of our block (default: fused or, for Mamba-2, mamba_ssm on cuda; chunked on cpu)")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help="default: all")
     parser.add_argument("--out", type=Path, help="JSON file to write")

@@ -5,8 +5,10 @@ weights, warm-up steps, then timed steps of forward, loss, backward and AdamW. R
 and what the forward pass leaves allocated for the backward pass. Peers:
 
 stock            mamba-ssm's own model, every weight trained, its fused path
-stock_slow_lora  the same with ``use_fast_path=False`` and peft's LoRA on in_proj, x_proj, dt_proj and out_proj (of which peft's
+stock_slow_lora  the same through the path that peft's LoRA can reach (``use_fast_path=False``, in Mamba-2
+                 ``use_mem_eff_path=False``), on in_proj, x_proj, dt_proj and out_proj where they exist (in Mamba-1 peft's
                  wrapping reaches x_proj and out_proj only)
+transformers     transformers' model of the same shape, every weight trained, with whatever kernels it finds
 
 Ours are named METHOD/SCAN, or METHOD/SCAN/AMOUNT where they keep more (``keep_all``) or less (``recompute``, ``recompute_all``)
 for the backward pass than they do by default, for instance ``lora/fused/recompute``. Any of them, peers included, with ``/graph``
@@ -36,9 +38,10 @@ from .. import options as parsers
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnrecordableLoss
 from ..kernels.table import Op, capability
 from ..methods import MethodConfig, apply, select
-from ..methods.catalogue import PROJECTIONS, recipes
+from ..methods.catalogue import LINEAR, PROJECTIONS, recipes
 from ..methods.scores import score, warm_up
 from ..models import Mamba2Config, MambaConfig, MambaLM, size_config
+from ..models.hub import transformers_config
 from ..models.mixer import Recompute
 from ..study.runner import check_device
 from ..training.graphed import GraphedLoss
@@ -57,13 +60,20 @@ RECOMPUTE: dict[str, Recompute] = {"keep_all": False, "recompute": True, "recomp
 TARGETED = ("initial_state", "state_offset", "lora", "sdt")
 """Methods of target 5."""
 
-PEERS = ("stock", "stock_slow_lora")
+PEERS = ("stock", "stock_slow_lora", "transformers")
 GRAPH = "/graph"
 """Behind a contender's name: its passes are replayed."""
-DEFAULT = (
-    "stock", "stock_slow_lora", "full/mamba_ssm", *(f"{m}/fused" for m in METHODS), "lora/mamba_ssm", "initial_state/mamba_ssm",
-    "lora/fused/recompute", "lora/fused/recompute_all", "full/fused/recompute",
-)  # fmt: skip
+DEFAULT: dict[Op, tuple[str, ...]] = {
+    "selective_scan": (
+        "stock", "stock_slow_lora", "full/mamba_ssm", *(f"{m}/fused" for m in METHODS), "lora/mamba_ssm",
+        "initial_state/mamba_ssm", "lora/fused/recompute", "lora/fused/recompute_all", "full/fused/recompute",
+    ),
+    "ssd": (
+        *PEERS, *(f"{m}/mamba_ssm" for m in METHODS),
+        *(f"{name}/graph" for name in ("stock", *(f"{m}/mamba_ssm" for m in ("full", "lora", "sdt_lora", "initial_state")))),
+    ),
+}  # fmt: skip
+"""By the scan of the first size's blocks."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,11 @@ def loss_of(model: nn.Module, tokens: Tensor) -> Tensor:
     return F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
 
 
+def projections(config: MambaConfig) -> tuple[str, ...]:
+    """The linear layers of the model's blocks."""
+    return LINEAR if isinstance(config.mixer, Mamba2Config) else PROJECTIONS
+
+
 def method_of(name: str, model: MambaLM, tokens: Tensor) -> tuple[MethodConfig, float | None]:
     """The method's configuration, and the seconds that its selection took.
 
@@ -117,6 +132,8 @@ def method_of(name: str, model: MambaLM, tokens: Tensor) -> tuple[MethodConfig, 
         raise UnknownName("method", name, METHODS)
     recipe = METHODS[name]
     if not recipe.score:
+        if recipe.options.get("targets") == PROJECTIONS:
+            return recipe.config(targets=projections(model.config)), None
         return recipe.config(), None
     began = clock(tokens.device.type)
     moved = warm_up(model, loss_of, [tokens] * 10)
@@ -181,28 +198,62 @@ def ours(contender: Contender, setting: Setting, tokens: Tensor) -> tuple[nn.Mod
 
 
 def stock(name: str, setting: Setting) -> tuple[nn.Module, list[nn.Parameter]]:
-    """mamba-ssm's own model: all of it, or peft's LoRA through the path that does not bypass all of it.
+    """A peer's model: mamba-ssm's, all of it or peft's LoRA through the path that does not bypass all of it, or transformers'.
 
     Raises
     ------
     MissingPackage
-        mamba-ssm or peft is not installed.
+        mamba-ssm, peft or transformers is not installed.
     """
+    if name == "transformers":
+        model = transformers_model(setting)
+        return model, list(model.parameters())
     try:
         models = importlib.import_module("mamba_ssm.models.mixer_seq_simple")
         configs = importlib.import_module("mamba_ssm.models.config_mamba")
         peft = importlib.import_module("peft") if name == "stock_slow_lora" else None
     except ImportError as error:
         raise MissingPackage(error.name or "mamba_ssm", "cuda", "a peer of the benchmark needs it") from error
-    ssm = {**setting.model.ssm_cfg, **({} if peft is None else {"use_fast_path": False})}
+    slow = "use_mem_eff_path" if isinstance(setting.model.mixer, Mamba2Config) else "use_fast_path"
+    ssm = {**setting.model.ssm_cfg, **({} if peft is None else {slow: False})}
     config = configs.MambaConfig(
         d_model=setting.model.d_model, n_layer=setting.model.n_layer, vocab_size=setting.model.vocab_size, ssm_cfg=ssm,
         pad_vocab_size_multiple=setting.model.pad_vocab_size_multiple,
     )  # fmt: skip
     model = models.MambaLMHeadModel(config, device=setting.device, dtype=setting.dtype).train()
     if peft is not None:
-        model = peft.get_peft_model(model, peft.LoraConfig(r=RANK, target_modules=list(PROJECTIONS))).base_model.model
+        model = peft.get_peft_model(
+            model, peft.LoraConfig(r=RANK, target_modules=list(projections(setting.model)))
+        ).base_model.model
     return model, [p for p in model.parameters() if p.requires_grad]
+
+
+def transformers_model(setting: Setting) -> nn.Module:
+    """transformers' model of this shape, with random weights.
+
+    Raises
+    ------
+    MissingPackage
+        transformers is not installed.
+    """
+    try:
+        transformers = importlib.import_module("transformers")
+    except ImportError as error:
+        raise MissingPackage(error.name or "transformers", "models", "a peer of the benchmark needs it") from error
+    options = transformers_config(setting.model, setting.dtype)
+    kind, mixer = options.pop("model_type"), setting.model.mixer
+    if isinstance(mixer, Mamba2Config):
+        options["time_step_limit"] = mixer.dt_limit
+    with torch.device(setting.device):
+        model: nn.Module = transformers.AutoModelForCausalLM.from_config(
+            transformers.AutoConfig.for_model(kind, **options), dtype=setting.dtype
+        )
+    return model.train()
+
+
+def full_name(size: str) -> str:
+    """``mamba-130m`` for ``130m``."""
+    return size if "mamba" in size else f"mamba-{size}"
 
 
 def op_of(config: MambaConfig) -> Op:
@@ -359,12 +410,12 @@ def _settings(options: argparse.Namespace) -> Iterable[tuple[str, Setting]]:
 def main_bench_model(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
     options = parsers.bench_model().parse_args(argv)
-    options.contenders = options.contenders or list(DEFAULT)
     if options.out is not None:
         require_writable(options.out.parent, InvalidInput)
     try:
         check_device(options.device)
         settings = dict(_settings(options))
+        options.contenders = options.contenders or list(DEFAULT[op_of(next(iter(settings.values())).model)])
         for setting in settings.values():  # all of them before the first is measured
             for name in options.contenders:
                 Contender.named(name, op_of(setting.model))
@@ -378,7 +429,9 @@ def main_bench_model(argv: Sequence[str]) -> int:
         # By size, since ratios need one machine: contenders of one size are never measured in two calls.
         parts, save = finished(options.out, about), saver(options.out, about)
         for size, setting in settings.items():
-            heading = f"mamba-{size}, {setting.model.n_layer} blocks, {setting.batch} x {options.length} tokens, {setting.dtype}"
+            heading = (
+                f"{full_name(size)}, {setting.model.n_layer} blocks, {setting.batch} x {options.length} tokens, {setting.dtype}"
+            )
             print(heading + (": measured before" if size in parts else ""))
             if size not in parts:
                 own = machine(options.device)

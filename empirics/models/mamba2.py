@@ -155,7 +155,8 @@ class Mamba2(Mixer):
         return torch.einsum("grpn,...gn->...grp", grouped, C).flatten(-3, -2)
 
     def _gated(self, y: Tensor, z: Tensor) -> Tensor:
-        return (widen(y) * F.silu(widen(z))).to(z.dtype) if self.norm is None else self.norm(y, z).to(z.dtype)
+        # Where causal-conv1d's kernel goes before the scan, mamba-ssm's norm goes behind it.
+        return (widen(y) * F.silu(widen(z))).to(z.dtype) if self.norm is None else self.norm(y, z, self.stock_conv).to(z.dtype)
 
     def step(self, hidden: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
         state = self._check_step(hidden, state)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .again import derived
 
 
 def widen(value: Tensor) -> Tensor:
@@ -45,11 +50,33 @@ class GatedRMSNorm(nn.Module):
         """Never."""
         return False
 
-    def forward(self, y: Tensor, z: Tensor) -> Tensor:
-        """Both of shape (..., width); the result has y's dtype."""
+    def forward(self, y: Tensor, z: Tensor, stock: bool = False) -> Tensor:
+        """Both of shape (..., width); the result has y's dtype. ``stock``: by mamba-ssm's kernel where it is there and fits."""
+        if stock and _stock_serves(y, z):
+            options = (y.shape[-1] // self.groups, self.eps, self.norm_before_gate)
+            return derived(_stock(y, z, self.weight, *options), _stock, y, z, self.weight, *options)
         gate, wide = F.silu(widen(z)), widen(y)
         if not self.norm_before_gate:
             wide = wide * gate
         grouped = wide.unflatten(-1, (self.groups, -1))
         normed = (grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + self.eps)).flatten(-2) * widen(self.weight)
         return (normed * gate if self.norm_before_gate else normed).to(y.dtype)
+
+
+def _stock(y: Tensor, z: Tensor, weight: Tensor, group: int, eps: float, norm_before_gate: bool) -> Tensor:
+    """mamba-ssm's kernel: the gate and the norm in one, float32 inside."""
+    out: Tensor = _stock_kernel()(y, weight, None, z=z, eps=eps, group_size=group, norm_before_gate=norm_before_gate)
+    return out
+
+
+def _stock_serves(y: Tensor, z: Tensor) -> bool:
+    return y.is_cuda and y.dtype == z.dtype != torch.float64 and _stock_kernel() is not None
+
+
+@cache
+def _stock_kernel() -> Any:
+    try:
+        from mamba_ssm.ops.triton.layernorm_gated import rmsnorm_fn
+    except ImportError:
+        return None
+    return rmsnorm_fn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 
@@ -32,6 +33,36 @@ def test_every_method_has_a_row(method):
     assert 0 < row["least_s"] <= row["step_s"] <= row["most_s"] and row["trained"] > 0
     assert row["peak_bytes"] is None and row["kernels_s"] is None
     assert (row["selection_s"] is not None) == method.startswith("sdt")
+
+
+MAMBA2 = dataclasses.replace(
+    TINY, model=MambaConfig(16, 2, 31, {"layer": "Mamba2", "d_state": 4, "headdim": 4}, pad_vocab_size_multiple=1)
+)
+
+
+@pytest.mark.parametrize("method", bench.METHODS)
+def test_every_method_has_a_row_on_mamba2(method):
+    row = bench.measure_one(f"{method}/chunked", MAMBA2)
+    assert row["step_s"] > 0 and row["trained"] > 0
+
+
+def test_lora_on_mamba2_is_on_the_two_projections_that_it_has():
+    model, trained, _ = bench.ours(bench.Contender.named("lora/chunked", "ssd"), MAMBA2, MAMBA2.tokens())
+    assert len(trained) == 2 * 2 * len(model.mixers)
+    assert bench.projections(TINY.model) == ("in_proj", "x_proj", "dt_proj", "out_proj")
+
+
+@pytest.mark.parametrize("setting", [TINY, MAMBA2])
+def test_transformers_model_has_the_same_numbers_of_everything(setting):
+    pytest.importorskip("transformers")
+    row = bench.measure_one("transformers", setting)
+    assert row["step_s"] > 0 and row["trained"] == bench.measure_one("full/chunked", setting)["trained"]
+
+
+def test_contenders_where_none_are_named(monkeypatch):
+    for op, names in bench.DEFAULT.items():
+        assert all(bench.Contender.named(name, op) for name in names)
+    assert bench.DEFAULT["ssd"] != bench.DEFAULT["selective_scan"]
 
 
 def test_a_replayed_step_is_a_step_where_nothing_can_be_recorded(monkeypatch):
@@ -99,7 +130,7 @@ def test_mistakes():
         (["model", "--sizes", "130m", "370n"], "unknown model size '370n'"),
         (["block", "--contenders", "ours", "our"], "unknown contender 'our'"),
         (["block", "--scan", "chunkd"], "did you mean 'chunked'"),
-        (["block", "--sizes", "130m", "mamba2-130m"], "measures Mamba-1 blocks"),
+        (["block", "--sizes", "130m", "mamba2-130m", "--scan", "fused"], "exists for Mamba-1 only"),
         (["selection", "--sizes", "130m", "131m"], "unknown model size '131m'"),
         (["selection", "--scan", "chunkd"], "did you mean 'chunked'"),
         (["scan", "--contenders", "chunked", "chunkd"], "unknown contender 'chunkd'"),
