@@ -693,6 +693,50 @@ def test_stock_convolution(width, channels, inner):
         assert close(out.double().cpu(), expected, 1e-5) and close(last.double().cpu(), expected_last, 1e-6)
 
 
+def like_mamba_ssm(x, weight, bias, z, eps, group_size, norm_before_gate):
+    """mamba-ssm's ``rms_norm_ref``, in the dtype of its inputs."""
+    assert bias is None
+    gated = x if norm_before_gate else x * torch.nn.functional.silu(z)
+    grouped = gated.unflatten(-1, (-1, group_size))
+    out = (grouped / torch.sqrt(grouped.square().mean(-1, keepdim=True) + eps)).flatten(-2) * weight
+    return out * torch.nn.functional.silu(z) if norm_before_gate else out
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_mamba_ssms_gated_norm_is_given_ours_options(before, monkeypatch):
+    """And takes part only where it is asked for."""
+    from empirics.models import norm as norms
+
+    called = []
+    monkeypatch.setattr(norms, "_stock_serves", lambda y, z: True)
+    monkeypatch.setattr(norms, "_stock_kernel", lambda: lambda *a, **k: called.append(k) or like_mamba_ssm(*a, **k))
+    norm = GatedRMSNorm(6, groups=2, eps=0.1, norm_before_gate=before).double()
+    norm.weight.data.copy_(randn(6, seed=3))
+    y, z = randn(4, 6), randn(4, 6, seed=2)
+    assert close(norm(y, z, stock=True), norm(y, z), 1e-14) and len(called) == 1
+    other = GatedRMSNorm(6, groups=2, eps=0.1, norm_before_gate=not before).double()
+    assert not close(other(y, z, stock=True), norm(y, z), 1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_mamba_ssms_gated_norm(groups, before):
+    """Its kernel on z as the blocks hand it, a part of wider rows, against float64: output and gradients."""
+    pytest.importorskip("mamba_ssm")
+    norm = GatedRMSNorm(64, groups=groups, norm_before_gate=before)
+    norm.weight.data.copy_(randn(64, seed=3))
+    wide, y, dy = randn(2, 9, 100, seed=2), randn(2, 9, 64), randn(2, 9, 64, seed=5)
+    found = []
+    for device, dtype, stock in (("cpu", torch.float64, False), ("cuda", torch.float32, True)):
+        own = copy.deepcopy(norm).to(device, dtype)
+        leaves = [v.to(device, dtype).requires_grad_() for v in (y, wide)]
+        out = own(leaves[0], leaves[1][..., 20:84], stock)
+        gradients = torch.autograd.grad(out, [*leaves, own.weight], dy.to(device, dtype))
+        found.append([v.double().cpu() for v in (out, *gradients)])
+    assert all(close(a, b, 1e-5) for a, b in zip(*found, strict=True))
+
+
 def test_layout_of_one_token_of_one_sequence():
     """(1, D, 1) cut from a wider projection counts as contiguous for PyTorch, whatever its strides; the kernel reads them."""
     from empirics.models.conv import _aligned
