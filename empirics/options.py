@@ -157,6 +157,7 @@ def replicate() -> Parser:
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS", help="start no further run after that")
     parser.add_argument("--quick", action="store_true", help="the small form")
+    parser.add_argument("--plan", action="store_true", help="print how many runs are missing and what they took; run nothing")
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="also file runs and report in FOLDER/<experiment>")
     return parser
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from .config import ExperimentFile, override
+from . import config
+from .config import EXPERIMENTS, ExperimentFile, override
+from .pack import RUNS, read_pack
 from .results import Result
 from .runner import Missing, Recorded, Runner
 from .sweep import CannotChoose, Choice, SweepRunner
@@ -30,6 +32,8 @@ class CellPlan:
     seconds:
         A run's wall seconds: the mean over recorded runs of this cell, else of cells that differ in the method alone, else of
         all; ``None`` where nothing is recorded.
+    timed_as:
+        The experiment whose committed runs tell the seconds, empty where they are this folder's.
     """
 
     cell: Mapping[str, Any]
@@ -39,6 +43,7 @@ class CellPlan:
     counting: int
     counting_missing: int
     seconds: float | None
+    timed_as: str = ""
 
     @property
     def missing(self) -> int:
@@ -54,6 +59,9 @@ class CellPlan:
 def plan_of(runner: Runner, file: ExperimentFile) -> list[CellPlan]:
     """The plan of every cell, in the order of the grid.
 
+    Where nothing is recorded yet, the committed runs of the experiment on that kind of device tell how long a run takes, or
+    those of another one that its module names: ``TIMED_AS = (experiment, scan)``.
+
     Raises
     ------
     InvalidInput
@@ -63,8 +71,22 @@ def plan_of(runner: Runner, file: ExperimentFile) -> list[CellPlan]:
     """
     recorded = runner.recorded
     sweep = SweepRunner(recorded, file)
-    results = [r for r in recorded_results(runner, file) if r.status == "finished"]
-    return [_cell(sweep, recorded, file, cell, candidates, results) for cell, candidates in sweep.tuning()]
+    results, timed_as = [r for r in recorded_results(runner, file) if r.status == "finished"], ""
+    if not results:
+        results, timed_as = _committed(file, runner.device_kind)
+    plans = [_cell(sweep, recorded, file, cell, candidates, results) for cell, candidates in sweep.tuning()]
+    return [replace(plan, timed_as=timed_as) for plan in plans]
+
+
+def _committed(file: ExperimentFile, device_kind: str) -> tuple[list[Result], str]:
+    """Committed runs on that kind of device that tell a run's seconds, and whose they are."""
+    named = getattr(config.experiment_module(file), "TIMED_AS", None)
+    for name, scan in ((file.id, file.scan), *(() if named is None else (named,))):
+        path = EXPERIMENTS / name / RUNS
+        runs = read_pack(path).values() if path.is_file() else ()
+        if found := [r for r in runs if (r.status, r.device_kind, r.scan) == ("finished", device_kind, scan)]:
+            return found, name
+    return [], ""
 
 
 def recorded_results(runner: Runner, file: ExperimentFile) -> list[Result]:
@@ -107,7 +129,8 @@ def _there(recorded: Recorded, file: ExperimentFile, options: Mapping[str, Any],
 
 
 def _seconds(cell: Mapping[str, Any], results: Sequence[Result]) -> float | None:
-    for wanted in (dict(cell), {name: value for name, value in cell.items() if name != "method"}, {}):
+    known = {name: value for name, value in cell.items() if any(r.config.get(name) == value for r in results)}
+    for wanted in (known, {name: value for name, value in known.items() if name != "method"}, {}):
         alike = [r.seconds for r in results if all(r.config.get(name) == value for name, value in wanted.items())]
         if alike:
             return fmean(alike)
@@ -137,5 +160,7 @@ def lines(plans: Sequence[CellPlan], processes: int) -> list[str]:
     text = "unknown time: no run is recorded" if unknown else f"{minutes:.0f} min one after the other"
     if not unknown and processes > 1:
         text += f", {minutes / processes:.0f} min by {processes} processes if none slows another"
+    if timed_as := next((plan.timed_as for plan in plans if plan.timed_as), ""):
+        text += f"; seconds of {timed_as}'s committed runs"
     grow = "; + : the grid grows until its best value is interior" if any(plan.open_end for plan in plans) else ""
     return [*found, f"{missing} of {runs} runs are missing, {text}{grow}"]

@@ -21,7 +21,7 @@ from .collect import summary
 from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
 from .pack import RUNS, read_pack, write_pack
 from .results import Result, write_json
-from .runner import TUNING, OutOfTime, Runner
+from .runner import TUNING, Missing, OutOfTime, Runner, Runs
 from .statistics import interval
 from .store import Archive, Run, RunFolder, shown_options
 
@@ -66,8 +66,37 @@ def drawn(results: Sequence[Result], share: float, seed: int, shown: tuple[str, 
     return sorted(results, key=place)[: math.ceil(share * len(results))]
 
 
-def again(file: ExperimentFile, first: Result, runner: Runner) -> Result:
-    """The same options, scan and seed, run by ``runner``."""
+def drawing(
+    name: str | Path, out: Path, share: float, seed: int, source: Path | None = None, quick: bool = False
+) -> tuple[ExperimentFile, list[Result], list[Result]]:
+    """The experiment, its test runs, and those of them that are drawn; parameters and errors as :func:`replicate`."""
+    file = load_experiment(name, quick)
+    if source is not None and source.resolve() == out.resolve():
+        raise InvalidInput(f"--out {out} holds the first runs; give another folder")
+    results = read_pack(EXPERIMENTS / file.id / RUNS) if source is None else RunFolder(source).everything(file.id)
+    firsts = counted(file, results, quick)
+    return file, firsts, drawn(firsts, share, seed, shown_options(file))
+
+
+def plan(file: ExperimentFile, firsts: Sequence[Result], chosen: Sequence[Result], runner: Runner) -> str:
+    """How many drawn runs are missing below the runner's folder, and the minutes that they took the first time."""
+
+    def there(first: Result) -> bool:
+        try:
+            return again(file, first, runner.recorded).status == "finished"
+        except Missing:
+            return False
+
+    missing = [first for first in chosen if not there(first)]
+    minutes = sum(first.seconds for first in missing) / 60
+    return (
+        f"{file.id}: {len(missing)} of {len(chosen)} drawn runs are missing (of {len(firsts)} test runs); the first time they "
+        f"took {minutes:.0f} min one after the other, on {', '.join(made_by(chosen)['devices'])}"
+    )
+
+
+def again(file: ExperimentFile, first: Result, runner: Runs) -> Result:
+    """The same options, scan and seed, run or looked up by ``runner``."""
     return runner.one(override(file, **first.config, scan=first.scan), first.seed)
 
 
@@ -134,12 +163,7 @@ def replicate(
     InvalidInput
         ``out`` is where the first runs are, or there are none.
     """
-    file = load_experiment(name, quick)
-    if source is not None and source.resolve() == out.resolve():
-        raise InvalidInput(f"--out {out} holds the first runs; give another folder")
-    results = read_pack(EXPERIMENTS / file.id / RUNS) if source is None else RunFolder(source).everything(file.id)
-    firsts = counted(file, results, quick)
-    chosen = drawn(firsts, share, seed, shown_options(file))
+    file, firsts, chosen = drawing(name, out, share, seed, source, quick)
     runner = Runner(out, device, time.monotonic() + budget)
     runner.say(f"{file.id}: {len(chosen)} of {len(firsts)} test runs again")
     pairs = []
@@ -177,6 +201,10 @@ def main_replicate(argv: Sequence[str]) -> int:
     args = options.replicate().parse_args(argv)
     if not args.budget > 0:
         raise InvalidInput(f"--budget {args.budget} must be a positive number of seconds")
+    if args.plan:
+        runner = Runner(args.out, args.device)
+        print(plan(*drawing(args.experiment, args.out, args.share, args.seed, args.of, args.quick), runner))
+        return 0
     found = replicate(
         args.experiment, args.out, args.share, args.seed, source=args.of, device=args.device, budget=args.budget,
         quick=args.quick, into=args.into,

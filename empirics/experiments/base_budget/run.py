@@ -14,8 +14,8 @@ from ..base_benchmark.run import MINIMISED, Config, check, run, trains
 from ..base_benchmark.verdicts import THRESHOLDS, alike, judge_rows, points, require_same_origin
 
 __all__ = [
-    "FAMILY", "MINIMISED", "THRESHOLDS", "Config", "alike", "check", "judge", "points", "require_same_origin", "run", "side",
-    "trains",
+    "FAMILY", "MINIMISED", "THRESHOLDS", "TIMED_AS", "Config", "alike", "check", "judge", "points", "require_same_origin", "run",
+    "side", "trains",
 ]  # fmt: skip
 
 RANKS = (1, 4, 8, 25)
@@ -28,6 +28,9 @@ def at(method: str, rank: int) -> str:
     """A method at a budget."""
     return f"{method} r{rank}"
 
+
+TIMED_AS = ("base_benchmark", None)
+"""The experiment, and its scan, whose committed runs tell how long a run of this one takes."""
 
 FAMILY = Family(
     tasks=("cola", "polarity"),

@@ -13,8 +13,12 @@ from ..base_benchmark.run import MINIMISED, Config, check, run, trains
 from ..base_benchmark.verdicts import THRESHOLDS, alike, judge_rows, points, require_same_origin
 
 __all__ = [
-    "FAMILY", "MINIMISED", "THRESHOLDS", "Config", "alike", "check", "judge", "points", "require_same_origin", "run", "trains",
+    "FAMILY", "MINIMISED", "THRESHOLDS", "TIMED_AS", "Config", "alike", "check", "judge", "points", "require_same_origin", "run",
+    "trains",
 ]  # fmt: skip
+
+TIMED_AS = ("base_benchmark", None)
+"""The experiment, and its scan, whose committed runs tell how long a run of this one takes."""
 
 FAMILY = Family(
     tasks=("cola", "polarity", "trec"),

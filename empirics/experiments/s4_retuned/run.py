@@ -16,9 +16,12 @@ from ...study.results import Comparison, Judgement, Result
 from ...study.statistics import Ratio, interval
 from ..s4_regression.run import COMPARISONS, Config, errors, run, trains
 
-__all__ = ["FAMILY", "THRESHOLDS", "Config", "judge", "run", "trains"]
+__all__ = ["FAMILY", "THRESHOLDS", "TIMED_AS", "Config", "judge", "run", "trains"]
 
 TASK = "regression"
+
+TIMED_AS = ("s4_regression", None)
+"""The experiment, and its scan, whose committed runs tell how long a run of this one takes."""
 
 FAMILY = Family(tasks=(TASK,), primary=tuple(Pair(better, worse) for better, worse in COMPARISONS))
 """The first edition's comparisons."""
