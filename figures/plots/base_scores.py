@@ -14,9 +14,11 @@ from theory.core.errors import InvalidInput
 
 from .. import dots, style
 from ..registry import Picture
-from ..sources import experiment, summary_path
+from ..sources import command, experiment, summary_path
 from . import lm_scores
-from .base_benchmark import COMMAND, NAME
+from .base_benchmark import NAME
+
+COMMAND = command(NAME, "sweep")
 
 TASKS = {
     "cola": ("CoLA", "Matthews × 100"), "polarity": ("Polarity", "accuracy (%)"), "trec": ("TREC", "accuracy (%)"),

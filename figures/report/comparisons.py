@@ -28,6 +28,8 @@ TOLD = (*OUTCOMES, *DECISIONS, NOT_RUN)
 """Everything that a line may say."""
 
 KINDS = DIFFERENCE, RATIO, GAIN = "difference", "ratio", "gain"
+FORMS = {DIFFERENCE: "+.1f", RATIO: ".2f", GAIN: "+.2f"}
+"""How numbers of each kind are told."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Statement:
-    """What a declared protocol says of these tasks, or of tasks at large; p is adjusted where there are several comparisons."""
+    """What a declared protocol says of these tasks, or of tasks at large; p is adjusted where there are several comparisons.
+
+    ``form`` is how its numbers are told: ratios without a sign.
+    """
 
     over: str
     low: float | None
@@ -61,11 +66,13 @@ class Statement:
     verdict: str
     needed: int | None
     shows: str
+    form: str = "+.1f"
 
     @property
     def text(self) -> str:
         """Interval, p, and what would decide."""
-        interval = "no interval" if self.low is None or self.high is None else f"[{self.low:+.1f}, {self.high:+.1f}]"
+        ends = [end if end is None else f"{end:{self.form}}" for end in (self.low, self.high)]
+        interval = "no interval" if None in ends else f"[{ends[0]}, {ends[1]}]"
         p = "" if self.p is None else f", {'Holm ' if self.adjusted else ''}p {chance(self.p)}"
         where = "on these tasks" if self.over == "these tasks" else "over tasks"
         of = "seeds a task" if self.over == "these tasks" else "tasks"
@@ -168,7 +175,7 @@ def _record(entry: Any, where: str) -> Comparison:
             control=bool(entry["control"]),
             note=str(entry["note"]),
             learned=None if entry["learned"] is None else _numbers(entry["learned"]),
-            statements=tuple(_statement(statement) for statement in entry.get("statements", ())),
+            statements=tuple(_statement(statement, FORMS[entry["kind"]]) for statement in entry.get("statements", ())),
             parts=tuple(_numbers(part) for part in entry.get("parts", ())),
         )
     except KeyError as error:
@@ -177,7 +184,7 @@ def _record(entry: Any, where: str) -> Comparison:
         raise InvalidInput(f"{where} is none: {error}; collect its results again") from error
 
 
-def _statement(entry: Any) -> Statement:
+def _statement(entry: Any, form: str) -> Statement:
     low, high, p, adjusted = (None if entry[key] is None else _number(entry[key]) for key in ("low", "high", "p", "adjusted"))
     return Statement(
         over=_word(entry["over"], ("these tasks", "tasks")),
@@ -188,6 +195,7 @@ def _statement(entry: Any) -> Statement:
         verdict=_word(entry["verdict"], (*DECISIONS, LEVEL, UNDECIDED)),
         needed=None if entry["needed"] is None else int(_number(entry["needed"])),
         shows=_word(entry["shows"], ("", "difference", "level")),
+        form=form,
     )
 
 
@@ -227,13 +235,13 @@ def _why(c: Comparison) -> str:
 
 
 def _single(c: Comparison) -> Line:
+    form, n = FORMS[c.kind], c.numbers
+    of, unit = ("error of ", "") if c.kind == RATIO else ("", " points")
     if c.statements:
         note = f"; {c.note}" if c.note else ""
         beside = "beside: " if c.control else ""
         told = "; ".join(statement.text for statement in c.statements)
-        return Line(c.statements[0].verdict, f"{beside}{c.name}: {c.numbers.estimate:+.1f} points; {told}{note}")
-    form, of, unit = (".2f", "error of ", "") if c.kind == RATIO else ("+.1f", "", " points")
-    n = c.numbers
+        return Line(c.statements[0].verdict, f"{beside}{of}{c.name}: {n.estimate:{form}}{unit}; {told}{note}")
     bounds = "" if n.low is None or n.high is None else f" [{n.low:{form}}, {n.high:{form}}]"
     return Line(c.verdict, f"{of}{c.name}: {n.estimate:{form}}{unit}{bounds}, {_why(c)}")
 

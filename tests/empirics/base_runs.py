@@ -1,7 +1,8 @@
-"""Made-up test runs of the base benchmark, for tests of its judge and of its figures."""
+"""Made-up test runs of the experiments with a declared protocol, for tests of their judges and of their figures."""
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -48,3 +49,53 @@ def cell(task: str, method: str, skill: float, noise: float, seeds: int = 10) ->
 
 def study(skills: dict[str, float], noise: float = 0.05, tasks=(*TASKS, "rte")) -> list[Result]:
     return [r for task in tasks for method, skill in skills.items() for r in cell(task, method, skill, noise)]
+
+
+def curve(skills: dict[tuple[str, int], float], trainable: dict[tuple[str, int], int] | None = None) -> list[Result]:
+    """Four seeds on two tasks for each method and rank."""
+    return [
+        found.model_copy(
+            update={"config": {**found.config, "rank": rank}, "trainable": (trainable or {}).get((method, rank), 1000 * rank)}
+        )
+        for (method, rank), skill in skills.items()
+        for task in ("cola", "polarity")
+        for found in cell(task, f"{method}{rank}", skill, 0.05, 4)
+        for found in [found.model_copy(update={"config": {**found.config, "method": method}})]
+    ]
+
+
+def images(skills: dict[str, float], seeds: int = 6, rows: int = 200) -> list[Result]:
+    """Runs on images of which some are hard for all."""
+    drawn = np.random.default_rng(0)
+    hard, truth = drawn.random(rows), drawn.integers(0, 5, rows)
+    found = []
+    for method, skill in skills.items():
+        for seed in range(seeds):
+            own = np.random.default_rng([len(method), seed, sum(map(ord, method))])
+            right = hard + 0.05 * own.standard_normal(rows) < skill
+            predicted = np.where(right, truth, -1).tolist()
+            found.append(
+                Result(
+                    experiment="vision_retuned", claim="c", config={"method": method, "learning_rate": 0.1}, seed=seed,
+                    status="finished", metrics=class_record(truth.tolist(), predicted), trainable=10, seconds=1.0, git=None,
+                    held_out={"test_accuracy": float(right.mean()), "test_loss": 1.0}, versions={}, device="cpu",
+                    device_kind="cpu", scan=None,
+                )
+            )  # fmt: skip
+    return found
+
+
+def regression(errors: dict[str, float | None], seeds: int = 10, spread: float = 0.02) -> list[Result]:
+    made = []
+    for place, (method, error) in enumerate(errors.items()):
+        noise = np.random.default_rng(place).standard_normal(seeds)
+        for seed in range(seeds):
+            mse = None if error is None else error * (2.0 + seed) * math.exp(spread * noise[seed])
+            made.append(
+                Result(
+                    experiment="s4_retuned", claim="c", config={"method": method, "learning_rate": 0.1}, seed=seed,
+                    status="finished", held_out={"mse": mse}, trainable=10, seconds=1.0, git=None, versions={}, device="cpu",
+                    device_kind="cpu", scan=None,
+                )
+            )  # fmt: skip
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -12,11 +13,11 @@ from empirics.__main__ import main
 from empirics.errors import InvalidInput
 from empirics.experiments.base_benchmark.records import class_record
 from empirics.experiments.base_benchmark.verdicts import alike, points
-from empirics.study.config import load_experiment
-from empirics.study.pack import read_pack
+from empirics.study.config import EXPERIMENTS, find_experiment, load_experiment
+from empirics.study.pack import RUNS, read_pack
 from empirics.study.replication import AGAIN, REPORT, agreement, counted, drawn, replicate
 from empirics.study.results import Result
-from empirics.study.store import RunFolder
+from empirics.study.store import RunFolder, shown_options
 
 
 def result(seed: int, accuracy: float = 0.5, method: str = "frozen", status="finished", **more) -> Result:
@@ -81,6 +82,34 @@ def test_the_command_runs_a_share_again_and_files_it(tmp_path, capsys):
     assert report["drawn"] == 2 and all(row["difference"] == 0 for row in report["runs"])
     assert len(read_pack(filed / "vision" / AGAIN)) == 2
     assert len(RunFolder(second).everything("vision")) == 2, "the runs were made again and not looked up"
+
+
+def test_a_plan_says_how_many_runs_and_runs_none(tmp_path, capsys):
+    assert main(["replicate", "base_benchmark", "--out", str(tmp_path / "again"), "--plan"]) == 0
+    told = capsys.readouterr().out
+    firsts = counted(load_experiment("base_benchmark"), read_pack(EXPERIMENTS / "base_benchmark" / RUNS))
+    chosen = drawn(firsts, 0.1, 0, shown_options(load_experiment("base_benchmark")))
+    assert told.startswith(f"base_benchmark: {len(chosen)} of {len(chosen)} drawn runs are missing (of {len(firsts)} test runs)")
+    assert f"took {sum(r.seconds for r in chosen) / 60:.0f} min" in told and "on NVIDIA H200" in told
+    assert not (tmp_path / "again").exists()
+
+
+def test_runs_of_the_base_benchmark_are_repeated(tmp_path, capsys):
+    text = find_experiment("base_benchmark").read_text(encoding="utf-8")
+    small, first, second = tmp_path / "small.toml", str(tmp_path / "first"), str(tmp_path / "second")
+    methods = re.escape('method = ["frozen", "prompt", ') + ".*"
+    text = re.sub(methods, 'method = ["frozen", "lora_linear"]', text.replace('model = "bundled"', 'model = "untrained"'))
+    small.write_text(text, encoding="utf-8")
+    assert main(["sweep", str(small), "--quick", "--out", first]) == 0
+    command = ["replicate", str(small), "--quick", "--of", first, "--out", second, "--share", "0.5"]
+    assert main([*command, "--plan"]) == 0
+    assert "2 of 2 drawn runs are missing (of 4 test runs)" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "2 of 2 drawn runs repeated (of 4 test runs): 100 % within 1 points" in capsys.readouterr().out
+    report = json.loads((tmp_path / "second" / "base_benchmark_replication.json").read_text(encoding="utf-8"))
+    assert all(row["rows_alike"] == 1.0 for row in report["runs"])
+    assert main([*command, "--plan"]) == 0
+    assert "0 of 2 drawn runs are missing" in capsys.readouterr().out
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):

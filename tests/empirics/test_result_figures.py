@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 import torch
-from base_runs import study
+from base_runs import curve, images, regression, study
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -38,10 +38,12 @@ from empirics.study.judging import summary_of
 from empirics.study.pack import RUNS, write_pack
 from empirics.study.results import Result, plain, write_json
 from empirics.study.store import shown_options
-from figures import dots, plots, sources, style
+from figures import declared, dots, plots, sources, style
 from figures.build import canonical, render
 from figures.plots import (
     base_benchmark,
+    base_budget,
+    base_mamba2,
     base_scores,
     bench_model_graph,
     bench_model_memory,
@@ -49,7 +51,9 @@ from figures.plots import (
     lm_scores,
     lm_scores_unlearned,
     s4_regression,
+    s4_retuned,
     vision,
+    vision_retuned,
 )
 from figures.registry import Picture, pictures
 from figures.report.benchmarks import AGAIN, NO_MAMBA
@@ -86,7 +90,7 @@ def draw() -> Draw:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty checkout that the figures read."""
-    for module in (vision, lm_benchmark, s4_regression, base_benchmark, base_scores):
+    for module in (vision, lm_benchmark, s4_regression, declared, base_scores, base_budget):
         monkeypatch.setattr(module, "experiment", partial(sources.experiment, root=tmp_path))
     for module in (plots.bench_model, plots.bench_scan_gpu, plots.bench_selection):
         monkeypatch.setattr(module, "committed", partial(sources.committed, root=tmp_path))
@@ -266,8 +270,8 @@ def test_the_base_benchmark_is_not_drawn_before_a_cell_is_complete(root: Path):
 
 def test_the_base_benchmark_with_partial_results(root: Path, draw: Draw):
     base(root, {"lora_linear": 0.8, "prompt": 0.6, "frozen": 0.5}, 1080)
-    data = base_benchmark.data()
-    assert base_benchmark.says(data) == "Of 15 declared comparisons on these tasks: 1 stands, 14 not yet run"
+    data = base_benchmark.FIGURE.data()
+    assert declared.says(data) == "Of 15 declared comparisons on these tasks: 1 stands, 14 not yet run"
     assert [row["pair"] for row in data["rows"]] == [
         ["lora_linear", "prompt"], ["lora_linear", "frozen"], ["lora_linear", "constant answer"],
     ]  # fmt: skip
@@ -279,17 +283,17 @@ def test_the_base_benchmark_with_partial_results(root: Path, draw: Draw):
     base(root, {"lora_linear": 0.8, "prompt": 0.6}, 1080, at_edge=("prompt",))
     seen = words(draw(base_benchmark.FIGURE))
     assert "undecided" in seen and any("hollow: held back" in text for text in seen)
-    assert base_benchmark.says(base_benchmark.data()).startswith("Of 15 declared comparisons on these tasks: 1 undecided, 14")
+    assert declared.says(base_benchmark.FIGURE.data()).startswith("Of 15 declared comparisons on these tasks: 1 undecided, 14")
 
 
 def test_the_base_benchmark_is_readable_with_all_methods(root: Path, draw: Draw):
     skills = {m: 0.55 + 0.015 * i for i, m in enumerate(load_experiment("base_benchmark").sweep.grid["method"])}
     base(root, skills, 1080)
-    data = base_benchmark.data()
+    data = base_benchmark.FIGURE.data()
     assert len(data["rows"]) == 22 and data["waiting"] == [] and len(data["rows"][0]["statements"]) == 2
     draw(base_benchmark.FIGURE)
     assert len(draw(base_scores.FIGURE).axes) == 6
-    assert "not yet run" not in base_benchmark.says(data)
+    assert "not yet run" not in declared.says(data)
     said = base_scores.says(base_scores.data())
     assert said.endswith(": SDT + LoRA, random on CoLA, Polarity, TREC, Subjectivity, DART and RTE"), said
 
@@ -300,10 +304,62 @@ def test_base_results_that_are_none_are_named(root: Path):
     good = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**good, "threshold": {}})
     with pytest.raises(InvalidInput, match="have no margin"):
-        base_benchmark.data()
+        base_benchmark.FIGURE.data()
     write_json(path, {**good, "table": [{"method": "frozen"}]})
     with pytest.raises(InvalidInput, match="results of base_benchmark lack"):
         base_scores.data()
+
+
+# -- the experiments declared later ----------------------------------------------------------------------------------------------
+
+
+def declare(root: Path, name: str, results: list[Result], **changes: Any) -> None:
+    """Made-up runs, judged and written."""
+    file = load_experiment(name)
+    file = file.model_copy(update={"threshold": {**file.threshold, "draws": 100, **changes}, "seeds": list(range(4))})
+    write_pack(root / sources.EXPERIMENTS / name / RUNS, results, shown_options(file))
+    write_json(root / sources.summary_path(name), summary_of(file, results, len(results), quick=False))
+
+
+@pytest.mark.parametrize("module", [base_budget, base_mamba2, s4_retuned, vision_retuned])
+def test_a_declared_experiment_is_not_drawn_before_it_is_run(root: Path, module: Any):
+    with pytest.raises(MissingData, match=f"sweep {module.NAME} --device cuda"):
+        module.FIGURE.data()
+
+
+def test_a_budget_curve_has_a_line_for_each_method(root: Path, draw: Draw):
+    skills = {("lora_linear", 1): 0.6, ("lora_linear", 25): 0.8, ("sdt_lora", 1): 0.7, ("sdt_lora", 25): 0.8}
+    declare(root, "base_budget", curve(skills), seeds=4)
+    data = base_budget.data()
+    assert [[p["trainable"] for p in points] for points in data["curves"]["cola"].values()] == [[1000, 25000]] * 2
+    assert data["curves"]["cola"]["sdt_lora"][0]["points"] > data["curves"]["cola"]["lora_linear"][0]["points"]
+    assert base_budget.FIGURE.says(data).startswith("Of 7 declared comparisons on these tasks: ")
+    assert {"CoLA", "Polarity", "LoRA linear", "SDT + LoRA", "25 k"} <= words(draw(base_budget.FIGURE))
+    write_json(root / sources.summary_path("base_budget"), {"table": [{"trainable": 1}], "seeds": [0]})
+    with pytest.raises(InvalidInput, match="results of base_budget lack 'points'"):
+        base_budget.data()
+
+
+def test_comparisons_of_one_task_are_one_panel(root: Path, draw: Draw):
+    declare(root, "vision_retuned", images({"lora_linear": 0.7, "prefix": 0.3, "frozen": 0.2}), seeds=6)
+    figure = draw(vision_retuned.FIGURE)
+    assert len(figure.axes) == 1 and {"LoRA linear − prefix", "stands", "difference in points"} <= words(figure)
+    assert "Of 4 declared comparisons: 1 stands, 3 not yet run" in words(figure)
+
+
+def test_ratios_are_drawn_and_told_as_ratios(root: Path, draw: Draw):
+    declare(root, "s4_retuned", regression({"sdt": 1.0, "sdt_random": 2.0, "lora_proj_r16": 1.01}))
+    figure = draw(s4_retuned.FIGURE)
+    assert {"SDT / SDT, random", "stands", "level", "ratio of errors", "0.5", "2"} <= words(figure)
+    assert any(text.endswith("predicted: left of 1; band: a ratio of 1.1") for text in words(figure))
+    told = {line.text for line in comparisons(json.loads((root / sources.summary_path("s4_retuned")).read_text()))}
+    assert any(text.startswith("error of sdt / sdt_random: 0.50; on these tasks [0.4") for text in told)
+
+
+def test_the_twin_is_drawn_on_its_tasks(root: Path, draw: Draw):
+    declare(root, "base_mamba2", study({"lora_linear": 0.8, "prompt": 0.6}, tasks=("cola", "polarity", "trec")))
+    figure = draw(base_mamba2.FIGURE)
+    assert len(figure.axes) == 2 and "LoRA linear − prompt" in words(figure)
 
 
 # -- deep S4 ----------------------------------------------------------------------------------------------------------------
