@@ -50,7 +50,8 @@ def first_editions_lines(root: Path) -> Iterator[str]:
         raise InvalidInput(f"{FIRST} is not what {again} writes ({error!r})") from error
     yield "The same runs under the rules of [decision 7](decisions/0007-protocol-of-the-base-benchmark.md): Holm's adjustment"
     yield "over an experiment's comparisons, level within a point or a ratio of 1.1, nothing where a side stands at the end of"
-    yield "its grid."
+    yield "its grid. The second editions, `vision_retuned` and `s4_retuned`, are tuned on three seeds up to interior rates"
+    yield "([decision 9](decisions/0009-protocols-of-later-experiments.md))."
     yield ""
     yield "| experiment | comparison | 95 % interval | Holm p | verdict | by its numbers alone | at the grid's edge |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"

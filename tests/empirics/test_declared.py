@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
+import torch
 from base_runs import curve, images, regression, study
 
 from empirics.__main__ import main
@@ -17,12 +21,13 @@ from empirics.experiments.base_benchmark.records import outcomes
 from empirics.experiments.base_budget import run as base_budget
 from empirics.experiments.base_mamba2 import run as base_mamba2
 from empirics.experiments.s4_retuned import run as s4_retuned
+from empirics.experiments.vision import run as first_edition
 from empirics.experiments.vision_retuned import run as vision_retuned
 from empirics.study import plan
 from empirics.study.config import experiment_module, load_experiment, override, validate
 from empirics.study.judging import held_back
 from empirics.study.protocol import Family
-from empirics.study.runner import Runner
+from empirics.study.runner import Context, Runner
 from empirics.study.store import RunFolder
 from empirics.study.sweep import SweepRunner, cells_of
 
@@ -233,3 +238,29 @@ def test_runs_of_the_folder_tell_more_than_committed_ones(tmp_path: Path):
     (cell, *_) = plan.plan_of(Runner(tmp_path), load_experiment("base_mamba2", quick=True))
     assert cell.timed_as == "" and cell.seconds and cell.missing == 0
     assert len(RunFolder(tmp_path).everything("base_mamba2")) == 2
+
+
+# -- one pretrained model a seed -------------------------------------------------------------------------------------------
+
+
+def test_two_processes_adapt_one_pretrained_model(tmp_path: Path, monkeypatch):
+    """Both begin at once; the second one waits, and pretrains nothing."""
+    config = validate(first_edition.Config, {"pretrain_steps": 1, "d_model": 8, "batch": 4}, "test")
+    began, both = [], threading.Barrier(2)
+
+    def slowly(model, config, ctx):
+        began.append(ctx)
+        time.sleep(0.3)
+        with torch.no_grad():
+            model.backbone.embedding.weight.fill_(float(len(began)))
+
+    monkeypatch.setattr(first_edition, "pretrain", slowly)
+
+    def work(method: str):
+        both.wait()
+        return first_edition.pretrained(config, Context(0, work=tmp_path / method)).backbone.embedding.weight
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(work, ("full", "prefix"))
+    assert len(began) == 1 and torch.equal(one, other) and bool((one == 1).all())
+    assert not list(tmp_path.glob("*.lock"))

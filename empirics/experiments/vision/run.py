@@ -23,6 +23,7 @@ from ...methods import MethodConfig, apply, select
 from ...methods.catalogue import recipes
 from ...methods.scores import score, warm_up
 from ...models import MambaConfig, MambaLM
+from ...study.claims import claim
 from ...study.comparing import difference
 from ...study.config import Strict
 from ...study.results import Comparison, Judgement, Metrics, Result, Verdict, config_hash, together
@@ -111,35 +112,42 @@ def train_on(
 
 
 def pretrained(config: Config, ctx: Context) -> MambaLM:
-    """The model pretrained on the old classes, from its file or trained now; one for each seed, shared by all methods."""
+    """The model pretrained on the old classes, from its file or trained now; one for each seed, shared by all methods.
+
+    Several processes wait for the one that trains it, so that methods which are paired by a seed adapt the same values.
+    """
     torch.manual_seed(ctx.seed)
     options = {"layer": "Mamba1", "d_state": config.d_state, "dt_rank": max(2, -(-config.d_model // 16))}
     model = MambaLM(
         MambaConfig(config.d_model, config.n_layer, LEVELS + len(NEW), options, pad_vocab_size_multiple=1),
         scan=ctx.scan or "chunked",
     ).to(ctx.device)
+    if ctx.work is None:
+        pretrain(model, config, ctx)
+        return model
     parts = config.model_dump(include={"d_model", "n_layer", "d_state", "pretrain_steps", "pretrain_learning_rate", "batch"})
-    file = None
-    if ctx.work is not None:
-        file = (
-            ctx.work.parent
-            / f"pretrained-seed{ctx.seed}-{config_hash({**parts, 'device': torch.device(ctx.device).type})}.safetensors"
-        )
-        if file.is_file():
-            try:
-                model.load_state_dict(load_file(file), strict=False)  # lm_head is tied to the embedding
-            except (SafetensorError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
-                raise CheckpointError(f"{file} is not readable: {reason}; delete it to pretrain again") from error
+    name = f"pretrained-seed{ctx.seed}-{config_hash({**parts, 'device': torch.device(ctx.device).type})}"
+    file = ctx.work.parent / f"{name}.safetensors"
+    with claim(file.with_suffix(".lock"), wait=True, deadline=ctx.deadline):
+        if not file.is_file():
+            pretrain(model, config, ctx)
+            write_tensors(file, {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()})
             return model
+    try:
+        model.load_state_dict(load_file(file), strict=False)  # lm_head is tied to the embedding
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{file} is not readable: {reason}; delete it to pretrain again") from error
+    return model
+
+
+def pretrain(model: MambaLM, config: Config, ctx: Context) -> None:
+    """Train the whole model on the old classes."""
     optimiser = Optimiser(
         config.pretrain_learning_rate, config.pretrain_steps, weight_decay=0.01, warm_up=config.pretrain_steps // 10,
         linear_decay=True, clip=1.0,
     )  # fmt: skip
     train_on(model, digits(OLD, "train"), dict(model.named_parameters()), f"pretrain-{ctx.seed}", optimiser, config.batch, ctx)
-    if file is not None:
-        write_tensors(file, {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()})
-    return model
 
 
 def method_of(config: Config, model: MambaLM, data: Digits, ctx: Context) -> MethodConfig | None:
