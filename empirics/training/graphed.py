@@ -138,7 +138,7 @@ def recorded(step: Callable[[], None], changed: Iterable[Tensor]) -> Callable[[]
     step:
         Works in place on tensors that stay where they are.
     changed:
-        All tensors that it writes to; they are afterwards as they were.
+        All tensors that it writes to; they are afterwards as they were, also where the step is refused.
 
     Raises
     ------
@@ -146,7 +146,9 @@ def recorded(step: Callable[[], None], changed: Iterable[Tensor]) -> Callable[[]
         The step reads a value off the GPU, for instance.
     """
     kept = [(tensor, tensor.clone()) for tensor in changed]
-    graph, _ = record(step, "step", torch.cuda.graph_pool_handle())
-    for tensor, before in kept:
-        tensor.copy_(before)
+    try:
+        graph, _ = record(step, "step", torch.cuda.graph_pool_handle())
+    finally:
+        for tensor, before in kept:
+            tensor.copy_(before)
     return graph.replay

@@ -10,10 +10,15 @@ that every later ``torch.randn`` on the GPU fails ("Offset increment outside gra
 2. The same checks hold while recording: they raise before CUDA breaks it off, and the recording ends as any other.
 3. After a recording that was broken off all the same, stream and allocator are put back, and an empty piece of work is recorded:
    when its recording ends well, the generator leaves the state that it was left in.
+
+Python's collector of garbage waits while recording: what it frees may be an older graph, and CUDA breaks a recording off in which
+another graph is destroyed.
 """
 
 from __future__ import annotations
 
+import gc
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -60,7 +65,7 @@ def record(work: Callable[[], T], what: str, pool: Any) -> tuple[torch.cuda.CUDA
     try:
         # When the end of a recording fails, torch.cuda.graph stays on its stream: the context around it comes back.
         capture = torch.cuda.graph(graph, pool=pool, stream=recording)
-        with _refusing(what), torch.cuda.stream(here), capture, _no_reading(), _casting_anew():
+        with _refusing(what), torch.cuda.stream(here), _no_collecting(), capture, _no_reading(), _casting_anew():
             made = work()
     except BaseException:
         if not _ended(graph):
@@ -106,6 +111,18 @@ def _casting_anew() -> Iterator[None]:
 
 
 @contextmanager
+def _no_collecting() -> Iterator[None]:
+    """No object of a reference cycle is freed meanwhile; those without cycles are, as always."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+@contextmanager
 def _no_reading() -> Iterator[None]:
     """Whatever copies a value to the CPU, and waits for it, raises."""
     before = torch.cuda.get_sync_debug_mode()
@@ -121,10 +138,20 @@ def _no_reading() -> Iterator[None]:
 @contextmanager
 def _refusing(what: str) -> Iterator[None]:
     """What cannot be recorded is said in a line."""
+    outside = sys.exc_info()[1]
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        first = str(error).partition("\n")[0]
-        raise UnrecordableLoss(f"this {what} cannot be recorded as a CUDA graph ({first}); call it without recording") from error
+        why = str(_first(error, outside)).partition("\n")[0]
+        raise UnrecordableLoss(f"this {what} cannot be recorded as a CUDA graph ({why}); call it without recording") from error
+
+
+def _first(error: BaseException, outside: BaseException | None) -> BaseException:
+    """What went wrong in the work, where the end of the recording only says that something did; not what was being handled
+    ``outside`` of it."""
+    while error.__context__ not in (None, outside):
+        assert error.__context__ is not None
+        error = error.__context__
+    return error

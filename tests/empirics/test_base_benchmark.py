@@ -13,8 +13,9 @@ import torch
 
 from empirics.data.tasks import TASKS, Example, load_task
 from empirics.data.text import check_row
-from empirics.errors import InvalidInput
+from empirics.errors import InvalidInput, UnrecordableLoss
 from empirics.experiments.base_benchmark import kept as kept_module
+from empirics.experiments.base_benchmark import measuring
 from empirics.experiments.base_benchmark.batches import batches, widths
 from empirics.experiments.base_benchmark.choosing import Batching
 from empirics.experiments.base_benchmark.feed import casting_loss, feed_of, loss_of
@@ -194,6 +195,20 @@ def test_texts_are_those_of_the_first_edition(model, texts, method):
 
 
 # --- selection ---
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(monkeypatch):
+    def refuses(step, changed):
+        raise UnrecordableLoss("no")
+
+    def step() -> None: ...
+
+    monkeypatch.setattr(measuring, "recorded", refuses)
+    assert measuring._quick(step, (), torch.device("cuda")) is step
+    monkeypatch.setattr(measuring, "recorded", lambda step, changed: (step, changed))
+    assert (
+        measuring._quick(step, (), torch.device("cuda")) == (step, ()) and measuring._quick(step, (), torch.device("cpu")) is step
+    )
 
 
 def test_shuffled_rows_keep_prompts_and_answers_apart(sentences, texts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 
 import pytest
 
@@ -12,6 +13,7 @@ from empirics.errors import InvalidInput, UnrecordableLoss  # noqa: E402
 from empirics.methods import SDT, InitialState, LoRA, apply  # noqa: E402
 from empirics.methods.scores import score  # noqa: E402
 from empirics.methods.selection import select  # noqa: E402
+from empirics.training import recording  # noqa: E402
 from empirics.training.graphed import GraphedLoss  # noqa: E402
 
 
@@ -118,6 +120,42 @@ def test_bad_arguments_are_refused():
         GraphedLoss(torch.sum, [torch.nn.Parameter(torch.ones(1))], limit=0)
 
 
+def fails(first, last=None):
+    try:
+        raise RuntimeError(first)
+    finally:
+        if last is not None:
+            raise RuntimeError(last)
+
+
+def refusal(*messages):
+    with pytest.raises(UnrecordableLoss) as raised, recording._refusing("loss"):
+        fails(*messages)
+    return str(raised.value)
+
+
+def test_a_refusal_tells_the_first_error_of_the_work_and_none_from_outside():
+    assert "(reads a value)" in refusal("reads a value\nand more", "capture failed")
+    try:
+        raise ValueError("outside")
+    except ValueError:
+        assert "(reads a value)" in refusal("reads a value", "capture failed") and "(alone)" in refusal("alone")
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_nothing_is_collected_while_recording(collecting):
+    before = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        with pytest.raises(RuntimeError, match="as it should"), recording._no_collecting():
+            fails("collects" if gc.isenabled() else "as it should")
+        assert gc.isenabled() == collecting
+        with recording._no_collecting():
+            assert not gc.isenabled()
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
 @pytest.mark.gpu
 class TestOnAGpu:
     @pytest.mark.parametrize("recompute", [False, "light", True, "all"])
@@ -162,6 +200,22 @@ class TestOnAGpu:
             torch.cuda.manual_seed(3)
             assert torch.equal(torch.randn(5, device="cuda"), first) and not torch.equal(torch.randn(5, device="cuda"), first)
             assert (weight.detach() * 2).tolist() == [2.0]
+
+    def test_an_older_graph_that_is_garbage_does_not_break_a_recording_off(self):
+        weight = torch.nn.Parameter(torch.ones(1, device="cuda"))
+
+        def loss(x):
+            for _ in range(2000):  # enough new objects for several collections
+                cycle = []
+                cycle.append(cycle)
+            return (weight * x).sum()
+
+        older = GraphedLoss(loss, [weight])
+        older(torch.ones(2, device="cuda"))
+        older.itself = older
+        del older
+        assert float(GraphedLoss(loss, [weight])(torch.ones(3, device="cuda"))) == 3.0
+        gc.collect()
 
     def test_random_numbers_of_recordings_go_on_after_a_refusal(self):
         weight = torch.nn.Parameter(torch.ones(1, device="cuda"))

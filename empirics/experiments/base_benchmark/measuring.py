@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...errors import UnrecordableLoss
 from ...methods.base import evaluating
 from ...models import MambaLM
 from ...models.lm import States
@@ -94,7 +96,7 @@ def generate(model: MambaLM, prompts: Sequence[Sequence[int]], end: int, most: i
             text.index_copy_(1, following[None], chosen[:, None])
             place.copy_(following)
 
-        step = recorded(advance, (text, place, *_tensors(states))) if device.type == "cuda" else advance
+        step = _quick(advance, (text, place, *_tensors(states)), device)
         written = torch.arange(longest + most, device=device)
         for position in range(longest + most - 1):
             step()
@@ -104,6 +106,14 @@ def generate(model: MambaLM, prompts: Sequence[Sequence[int]], end: int, most: i
                     break
         reached = int(place) + 1
     return [_cut(row[start:reached], end, most) for row, start in zip(text.tolist(), ends, strict=True)]
+
+
+def _quick(step: Callable[[], None], changed: Sequence[Tensor], device: torch.device) -> Callable[[], object]:
+    """The step recorded, on a GPU that can; as it is elsewhere, which gives the same tokens later."""
+    if device.type == "cuda":
+        with suppress(UnrecordableLoss):
+            return recorded(step, changed)
+    return step
 
 
 def _cut(tokens: list[int], end: int, most: int) -> list[int]:
