@@ -26,14 +26,18 @@ from ..kernels.packing import Packing
 from ..kernels.selective_scan.fused import calls, cuda
 from .peers import ORDER, Arguments, make_arguments
 from .scan_peers import channels_innermost
+from .targets import TARGETS
 from .timing import Pass, recorded, seconds
 
 USUAL = "usual"
 VARIANTS: Mapping[str, cuda.Variant] = {
     USUAL: cuda.Variant(),
-    "ahead": cuda.Variant(ahead=True),
     "6 blocks": cuda.Variant(forward_blocks=6),
-    "8 blocks": cuda.Variant(forward_blocks=8),
+    "1 group": cuda.Variant(forward_groups=1),
+    "4 groups": cuda.Variant(forward_groups=4),
+    "2 groups again": cuda.Variant(recomputed_groups=2),
+    "prefetch": cuda.Variant(prefetch=True),
+    "overlap": cuda.Variant(overlap=True),
     "relay": cuda.Variant(relay=True),
 }
 
@@ -41,7 +45,8 @@ Shape = tuple[int, int, int, int]
 SHAPES: tuple[tuple[Shape, bool], ...] = (
     ((8, 1536, 2048, 16), True), ((8, 1536, 2048, 16), False), ((8, 2048, 2048, 16), True), ((8, 4096, 2048, 16), True),
     ((4, 4096, 2048, 16), True), ((8, 1536, 512, 16), True), ((8, 1536, 300, 16), False), ((8, 1536, 2064, 16), False),
-    ((1, 1536, 2048, 16), True), ((1, 1536, 512, 16), True), ((1, 5120, 8192, 16), True),
+    ((1, 1536, 2048, 16), True), ((1, 1536, 2064, 16), False), ((1, 1536, 512, 16), True), ((1, 4096, 2048, 16), True),
+    ((1, 5120, 8192, 16), True),
 )  # fmt: skip
 """(B, D, L, N), and whether channels are innermost."""
 
@@ -103,13 +108,14 @@ class Collector:
 
     Attributes
     ----------
-    processors:
+    processors, overlaps:
         Of the device.
     kernels:
         What was asked for.
     """
 
     processors: int
+    overlaps: bool
     kernels: set[nvrtc.Kernel] = field(default_factory=set)
 
     def prepare(self, kernel: nvrtc.Kernel, size: nvrtc.Size) -> Callable[[Any], None]:
@@ -122,9 +128,9 @@ class Collector:
         return run
 
 
-def needed(values: Arguments, processors: int, packing: Packing | None = None) -> set[nvrtc.Kernel]:
+def needed(values: Arguments, device: cuda.Launcher, packing: Packing | None = None) -> set[nvrtc.Kernel]:
     """The kernels of both passes with all gradients."""
-    collector = Collector(processors)
+    collector = Collector(device.processors, device.overlaps)
     inputs = cuda.SelectiveInputs(**values, h0=None, dt_softplus=True)
     cuda.forward_plan(inputs, True, None, packing, collector)
     cuda.backward_plan(inputs, torch.empty_like(inputs.u), None, (True,) * 8 + (False,), None, packing, collector)
@@ -242,6 +248,14 @@ def measure_packed_rows(
     return rows
 
 
+def judge(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Target 12: the most that a step costs beside one of a single sequence, and the least gain over padding 16 of 512 steps."""
+    costs = [1 / row["to_packed"]["one sequence"] for row in rows]
+    gains = [row["to_packed"]["padded"] for row in rows if row["lengths"] == [512] * 16]
+    measured = [max(costs, default=None), min(gains, default=None)]
+    return {"target": 12, "measured": measured, "met": TARGETS[12].met(measured)}
+
+
 def _cut_apart(values: Arguments, packing: Packing) -> Pass:
     """Sequences of one length as a batch, by kernels that know no packing."""
     given = torch.randn_like(values["u"])
@@ -272,21 +286,24 @@ def measure_variants(
     if not torch.cuda.is_available():
         raise InvalidInput("variants are measured on a CUDA device and there is none here")
     index = torch.cuda.current_device()
-    processors = nvrtc.device(index).processors
+    device = nvrtc.device(index)
     kernels: set[nvrtc.Kernel] = set()
     for variant in variants.values():
         with calls.trying(variant):
             for shape, by_channel in shapes:
-                kernels |= needed(_arguments(shape, by_channel, dtype, "cuda"), processors)
+                kernels |= needed(_arguments(shape, by_channel, dtype, "cuda"), device)
     for width, lengths in packed:
         values = _arguments((1, width, sum(lengths), 16), True, dtype, "cuda")
-        kernels |= needed(values, processors) | needed(values, processors, packing_of(lengths))
+        kernels |= needed(values, device) | needed(values, device, packing_of(lengths))
     cuda.forget_plans()
     compiled = compile_all(sorted(kernels, key=lambda kernel: (kernel.name, kernel.options)), index)
     say(f"{len(kernels)} kernels, compiled in {compiled:.1f} s")
-    return {
+    found = {
         "compile_s": compiled,
         "variants": {name: variant._asdict() for name, variant in variants.items()},
         "rows": measure_variant_rows(shapes, variants, dtype, "cuda", say),
-        "packed": measure_packed_rows(packed, dtype, "cuda", say),
     }
+    rows = measure_packed_rows(packed, dtype, "cuda", say)
+    target = judge(rows)
+    say(f"target 12 {'met' if target['met'] else 'missed'}: {target['measured']}")
+    return {**found, "packed": rows, "target": target}

@@ -108,6 +108,12 @@ TARGETS: dict[int, Target] = {
         ((1.0, None), (1.15, None)),
         "scan --peers",
     ),
+    12: Target(
+        "packed sequences: a step costs at most 1.05 of one of a single sequence of all their steps; 16 sequences of 512 steps "
+        "at least 3 times as fast as padded to 2,048",
+        ((None, 1.05), (3.0, None)),
+        "scan --variants",
+    ),
 }
 """The targets by number. Target 9 has its bound once for each dtype."""
 

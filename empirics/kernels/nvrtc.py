@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -43,13 +44,42 @@ class Kernel:
     options: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Blocks, threads of each, and bytes of dynamic shared memory of each."""
+class Size(NamedTuple):
+    """How a kernel is launched.
+
+    Attributes
+    ----------
+    blocks, threads, shared:
+        Blocks, threads of each, and bytes of dynamic shared memory of each.
+    dependent:
+        Whether it may begin before the kernel ahead of it in the stream has ended; it then waits for that by itself.
+    """
 
     blocks: int
     threads: int
     shared: int = 0
+    dependent: bool = False
+
+
+class _Attribute(ctypes.Structure):
+    """``CUlaunchAttribute`` of the driver."""
+
+    _fields_ = (("id", ctypes.c_int), ("_", ctypes.c_char * 4), ("value", ctypes.c_int), ("rest", ctypes.c_char * 60))
+
+
+class _Launch(ctypes.Structure):
+    """``CUlaunchConfig`` of the driver."""
+
+    _fields_ = (
+        *((name, ctypes.c_uint) for name in ("x", "y", "z", "threads_x", "threads_y", "threads_z", "shared")),
+        ("stream", ctypes.c_void_p),
+        ("attributes", ctypes.POINTER(_Attribute)),
+        ("count", ctypes.c_uint),
+    )
+
+
+_OVERLAP = 6
+"""CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION."""
 
 
 class CompileError(EmpiricsError):
@@ -203,6 +233,11 @@ class Device:
         return torch.cuda.get_device_properties(self.index).multi_processor_count
 
     @cached_property
+    def overlaps(self) -> bool:
+        """May a kernel begin before the one ahead of it has ended?"""
+        return torch.cuda.get_device_capability(self.index) >= (9, 0)
+
+    @cached_property
     def _driver(self) -> ctypes.CDLL:
         driver = ctypes.CDLL("libcuda.so.1")
         driver.cuGetErrorString.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
@@ -260,8 +295,9 @@ class Device:
         with torch.cuda.device(self.index):
             self._enter()
             function = self.function(kernel, size.shared)
-        launch, index = self._driver.cuLaunchKernel, self.index
-        blocks, threads, shared = size.blocks, size.threads, size.shared
+        blocks, threads, shared, dependent = size
+        launch: Callable[..., int] = self._overlapping() if dependent else self._driver.cuLaunchKernel
+        index = self.index
 
         def run(arguments: ctypes.Structure) -> None:
             given = _POINTER(ctypes.addressof(arguments))
@@ -276,6 +312,20 @@ class Device:
                 self._check(code, f"launching {kernel.name}")
 
         return run
+
+    def _overlapping(self) -> Callable[..., int]:
+        """``cuLaunchKernel`` for kernels that may begin before the one ahead of them has ended."""
+        attribute = _Attribute(id=_OVERLAP, value=1)
+        launch_ex = self._driver.cuLaunchKernelEx
+        launch_ex.argtypes = [ctypes.POINTER(_Launch), ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+
+        def launch(function: ctypes.c_void_p, *arguments: Any) -> int:
+            *sizes, stream, given, extra = arguments
+            config = _Launch(*sizes, stream, ctypes.pointer(attribute), 1)
+            code: int = launch_ex(ctypes.byref(config), function, given, extra)
+            return code
+
+        return launch
 
 
 @cache

@@ -68,18 +68,22 @@ def test_segments_that_blocks_hand_over():
 
 def test_rows(capsys):
     shapes = (((2, 5, 70, 3), True),)
-    variants = {name: scan_variants.VARIANTS[name] for name in (scan_variants.USUAL, "ahead")}
+    variants = {name: scan_variants.VARIANTS[name] for name in (scan_variants.USUAL, "prefetch")}
     (row,) = scan_variants.measure_variant_rows(shapes, variants, torch.float32, "cpu", print)
-    assert row["seconds"].keys() == {"usual", "usual, forward", "ahead", "ahead, forward"}
-    assert row["to_usual"].keys() == {"ahead", "ahead, forward"} and row["differences"]["ahead"] <= 1e-5
-    assert "ahead, forward" in capsys.readouterr().out
+    assert row["seconds"].keys() == {"usual", "usual, forward", "prefetch", "prefetch, forward"}
+    assert row["to_usual"].keys() == {"prefetch", "prefetch, forward"} and row["differences"]["prefetch"] <= 1e-5
+    assert "prefetch, forward" in capsys.readouterr().out
 
 
 def test_a_variant_that_computes_something_else_is_not_timed(monkeypatch):
     monkeypatch.setattr(scan_variants, "difference", lambda got, usual: float(got is not usual))
-    with pytest.raises(UnsupportedScan, match="variant 'ahead' differs by 1"):
+    with pytest.raises(UnsupportedScan, match="variant 'prefetch' differs by 1"):
         scan_variants.measure_variant_rows(
-            (((1, 5, 9, 3), False),), {"usual": cuda.Variant(), "ahead": cuda.Variant(ahead=True)}, torch.float32, "cpu", print
+            (((1, 5, 9, 3), False),),
+            {"usual": cuda.Variant(), "prefetch": cuda.Variant(prefetch=True)},
+            torch.float32,
+            "cpu",
+            print,
         )
 
 
@@ -87,6 +91,18 @@ def test_packed_rows(monkeypatch):
     monkeypatch.setattr(scan_variants, "_arguments", lambda shape, *how: _narrow(shape, *how))
     rows = scan_variants.measure_packed_rows(((5, (20, 20)), (5, (9, 30))), torch.float32, "cpu", lambda line: None, 40)
     assert [set(row["to_packed"]) for row in rows] == [{"one sequence", "padded", "cut apart"}, {"one sequence", "padded"}]
+
+
+def test_target_12():
+    def row(lengths, one, padded=None):
+        return {"lengths": lengths, "to_packed": {"one sequence": one, **({} if padded is None else {"padded": padded})}}
+
+    assert scan_variants.judge([row([512] * 16, 1.3, 3.8), row([9, 30], 0.99)]) == {
+        "target": 12, "measured": [1 / 0.99, 3.8], "met": True,
+    }  # fmt: skip
+    assert not scan_variants.judge([row([512] * 16, 1.3, 2.9)])["met"]
+    assert not scan_variants.judge([row([512] * 16, 1.3, 3.8), row([9, 30], 0.9)])["met"]
+    assert not scan_variants.judge([row([9, 30], 1.0)])["met"]  # what was not measured is not met
 
 
 def _narrow(shape, *how, right=scan_variants._arguments):
@@ -97,7 +113,7 @@ def test_kernels_are_known_before_they_run(emulated):
     """What is compiled beforehand is what runs."""
     values = scan_variants._arguments((1, 5, 150, 3), True, torch.float32, "cpu")
     packing = scan_variants.packing_of((100, 50))
-    known = scan_variants.needed(values, emulated.processors) | scan_variants.needed(values, emulated.processors, packing)
+    known = scan_variants.needed(values, emulated) | scan_variants.needed(values, emulated, packing)
     cuda.forget_plans()
     scan_variants.results_of(values)
     scan_variants.results_of(values, seq_idx=packing)
@@ -110,7 +126,21 @@ def test_the_command_needs_a_gpu(capsys):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("name", list(scan_variants.VARIANTS))
+@pytest.mark.parametrize("length", [256, 1040])
+def test_every_variant_on_a_gpu(name, length, monkeypatch):
+    """One sequence, whose time is cut; and more blocks than the device holds."""
+    monkeypatch.setattr(cuda, "emulator", None)
+    for batch, width in ((1, 70), (16, 1024)):
+        values = make(length, 16, batch, width, device="cuda")
+        usual = {k: v.double() for k, v in run(fused.selective_scan, values).items()}
+        with calls.trying(scan_variants.VARIANTS[name]):
+            for _ in range(3):
+                assert_close(run(fused.selective_scan, values), usual, 1e-5)
+
+
+@pytest.mark.gpu
 def test_on_a_gpu(monkeypatch):
     monkeypatch.setattr(cuda, "emulator", None)
     found = scan_variants.measure_variants(shapes=(((2, 64, 300, 16), True),), packed=((64, (64,) * 4),), say=lambda line: None)
-    assert len(found["rows"]) == len(found["packed"]) == 1 and found["rows"][0]["to_usual"]["ahead"] > 0
+    assert len(found["rows"]) == len(found["packed"]) == 1 and found["rows"][0]["to_usual"]["prefetch"] > 0

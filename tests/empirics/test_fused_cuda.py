@@ -437,11 +437,11 @@ def test_bytes_of_shared_memory_and_layout_of_the_arguments():
         fitting = 228 * 1024 // (shared + 1024)  # of an H100's multiprocessor, which takes 1 KiB for each block itself
         assert fused_cuda.BLOCKS[p] <= fitting
     body = re.search(r"struct Args \{(.*?)\};", source, re.DOTALL)[1]
-    lines = [re.sub(r"//.*", "", line).strip() for line in body.splitlines()]
+    lines = [re.sub(r"//.*", "", line).strip() for line in body.splitlines() if not line.startswith("#")]
     fields = [
         name.strip(" *")
         for line in " ".join(lines).split(";")
-        for name in re.sub(r"^ *(const void|void|i64|int) ", "", line).split(",")
+        for name in re.sub(r"^ *(const void|void|i64|int|const struct Item) ", "", line).split(",")
     ]
     assert [f for f in fields if f] == [name for name, _ in fused_cuda.Args._fields_]
     assert ctypes.sizeof(fused_cuda.Args) % 8 == 0

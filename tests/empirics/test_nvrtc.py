@@ -108,3 +108,22 @@ def test_a_device_that_the_compiler_does_not_know(stand_in, monkeypatch):
     stand_in.log = b""
     assert nvrtc.supports(0)
     nvrtc.supports.cache_clear()
+
+
+def test_a_kernel_that_may_begin_before_the_one_ahead_has_ended(monkeypatch):
+    """The driver's structures, as its header lays them out, and what is put in."""
+    assert ctypes.sizeof(nvrtc._Attribute) == 72 and ctypes.sizeof(nvrtc._Launch) == 56
+    seen = []
+
+    class Driver:
+        @staticmethod
+        def cuLaunchKernelEx(config, function, given, extra):
+            own = config._obj
+            attribute = own.attributes[0]
+            seen.append([own.x, own.y, own.threads_x, own.shared, own.stream, own.count, attribute.id, attribute.value, function])
+            return 5
+
+    device = nvrtc.Device(0)
+    device.__dict__["_driver"] = Driver
+    assert device._overlapping()("f", 3, 1, 1, 128, 1, 1, 512, 99, None, None) == 5
+    assert seen == [[3, 1, 128, 512, 99, 1, 6, 1, "f"]]

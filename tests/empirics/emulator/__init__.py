@@ -62,6 +62,7 @@ class Emulator:
     """
 
     processors = 2
+    overlaps = True
 
     def __init__(self, order: int = 0):
         self.order = order

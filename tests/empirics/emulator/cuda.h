@@ -120,6 +120,10 @@ inline float __uint_as_float(unsigned b) { float x; memcpy(&x, &b, 4); return x;
 inline int load_acquire(const int* p) { if (!*p) { fprintf(stderr, "a block waits for a later one\n"); abort(); } return *p; }
 inline void store_release(int* p, int v) { *p = v; }
 
+inline void prefetch_(const void*) {}
+inline void wait_for_kernel_ahead() {}  // it has ended
+inline void let_next_kernel_begin() {}
+
 // Conversions of the kernels' narrow types, to nearest, ties to even.
 #define EMULATED_CONVERSIONS                                                                          \
     inline float value(bf16 x) { uint32_t b = uint32_t(x.bits) << 16; float y; memcpy(&y, &b, 4); return y; }   \

@@ -9,7 +9,8 @@
 //
 // Options: N states, P lanes per channel (4 P >= N), ROWS 0 where neighbours in time are neighbours in memory and 1 where
 // channels are; *_TYPE 0 float, 1 bfloat16, 2 float16; VECTOR_* 1 where a group of neighbours may be loaded as a whole; PACKED
-// where rows hold several sequences, one after the other in time; RELAY where blocks hand states over to those of the next segment.
+// where rows hold several sequences, one after the other in time; RELAY where blocks hand states over to those of the next segment;
+// DEPENDENT and TRIGGER where a kernel may begin before the one ahead of it has ended, and lets the next one begin.
 
 #define CHANNELS 32
 #define KEEP 64  // steps between kept states
@@ -57,6 +58,13 @@ __device__ __forceinline__ int load_acquire(const int* p) {
 __device__ __forceinline__ void store_release(int* p, int v) {
     asm volatile("st.release.gpu.global.s32 [%0], %1;" :: "l"(p), "r"(v) : "memory");
 }
+__device__ __forceinline__ void prefetch_(const void* p) { asm volatile("prefetch.global.L2 [%0];" :: "l"(p)); }
+#if DEPENDENT
+__device__ __forceinline__ void wait_for_kernel_ahead() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+#endif
+#if TRIGGER
+__device__ __forceinline__ void let_next_kernel_begin() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+#endif
 __device__ __forceinline__ float value(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
 __device__ __forceinline__ float value(f16 x) { float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits)); return y; }
 __device__ __forceinline__ void narrow(bf16& y, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
@@ -91,8 +99,8 @@ struct Args {
     i64 dB_batch, dB_state, dB_time, dC_batch, dC_state, dC_time, chains, slots;
     int width, length, segment, segments, blocks;
 #if PACKED || RELAY
-    const struct Item* items;  // PACKED: one for each slot
-    int* flags;                // RELAY: whether (slot, block) has handed its state over; 0 at first
+    const struct Item *items;  // PACKED: one for each slot
+    int *flags;                // RELAY: whether (slot, block) has handed its state over; 0 at first
     int chains_of;             // RELAY: batch times blocks
 #endif
 };
@@ -577,6 +585,9 @@ __device__ __forceinline__ void hand_over(const Args& p, const Where& w, const P
 #else
 #define FORWARD_BOUNDS __launch_bounds__(THREADS)
 #endif
+#ifndef FORWARD_GROUPS
+#define FORWARD_GROUPS 2  // groups of four steps that are unrolled
+#endif
 extern "C" __global__ void FORWARD_BOUNDS scan_forward(const Args p) {
     const int ROW_OF_TILE = TILE + PAD, GROUPS = GROUPS_OF(TILE), SELECTED = TILE * 4 * P / THREADS;
     alignas(16) __shared__ float sdt[2][CHANNELS * ROW_OF_TILE], sx[2][CHANNELS * ROW_OF_TILE];  // sx: x = dt u, later y
@@ -600,6 +611,9 @@ extern "C" __global__ void FORWARD_BOUNDS scan_forward(const Args p) {
 #if HAS_START && WRITE
     h = load_states((const float*)p.start + SEQUENCE * plane + state, own);
 #endif
+#if DEPENDENT
+    wait_for_kernel_ahead();
+#endif
 #if CUT && WRITE
     h = entering<false>(p, w, own, A, h);
 #endif
@@ -612,6 +626,9 @@ extern "C" __global__ void FORWARD_BOUNDS scan_forward(const Args p) {
         sD[w.tid] = HAS_D && in ? ((const float*)p.D)[w.first + w.tid] : 0.f;
     }
     float total = 0.f;
+#if TRIGGER
+    let_next_kernel_begin();
+#endif
     Group<u_t> ru[GROUPS];
     Group<dt_t> rdt[GROUPS];
     b_t rB[SELECTED];
@@ -681,7 +698,7 @@ extern "C" __global__ void FORWARD_BOUNDS scan_forward(const Args p) {
         const float *const rows_dt = sdt[buffer], *const rows_B = sB[buffer] + 4 * own.quad, *const rows_C = sC[buffer] + 4 * own.quad;
         float* const rows_x = sx[buffer];
         const int groups = next <= w.stop ? TILE / 4 : (int)((w.stop - t0 + 3) / 4);
-#pragma unroll 2
+#pragma unroll FORWARD_GROUPS
         for (int g = 0; g < groups; g++) {
             const int here = at<TILE>(own.c, 4 * g);
             const Four d4 = load4(rows_dt + here), x4 = load4(rows_x + here);
@@ -760,6 +777,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan_adjoint(const Args p)
     const Selector<TILE, C_ALONG_TIME> of_C(w.tid, p.C_state, p.C_time);
     const Rates A = load_rates((const float*)p.A + state, own);
     if (w.tid < CHANNELS) sbias[w.tid] = HAS_BIAS && w.tid < width ? ((const float*)p.bias)[w.first + w.tid] : 0.f;
+#if TRIGGER
+    let_next_kernel_begin();
+#endif
     Four g = {{0.f, 0.f, 0.f, 0.f}};
     float total = 0.f;
     const i64 tiles = (w.stop - w.begin + TILE - 1) / TILE;
@@ -854,6 +874,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
 #if HAS_END
     g = load_states((const float*)p.end + SEQUENCE * plane + state, own);
 #endif
+#if DEPENDENT
+    wait_for_kernel_ahead();
+#endif
 #if CUT
     g = entering<true>(p, w, own, A, g);
 #endif
@@ -906,22 +929,32 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
         of_B.load(sB, B, t0, w.stop);
         of_C.load(sC, C, t0, w.stop);
         __syncthreads();
+#if PREFETCH
+        // The rows of the next chunk, on their way to the L2 cache while this one is worked on.
+        if (chunk > 0) {
+#pragma unroll
+            for (int k = 0; k < GROUPS; k++) {
+                int c, t;
+                place<KEEP>(w.tid, k, c, t);
+                if (inside(c, t0 + t - KEEP, width, w.stop) == 0) continue;
+                prefetch_(u + c * p.u_channel + (t0 + t - KEEP) * p.u_time);
+                prefetch_(dt + c * p.dt_channel + (t0 + t - KEEP) * p.dt_time);
+                if (HAS_Z) prefetch_(z + c * p.z_channel + (t0 + t - KEEP) * p.z_time);
+                if (HAS_D_OUT) prefetch_(d_out + c * p.g_channel + (t0 + t - KEEP) * p.g_time);
+            }
+        }
+#endif
 
         const int groups = t0 + KEEP <= w.stop ? KEEP / 4 : (int)((w.stop - t0 + 3) / 4);
 #if READS_STATES
         // The states before each 4 steps, again from the kept one.
         Four h = load_states((const float*)p.kept_in + KEPT_AT(chunks_of_row, t0) * plane + state, own);
-#if AHEAD
-        Four next_d = load4(sdt + at<KEEP>(own.c, 0)), next_x = load4(sx + at<KEEP>(own.c, 0));
+#if RECOMPUTED_GROUPS
+#pragma unroll RECOMPUTED_GROUPS
 #endif
         for (int q = 0; q < groups - 1; q++) {
             store4(mine + q * 128, h);
-#if AHEAD
-            const Four d4 = next_d, x4 = next_x;
-            next_d = load4(sdt + at<KEEP>(own.c, 4 * q + 4)); next_x = load4(sx + at<KEEP>(own.c, 4 * q + 4));
-#else
             const Four d4 = load4(sdt + at<KEEP>(own.c, 4 * q)), x4 = load4(sx + at<KEEP>(own.c, 4 * q));
-#endif
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const Four b = load4(sB + (4 * q + i) * 4 * P + 4 * own.quad);
@@ -930,31 +963,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
             }
         }
 #endif
-#if AHEAD
-        Four last_d = load4(sdt + at<KEEP>(own.c, 4 * groups - 4)), last_x = load4(sx + at<KEEP>(own.c, 4 * groups - 4));
-        Four last_g = load4(sdy + at<KEEP>(own.c, 4 * groups - 4));
-#endif
         for (int q = groups - 1; q >= 0; q--) {
-            Four before[5], decay[4];
-#if AHEAD
-            const Four d4 = last_d, x4 = last_x, g4 = last_g;
-#if READS_STATES
-            before[0] = h;
-#endif
-            if (q > 0) {
-                last_d = load4(sdt + at<KEEP>(own.c, 4 * q - 4)); last_x = load4(sx + at<KEEP>(own.c, 4 * q - 4));
-                last_g = load4(sdy + at<KEEP>(own.c, 4 * q - 4));
-#if READS_STATES
-                h = load4(mine + (q - 1) * 128);
-#endif
-            }
-#else
             const Four d4 = load4(sdt + at<KEEP>(own.c, 4 * q)), x4 = load4(sx + at<KEEP>(own.c, 4 * q));
             const Four g4 = load4(sdy + at<KEEP>(own.c, 4 * q));
+            Four before[5], decay[4];
 #if READS_STATES
             before[0] = h;
             if (q < groups - 1) before[0] = load4(mine + q * 128);
-#endif
 #endif
 #pragma unroll
             for (int i = 0; i < 4; i++) {
@@ -1113,6 +1128,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) scan_backwa
         }
 #endif
     }
+#if TRIGGER
+    let_next_kernel_begin();
+#endif
 #if RELAY
     if (w.part > 0) hand_over(p, w, own, g);
 #endif
@@ -1183,6 +1201,9 @@ __device__ __forceinline__ void sum_parameters(const Args& p, i64 id) {
 // Both, side by side: the first `chains` threads for the selectors, the others for the parameters, of which there is nothing to add
 // up where slots is 0.
 extern "C" __global__ void scan_finish(const Args p) {
+#if DEPENDENT
+    wait_for_kernel_ahead();
+#endif
     const i64 id = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (id < p.chains) sum_selectors(p, id);
     else if (p.slots) sum_parameters(p, id - p.chains);

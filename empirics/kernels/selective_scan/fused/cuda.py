@@ -40,6 +40,10 @@ BLOCKS = {1: 5, 2: 4, 4: 3}
 FORWARD_BLOCKS = 5
 """Blocks that a multiprocessor holds in the forward pass, as the compiler chooses registers for P = 4."""
 
+BLOCKS_WHERE_CUT = 6
+"""Blocks that a multiprocessor is to hold in a forward pass whose time is cut, with channels innermost and narrow inputs: the one
+case where a bound on registers was measured to gain (../LOG.md, version 10)."""
+
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _POINTERS = (
     "u", "dt", "A", "B", "C", "D", "z", "bias", "start", "kept_in", "d_out", "end",
@@ -78,21 +82,32 @@ class Variant(NamedTuple):
     ----------
     forward_blocks:
         Blocks that a multiprocessor is to hold in the forward pass, which bounds registers; 0 where the compiler decides.
-    ahead:
-        Whether the backward pass reads the rows of the next four steps while it works on four.
+    forward_groups, recomputed_groups:
+        Groups of four steps that are unrolled in the forward pass (2 where left 0), and where the backward pass computes states
+        again (the compiler's choice).
     relay:
         Whether time is cut where there are more blocks than the device holds, too: each hands its state over to the one that goes
         on from it.
+    overlap:
+        Whether a kernel may begin before the one ahead of it in its pass has ended (devices of capability 9.0 and later).
+    prefetch:
+        Whether the backward pass asks for the rows of the next chunk in the L2 cache.
     """
 
     forward_blocks: int = 0
-    ahead: bool = False
+    forward_groups: int = 0
+    recomputed_groups: int = 0
     relay: bool = False
+    overlap: bool = False
+    prefetch: bool = False
 
     @property
     def options(self) -> dict[str, int]:
         """As macros of the source."""
-        options = {"FORWARD_BLOCKS": self.forward_blocks, "AHEAD": int(self.ahead)}
+        options = {
+            "FORWARD_BLOCKS": self.forward_blocks, "FORWARD_GROUPS": self.forward_groups,
+            "RECOMPUTED_GROUPS": self.recomputed_groups, "PREFETCH": int(self.prefetch),
+        }  # fmt: skip
         return {name: value for name, value in options.items() if value}
 
 
@@ -106,6 +121,10 @@ class Launcher(Protocol):
     @property
     def processors(self) -> int:
         """Blocks that it runs side by side are a small multiple of this."""
+
+    @property
+    def overlaps(self) -> bool:
+        """May a kernel begin before the one ahead of it has ended?"""
 
     def prepare(self, kernel: nvrtc.Kernel, size: nvrtc.Size) -> Callable[[ctypes.Structure], None]:
         """A function that runs one kernel on arguments."""
@@ -368,6 +387,9 @@ class Plan:
             options[f"VECTOR_{name}"] = _vector(request.rows[0].shape, self.row_stride, size, 0, self.channels)
         for name, asked in zip(("U", "DT", "A", "B", "C", "D", "Z", "BIAS", "H0"), request.need, strict=True):
             options[f"NEED_{name}"] = int(asked)
+        cut = options["CUT"] and not request.backward and self.packing_starts is None
+        if cut and self.channels and narrow and self.p == 4:
+            options["FORWARD_BLOCKS"] = BLOCKS_WHERE_CUT
         options |= variant.options
         if self.relay:
             options["RELAY"] = 1
@@ -398,8 +420,16 @@ class Plan:
         """Strides of the gradient of B or C."""
         return _row_strides(value.shape, value.stride[2] != 1)
 
-    def kernel(self, name: str, size: nvrtc.Size, **flags: int) -> Callable[[ctypes.Structure], None]:
-        """``scan_<name>``, ready to run, with some options changed."""
+    def kernel(
+        self, name: str, size: nvrtc.Size, after: bool = False, before: bool = False, **flags: int
+    ) -> Callable[[ctypes.Structure], None]:
+        """``scan_<name>``, ready to run, with some options changed.
+
+        ``after`` and ``before``: whether another kernel of this pass runs directly ahead of it and behind it.
+        """
+        if variant.overlap and self.launcher.overlaps:
+            flags |= {option: 1 for option, set_ in (("DEPENDENT", after), ("TRIGGER", before)) if set_}
+            size = size._replace(dependent=after) if after else size
         options = tuple(sorted({**self.options, **flags, name.upper(): 1}.items()))
         return self.launcher.prepare(nvrtc.Kernel(_source(), f"scan_{name}", options), size)
 
@@ -419,8 +449,8 @@ class Forward(Plan):
     def __init__(self, request: Request, launcher: Launcher, channels: bool, packing: Packing | None = None):
         super().__init__(request, launcher, channels, packing)
         cut = self.segments > 1 and not self.relay
-        self.first = self.kernel("forward", self.size, WRITE=0, CUT=0, HAS_START=0, KEEP_STATES=0) if cut else None
-        self.main = self.kernel("forward", self.size)
+        self.first = self.kernel("forward", self.size, before=True, WRITE=0, CUT=0, HAS_START=0, KEEP_STATES=0) if cut else None
+        self.main = self.kernel("forward", self.size, after=cut)
         u, state = request.rows[0], (self.width * self.states, self.states, 1)
         self.out = (u.shape, self.row_stride, u.dtype)
         self.last = ((self.sequences, self.width, self.states), state, torch.float32)
@@ -467,8 +497,7 @@ class Backward(Plan):
         super().__init__(request, launcher, channels, packing)
         need_u, need_dt, need_A, need_B, need_C, need_D, need_z, need_bias, need_h0 = request.need
         cut = self.segments > 1 and not self.relay
-        self.first = self.kernel("adjoint", self.size, CUT=0, HAS_END=0) if cut else None
-        self.main = self.kernel("backward", nvrtc.Size(self.size.blocks, self.size.threads, shared_bytes(self.p)))
+        self.first = self.kernel("adjoint", self.size, before=True, CUT=0, HAS_END=0) if cut else None
         rows, plane = self._rows(), self.width * self.states
         self.shares: int | None = None
         selected = 0
@@ -481,7 +510,9 @@ class Backward(Plan):
             self.parts = tuple(self._reserve(self.slots * size) for size in sizes)
         self.template.chains, self.template.slots = selected, self.slots if self.parts else 0
         flat = selected + (plane + 2 * self.width if self.parts else 0)
-        self.last = self.kernel("finish", nvrtc.Size(-(-flat // 128), 128)) if flat else None
+        size = nvrtc.Size(self.size.blocks, self.size.threads, shared_bytes(self.p))
+        self.main = self.kernel("backward", size, after=cut, before=flat > 0)
+        self.last = self.kernel("finish", nvrtc.Size(-(-flat // 128), 128), after=True) if flat else None
         flat_stride = (self.states, 1)
         shape = request.rows[0].shape
         selectors = [(v.shape, self._selector_stride(v), v.dtype) for v in request.selectors]
