@@ -120,6 +120,27 @@ def test_kernels_are_known_before_they_run(emulated):
     assert set(emulated.launched) == known
 
 
+@pytest.mark.parametrize(
+    ("shape", "by_channel", "dtype", "lengths", "chosen"),
+    [
+        ((1, 64, 2048, 16), True, torch.bfloat16, None, True),
+        ((1, 64, 2048, 16), False, torch.bfloat16, None, False),  # steps innermost
+        ((1, 64, 2048, 16), True, torch.float32, None, False),
+        ((1, 64, 2048, 8), True, torch.bfloat16, None, False),
+        ((1, 64, 128, 16), True, torch.bfloat16, None, False),  # not cut
+        ((1, 64, 2048, 16), True, torch.bfloat16, (2000, 48), False),
+    ],
+)
+def test_registers_are_bounded_where_that_was_measured_to_gain(shape, by_channel, dtype, lengths, chosen):
+    values = scan_variants._arguments(shape, by_channel, dtype, "cpu")
+    packing = None if lengths is None else scan_variants.packing_of(lengths)
+    device = scan_variants.Collector(132, True)
+    forward = [dict(k.options) for k in scan_variants.needed(values, device, packing) if k.name == "scan_forward"]
+    cuda.forget_plans()
+    assert {own.get("FORWARD_BLOCKS") for own in forward} == {cuda.BLOCKS_WHERE_CUT if chosen else None}
+    assert len(forward) == (1 if shape[2] == 128 else 2)
+
+
 def test_the_command_needs_a_gpu(capsys):
     assert main_bench_scan(["--variants"]) == 2
     assert "--variants measures a GPU; add --device cuda" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from empirics.kernels.inputs import SelectiveInputs  # noqa: E402
 from empirics.kernels.packing import Packing  # noqa: E402
 from empirics.kernels.selective_scan.fused import cuda as fused_cuda  # noqa: E402
 from empirics.kernels.selective_scan.fused import scan as fused  # noqa: E402
+from empirics.models.recompute import recomputed  # noqa: E402
 
 needs_compiler = pytest.mark.skipif(not emulator.available(), reason="needs g++ to run CUDA C++ on a CPU")
 ROWS = ("u", "dt", "B", "C", "z")
@@ -199,6 +200,31 @@ def test_through_the_front_door(emulated):
     assert emulated.launched and not any(dict(k.options).get("PACKED") for k in emulated.launched)
     exact = {k: v.detach().double().requires_grad_() for k, v in fixed.items()}
     assert_close(got, run(lambda **v: selective_scan(**v, scan="oracle", seq_idx=FULL), exact))
+
+
+@needs_compiler
+def test_one_initial_state_for_all_sequences(emulated):
+    values = values_of(FULL, width=6)
+    values["h0"] = values["h0"][0].detach().requires_grad_()
+    got = run(lambda **v: selective_scan(**v, scan="fused", seq_idx=FULL), values)
+    exact = {k: v.detach().double().requires_grad_() for k, v in values.items()}
+    assert_close(got, run(lambda **v: selective_scan(**v, scan="oracle", seq_idx=FULL), exact))
+    assert got["d_h0"].shape == (6, 5) and {k.name for k in emulated.launched if dict(k.options)["PACKED"]} >= {"scan_backward"}
+
+
+@needs_compiler
+def test_recomputing_repeats_no_scan(emulated):
+    values = values_of(FULL, width=6)
+
+    def after(u):
+        return selective_scan(**{**values, "u": u}, dt_softplus=True, scan="fused", seq_idx=FULL).sin()
+
+    plain = torch.autograd.grad(after(values["u"]).sum(), [values["u"], values["A"]])
+    emulated.launched.clear()
+    out = recomputed(after, values["u"], False)
+    out.sum().backward()
+    assert [k.name for k in emulated.launched].count("scan_forward") == 1
+    assert torch.equal(values["u"].grad, plain[0]) and torch.equal(values["A"].grad, plain[1])
 
 
 @needs_compiler
