@@ -12,8 +12,8 @@ tensors such as those of activation checkpointing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -25,12 +25,12 @@ _active = threading.local()
 
 
 class _Kept:
-    """A tensor that stays, and the number of changes that it had seen by then."""
+    """A tensor that stays, cut from the graph, and the number of changes that it had seen by then."""
 
     __slots__ = ("value", "version")
 
     def __init__(self, value: Tensor):
-        self.value, self.version = value.detach(), value._version
+        self.value, self.version = value, value._version
 
     def get(self) -> Tensor:
         """The tensor.
@@ -59,15 +59,17 @@ class _Recipe:
 
     def view(self, shape: torch.Size, stride: tuple[int, ...], offset: int | torch.SymInt) -> Tensor:
         """The result, seen as a view of its memory."""
-        with torch.no_grad():
-            result = self._compute() if self.result is None else self.result
-            self.left -= 1
-            self.result = result if self.left > 0 else None
-            if self.left <= 0:  # a further backward pass begins anew
-                self.left = self.uses
-            if result.shape == shape and result.stride() == stride and result.storage_offset() == offset:
-                return result.detach()
-            return result.as_strided(shape, stride, offset)
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return self.view(shape, stride, offset)
+        result = self._compute() if self.result is None else self.result
+        self.left -= 1
+        self.result = result if self.left > 0 else None
+        if self.left <= 0:  # a further backward pass begins anew
+            self.left = self.uses
+        if result.shape == shape and result.stride() == stride and result.storage_offset() == offset:
+            return result.detach()
+        return result.as_strided(shape, stride, offset)
 
     def _compute(self) -> Tensor:
         arguments = [a.get() if isinstance(a, (_Kept, _View)) else a for a in self.arguments]
@@ -94,16 +96,29 @@ class _View:
         return self.recipe.view(self.shape, self.stride, self.offset)
 
 
+Announced = tuple[StorageWeakRef, int, str, Callable[..., Tensor], tuple[Any, ...]]
+"""Memory, its bytes and device, and how to fill it again."""
+
+
 class _Results:
     """The results announced so far, by their memory."""
 
     def __init__(self) -> None:
         # The weak reference holds the place in memory that the key names, so no later tensor can take it.
-        self.recipes: dict[int, tuple[StorageWeakRef, _Recipe]] = {}
+        self.announced: dict[int, Announced] = {}
+        self.recipes: dict[int, _Recipe] = {}
 
     def pack(self, value: Tensor) -> _Kept | _View:
-        found = self.recipes.get(value.untyped_storage()._cdata)
-        return _Kept(value) if found is None else _View(found[1], value)
+        """What is kept in place of a tensor that is cut from the graph."""
+        place = value.untyped_storage()._cdata
+        if place not in self.announced:
+            return _Kept(value)
+        recipe = self.recipes.get(place)
+        if recipe is None:
+            _, nbytes, device, function, arguments = self.announced[place]
+            kept = tuple(self.pack(a.detach()) if isinstance(a, Tensor) else a for a in arguments)
+            recipe = self.recipes[place] = _Recipe(function, kept, device, nbytes)
+        return _View(recipe, value)
 
 
 def _unpack(kept: _Kept | _View) -> Tensor:
@@ -119,17 +134,19 @@ def computing_again(wanted: bool) -> AbstractContextManager[None]:
     """Results announced inside are computed again by the backward pass, if ``wanted`` and possible; inside another such context,
     as there."""
     if not wanted or torch.compiler.is_compiling() or not torch.is_grad_enabled() or _current() is not None:
-        return nullcontext()
-    return nullcontext() if torch._C._are_functorch_transforms_active() or _hooked() else _collecting()
+        return _NOTHING
+    return _NOTHING if torch._C._are_functorch_transforms_active() or _hooked() else _Collecting()
 
 
-@contextmanager
-def _collecting() -> Iterator[None]:
-    _active.results = _Results()
-    try:
-        yield
-    finally:
+class _Collecting(AbstractContextManager[None]):
+    def __enter__(self) -> None:
+        _active.results = _Results()
+
+    def __exit__(self, *_: object) -> None:
         _active.results = None
+
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 def _current() -> _Results | None:
@@ -148,22 +165,20 @@ def derived(value: Tensor, function: Callable[..., Tensor], *arguments: Any) -> 
     """
     results = _current()
     if results is not None:
-        kept = tuple(results.pack(a) if isinstance(a, Tensor) else a for a in arguments)
         storage = value.untyped_storage()
-        recipe = _Recipe(function, kept, value.device.type, storage.nbytes())
-        results.recipes[storage._cdata] = StorageWeakRef(storage), recipe
+        results.announced[storage._cdata] = StorageWeakRef(storage), storage.nbytes(), value.device.type, function, arguments
     return value
 
 
 def is_derived(value: Tensor) -> bool:
     """Was the value, or what it is a view of, announced?"""
     results = _current()
-    return results is not None and value.untyped_storage()._cdata in results.recipes
+    return results is not None and value.untyped_storage()._cdata in results.announced
 
 
 def saving() -> AbstractContextManager[object]:
     """Operations inside keep recipes instead of announced results."""
     results = _current()
-    if results is None or not results.recipes:
-        return nullcontext()
+    if results is None or not results.announced or _hooked():
+        return _NOTHING
     return saved_tensors_hooks(results.pack, _unpack)

@@ -14,8 +14,8 @@ from .norm import widen
 
 
 def causal_conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None, window: Tensor | None = None, stock: bool = False
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, weight: Tensor, bias: Tensor | None, window: Tensor | None = None, stock: bool = False, want_last: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """silu(bias + Σ_k weight[:, k] x_{t-K+1+k}) and the last K-1 inputs.
 
     Parameters
@@ -31,18 +31,17 @@ def causal_conv(
 
     Returns
     -------
-    (B, D, L) and the next window (B, D, K-1), both of x's dtype.
+    (B, D, L) and, with ``want_last``, the next window (B, D, K-1), both of x's dtype.
     """
     width = weight.shape[-1]
     taps = weight.squeeze(1).to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
     fits = stock and _stock_serves(x, width)
     if fits and window is None and x.shape[-1] >= width - 1:
-        return derived(_stock(x, taps, bias), _stock, x, taps, bias), x[..., x.shape[-1] - width + 1 :].clone()
+        return derived(_stock(x, taps, bias), _stock, x, taps, bias), _last(x, width) if want_last else None
     past = x.new_zeros(*x.shape[:2], width - 1) if window is None else window.to(x.dtype)
     extended = _extended(past, x)
-    # A copy: a view would keep the whole sequence alive.
-    last = extended[..., extended.shape[-1] - width + 1 :].clone()
+    last = _last(extended, width) if want_last else None
     if fits:
         return derived(_stock(extended, taps, bias), _stock, extended, taps, bias)[..., width - 1 :], last
     derived(extended, _extended, past, x)
@@ -61,6 +60,11 @@ def _stock(x: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
 
 def _stock_serves(x: Tensor, width: int) -> bool:
     return x.is_cuda and 2 <= width <= 4 and x.dtype != torch.float64 and _stock_kernel() is not None
+
+
+def _last(x: Tensor, width: int) -> Tensor:
+    # A copy: a view would keep the whole sequence alive.
+    return x[..., x.shape[-1] - width + 1 :].clone()
 
 
 def _extended(past: Tensor, x: Tensor) -> Tensor:

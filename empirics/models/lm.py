@@ -31,7 +31,7 @@ def _normed(norm: nn.Module, x: Tensor) -> Tensor:
     """The norm's output, which the backward pass may compute again where nobody has changed what the norm does."""
     out: Tensor = norm(x)
     untouched = type(norm) in (RMSNorm, LayerNorm) and not (norm._forward_hooks or norm._forward_pre_hooks)
-    return derived(out, lambda x, *_: norm(x), x, *norm.parameters()) if untouched else out
+    return derived(out, lambda x, *_: norm(x), x, *norm._parameters.values()) if untouched else out
 
 
 def make_mixer(config: MambaConfig, scan: str = "chunked") -> Mixer:

@@ -128,7 +128,7 @@ class Mamba1(Mixer):
         """Everything between the outer projections: (B, L, 2 D) to (B, D, L), and the state it leaves."""
         # Cut before it is turned: the two gradients are then put together as the product behind them reads them.
         x, z = (v.transpose(1, 2) for v in xz.chunk(2, dim=-1))
-        u, window = causal_conv(x, *self._taps(), start.conv, self.stock_conv)
+        u, window = causal_conv(x, *self._taps(), start.conv, self.stock_conv, want_state)
         u_rows = u.transpose(1, 2)
         dt, B, C = (v.transpose(1, 2) for v in self._selectors(u_rows))
         scan = partial(selective_scan, u, dt, z=z, dt_bias=widen(self.dt_proj.bias), dt_softplus=True, scan=self.scan)

@@ -124,7 +124,7 @@ class Mamba2(Mixer):
     def _inner(self, projected: Tensor, start: MixerState, drop: int, want_state: bool) -> tuple[Tensor, MixerState]:
         """Everything between the outer projections: (B, L, z x B C dt) to the gated (B, L - drop, D), and the state it leaves."""
         z, xBC, dt = projected.split([self.d_inner, self.conv_dim, self.nheads], dim=-1)
-        mixed, window = causal_conv(xBC.transpose(1, 2), *self._taps(), start.conv, self.stock_conv)
+        mixed, window = causal_conv(xBC.transpose(1, 2), *self._taps(), start.conv, self.stock_conv, want_state)
         x, B, C = self._split(mixed.transpose(1, 2))
         if self.dt_limit == (0.0, float("inf")):
             scan = partial(ssd_scan, x, dt, dt_bias=widen(self.dt_bias), dt_softplus=True, scan=self.scan)

@@ -90,7 +90,8 @@ def test_an_unknown_amount_is_refused(tiny):
 @pytest.mark.gpu
 def test_on_a_gpu():
     pytest.importorskip("mamba_ssm")
-    rows = bench.measure_block(bench.CONTENDERS, size_config("130m"), 1, 256, "cuda", "fused", 2)
+    # With few tokens adapted matrices are most of what is kept, and only the default computes all of them again.
+    rows = bench.measure_block(bench.CONTENDERS, size_config("130m"), 1, 2048, "cuda", "fused", 2)
     assert all(row["seconds"] > 0 and row["times_as_fast"] > 0 for row in rows.values()), rows
     assert rows["ours/recompute_all"]["kept_bytes"] < rows["ours"]["kept_bytes"] < rows["ours/keep_all"]["kept_bytes"]
 
