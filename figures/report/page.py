@@ -179,7 +179,7 @@ def _article(report: Report, claim: Claim, numbers: Numbers, root: str) -> str:
     grounds = [
         f"<p><strong>Not claimed:</strong> {said(claim.not_claimed)}</p>" if claim.not_claimed else "",
         f'<p class="soft">Level: {said(claim.level)}. Horizon: {said(claim.horizon)}.'
-        f"{f' {said(claim.source)}.' if claim.source else ''}</p>",
+        f"{f' Source: {said(claim.source)}.' if claim.source else ''}</p>",
         _parts(claim),
         _checks(claim),
         _assumptions(claim),
