@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from theory.core import files, provenance
 from theory.core.errors import InvalidInput
 from theory.core.marks import with_part
-from theory.core.names import nearest, suggestion
+from theory.core.names import LISTED, nearest, suggestion
 from theory.version import __version__
 
 
@@ -167,6 +167,9 @@ def test_near_names() -> None:
     assert nearest("xyz", known) == [] and len(nearest("lora", known, 2)) == 2
     assert suggestion("prefx", known) == "did you mean prefix?"
     assert suggestion("zzz", known) == "known: lora_linear, lora_ssm, prefix, FULL"
+    assert suggestion("latice", ["lattice", "selection"]) == "did you mean lattice?"
+    many = [f"n{i}" for i in range(LISTED + 3)]
+    assert suggestion("zzz", many).endswith(f"n{LISTED - 1} and 3 more") and "more" not in suggestion("zzz", many[:LISTED])
 
 
 def test_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -94,10 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 0
     except ProofError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except TheoryError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
 
 
