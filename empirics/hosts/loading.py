@@ -68,7 +68,7 @@ def needs_transformers(name: str) -> bool:
             return False
     try:
         kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
     return kind not in (None, "mamba", "mamba2")
 

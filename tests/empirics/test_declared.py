@@ -107,6 +107,16 @@ def test_images_that_tune_are_not_tested(tmp_path: Path):
     assert len(rows) > 100 and counted.held_out["test_accuracy"] == (rows.true == rows.predicted).mean()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", load_experiment("base_mamba2").sweep.grid["method"])
+def test_every_method_of_the_twin_trains_on_a_gpu(method: str, tmp_path: Path):
+    """Its passes are recorded, under autocast; the loss and the score are those of a CPU, up to bfloat16."""
+    file = override(load_experiment("base_mamba2", quick=True), method=method, learning_rate=5e-3)
+    one, other = (Runner(tmp_path, device, say=lambda line: None).one(file, 0) for device in ("cuda", "cpu"))
+    assert one.status == "finished", one.reason
+    assert one.trainable == other.trainable and one.held_out["loss"] == pytest.approx(other.held_out["loss"], rel=0.05)
+
+
 # -- budgets ----------------------------------------------------------------------------------------------------------------
 
 THRESHOLD = {"confidence": 0.95, "margin": 1.0, "draws": 200.0}
