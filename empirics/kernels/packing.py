@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,6 +126,15 @@ class Packing:
         if all(start == 0 and (stop == shape[1] or not ends) for _, start, stop in spans):
             return None
         return cls(shape, tuple(spans))
+
+    @cached_property
+    def calls(self) -> dict[Any, Any]:
+        """What scans have worked out for their calls with this packing, which goes with it."""
+        return {}
+
+    def __reduce__(self) -> tuple[type[Packing], tuple[Any, ...]]:
+        """Copies and other processes' packings begin without what was worked out for this one."""
+        return Packing, (self.shape, self.spans)
 
     @property
     def count(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 
@@ -18,6 +19,7 @@ from empirics import oracle  # noqa: E402
 from empirics.kernels.dispatch import selective_scan  # noqa: E402
 from empirics.kernels.inputs import SelectiveInputs  # noqa: E402
 from empirics.kernels.packing import Packing  # noqa: E402
+from empirics.kernels.selective_scan.fused import calls  # noqa: E402
 from empirics.kernels.selective_scan.fused import cuda as fused_cuda  # noqa: E402
 from empirics.kernels.selective_scan.fused import scan as fused  # noqa: E402
 from empirics.models.recompute import recomputed  # noqa: E402
@@ -244,6 +246,24 @@ def test_a_packing_is_worked_out_once(emulated):
     del packing, other, first  # results lead to the packing by way of their graph
     gc.collect()
     assert len(fused_cuda._PACKED_PLANS) <= known - 2
+
+
+@needs_compiler
+def test_calls_of_a_packing_look_alike(emulated):
+    """Worked out once for each kind of call; a copy of the packing begins anew, and other kernels are other calls."""
+    packing = packing_of(70, [(0, 30), (30, 70)])
+    values = values_of(packing, width=5)
+    first = run(at_once(packing), values)
+    assert same_bits(run(at_once(packing), values), first) and len(packing.calls) == 1
+    turned = channels_last(values)
+    assert_close(run(at_once(packing), turned), {k: v.double() for k, v in first.items()})
+    assert len(packing.calls) == 2
+    other = copy.deepcopy(packing)
+    assert other == packing and other.calls == {}
+    with calls.trying(fused_cuda.Variant(prefetch=True)):
+        emulated.launched.clear()
+        run(at_once(packing), values)
+    assert len(packing.calls) == 3 and all(dict(k.options)["PREFETCH"] for k in emulated.launched)
 
 
 def test_items():

@@ -84,8 +84,8 @@ class Direct:
 class Call(Direct):
     """The two passes of calls that look alike (:func:`key_of`), at addresses that are multiples of 16."""
 
-    def __init__(self, inputs: SelectiveInputs):
-        super().__init__(inputs.dt_softplus)
+    def __init__(self, inputs: SelectiveInputs, packing: Packing | None = None):
+        super().__init__(inputs.dt_softplus, None, packing)
         given = [(place, inputs.tensors[place]) for place in _SINGLE]
         self._single = [place for place, v in given if v is not None and (v.dtype != torch.float32 or not v.is_contiguous())]
         self._strides = _strides(inputs.tensors)
@@ -109,7 +109,7 @@ class Call(Direct):
         read = self._read(tensors)
         plan = self._forward.get(keep)
         if plan is None:
-            plan = self._forward[keep] = cuda.forward_plan(self.inputs(read), keep, None)
+            plan = self._forward[keep] = cuda.forward_plan(self.inputs(read), keep, None, self.packing)
         return plan(*read)  # type: ignore[arg-type]
 
     def backward(
@@ -128,7 +128,7 @@ class Call(Direct):
         if plan is None:
             if not cuda.gradients_readable(d_out, d_last, self._channels):
                 return super().backward(d_out, d_last, tensors, kept, need)
-            plan = self._backward[key] = cuda.backward_plan(self.inputs(read), d_out, d_last, need, None)
+            plan = self._backward[key] = cuda.backward_plan(self.inputs(read), d_out, d_last, need, None, self.packing)
         gradients = plan(d_out, d_last, kept, *read)  # type: ignore[arg-type]
         for place in self._single:
             gradient, value = gradients[place], tensors[place]
@@ -167,6 +167,18 @@ def remember(key: tuple[Any, ...], inputs: SelectiveInputs) -> Call | None:
     if len(_CALLS) >= _MOST:
         _CALLS.clear()
     return _CALLS.setdefault(key, Call(inputs))
+
+
+def with_packing(inputs: SelectiveInputs, packing: Packing) -> Direct:
+    """A call of packed sequences, worked out once for each packing where inputs can be read as they lie."""
+    if not aligned(inputs.tensors):
+        return Direct(inputs.dt_softplus, None, packing)
+    key = (cuda.variant, *key_of(*inputs))
+    call: Direct | None = packing.calls.get(key)
+    if call is None:
+        call = Call(inputs, packing) if cuda.rows_readable(inputs) else Direct(inputs.dt_softplus, None, packing)
+        packing.calls[key] = call
+    return call
 
 
 @contextmanager

@@ -286,7 +286,9 @@ def packed(inputs: SelectiveInputs, want_last: bool, packing: Packing, segment: 
 
 def _packed(inputs: SelectiveInputs, want_last: bool, packing: Packing, segment: int | None) -> Outcome:
     keep = _keeps(inputs.dt, inputs.A, inputs.C, inputs.z, inputs.dt_bias)
-    return _apply(*inputs.tensors, calls.Direct(inputs.dt_softplus, segment, packing), keep)
+    cut = segment is not None
+    passes = calls.Direct(inputs.dt_softplus, segment, packing) if cut else calls.with_packing(inputs, packing)
+    return _apply(*inputs.tensors, passes, keep)
 
 
 def again(
