@@ -94,15 +94,15 @@ def initial_dynamics(
     key = name.lower().replace("-", "_").replace(" ", "_")
     n = require_length((64 if half else 16) if d_state is None else d_state, "d_state")
     channels = require_length(d_model, "d_model") * require_length((1 if half else 2) if expand is None else expand, "expand")
-    modes = continuous_modes(name, n)
-    rng = np.random.default_rng(seed)
-    out = []
     if require_length(n_layers, "n_layers") > MOST_LAYERS:
         raise InvalidInput(f"n_layers = {n_layers} exceeds {MOST_LAYERS}; layers of a fresh model are alike, so give fewer")
     if channels * n > MOST_VALUES:
         raise InvalidInput(
             f"{channels} channels of {n} states exceed {MOST_VALUES:,} values a layer; give a smaller d_model or d_state"
         )
+    modes = continuous_modes(name, n)
+    rng = np.random.default_rng(seed)
+    out = []
     for i in range(n_layers):
         dt = mamba_dt(channels, rng)
         spread = np.full(channels, 0.0 if half else DT_PROJ_SPREAD)

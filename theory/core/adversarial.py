@@ -18,6 +18,7 @@ from .lti import LTI
 from .scalars import gaussian
 from .selective import SelectiveSSM
 from .ssd import Mamba2Group, Mamba2Head
+from .strategies import shared
 
 Kind = Literal["exact", "complex", "float64", "complex128", "symbolic"]
 
@@ -46,11 +47,13 @@ DECAYS: dict[str, tuple[Any, ...]] = {
 KINDS: tuple[Kind, ...] = ("exact", "complex", "float64", "complex128", "symbolic")
 
 
+@shared
 def numbers(kind: str) -> st.SearchStrategy[Any]:
     """A number of one kind, ordinary or extreme."""
     return st.sampled_from(NUMBERS[kind])
 
 
+@shared
 def lists(kind: str, size: int) -> st.SearchStrategy[list[Any]]:
     """``size`` numbers of one kind."""
     return st.lists(numbers(kind), min_size=size, max_size=size)

@@ -5,9 +5,10 @@ All numbers are small rationals, so that counterexamples shrink to something one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 from hypothesis import strategies as st
 
@@ -16,51 +17,79 @@ from .scalars import gaussian
 from .selective import SelectiveSSM
 from .ssd import Mamba2Head
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def shared(build: Callable[P, st.SearchStrategy[T]]) -> Callable[P, st.SearchStrategy[T]]:
+    """One strategy for equal arguments: Hypothesis validates a strategy once, and building it anew costs more than drawing."""
+    return cast(Callable[P, st.SearchStrategy[T]], functools.cache(build))
+
+
 _DENOMINATORS = (2, 3, 5, 7, 12)
 
 # One draw per entry of a matrix: drawing numerators and denominators would cost more than the checks that use it.
 ENTRIES = st.sampled_from([Fraction(p, q) for p, q in ((0, 1), (1, 1), (-1, 1), (2, 1), (1, 2), (-3, 2), (2, 3), (-1, 3))])
 
 
+@shared
+def _integers(low: int, high: int, *, nonzero: bool) -> st.SearchStrategy[int]:
+    base = st.integers(low, high)
+    return base.filter(bool) if nonzero else base
+
+
+@shared
 def rationals(bound: int = 4, *, nonzero: bool = False) -> st.SearchStrategy[Fraction]:
     """Rationals p/q with |p| ≤ 3·bound and q ≤ 3, so |p/q| ≤ 3·bound."""
     base = st.builds(lambda p, q: Fraction(p, q), st.integers(-bound * 3, bound * 3), st.sampled_from((1, 2, 3)))
     return base.filter(bool) if nonzero else base
 
 
+@shared
 def vectors(size: int, bound: int = 4, *, nonzero: bool = False) -> st.SearchStrategy[list[Fraction]]:
     """Lists of ``size`` rationals (``nonzero``: every entry)."""
     return st.lists(rationals(bound, nonzero=nonzero), min_size=size, max_size=size)
 
 
+@shared
 def matrices(rows: int, columns: int, bound: int = 4) -> st.SearchStrategy[list[list[Fraction]]]:
     """Nested lists of rationals."""
     return st.lists(vectors(columns, bound), min_size=rows, max_size=rows)
 
 
+@shared
 @st.composite
 def decay(draw: st.DrawFn, *, zero: bool = False, negative: bool = True) -> Fraction:
     """A real mode with |a| < 1; never 0 unless ``zero``."""
     q = draw(st.sampled_from(_DENOMINATORS))
-    p = draw(st.integers(-(q - 1) if negative else (0 if zero else 1), q - 1).filter(lambda v: zero or v != 0))
+    p = draw(_integers(-(q - 1) if negative else (0 if zero else 1), q - 1, nonzero=not zero))
     return Fraction(p, q)
 
 
+@shared
 def decays(n: int, *, distinct: bool = True, negative: bool = True) -> st.SearchStrategy[list[Fraction]]:
     """n nonzero real modes in (−1, 1), pairwise distinct by default."""
     return st.lists(decay(negative=negative), min_size=n, max_size=n, unique=distinct)
 
 
+@shared
 @st.composite
 def complex_decay(draw: st.DrawFn) -> Any:
     """A Gaussian rational λ with |λ| < 1 and Im λ ≠ 0."""
     q = draw(st.sampled_from((3, 5, 7)))
     p = draw(st.integers(-(q - 1), q - 1))
     limit = max(k for k in range(q) if p * p + k * k < q * q) if p * p < q * q else 0
-    im = draw(st.integers(-limit, limit).filter(bool)) if limit else 1
+    im = draw(_integers(-limit, limit, nonzero=True)) if limit else 1
     return gaussian(Fraction(p, q), Fraction(im, q)) if limit else gaussian(0, Fraction(1, 2))
 
 
+@shared
+def _complex_decays(n: int) -> st.SearchStrategy[list[Any]]:
+    """n of them, no two equal or conjugate."""
+    return st.lists(complex_decay(), min_size=n, max_size=n, unique_by=lambda z: (z.x, abs(z.y)))
+
+
+@shared
 @st.composite
 def gaussians(draw: st.DrawFn, *, nonzero: bool = False) -> Any:
     """Gaussian rationals with small parts."""
@@ -70,6 +99,7 @@ def gaussians(draw: st.DrawFn, *, nonzero: bool = False) -> Any:
     return gaussian(re, im)
 
 
+@shared
 @st.composite
 def real_lti(
     draw: st.DrawFn,
@@ -91,16 +121,18 @@ def real_lti(
     return LTI(a, b, c)
 
 
+@shared
 @st.composite
 def paired_lti(draw: st.DrawFn, min_pairs: int = 1, max_pairs: int = 3, *, nonzero_residues: bool = True) -> LTI:
     """A real system stored by halves: distinct conjugate pairs (one of each stored), b_n, c_n ≠ 0 by default."""
     n = draw(st.integers(min_pairs, max_pairs))
-    a = draw(st.lists(complex_decay(), min_size=n, max_size=n, unique_by=lambda z: (z.x, abs(z.y))))
+    a = draw(_complex_decays(n))
     b = draw(st.lists(gaussians(nonzero=nonzero_residues), min_size=n, max_size=n))
     c = draw(st.lists(gaussians(nonzero=nonzero_residues), min_size=n, max_size=n))
     return LTI(a, b, c, half=True)
 
 
+@shared
 def any_lti(max_states: int = 5) -> st.SearchStrategy[LTI]:
     """Any exact real channel: equal modes, zero modes, vanishing residues, conjugate pairs."""
     return st.one_of(
@@ -115,17 +147,18 @@ def inputs(length: int) -> st.SearchStrategy[list[Fraction]]:
     return vectors(length)
 
 
+@shared
 @st.composite
 def selective(
     draw: st.DrawFn,
-    channels: Sequence[int] = (1, 2, 3),
-    states: Sequence[int] = (1, 2, 3),
+    channels: tuple[int, ...] = (1, 2, 3),
+    states: tuple[int, ...] = (1, 2, 3),
     *,
     distinct: bool = True,
     readout: bool = True,
 ) -> SelectiveSSM:
     """An exact S6 module with a constant clock; all D·N decays pairwise distinct by default."""
-    d, n = draw(st.sampled_from(tuple(channels))), draw(st.sampled_from(tuple(states)))
+    d, n = draw(st.sampled_from(channels)), draw(st.sampled_from(states))
     pool = [Fraction(p, q) for q in (2, 3, 5, 7, 11) for p in range(1, q)]
     flat = draw(st.lists(st.sampled_from(pool), min_size=d * n, max_size=d * n, unique=distinct))
     e = [flat[i * n : (i + 1) * n] for i in range(d)]
@@ -135,6 +168,7 @@ def selective(
     return SelectiveSSM(w_b, w_c, dt=dt, decay=e)
 
 
+@shared
 @st.composite
 def mamba2_head(
     draw: st.DrawFn, max_head_dim: int = 3, max_states: int = 3, *, independent: bool = True, readout: bool = True

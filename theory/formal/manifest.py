@@ -155,7 +155,8 @@ def uncommented(text: str) -> str:
 
 
 @cache
-def _required(text: str) -> tuple[str, ...]:
+def required(text: str) -> tuple[str, ...]:
+    """The sources that a text of Rocq requires itself."""
     found = []
     for group, names in re.findall(rf"From {ROOT_NAME}\.(\w+) Require Import ([\w\s]+)\.", uncommented(text)):
         found += [f"{group}/{name}.v" for name in names.split()]
@@ -172,7 +173,7 @@ def requirements(file: str, folder: Path = FOLDER) -> set[str]:
             continue
         seen.add(name)
         path = folder / name
-        todo += _required(path.read_text(encoding="utf-8")) if path.is_file() else ()
+        todo += required(path.read_text(encoding="utf-8")) if path.is_file() else ()
     return seen
 
 

@@ -165,6 +165,11 @@ class TokenCone:
         """G(z) = (X z)(W_B z)ᵀ, shape (P, N)."""
         return np.outer(self.X @ z if self.dt is None else self.dt * z, self.W_B @ z)
 
+    def on(self, block: Block, z: Array) -> list[Fraction]:
+        """G(z) on the entries of one block."""
+        left, right = self.X @ z if self.dt is None else self.dt * z, self.W_B @ z
+        return [left[p] * right[n] for p, n in block.entries]
+
     def column(self, slot: int, z: Array) -> Array:
         """E^slot ⊙ G(z): what z adds to the state when ``slot`` tokens follow it."""
         return self.decay**slot * self.token(z)
@@ -279,8 +284,10 @@ class TokenCone:
         loud = self._loud_basis
         forms = [(loud.T @ self.form(b) @ loud).astype(float) for b in basis]
         cuts = [_unit(i, loud.shape[1]).astype(float) for i in range(loud.shape[1])]
+        seen: list[list[Fraction]] = []
         for _ in range(MAX_ROUNDS):
-            spanning = self._positively_spanning(block, pool, rng)
+            seen += [self.on(block, z) for z in pool[len(seen) :]]
+            spanning = _positively_spanning(pool, np.array(seen, dtype=object).T, rng)
             if spanning is not None:
                 return BlockVerdict(block, "spanning", spanning[0], spanning[1])
             proposal = _kelley_step(forms, cuts) if forms else None
@@ -349,29 +356,30 @@ class TokenCone:
                 out.append(z)
         return out
 
-    def _positively_spanning(
-        self, block: Block, pool: list[Array], rng: np.random.Generator
-    ) -> tuple[tuple[Array, ...], tuple[Fraction, ...]] | None:
-        """Directions and exact weights u > 0 with Σ u_j G(z_j) = 0 on the block and full rank, or None.
 
-        n + 1 random targets that sum to zero are written as nonnegative combinations of the pool; their sum is such a u.
-        """
-        size = len(block.entries)
-        columns = np.array([block.restrict(self.token(z)) for z in pool], dtype=object).T
-        targets = [np.array([Fraction(int(v)) for v in rng.integers(-9, 10, size=size)], dtype=object) for _ in range(size)]
-        if linalg.rank(np.array(targets)) < size:
+def _positively_spanning(
+    pool: Sequence[Array], columns: Array, rng: np.random.Generator
+) -> tuple[tuple[Array, ...], tuple[Fraction, ...]] | None:
+    """Directions and exact weights u > 0 with Σ u_j G(z_j) = 0 on a block and full rank, or None; column j is G(z_j) there.
+
+    n + 1 random targets that sum to zero are written as nonnegative combinations of the pool; their sum is such a u.
+    """
+    size = len(columns)
+    targets = [np.array([Fraction(int(v)) for v in rng.integers(-9, 10, size=size)], dtype=object) for _ in range(size)]
+    if linalg.rank(np.array(targets)) < size:
+        return None
+    targets.append(-np.sum(np.array(targets), axis=0))
+    total = np.array([Fraction(0)] * len(pool), dtype=object)
+    scaled = _scaled(columns)
+    for target in targets:
+        solution = _nonnegative(columns, scaled, target)
+        if solution is None:
             return None
-        targets.append(-np.sum(np.array(targets), axis=0))
-        total = np.array([Fraction(0)] * len(pool), dtype=object)
-        for target in targets:
-            solution = nonnegative_solution(columns, target)
-            if solution is None:
-                return None
-            total = total + solution
-        support = [j for j, w in enumerate(total) if w > 0]
-        if linalg.rank(columns[:, support]) < size:
-            return None
-        return tuple(pool[j] for j in support), tuple(total[j] for j in support)
+        total = total + solution
+    support = [j for j, w in enumerate(total) if w > 0]
+    if linalg.rank(columns[:, support]) < size:
+        return None
+    return tuple(pool[j] for j in support), tuple(total[j] for j in support)
 
 
 def _kelley_step(forms: Sequence[Array], cuts: Sequence[Array]) -> Array | None:
@@ -411,8 +419,12 @@ def nonnegative_solution(columns: Array, target: Array) -> Array | None:
     Rows and columns are scaled before the float solve. None where the program finds nothing or the exact solve on its
     support fails (a degenerate vertex): that is no proof that no solution exists.
     """
-    # Scale by powers of two outside floats: entries may be far beyond the range of doubles.
-    scaled, row_exp = _scaled(columns)
+    return _nonnegative(columns, _scaled(columns), target)
+
+
+def _nonnegative(columns: Array, floats: tuple[Array, list[int]], target: Array) -> Array | None:
+    """:func:`nonnegative_solution` for columns whose scaled floats and row exponents are at hand (:func:`_scaled`)."""
+    scaled, row_exp = floats
     right = np.array([_ldexp(t, e) for t, e in zip(target, row_exp, strict=True)])
     size = np.max(np.abs(right), initial=0.0)
     if not np.isfinite(size):
@@ -440,7 +452,10 @@ def _ldexp(x: Fraction, exponent: int) -> float:
 
 
 def _scaled(columns: Array) -> tuple[Array, list[int]]:
-    """Float matrix with rows and columns scaled by powers of two towards entries of size 1 (a few alternating sweeps)."""
+    """Float matrix with rows and columns scaled by powers of two towards entries of size 1 (a few alternating sweeps).
+
+    The powers are taken outside floats: entries may be far beyond the range of doubles.
+    """
     rows, cols = columns.shape
     logs = [[log2_size(abs(x)) if x != 0 else None for x in row] for row in columns]
     r, c = [0] * rows, [0] * cols
