@@ -140,10 +140,13 @@ def computing_again(wanted: bool) -> AbstractContextManager[None]:
 
 class _Collecting(AbstractContextManager[None]):
     def __enter__(self) -> None:
-        _active.results = _Results()
+        _active.results = self.results = _Results()
 
     def __exit__(self, *_: object) -> None:
         _active.results = None
+        # Autograd's nodes hold the hook, and what was announced leads back to the nodes: a circle that nothing would free.
+        self.results.announced.clear()
+        self.results.recipes.clear()
 
 
 _NOTHING: AbstractContextManager[None] = nullcontext()

@@ -191,6 +191,17 @@ def test_the_default():
 # --- results that are computed again ---
 
 
+@pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
+def test_a_graph_without_a_backward_pass_is_let_go(tiny, layer):
+    model, ids = tiny(layer), torch.randint(0, 19, (2, 9))
+    alive = [weakref.ref(p) for p in model.parameters()]
+    loss = model(ids).square().mean()
+    assert loss.requires_grad
+    del loss, model
+    gc.collect()
+    assert not any(p() is not None for p in alive)
+
+
 def results(make, *leaves):
     """Gradients of ``make`` where its results are kept, and where they are computed again."""
     found = []
