@@ -407,6 +407,17 @@ def test_statement_verdict_and_grounds_are_in_view(claim: Claim):
     assert f"Checks of {claim.id}" in article and f"Checks of {claim.id}" not in shown
 
 
+def test_figures_that_are_not_built_stand_behind_those_that_are(copy: Path):
+    shutil.copy(OUT / "crossover.png", copy / "figures/out/crossover.png")
+    article = render(gather(copy)).partition('<article id="lora_limits.cheaper_sparse"')[2].partition("</article>")[0]
+    places = re.findall(r'<figure id="figure-(\w+)"', article)
+    assert len(places) > 1 and places[0] == "crossover"
+    whole = html().partition('<article id="lora_limits.cheaper_sparse"')[2].partition("</article>")[0]
+    assert re.findall(r'<figure id="figure-(\w+)"', whole)[0] == "s4_regression", (
+        "with everything built, an experiment's is first"
+    )
+
+
 def test_a_link_into_a_folded_part_opens_it():
     """A browser opens the parts around a link's target; a target that is itself a part would stay closed."""
     targets = {(a["href"] or "")[1:] for a in page().all("a") if (a["href"] or "").startswith("#")}

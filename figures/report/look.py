@@ -96,13 +96,15 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
   body { line-height: 1.5; }
   h1 { font-size: 1.55rem; }
   h4 { margin-top: 1rem; }
+  article { margin-bottom: .5rem; padding-top: .7rem; }
   .stacked, .stacked caption, .stacked tbody, .stacked tr, .stacked th, .stacked td { display: block; font-size: .93rem; }
   .stacked thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  .stacked tr { padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  .stacked tr { padding: .35rem 0; border-bottom: 1px solid var(--line); }
   .stacked tbody th, .stacked td { padding: .1rem 0; border: 0; }
   .stacked tbody th, .stacked th + td:has(> .verdict:only-child) { display: inline-block; max-width: 100%; margin-right: .5rem; }
   .stacked th + td:has(> .verdict:only-child)::before { content: none; }
   .stacked td::before { content: attr(data-column) ": "; content: attr(data-column) ": " / ""; color: var(--soft); }
+  [aria-labelledby="verdicts"] .stacked td::before { content: none; }
 }
 @media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } }
 @media print {

@@ -164,7 +164,7 @@ def _experiment(found: Experiment) -> str:
     return (
         f'<section id="{here}" aria-labelledby="{here}-title">'
         f'<h4 id="{here}-title">Experiment <code>{name(found.id)}</code> {outcome(found)}</h4>'
-        f"<p>{said(found.question)}</p>{folded('Prediction, measurement and findings', ''.join(parts))}</section>"
+        f"{folded(said(found.question), ''.join(parts))}</section>"
     )
 
 
@@ -172,7 +172,7 @@ def _article(report: Report, claim: Claim, numbers: Numbers, root: str) -> str:
     tried = report.experiments_of(claim)
     names = {found.id for found in tried}
     at_home = (f for f in report.figures_of(claim) if f.home == claim.id)
-    shown = sorted(at_home, key=lambda f: f.name not in names)  # an experiment's main figure has its name
+    shown = sorted(at_home, key=lambda f: (not f.png, f.name not in names))  # an experiment's main figure has its name
     elsewhere = [f for f in report.figures_of(claim) if f.home != claim.id]
     see = [f'<a href="#figure-{text(f.name)}">{text(f.title)}</a>' for f in elsewhere]
     page = claim_page(claim.id)
