@@ -114,6 +114,10 @@ def load_host(name: str, *, device: str = "cpu", dtype: torch.dtype | None = Non
                 f"transformers cannot load {name}: {_first_line(error)} (a model's own code is never run, and no pickle is read)"
             ) from error
     missing = sorted(told["missing_keys"])
+    if any(".parametrizations." in name for name in told["unexpected_keys"]):
+        raise CheckpointError(
+            f"{name} was saved while a method was on the model; merge or remove it first (handle.merge()), or use handle.save"
+        )
     if missing:  # transformers draws them at random, and goes on
         raise CheckpointError(f"{name} lacks {missing[0]} ({len(missing)} missing tensors); download or save it again")
     return model.to(device).eval()

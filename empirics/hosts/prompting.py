@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import MethodType
 from typing import Any, cast
 
 import torch
@@ -17,10 +16,12 @@ from torch import Tensor, nn
 from ..errors import InvalidInput
 from ..models.state import MixerState
 from .attention import attention_layers
+from .replacing import replace_forward, restore_forward, stock_forward
 from .table import recognise
 from .takeover import mixer_of
 
 _CACHES = ("cache_params", "past_key_values")
+_MINE = "_ssmproof_prompt"
 _IGNORED = -100
 """The label that transformers' losses leave out."""
 
@@ -35,14 +36,16 @@ def prompt_model(model: nn.Module) -> None:
     if not takes_prompt(model):
         return
     named = "inputs_embeds" in inspect.signature(model.forward).parameters
-    vars(model)["forward"] = MethodType(_prompted(model.forward) if named else _forward_mamba_ssm, model)
+    forward = _prompted(model.forward) if named else _forward_mamba_ssm
+    vars(forward)[_MINE] = True
+    replace_forward(model, forward)
 
 
 def unprompt_model(model: nn.Module) -> bool:
     """Undo :func:`prompt_model` and take the prompt off; ``False`` where the model is this project's own."""
     if not takes_prompt(model):
         return False
-    vars(model).pop("forward", None)
+    restore_forward(model, lambda function: hasattr(function, _MINE))
     model._modules.pop("prompt_tokens", None)
     return True
 
@@ -56,16 +59,20 @@ def _prompted(stock: Callable[..., Any]) -> Callable[..., Any]:
         given |= given.pop("kwargs", {})
         tokens: Tensor = self.prompt_tokens.tokens()
         count = tokens.shape[0]
-        plain = type(self).forward
+        plain = stock_forward(self)
         cache = next((given[name] for name in _CACHES if given.get(name) is not None), None)
         mask, places = given.get("attention_mask"), given.get("position_ids")
-        first = None if mask is None or mask.ndim != 2 else mask.long().argmax(1)
+        if isinstance(mask, dict):  # which generate makes for a static cache
+            raise InvalidInput("a static cache has no room for a prompt's tokens; leave cache_implementation out")
+        if mask is not None and mask.ndim != 2:
+            raise InvalidInput(f"attention_mask has shape {tuple(mask.shape)}; with a prompt it has to be (B, L)")
+        first = None if mask is None else mask.long().argmax(1)
         if cache is not None and _begun(cache):
             if mask is not None:
                 given["attention_mask"] = insert(mask.new_ones(mask.shape[0], count), mask, first)
             if places is not None:
                 given["position_ids"] = places + count
-            return plain(self, **given)
+            return plain(**given)
         embedded = given.pop("inputs_embeds", None)
         ids = given.pop("input_ids", None)
         if embedded is None:
@@ -87,7 +94,7 @@ def _prompted(stock: Callable[..., Any]) -> Callable[..., Any]:
             given["labels"] = insert(labels.new_full((batch, count), _IGNORED), labels, first)
         wanted = given.pop("logits_to_keep", 0)
         few = isinstance(wanted, int) and 0 < wanted <= length - (0 if first is None else int(first.max()))
-        out = plain(self, **given, **({"logits_to_keep": wanted} if few else {}))
+        out = plain(**given, **({"logits_to_keep": wanted} if few else {}))
         if few:
             return out
         kept = _without(_logits(out), count, first)
@@ -102,11 +109,11 @@ def _prompted(stock: Callable[..., Any]) -> Callable[..., Any]:
 def _forward_mamba_ssm(self: Any, input_ids: Tensor, *args: Any, inference_params: Any = None, **kwargs: Any) -> Any:
     """mamba-ssm's forward pass, with prompts."""
     tokens: Tensor = self.prompt_tokens.tokens()
-    plain = type(self).forward
+    plain = stock_forward(self)
     if inference_params is not None and inference_params.seqlen_offset > 0:
-        return plain(self, input_ids, *args, inference_params=inference_params, **kwargs)
+        return plain(input_ids, *args, inference_params=inference_params, **kwargs)
     with _embedding_gives(self.backbone.embedding, tokens):
-        out = plain(self, input_ids, *args, inference_params=inference_params, **kwargs)
+        out = plain(input_ids, *args, inference_params=inference_params, **kwargs)
     return out if kwargs.get("num_last_tokens", 0) else _with_logits(out, _logits(out)[:, tokens.shape[0] :])
 
 
@@ -196,22 +203,23 @@ def prompt_states(model: nn.Module, mixers: Sequence[str]) -> list[MixerState]:
         view = mixer_of(model.get_submodule(name))
         assert view is not None
 
-        def forward(hidden: Tensor | None = None, *_: Any, **options: Any) -> Tensor:
+        def forward(_self: nn.Module, hidden: Tensor | None = None, *_: Any, **options: Any) -> Tensor:
             given = options["hidden_states"] if hidden is None else hidden
             out, left[name] = cast("tuple[Tensor, MixerState]", view(given, return_state=True))
             return out
 
+        vars(forward)[_MINE] = True
         return forward
 
     own: Any = model
     device = next(model.parameters()).device
     for name in mixers:
-        vars(model.get_submodule(name))["forward"] = record(name)
+        replace_forward(model.get_submodule(name), record(name))
     try:
         embedding = own.get_input_embeddings() if hasattr(own, "get_input_embeddings") else own.backbone.embedding
         with _embedding_gives(embedding, own.prompt_tokens.tokens(), alone=True):
             own.backbone(torch.zeros(1, 1, dtype=torch.long, device=device))
     finally:
         for name in mixers:
-            del vars(model.get_submodule(name))["forward"]
+            restore_forward(model.get_submodule(name), lambda function: hasattr(function, _MINE))
     return [left[name] for name in mixers]

@@ -22,6 +22,7 @@ from ..kernels.packing import Packing
 from ..kernels.table import TABLE, Op, runs_on
 from ..models.mixer import Mixer
 from ..models.state import MixerState
+from .replacing import replace_forward, restore_forward
 from .table import borrow, recognise
 
 _VIEW = "_ssmproof_mixer"
@@ -44,15 +45,16 @@ def take_over(module: nn.Module) -> None:
         return
     view = borrow(module, host)
     vars(module)[_VIEW] = view  # not a submodule of the host: its tensors would be listed twice
-    vars(module)["forward"] = MethodType(_FORWARD[host.library], module)
+    replace_forward(module, _FORWARD[host.library])
     if host.library == "mamba_ssm":
         vars(module)[_ALLOCATE] = MethodType(_allocate, module)
 
 
 def give_back(module: nn.Module) -> None:
     """Undo :func:`take_over`, and take the hook off."""
-    for name in (_VIEW, "forward", _ALLOCATE):
+    for name in (_VIEW, _ALLOCATE):
         vars(module).pop(name, None)
+    restore_forward(module, lambda function: function in _FORWARD.values())
     module._modules.pop("hook", None)
 
 

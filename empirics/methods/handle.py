@@ -17,6 +17,7 @@ from .attachment import Attachment
 from .base import MethodConfig, evaluating, method_config
 from .sharded import is_sharded, overwrite, whole
 from .targets import canonical, named_tensors
+from .whole_model import whole_model
 
 _PEFT = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\.\w+")
 """Names of peft's tensors: its adapters have names, this project's have none."""
@@ -169,7 +170,8 @@ def apply(model: nn.Module, config: MethodConfig, seed: int = 0) -> Handle:
     Raises
     ------
     InvalidInput
-        The model already carries a method, or the method does not fit it; the model is then unchanged.
+        The model already carries a method, or the method does not fit it, or it is wrapped for several devices, sharded or
+        offloaded; the model is then unchanged.
     UnknownName
         A target that matches no tensor.
 
@@ -180,6 +182,7 @@ def apply(model: nn.Module, config: MethodConfig, seed: int = 0) -> Handle:
     """
     if not isinstance(config, MethodConfig):
         raise InvalidInput(f"config is {type(config).__name__}, expected a method configuration: method_config('lora', rank=8)")
+    model = whole_model(model)
     if hasattr(model, _MARK):
         raise InvalidInput(
             f"the model already carries {getattr(model, _MARK)}; call remove() or merge() on its handle first (a copy of a model "
@@ -231,7 +234,7 @@ def load(model: nn.Module, folder: str | Path, same_weights: bool = True) -> Han
     CheckpointError
         The files are missing or corrupt, or belong to another model.
     """
-    where = Path(folder)
+    where, model = Path(folder), whole_model(model)
     method, trained_on, values = read_adapter(where)
     try:
         config = method_config(method.pop("name", ""), **method)
