@@ -338,6 +338,12 @@ ASSUMPTIONS = (
 
 _SIZES = "N ≤ 3 (1 pair), teacher N ≤ 2, L ≤ 3, M ≤ 3; all sequences of a finite distribution"
 
+
+def with_twice_the_variance(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A risk that takes the inputs' variance for twice what it is."""
+    return lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
+
+
 CLAIM = Claim(
     id="prefix_state.input_independent",
     title="a wrong kernel leaves a floor σ² Σ Δ_j² that no prefix or initial state lowers; the rest is least squares",
@@ -373,89 +379,33 @@ CLAIM = Claim(
             exact_check(check_risk_formula, scenarios, "closed form = E over every input sequence", _SIZES, 0.25),
             part="risk and optimum",
             planted=(
-                Planted(
-                    "twice the variance",
-                    swap(
-                        "risk_per_step",
-                        lambda right: (
-                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
-                        ),
-                    ),
-                ),
-                Planted(
-                    "twice the variance in the floor",
-                    swap(
-                        "state_tuning_risk_floor",
-                        lambda right: (
-                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
-                        ),
-                    ),
-                ),
+                Planted("twice the variance", swap("risk_per_step", with_twice_the_variance)),
+                Planted("twice the variance in the floor", swap("state_tuning_risk_floor", with_twice_the_variance)),
             ),
         ),
         Check(
             "optimum over states",
             exact_check(check_optimum, scenarios, "normal equations = minimum of the enumerated risk", _SIZES, 0.125),
             part="optimum over states",
-            planted=(
-                Planted(
-                    "twice the variance",
-                    swap(
-                        "state_tuning_risk_floor",
-                        lambda right: (
-                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
-                        ),
-                    ),
-                ),
-            ),
+            planted=(Planted("twice the variance", swap("state_tuning_risk_floor", with_twice_the_variance)),),
         ),
         Check(
             "optimum over prefixes",
             exact_check(check_prefix_optimum, scenarios, "normal equations = minimum of the enumerated risk", _SIZES, 0.125),
             part="optimum over prefixes",
-            planted=(
-                Planted(
-                    "twice the variance",
-                    swap(
-                        "state_tuning_risk_floor",
-                        lambda right: (
-                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
-                        ),
-                    ),
-                ),
-            ),
+            planted=(Planted("twice the variance", swap("state_tuning_risk_floor", with_twice_the_variance)),),
         ),
         Check(
             "zero mean",
             exact_check(check_zero_mean, lambda: scenarios(centred=True), "floor = optimum = untuned risk", _SIZES, 0.125),
             part="zero mean",
-            planted=(
-                Planted(
-                    "twice the variance",
-                    swap(
-                        "state_tuning_risk_floor",
-                        lambda right: (
-                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
-                        ),
-                    ),
-                ),
-            ),
+            planted=(Planted("twice the variance", swap("state_tuning_risk_floor", with_twice_the_variance)),),
         ),
         Check(
             "Monte Carlo",
             monte_carlo,
             part=None,
-            planted=(
-                Planted(
-                    "twice the variance",
-                    swap(
-                        "state_tuning_risk_floor",
-                        lambda right: (
-                            lambda system, teacher, mean, var, *rest, **how: right(system, teacher, mean, 2 * var, *rest, **how)
-                        ),
-                    ),
-                ),
-            ),
+            planted=(Planted("twice the variance", swap("state_tuning_risk_floor", with_twice_the_variance)),),
         ),
         Check(
             "balls against LAPACK",

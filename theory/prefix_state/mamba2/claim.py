@@ -225,6 +225,20 @@ ASSUMPTIONS = (
     ),
 )
 
+LONGER_TOKENS = Planted(
+    "tokens twice as long",
+    swap(
+        "reachable_mamba2",
+        changed(
+            lambda r: replace(
+                r,
+                prefix=[[2 * x for x in u] for u in r.prefix or []],
+                tokens=[(s, u, 4 * w) for s, u, w in r.tokens or []],
+            )
+        ),
+    ),
+)
+
 CLAIM = Claim(
     id="prefix_state.mamba2",
     title="Mamba-2: M tokens leave rank ≤ M; prefix = initial state iff M ≥ min(P·H, N) when projection rows are independent",
@@ -286,19 +300,7 @@ CLAIM = Claim(
             ),
             part="rank limit and witness",
             planted=(
-                Planted(
-                    "tokens twice as long",
-                    swap(
-                        "reachable_mamba2",
-                        changed(
-                            lambda r: replace(
-                                r,
-                                prefix=[[2 * x for x in u] for u in r.prefix or []],
-                                tokens=[(s, u, 4 * w) for s, u, w in r.tokens or []],
-                            )
-                        ),
-                    ),
-                ),
+                LONGER_TOKENS,
                 Planted(
                     "one token too many called least",
                     swap("reachable_mamba2", changed(lambda r: replace(r, length=None if r.length is None else r.length + 1))),
@@ -315,21 +317,7 @@ CLAIM = Claim(
                 0.25,
             ),
             part="clock",
-            planted=(
-                Planted(
-                    "tokens twice as long",
-                    swap(
-                        "reachable_mamba2",
-                        changed(
-                            lambda r: replace(
-                                r,
-                                prefix=[[2 * x for x in u] for u in r.prefix or []],
-                                tokens=[(s, u, 4 * w) for s, u, w in r.tokens or []],
-                            )
-                        ),
-                    ),
-                ),
-            ),
+            planted=(LONGER_TOKENS,),
         ),
         Check(
             "scale and sign of a token",
@@ -362,19 +350,7 @@ CLAIM = Claim(
             ),
             part="dependent rows",
             planted=(
-                Planted(
-                    "tokens twice as long",
-                    swap(
-                        "reachable_mamba2",
-                        changed(
-                            lambda r: replace(
-                                r,
-                                prefix=[[2 * x for x in u] for u in r.prefix or []],
-                                tokens=[(s, u, 4 * w) for s, u, w in r.tokens or []],
-                            )
-                        ),
-                    ),
-                ),
+                LONGER_TOKENS,
                 Planted(
                     "functionals of the wrong sign",
                     swap(
