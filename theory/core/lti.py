@@ -268,7 +268,11 @@ class LTI(ShownSystem):
 
     def free_response(self, h0: Any, length: int) -> Array:
         """o_t = Σ_n c_n a_n^t h_{0,n} for t = 1..length: what an initial state adds to the outputs."""
-        return self.run(zeros(require_length(length, "length"), "exact" if self.kind == "exact" else self.kind), h0)[0]
+        h, out = self.state(h0), []
+        for _ in range(require_length(length, "length")):
+            h = self.a * h
+            out.append(self.readout(h))
+        return _pack(out, self.kind)
 
     # -- structure --------------------------------------------------------------------------------------------------
 
