@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
+from ..models.low_rank import adapted
 from .base import register
 from .lora import LowRankConfig, LowRankUpdate
 from .targets import NamedTensor
@@ -26,7 +27,7 @@ class MagnitudeAndDirection(LowRankUpdate):
         self.lora_magnitude_vector = nn.Parameter(row_norms(base.detach().to(self.lora_A.dtype)))
 
     def forward(self, weight: Tensor) -> Tensor:
-        moved = self.adapted(weight.to(self.lora_A.dtype), *self.factors())
+        moved = adapted(weight.to(self.lora_A.dtype), *self.factors(), self.scale)
         # A zero row has no direction: the smallest positive norm keeps it zero instead of NaN.
         norms = row_norms(moved.detach()).clamp_min(torch.finfo(moved.dtype).tiny)
         return (moved * (self.lora_magnitude_vector / norms)[:, None]).to(weight.dtype)

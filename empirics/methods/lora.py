@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, empty, nn
 
 from ..errors import InvalidInput
+from ..models.low_rank import adapted
 from .attachment import Attachment
 from .base import MethodConfig, adapter_dtype, register
 from .targets import NamedTensor, require_matrix
@@ -46,13 +47,8 @@ class LowRankUpdate(nn.Module):
             right = right * F.dropout(right.real.new_ones(right.shape[1]), self.dropout)
         return self.lora_B, right
 
-    def adapted(self, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """W + s·left right in W's dtype."""
-        product = left @ right
-        return weight + (product if self.scale == 1 else self.scale * product).to(weight.dtype)
-
     def forward(self, weight: Tensor) -> Tensor:
-        return self.adapted(weight, *self.factors())
+        return adapted(weight, *self.factors(), self.scale)
 
 
 @dataclass(frozen=True)

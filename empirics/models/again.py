@@ -5,8 +5,11 @@ announced as such (:func:`derived`) when it is made; operations that would keep 
 :func:`saving`, where autograd keeps the recipe instead. A result that several operations need is computed once in a backward
 pass, and let go after the last of them.
 
-Nothing is done where somebody else decides what is kept: while compiling, in functorch's transforms, and inside hooks on saved
-tensors such as those of activation checkpointing.
+A recipe stands for a result only while that, and all that it was computed from, is as it was announced: a result that a hook or a
+wrapper has changed in place since is kept itself. What recipes read must not change before the backward pass, which refuses it.
+
+Nothing is done where somebody else decides what is kept: while compiling, in functorch's transforms, where hooks on saved tensors
+are not allowed, and inside somebody's, such as those of activation checkpointing, also of a part of a block.
 """
 
 from __future__ import annotations
@@ -20,8 +23,32 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 _active = threading.local()
+
+
+def _version(value: Tensor) -> int | None:
+    """How often its memory was changed in place; nobody counts for tensors made in inference mode."""
+    return None if value.is_inference() else value._version
+
+
+def _place(value: Tensor) -> int | None:
+    """The memory that a tensor lies in; ``None`` where it stands for other tensors, or has no single piece of memory."""
+    if value.layout is not torch.strided or is_traceable_wrapper_subclass(value):
+        return None
+    return value.untyped_storage()._cdata
+
+
+def _layout(value: Tensor) -> tuple[object, ...]:
+    """How a result lies in memory: dtype, shape, strides, offset and bytes."""
+    return value.dtype, value.shape, value.stride(), value.storage_offset(), value.untyped_storage().nbytes()
+
+
+def _autocast(device: str) -> torch.dtype | None:
+    """The dtype of autocast, ``None`` without."""
+    usual = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if usual else None
 
 
 class _Kept:
@@ -30,7 +57,7 @@ class _Kept:
     __slots__ = ("value", "version")
 
     def __init__(self, value: Tensor):
-        self.value, self.version = value, value._version
+        self.value, self.version = value, _version(value)
 
     def get(self) -> Tensor:
         """The tensor.
@@ -40,7 +67,7 @@ class _Kept:
         RuntimeError
             It was changed in place.
         """
-        if self.value._version != self.version:
+        if _version(self.value) != self.version:
             raise RuntimeError(
                 f"a tensor {tuple(self.value.shape)} that the backward pass needs was changed in place after the forward pass; "
                 "change it after backward()"
@@ -48,12 +75,35 @@ class _Kept:
         return self.value
 
 
+class _Announced:
+    """How a result was computed, and how it and what it was computed from were by then."""
+
+    __slots__ = ("arguments", "autocast", "device", "function", "layout", "memory", "recipe", "versions")
+
+    def __init__(self, value: Tensor, function: Callable[..., Tensor], arguments: tuple[Any, ...]):
+        # The weak reference holds the place in memory, so no later tensor can take it.
+        self.memory = StorageWeakRef(value.untyped_storage())
+        self.function, self.arguments = function, arguments
+        self.layout, self.device = _layout(value), value.device.type
+        self.autocast = _autocast(self.device)
+        self.versions = self._versions(value)
+        self.recipe: _Recipe | None = None
+
+    def _versions(self, value: Tensor) -> list[int | None]:
+        return [_version(v) for v in (value, *self.arguments) if isinstance(v, Tensor)]
+
+    def tells(self, value: Tensor) -> bool:
+        """Does the result, computed again, hold the values of this view of it?"""
+        same = value.dtype == self.layout[0] and self._versions(value) == self.versions
+        return same and not (value.is_conj() or value.is_neg())
+
+
 class _Recipe:
     """How to compute a result again, and the result while a backward pass still needs it."""
 
-    def __init__(self, function: Callable[..., Tensor], arguments: tuple[Any, ...], device: str, nbytes: int):
-        self.function, self.arguments, self.device, self.nbytes = function, arguments, device, nbytes
-        self.autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    def __init__(self, announced: _Announced, arguments: tuple[Any, ...]):
+        self.function, self.arguments, self.device = announced.function, arguments, announced.device
+        self.layout, self.autocast = announced.layout, announced.autocast
         self.uses = self.left = 0
         self.result: Tensor | None = None
 
@@ -62,7 +112,9 @@ class _Recipe:
         if torch.is_grad_enabled():
             with torch.no_grad():
                 return self.view(shape, stride, offset)
-        result = self._compute() if self.result is None else self.result
+        result = self.result  # read once: another thread may let go of it
+        if result is None:
+            result = self._compute()
         self.left -= 1
         self.result = result if self.left > 0 else None
         if self.left <= 0:  # a further backward pass begins anew
@@ -73,12 +125,16 @@ class _Recipe:
 
     def _compute(self) -> Tensor:
         arguments = [a.get() if isinstance(a, (_Kept, _View)) else a for a in self.arguments]
-        if self.autocast is None and not torch.is_autocast_enabled(self.device):
+        if self.autocast is None and _autocast(self.device) is None:
             result = self.function(*arguments)
         else:
             with torch.autocast(self.device, dtype=self.autocast, enabled=self.autocast is not None, cache_enabled=False):
                 result = self.function(*arguments)
-        assert result.untyped_storage().nbytes() == self.nbytes, "the result lies in memory in another way than before"
+        if _layout(result) != self.layout:
+            raise RuntimeError(
+                f"a result computed again lies in memory in another way than before: {_layout(result)}, expected {self.layout} "
+                "(dtype, shape, strides, offset, bytes); recompute = False keeps it instead"
+            )
         return result
 
 
@@ -96,29 +152,26 @@ class _View:
         return self.recipe.view(self.shape, self.stride, self.offset)
 
 
-Announced = tuple[StorageWeakRef, int, str, Callable[..., Tensor], tuple[Any, ...]]
-"""Memory, its bytes and device, and how to fill it again."""
-
-
 class _Results:
     """The results announced so far, by their memory."""
 
     def __init__(self) -> None:
-        # The weak reference holds the place in memory that the key names, so no later tensor can take it.
-        self.announced: dict[int, Announced] = {}
-        self.recipes: dict[int, _Recipe] = {}
+        self.announced: dict[int, _Announced] = {}
 
     def pack(self, value: Tensor) -> _Kept | _View:
         """What is kept in place of a tensor that is cut from the graph."""
-        place = value.untyped_storage()._cdata
-        if place not in self.announced:
+        found = self.find(value)
+        if found is None:
             return _Kept(value)
-        recipe = self.recipes.get(place)
-        if recipe is None:
-            _, nbytes, device, function, arguments = self.announced[place]
-            kept = tuple(self.pack(a.detach()) if isinstance(a, Tensor) else a for a in arguments)
-            recipe = self.recipes[place] = _Recipe(function, kept, device, nbytes)
-        return _View(recipe, value)
+        if found.recipe is None:
+            found.recipe = _Recipe(found, tuple(self.pack(a.detach()) if isinstance(a, Tensor) else a for a in found.arguments))
+        return _View(found.recipe, value)
+
+    def find(self, value: Tensor) -> _Announced | None:
+        """How to compute the value, or what it is a view of, if that is known."""
+        place = _place(value)
+        found = None if place is None else self.announced.get(place)
+        return found if found is not None and found.tells(value) else None
 
 
 def _unpack(kept: _Kept | _View) -> Tensor:
@@ -126,16 +179,18 @@ def _unpack(kept: _Kept | _View) -> Tensor:
 
 
 def _hooked() -> bool:
-    """Does somebody else's hook decide what autograd keeps?"""
-    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+    """Does somebody else decide what autograd keeps?"""
+    if torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is not None:
+        return True
+    return torch._C._are_functorch_transforms_active() or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def computing_again(wanted: bool) -> AbstractContextManager[None]:
     """Results announced inside are computed again by the backward pass, if ``wanted`` and possible; inside another such context,
     as there."""
-    if not wanted or torch.compiler.is_compiling() or not torch.is_grad_enabled() or _current() is not None:
+    if not wanted or torch.compiler.is_compiling() or not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
         return _NOTHING
-    return _NOTHING if torch._C._are_functorch_transforms_active() or _hooked() else _Collecting()
+    return _NOTHING if _current() is not None or _hooked() else _Collecting()
 
 
 class _Collecting(AbstractContextManager[None]):
@@ -146,14 +201,16 @@ class _Collecting(AbstractContextManager[None]):
         _active.results = None
         # Autograd's nodes hold the hook, and what was announced leads back to the nodes: a circle that nothing would free.
         self.results.announced.clear()
-        self.results.recipes.clear()
 
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 def _current() -> _Results | None:
-    return None if torch.compiler.is_compiling() else getattr(_active, "results", None)
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return None
+    results: _Results | None = getattr(_active, "results", None)
+    return results
 
 
 def derived(value: Tensor, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
@@ -167,16 +224,16 @@ def derived(value: Tensor, function: Callable[..., Tensor], *arguments: Any) -> 
         Reads nothing that may change but its arguments, and draws no random numbers.
     """
     results = _current()
-    if results is not None:
-        storage = value.untyped_storage()
-        results.announced[storage._cdata] = StorageWeakRef(storage), storage.nbytes(), value.device.type, function, arguments
+    place = None if results is None else _place(value)
+    if results is not None and place is not None:
+        results.announced[place] = _Announced(value, function, arguments)
     return value
 
 
 def is_derived(value: Tensor) -> bool:
     """Was the value, or what it is a view of, announced?"""
     results = _current()
-    return results is not None and value.untyped_storage()._cdata in results.announced
+    return results is not None and results.find(value) is not None
 
 
 def saving() -> AbstractContextManager[object]:

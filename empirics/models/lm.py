@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInput, UnknownName
 from ..kernels.packing import Packing
-from .again import computing_again, derived
+from .again import computing_again
 from .config import Mamba1Config, MambaConfig
 from .hooks import PromptHook
 from .mamba1 import Mamba1
@@ -25,13 +25,6 @@ States = list[MixerState]
 
 def _norm(config: MambaConfig) -> nn.Module:
     return (RMSNorm if config.rms_norm else LayerNorm)(config.d_model, config.norm_epsilon)
-
-
-def _normed(norm: nn.Module, x: Tensor) -> Tensor:
-    """The norm's output, which the backward pass may compute again where nobody has changed what the norm does."""
-    out: Tensor = norm(x)
-    untouched = type(norm) in (RMSNorm, LayerNorm) and not (norm._forward_hooks or norm._forward_pre_hooks)
-    return derived(out, lambda x, *_: norm(x), x, *norm._parameters.values()) if untouched else out
 
 
 def make_mixer(config: MambaConfig, scan: str = "chunked") -> Mixer:
@@ -89,7 +82,7 @@ class Backbone(nn.Module):
             assert isinstance(block, Block)
             state = None if states is None else states[i]
             with computing_again(block.mixer.recompute == "light"):
-                normed = _normed(block.norm, residual)
+                normed = block.norm(residual)
                 if return_states:
                     added, after = block.mixer(normed, state, return_state=True, packing=packing)
                     last.append(after)

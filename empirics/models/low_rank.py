@@ -39,9 +39,6 @@ class FactoredUpdate(Protocol):
     def factors(self) -> tuple[Tensor, Tensor]:
         """L (M, r) and R (r, K) of this reading of the tensor."""
 
-    def adapted(self, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """W + s·L R in W's dtype."""
-
 
 def factored_update(module: nn.Module) -> FactoredUpdate | None:
     """The update of ``module.weight`` where that is all that is done to it, and the matrix itself is large, frozen and real."""
@@ -62,14 +59,21 @@ def low_rank_linear(x: Tensor, module: nn.Module, update: FactoredUpdate, bias: 
     left, right = update.factors()
     original = cast(Any, module).parametrizations["weight"].original
     with torch.no_grad():
-        weight = derived(_adapted(update, original, left, right, x.dtype), _adapted, update, original, left, right, x.dtype)
+        arguments = original, left, right, update.scale, x.dtype
+        weight = derived(_adapted(*arguments), _adapted, *arguments)
     with saving():
         out: Tensor = _LowRankLinear.apply(x, weight, left, right, update.scale, bias)
     return out
 
 
-def _adapted(update: FactoredUpdate, weight: Tensor, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
-    return update.adapted(weight, left, right).to(dtype)
+def adapted(weight: Tensor, left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """W + s·L R in W's dtype."""
+    product = left @ right
+    return weight + (product if scale == 1 else scale * product).to(weight.dtype)
+
+
+def _adapted(weight: Tensor, left: Tensor, right: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    return adapted(weight, left, right, scale).to(dtype)
 
 
 class _LowRankLinear(Function):

@@ -26,16 +26,24 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(widen(x), self.weight.shape, widen(self.weight), self.eps).to(self.weight.dtype)
+        return derived(_rms_norm(x, self.weight, self.eps), _rms_norm, x, self.weight, self.eps)
 
 
 class LayerNorm(nn.LayerNorm):
     """The layer norm, computed in float32 at least, in ``weight``'s dtype."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.layer_norm(widen(input), self.normalized_shape, widen(self.weight), widen(self.bias), self.eps).to(
-            self.weight.dtype
-        )
+        arguments = input, self.weight, self.bias, self.eps
+        return derived(_layer_norm(*arguments), _layer_norm, *arguments)
+
+
+# What the backward pass may compute again reads no module, whose tensors may be others by then.
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(widen(x), weight.shape, widen(weight), eps).to(weight.dtype)
+
+
+def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    return F.layer_norm(widen(x), weight.shape, widen(weight), widen(bias), eps).to(weight.dtype)
 
 
 class GatedRMSNorm(nn.Module):

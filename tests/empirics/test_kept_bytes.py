@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import gc
 import weakref
@@ -9,14 +10,17 @@ import weakref
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.graph import disable_saved_tensors_hooks, saved_tensors_hooks
+from torch.func import functional_call
+from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.checkpoint import checkpoint
 
 from empirics.bench.model import projections
 from empirics.bench.timing import kept_bytes_of
 from empirics.methods import Selection, apply
 from empirics.methods.catalogue import recipes
-from empirics.models import MambaLM, again, conv, mamba2, norm, size_config
+from empirics.methods.lora import LowRankUpdate
+from empirics.models import MambaLM, again, conv, low_rank, mamba2, norm, size_config
 from empirics.models.again import computing_again, derived, saving
 
 METHODS = recipes("bench_model")
@@ -266,7 +270,13 @@ def test_another_layout_is_no_result():
         value = derived(x * 2, lambda v: (v * 2)[:2].clone(), x)
         with saving():
             out = value.sin().sum()
-    with pytest.raises(AssertionError, match="in another way"):
+    with pytest.raises(RuntimeError, match="in another way"):
+        out.backward()
+    with computing_again(True):  # as many bytes, but turned
+        value = derived(x * 2, lambda v: (v * 2).T, x)
+        with saving():
+            out = value.sin().sum()
+    with pytest.raises(RuntimeError, match="in another way"):
         out.backward()
 
 
@@ -330,6 +340,244 @@ def test_nothing_is_held_after_the_backward_pass(tiny, layer):
     gc.collect()
     assert alive and not any(recipe() is not None for recipe in alive)
     assert getattr(again._active, "results", None) is None
+
+
+def test_a_result_changed_in_place_is_kept_itself():
+    """What is saved after the change has the new values, what was saved before it the old ones."""
+    for change in (lambda v: v.mul_(3), lambda v: v[1:].add_(1), lambda v: v.detach().zero_()):
+        found = []
+        for wanted in (False, True):
+            x, w = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(), torch.ones(4, 4)
+            with computing_again(wanted):
+                value = derived(2 * x, lambda v: 2 * v, x)
+                with saving():  # a copy where nothing is computed again: PyTorch would refuse the change
+                    before = (value if wanted else value.clone()).sin()
+                with torch.no_grad():
+                    change(value)
+                with saving():
+                    out = before.sum() + (value * w.requires_grad_()).exp().sum()
+            found.append(torch.autograd.grad(out, (x, w)))
+        assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_other_readings_of_the_same_memory_are_kept():
+    """Of another type, or lazily conjugated: a view of the result computed again would hold other values."""
+    g = torch.Generator().manual_seed(0)
+    for read in (torch.conj, torch.view_as_real, lambda v: v.conj().imag, lambda v: v):
+        found = []
+        for wanted in (False, True):
+            x = torch.randn(3, dtype=torch.complex128, generator=g.manual_seed(0)).requires_grad_()
+            weight = torch.ones_like(read(x).detach()).requires_grad_()
+            with computing_again(wanted):
+                value = derived(2j * x, lambda v: 2j * v, x)
+                with saving():
+                    out = (read(value) * weight).abs().square().sum()
+            found.append(torch.autograd.grad(out, weight)[0])
+        assert torch.equal(*found) and found[0].abs().max() > 0
+
+
+def test_what_the_result_was_computed_from_counts_from_then_on():
+    """Changed, or under another autocast, between the result and its use: the result keeps the values that it had."""
+    for change in (lambda x: x.add_(1), lambda x: None):
+        found = []
+        for wanted in (False, True):
+            x, w = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)), torch.ones(4, 4, requires_grad=True)
+            with computing_again(wanted):
+                with torch.autocast("cpu", torch.bfloat16):
+                    value = derived(torch.mm(x, x), torch.mm, x, x)
+                change(x)
+                with saving():
+                    out = (value.float() * w).sum() + (value * w).exp().sum()
+            found.append(torch.autograd.grad(out, w)[0])
+        assert torch.equal(*found) and value.dtype == torch.bfloat16
+
+
+# --- what others do to models ---
+
+
+def gradients_of(model, do):
+    """What ``do(model)`` returns where nothing is computed again, and where the default is."""
+    found = []
+    for amount in (False, "light"):
+        copied = copy.deepcopy(model)
+        copied.set_recompute(amount)
+        found.append(do(copied))
+    return found
+
+
+def trained(model, loss, tensors=None):
+    return torch.autograd.grad(loss, list(model.parameters()) if tensors is None else tensors)
+
+
+TOKENS = torch.randint(0, 19, (2, 9), generator=torch.Generator().manual_seed(0))
+
+
+def other_tensors(model):
+    """functional_call: the modules hold other tensors by the time of the backward pass."""
+    values = {name: (1.5 * p.detach()).requires_grad_() for name, p in model.named_parameters()}
+    return trained(model, functional_call(model, values, (TOKENS,)).square().mean(), list(values.values()))
+
+
+def other_modules(model):
+    """A norm's weight and epsilon, and all hooks, are set between the passes."""
+    loss, tensors = model(TOKENS).square().mean(), list(model.parameters())
+    for block in model.backbone.layers:
+        block.norm.weight = torch.nn.Parameter(7 * block.norm.weight.detach())
+        block.norm.eps = 1.0
+    for module in model.modules():
+        module.register_forward_hook(lambda module, given, out: 2 * out if isinstance(out, torch.Tensor) else out)
+    return trained(model, loss, tensors)
+
+
+def changing_hooks(model):
+    """Hooks change in place what a norm or the convolution returned."""
+    for mixer in model.mixers:
+        for name, factor in ((), 2), (("in_proj",), 3), (("x_proj",), 5):
+            if not name or hasattr(mixer, name[0]):
+                part = mixer.get_submodule(".".join(name))
+                part.register_forward_pre_hook(lambda module, given, factor=factor: (given[0].mul_(factor), *given[1:]))
+    return trained(model, model(TOKENS).square().mean())
+
+
+def patched_norm(model):
+    for block in model.backbone.layers:
+        forward = block.norm.forward
+        block.norm.forward = lambda x, forward=forward: 2 * forward(x)
+    loss = model(TOKENS).square().mean()
+    for block in model.backbone.layers:
+        del block.norm.forward
+    return trained(model, loss)
+
+
+def checkpointed_mixers(model):
+    """Activation checkpointing of a part of each block counts what it sees saved."""
+    for mixer in model.mixers:
+        forward = mixer.forward
+        mixer.forward = lambda *given, forward=forward, **options: checkpoint(forward, *given, use_reentrant=False, **options)
+    return trained(model, model(TOKENS).square().mean())
+
+
+def checkpointed_norms_and_projections(model):
+    for block in model.backbone.layers:
+        for part in (block.norm, block.mixer.in_proj, block.mixer.out_proj):
+            part.forward = lambda x, forward=part.forward: checkpoint(forward, x, use_reentrant=False)
+    return trained(model, model(TOKENS).square().mean())
+
+
+def hooks_inside(model):
+    """Somebody else's hooks inside a block see all that is saved there."""
+    seen = []
+    for mixer in model.mixers:
+        forward = mixer.forward
+
+        def hooked(*given, forward=forward, **options):
+            with saved_tensors_hooks(lambda v: seen.append(v.shape) or v.clone(), lambda v: v):
+                return forward(*given, **options)
+
+        mixer.forward = hooked
+    found = trained(model, model(TOKENS).square().mean())
+    return [*found, torch.tensor(len(seen))]
+
+
+def no_hooks_allowed(model):
+    with disable_saved_tensors_hooks("none here"):
+        loss = model(TOKENS).square().mean()
+    return trained(model, loss)
+
+
+def enabled_in_inference_mode(model):
+    with torch.inference_mode(), torch.enable_grad():
+        return [model(TOKENS).clone()]
+
+
+def frozen_on_what_inference_mode_made(model):
+    with torch.inference_mode():
+        hidden = torch.ones(2, 3, 8, dtype=torch.float64)
+    return [model.requires_grad_(False).backbone(hidden)[0]]
+
+
+def on_tensors_that_stand_for_others(model):
+    given = TwoTensor(torch.ones(1, 4, 8).double(), torch.full((1, 4, 8), 2.0).double()).requires_grad_()
+    (found,) = trained(model, model.backbone(given)[0].square().mean(), [given])
+    return [found.a, found.b]
+
+
+OTHERS = (
+    other_tensors, other_modules, changing_hooks, patched_norm, checkpointed_mixers, checkpointed_norms_and_projections,
+    hooks_inside, no_hooks_allowed, enabled_in_inference_mode, frozen_on_what_inference_mode_made,
+    on_tensors_that_stand_for_others,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
+@pytest.mark.parametrize("do", OTHERS, ids=lambda do: do.__name__)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_default_gives_the_gradients_of_keeping_everything(do, layer, tiny):
+    """Bit for bit, whatever is done to the model."""
+    kept_, again_ = gradients_of(tiny(layer), do)
+    assert all(torch.equal(a, b) for a, b in zip(kept_, again_, strict=True))
+    if do in (other_tensors, changing_hooks, patched_norm):  # and it does something
+        model = tiny(layer)
+        assert not all(map(torch.equal, kept_, trained(model, model(TOKENS).square().mean())))
+
+
+@pytest.mark.parametrize("do", [changing_hooks, hooks_inside, checkpointed_mixers, no_hooks_allowed], ids=lambda do: do.__name__)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_each_guard_is_needed(do, tiny, monkeypatch):
+    """Without the guards the default gives other gradients, or fails."""
+    monkeypatch.setattr(again._Announced, "tells", lambda announced, value: True)
+    monkeypatch.setattr(again, "_hooked", lambda: False)
+    model = tiny("Mamba1")
+    if do in (changing_hooks, hooks_inside):
+        assert not all(map(torch.equal, *gradients_of(model, do)))
+    else:
+        with pytest.raises(RuntimeError, match="none here" if do is no_hooks_allowed else "checkpoint"):
+            do(model)
+
+
+@pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
+def test_a_step_between_the_passes_is_refused(tiny, layer):
+    """Of any tensor that a computation reads again: no gradient of new values, also in a second backward pass."""
+    names = ["norm.weight", "mixer.conv1d.weight", "mixer.conv1d.bias", "mixer.D", "mixer.in_proj.weight"]
+    for name in names + (["mixer.x_proj.weight", "mixer.dt_proj.weight"] if layer == "Mamba1" else []):
+        for passes in (1, 2):
+            model = tiny(layer)
+            loss = model(TOKENS).square().mean()
+            for _ in range(passes - 1):
+                torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
+            with torch.no_grad():
+                model.backbone.layers[0].get_parameter(name).add_(0.5)
+            with pytest.raises(RuntimeError, match=r"changed in place|modified by an inplace operation"):
+                loss.backward()
+
+
+def test_the_scale_of_the_forward_pass_is_that_of_the_second(monkeypatch):
+    """An adapted matrix that is computed again has the scale that the adapter had."""
+    monkeypatch.setattr(low_rank, "LEAST", 1)
+    found = []
+    for wanted in (False, True):
+        torch.manual_seed(0)
+        layer, x = torch.nn.Linear(4, 3).requires_grad_(False), torch.randn(5, 4, requires_grad=True)
+        handle = apply_low_rank(layer)
+        with computing_again(wanted):
+            out = low_rank.low_rank_linear(x, layer, handle, None)
+        handle.scale = 50.0
+        found.append(torch.autograd.grad(out.square().sum(), (x, handle.lora_A, handle.lora_B)))
+        handle.scale = 2.0
+        now = torch.autograd.grad(low_rank.low_rank_linear(x, layer, handle, None).square().sum(), x)[0]
+        handle.scale = 50.0
+        other = torch.autograd.grad(low_rank.low_rank_linear(x, layer, handle, None).square().sum(), x)[0]
+        assert torch.equal(found[-1][0], now) and not torch.equal(now, other)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def apply_low_rank(layer):
+    """A low-rank update of the layer's weight with lively factors and scale 2."""
+    update = LowRankUpdate(layer.weight, 2, 2.0, 0.0, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        update.lora_B.add_(0.3)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", update)
+    return update
 
 
 @pytest.mark.gpu
