@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import InvalidInput
 from ..models.hooks import MixerHook
+from .borrowed import BorrowedMamba1
 from .takeover import mixer_of, wide_window
 
 if TYPE_CHECKING:
@@ -19,13 +21,18 @@ _AT_THE_START = ("initial_state", "prefix")
 def export_cache(handle: Handle, batch: int = 1) -> Any:
     """A ``DynamicCache`` that holds, for ``batch`` sequences, what an initial state or a prefix leaves before the first token.
 
-    Give it to the plain model, as ``cache_params`` or ``past_key_values``. Mamba-2 mixers read on from it in parallel. The
-    parallel pass of transformers' Mamba-1 mixers takes no state (5.23): there it is for reading token by token.
+    Give it to the plain model or its ``generate``, as ``cache_params`` or ``past_key_values``. Mamba-2 mixers read on from it in
+    parallel. The parallel pass of transformers' Mamba-1 mixers takes no state (5.23): there it is for reading token by token.
 
     Raises
     ------
     InvalidInput
         The method acts at every step, or on other mixers than transformers'; or ``batch`` is no positive integer.
+
+    Warns
+    -----
+    UserWarning
+        The model has Mamba-1 mixers, whose parallel pass would start from zeros without a word.
     """
     from .loading import library
 
@@ -38,6 +45,13 @@ def export_cache(handle: Handle, batch: int = 1) -> Any:
     if not hasattr(model, "prepare_inputs_for_generation"):
         raise InvalidInput(f"{type(model).__name__} has no cache of transformers; take model.new_states(batch) of this project's")
     cache = library().DynamicCache(config=model.config)
+    first = next((m for m in model.modules() if isinstance(mixer_of(m), BorrowedMamba1)), None)
+    if first is not None:
+        warnings.warn(
+            f"the parallel pass of {type(first).__name__} starts its scan from zeros with this cache as well: read on "
+            "token by token, or keep the method on the model",
+            stacklevel=2,
+        )
     with torch.no_grad():
         for module in model.modules():
             view = mixer_of(module)

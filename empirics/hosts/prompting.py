@@ -92,6 +92,9 @@ def _prompted(stock: Callable[..., Any]) -> Callable[..., Any]:
             start = torch.zeros(batch, dtype=torch.long, device=labels.device) if first is None else first
             labels.scatter_(1, start[:, None], _IGNORED)  # the prompt does not predict the first token
             given["labels"] = insert(labels.new_full((batch, count), _IGNORED), labels, first)
+        if given.get("shift_labels") is not None:  # of the token behind each place
+            labels = given["shift_labels"]
+            given["shift_labels"] = insert(labels.new_full((batch, count), _IGNORED), labels, first)
         wanted = given.pop("logits_to_keep", 0)
         few = isinstance(wanted, int) and 0 < wanted <= length - (0 if first is None else int(first.max()))
         out = plain(**given, **({"logits_to_keep": wanted} if few else {}))

@@ -201,6 +201,25 @@ def check_export(name: str, piece: int) -> str:
     return "yes"
 
 
+def check_handed_on(name: str) -> str:
+    """The plain model's ``generate`` from the cache of a tuned start gives the adapted model's logits; or why it does not."""
+    model, handle = adapted(name, InitialState())
+    options = {"attention_mask": torch.ones_like(IDS), "max_new_tokens": 4, "do_sample": False, "eos_token_id": None}
+    options |= {"pad_token_id": 0, "return_dict_in_generate": True, "output_logits": True}
+
+    def generated(**more: Any) -> Tensor:
+        return torch.stack(model.generate(IDS, **options, **more).logits)
+
+    expected, cache = generated(), export_cache(handle, 2)
+    handle.remove()
+    found, plain = generated(**{"cache_params" if name in PURE else "past_key_values": cache}), generated()
+    assert relative(plain, expected) > 1e-4
+    if relative(found, expected) > CLOSE:
+        assert relative(found, plain) < CLOSE
+        return f"no: {type(first_mixer(model)).__name__}'s parallel scan starts from zeros"
+    return "yes"
+
+
 def check_compiled(name: str, config: MethodConfig) -> str:
     """The tokens become a state, and nothing changes; or why they do not."""
     model, handle = adapted(name, config)
@@ -224,6 +243,7 @@ GENERATION: dict[str, Callable[[str], str]] = {
     "prompt": lambda name: check_generate(name, Prompt(tokens=2)),
     "`export_cache`: token by token": lambda name: check_export(name, 1),
     "in parallel": lambda name: check_export(name, IDS.shape[1]),
+    "by plain `generate`": check_handed_on,
     "`compile_prefix`: prefix": lambda name: check_compiled(name, Prefix(tokens=3)),
     "prompt, compiled": lambda name: check_compiled(name, Prompt(tokens=5)),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def test_methods_work_in_place_and_the_page_says_so(name: str, method: str) -> N
     assert check(name, method) == read_table(PAGE.read_text(encoding="utf-8"))[name, method]
 
 
+@pytest.mark.filterwarnings("ignore:the parallel pass of")
 @pytest.mark.parametrize("column", GENERATION)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_generation_goes_on_from_states_and_the_page_says_where(name: str, column: str) -> None:
@@ -86,7 +88,7 @@ def padded(count: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("config", [*STATES.values(), Prompt(tokens=2)], ids=[*STATES, "prompt"])
-@pytest.mark.parametrize("name", [*PURE, "BambaForCausalLM", "FalconH1ForCausalLM"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_padding_in_front_and_behind_changes_nothing(name: str, config: Any) -> None:
     model, _ = adapted(name, config)
     expected, (ids, mask) = logits(model), padded(3)
@@ -208,6 +210,17 @@ def test_a_prompt_on_a_model_with_attention_is_no_state() -> None:
     expected = logits(model)
     compile_prefix(handle)
     assert relative(logits(model), expected) < CLOSE
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_exported_cache_says_where_it_would_be_ignored(name: str) -> None:
+    _, handle = adapted(name, InitialState())
+    page = read_table(PAGE.read_text(encoding="utf-8"), TABLES[1][0])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        export_cache(handle)
+    told = any("starts its scan from zeros" in str(w.message) for w in said)
+    assert told == page[name, "by plain `generate`"].startswith("no")
 
 
 def test_what_is_no_start_is_not_exported() -> None:

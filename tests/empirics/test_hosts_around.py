@@ -217,6 +217,16 @@ def test_a_mask_that_is_no_row_of_ones_and_zeros_is_refused_with_a_prompt() -> N
         logits(model, attention_mask=torch.zeros(2, 1, 9, 9))
 
 
+@pytest.mark.parametrize("name", ["BambaForCausalLM", "JambaForCausalLM"])
+def test_labels_that_are_shifted_already(name: str) -> None:
+    model, _ = adapted(name, Prompt(tokens=2))
+    shifted = torch.cat([IDS[:, 1:], torch.full((2, 1), -100)], 1)
+    expected = model(IDS, labels=IDS).loss
+    assert torch.allclose(model(IDS, labels=IDS, shift_labels=shifted).loss, expected, atol=1e-6)
+    shifted[:, 3] = 5
+    assert not torch.allclose(model(IDS, labels=IDS, shift_labels=shifted).loss, expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("config", STATES.values(), ids=STATES)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_sequences_shorter_than_the_convolution(name: str, config: Any) -> None:
@@ -225,6 +235,23 @@ def test_sequences_shorter_than_the_convolution(name: str, config: Any) -> None:
     for length in (1, 2, 3):
         assert relative(logits(model, IDS[:1, :length]), expected[:, :length]) < 3e-6
         assert relative(cached_logits(model, IDS[:1], first=length), expected) < 3e-6
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_which_classes_hand_packing_to_their_mixers(name: str) -> None:
+    """What docs/models.md says: the others drop seq_idx, so that the packed sequences are one."""
+    model, _ = adapted(name, InitialState(conv=True))
+    numbers = torch.tensor([[0] * 4 + [1] * 5], dtype=torch.int32)
+    states: list[torch.Tensor] = []
+    mixer = next(m for m in model.modules() if mixer_of(m) is not None)
+    mixer.register_forward_hook(lambda _, given, options, out: states.append(out), with_kwargs=True)
+    logits(model, IDS[:1], seq_idx=numbers)
+    logits(model, IDS[:1])
+    handed_on = relative(states[0], states[1]) > 1e-3
+    assert handed_on == (name not in (*PURE, "JambaForCausalLM"))
+    if handed_on:  # the second sequence starts anew
+        logits(model, IDS[:1, 4:])
+        assert relative(states[0][:, 4:], states[2]) < 1e-5
 
 
 # --- number formats ---
