@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import theory
+from theory.conftest import share
 from theory.core import adversarial as worst
 from theory.core import linalg
 from theory.core.linear_program import nonnegative_combination
@@ -26,7 +27,7 @@ from theory.core.lti import LTI
 from theory.core.scalars import exact_array, imag, is_zero, real
 from theory.lora_limits.in_proj_dominates.block import MixerBlock
 
-UNTIL = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+UNTIL = settings(suppress_health_check=list(HealthCheck))
 
 
 def asked(question: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -196,7 +197,7 @@ def checked(found: theory.Reach, x: Any, w_b: Any, decay: Any, h: Any, limit: in
             assert np.sum(found.ell * contributions(x, w_b, decay, np.array(z, dtype=object), slot)) >= 0
 
 
-@settings(UNTIL, max_examples=15)
+@settings(share(0.375), suppress_health_check=list(HealthCheck))
 @given(worst.modules(), st.data())
 def test_reachable_module(system: Any, data: Any) -> None:
     """States drawn at will, and states that tokens left: those are never said to be out of reach."""
@@ -223,7 +224,7 @@ def test_reachable_module(system: Any, data: Any) -> None:
         assert found.verdict in ("witness", "exists", "open") or "not decided" in found.reason
 
 
-@settings(UNTIL, max_examples=15)
+@settings(share(0.375), suppress_health_check=list(HealthCheck))
 @given(worst.groups(), st.data())
 def test_reachable_group(system: Any, data: Any) -> None:
     """The same for heads of Mamba-2: one (Mamba2Head) or two that share W_B (Mamba2Group)."""

@@ -7,8 +7,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from theory.conftest import share
 from theory.core.ssd import Mamba2Head
 from theory.verification.claim import PROFILES, Verdict
 from theory.verification.refutation import Refuted
@@ -20,7 +21,7 @@ QUICK = PROFILES["quick"]
 
 
 @given(own.heads(turning=False))
-@settings(max_examples=15, deadline=None)
+@share(0.375)
 def test_without_mix_and_turn_it_is_mamba2(head: Head) -> None:
     plain = replace(head, mix=None)
     other = Mamba2Head(head.W_x, head.W_B, head.W_C, clock=lambda u: (plain.delta(u), plain.decay(u)))

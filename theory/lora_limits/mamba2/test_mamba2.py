@@ -8,8 +8,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 
+from theory.conftest import share
 from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.verification.claim import PROFILES, Verdict
@@ -39,7 +40,7 @@ def test_dependent_rows_are_refused() -> None:
 
 
 @given(own.gauged())
-@settings(max_examples=15, deadline=None)
+@share(0.375)
 def test_no_small_gauge_beats_the_constructed_one(g: own.Gauged) -> None:
     """Every invertible G with entries −1, 0, 1 (N ≤ 2), against the construction where that applies."""
     n = len(g.gauge)

@@ -7,8 +7,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from theory.conftest import share
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.lti import LTI
 from theory.prefix_state.reach.lti import minimal_prefix_length
@@ -45,7 +46,7 @@ def test_outputs_see_less_than_states() -> None:
 
 
 @given(own.layers())
-@settings(max_examples=25, deadline=None)
+@share(0.625)
 def test_free_inputs_are_the_channels_one_by_one(layer: Layer) -> None:
     """W_in = I: the index at function level is the greatest number of observable modes, as prefix_state.equivalent counts."""
     D = len(layer.channels)

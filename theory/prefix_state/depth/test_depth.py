@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.conftest import share
 from theory.core.certificate import exclusion
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.lti import LTI
@@ -33,19 +34,17 @@ from theory.prefix_state.depth.blocks import (
 from theory.verification.claim import PROFILES, Verdict
 
 
-@settings(max_examples=40)
 @given(properties.settings())
 def test_containment(s: Any) -> None:
     properties.check_containment(s)
 
 
-@settings(max_examples=40)
 @given(st.tuples(properties.settings((1, 2)), matrices(2, 2, 1)))
 def test_free_prefixes(instance: Any) -> None:
     properties.check_prefix_to_state(instance)
 
 
-@settings(max_examples=20)
+@share(0.5)
 @given(properties.settings())
 def test_longer_prefixes(s: Any) -> None:
     properties.check_longer(s)

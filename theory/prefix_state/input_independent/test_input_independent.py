@@ -8,9 +8,10 @@ from fractions import Fraction as F
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.conftest import share
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.initialisations import initialisation
 from theory.core.lti import LTI
@@ -23,7 +24,7 @@ from . import claim as claim
 from . import instances as props
 from .risk_floor import risk_per_step, state_tuning_risk_floor
 
-FEW = settings(max_examples=20)  # each instance enumerates every input sequence
+FEW = share(0.5)  # each instance enumerates every input sequence
 
 HALF = LTI(["1/2"], [1], [1])
 DOUBLE = LTI(["1/2"], [1], [2])

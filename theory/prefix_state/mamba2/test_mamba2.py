@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.conftest import share
 from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.core.selective import SelectiveSSM
@@ -51,7 +52,7 @@ def test_functions(reading: Any) -> None:
     properties.check_function(reading)
 
 
-@settings(max_examples=20)
+@share(0.5)
 @given(properties.clock_rows())
 def test_softplus_clock(instance: Any) -> None:
     properties.check_softplus(instance)

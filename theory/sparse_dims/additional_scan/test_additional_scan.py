@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from theory.conftest import share
 from theory.verification.claim import PROFILES, Verdict
 from theory.verification.refutation import Refuted
 
@@ -41,7 +42,7 @@ def test_a_started_state_is_not_of_degree_three() -> None:
 
 
 @given(own.tasks())
-@settings(max_examples=20, deadline=None)
+@share(0.5)
 def test_tasks(t: own.Task) -> None:
     own.check_reached(t)
 

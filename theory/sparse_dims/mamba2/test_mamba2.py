@@ -8,8 +8,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from theory.conftest import share
 from theory.core.errors import InvalidInput
 from theory.core.lti import LTI
 from theory.sparse_dims.adjustment import exact_minimal_adjustment
@@ -111,7 +112,7 @@ def test_states_read_alike_are_heads() -> None:
 
 
 @given(own.sharp())
-@settings(max_examples=10, deadline=None)
+@share(0.25)
 def test_one_token_less(p: own.Pair) -> None:
     own.check_sharp(p)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from theory.conftest import share
 from theory.verification.claim import PROFILES, Verdict
 from theory.verification.refutation import Refuted
 
@@ -22,13 +23,13 @@ def test_first_refuted_widths() -> None:
 
 
 @given(own.weights())
-@settings(max_examples=15, deadline=None)
+@share(0.375)
 def test_poles(w: own.Weights) -> None:
     own.check_poles(w)
 
 
 @given(own.weights(special=True))
-@settings(max_examples=15, deadline=None)
+@share(0.375)
 def test_special_weights_are_not_excluded(w: own.Weights) -> None:
     assert not own.short_by_poles(w)
     with pytest.raises(Refuted):
