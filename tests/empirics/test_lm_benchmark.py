@@ -808,6 +808,19 @@ def test_mistakes_give_one_line_and_exit_code_2(arguments, message, capsys, tmp_
     assert message in err and err.startswith("error: ") and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("given", "used"), [(1, 1), (2, 2), (3, 2)])
+def test_demo_takes_no_more_threads_than_it_is_given(given, used, monkeypatch):
+    """Two threads where one is free wait for each other: the demonstration took ten times as long so."""
+    from empirics.experiments.lm_benchmark import demo as lm_demo
+
+    asked = []
+    monkeypatch.setattr(lm_demo.torch, "get_num_threads", lambda: given)
+    monkeypatch.setattr(lm_demo.torch, "set_num_threads", asked.append)
+    with pytest.raises(InvalidInput, match="no-such-folder"):
+        lm_demo.main_demo(["--model", "no-such-folder"])
+    assert asked == [used]
+
+
 def test_demo_compiles_a_prefix_and_adapts(capsys, monkeypatch):
     from empirics.experiments.lm_benchmark import demo as lm_demo
 

@@ -9,7 +9,6 @@ polarity itself is no demonstration: with so few steps and rows, methods end at 
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -136,7 +135,7 @@ def main_demo(argv: Sequence[str]) -> int:
             raise InvalidInput(f"--{name} {getattr(args, name)} must be at least 1")
     if args.seed < 0:
         raise InvalidInput(f"--seed {args.seed} must not be negative")
-    torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
+    torch.set_num_threads(min(THREADS, torch.get_num_threads()))  # fewer where OMP_NUM_THREADS or the machine says so
     config = Config(steps=args.steps, batch=8, learning_rate=1e-2, rank=4, select_steps=4, model=args.model)
     began = time.perf_counter()
     model = base_model(args.model, None, "cpu")
