@@ -816,7 +816,7 @@ def test_demo_takes_no_more_threads_than_it_is_given(given, used, monkeypatch):
     asked = []
     monkeypatch.setattr(lm_demo.torch, "get_num_threads", lambda: given)
     monkeypatch.setattr(lm_demo.torch, "set_num_threads", asked.append)
-    with pytest.raises(InvalidInput, match="no-such-folder"):
+    with pytest.raises(CheckpointError, match="no-such-folder"):
         lm_demo.main_demo(["--model", "no-such-folder"])
     assert asked == [used]
 
