@@ -40,6 +40,10 @@ def _place(value: Tensor) -> int | None:
     return value.untyped_storage()._cdata
 
 
+def _nbytes(value: Tensor) -> int:
+    return 0 if _place(value) is None else value.untyped_storage().nbytes()
+
+
 def _layout(value: Tensor) -> tuple[object, ...]:
     """How a result lies in memory: dtype, shape, strides, offset and bytes."""
     return value.dtype, value.shape, value.stride(), value.storage_offset(), value.untyped_storage().nbytes()
@@ -54,10 +58,10 @@ def _autocast(device: str) -> torch.dtype | None:
 class _Kept:
     """A tensor that stays, cut from the graph, and the number of changes that it had seen by then."""
 
-    __slots__ = ("value", "version")
+    __slots__ = ("nbytes", "value", "version")
 
     def __init__(self, value: Tensor):
-        self.value, self.version = value, _version(value)
+        self.value, self.version, self.nbytes = value, _version(value), _nbytes(value)
 
     def get(self) -> Tensor:
         """The tensor.
@@ -65,8 +69,13 @@ class _Kept:
         Raises
         ------
         RuntimeError
-            It was changed in place.
+            It was changed in place, or its memory was freed, as that of sharded weights is.
         """
+        if _nbytes(self.value) < self.nbytes:
+            raise RuntimeError(
+                f"the memory of a tensor {tuple(self.value.shape)} that the backward pass needs was freed after the forward "
+                "pass, as that of sharded weights is; recompute = False keeps the results instead"
+            )
         if _version(self.value) != self.version:
             raise RuntimeError(
                 f"a tensor {tuple(self.value.shape)} that the backward pass needs was changed in place after the forward pass; "

@@ -16,7 +16,7 @@ from .hooks import PromptHook
 from .mamba1 import Mamba1
 from .mamba2 import Mamba2
 from .mixer import Mixer, Recompute, linear
-from .norm import LayerNorm, RMSNorm
+from .norm import LayerNorm, RMSNorm, normed
 from .state import MixerState
 
 States = list[MixerState]
@@ -82,12 +82,12 @@ class Backbone(nn.Module):
             assert isinstance(block, Block)
             state = None if states is None else states[i]
             with computing_again(block.mixer.recompute == "light"):
-                normed = block.norm(residual)
+                hidden = normed(block.norm, residual)
                 if return_states:
-                    added, after = block.mixer(normed, state, return_state=True, packing=packing)
+                    added, after = block.mixer(hidden, state, return_state=True, packing=packing)
                     last.append(after)
                 else:
-                    added = block.mixer(normed, state, packing=packing)
+                    added = block.mixer(hidden, state, packing=packing)
             residual = residual + added
         return self.norm_f(residual), last if return_states else None
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from .again import derived
 
@@ -26,23 +27,37 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return derived(_rms_norm(x, self.weight, self.eps), _rms_norm, x, self.weight, self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class LayerNorm(nn.LayerNorm):
     """The layer norm, computed in float32 at least, in ``weight``'s dtype."""
 
     def forward(self, input: Tensor) -> Tensor:
-        arguments = input, self.weight, self.bias, self.eps
-        return derived(_layer_norm(*arguments), _layer_norm, *arguments)
+        return layer_norm(input, self.weight, self.bias, self.eps)
 
 
-# What the backward pass may compute again reads no module, whose tensors may be others by then.
-def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+def normed(norm: nn.Module, x: Tensor) -> Tensor:
+    """The norm's output, which the backward pass may compute again where nobody changes what the norm does, or shards its weight.
+
+    It is computed again from tensors and not by the module, which may hold others by then.
+    """
+    out: Tensor = norm(x)
+    changed = norm._forward_hooks or norm._forward_pre_hooks or "forward" in vars(norm) or _has_any_global_hook()
+    if type(norm) is RMSNorm and not changed:
+        return derived(out, rms_norm, x, norm.weight, norm.eps)
+    if type(norm) is LayerNorm and not changed:
+        return derived(out, layer_norm, x, norm.weight, norm.bias, norm.eps)
+    return out
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """As :class:`RMSNorm`, of a weight (width,)."""
     return F.rms_norm(widen(x), weight.shape, widen(weight), eps).to(weight.dtype)
 
 
-def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """As :class:`LayerNorm`, of a weight and a bias (width,)."""
     return F.layer_norm(widen(x), weight.shape, widen(weight), widen(bias), eps).to(weight.dtype)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import disable_saved_tensors_hooks, saved_tensors_hooks
 from torch.func import functional_call
+from torch.nn.modules.module import register_module_forward_hook
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.checkpoint import checkpoint
 
@@ -449,6 +450,21 @@ def patched_norm(model):
     return trained(model, loss)
 
 
+def changing_hook_of_all(model):
+    with register_module_forward_hook(lambda module, given, out: 2 * out if isinstance(module, norm.RMSNorm) else None):
+        loss = model(TOKENS).square().mean()
+    return trained(model, loss)
+
+
+def freed_norm(model):
+    """As where a norm is sharded by itself: its class is another, and its weight has no memory until its own turn comes."""
+    block = model.backbone.layers[-1]
+    block.norm.__class__ = type("Sharded", (norm.RMSNorm,), {})
+    loss = model(TOKENS).square().mean()
+    block.norm.weight.untyped_storage().resize_(0)
+    return trained(model, loss, [block.mixer.in_proj.weight])
+
+
 def checkpointed_mixers(model):
     """Activation checkpointing of a part of each block counts what it sees saved."""
     for mixer in model.mixers:
@@ -503,9 +519,9 @@ def on_tensors_that_stand_for_others(model):
 
 
 OTHERS = (
-    other_tensors, other_modules, changing_hooks, patched_norm, checkpointed_mixers, checkpointed_norms_and_projections,
-    hooks_inside, no_hooks_allowed, enabled_in_inference_mode, frozen_on_what_inference_mode_made,
-    on_tensors_that_stand_for_others,
+    other_tensors, other_modules, changing_hooks, changing_hook_of_all, patched_norm, freed_norm, checkpointed_mixers,
+    checkpointed_norms_and_projections, hooks_inside, no_hooks_allowed, enabled_in_inference_mode,
+    frozen_on_what_inference_mode_made, on_tensors_that_stand_for_others,
 )  # fmt: skip
 
 
@@ -516,7 +532,7 @@ def test_the_default_gives_the_gradients_of_keeping_everything(do, layer, tiny):
     """Bit for bit, whatever is done to the model."""
     kept_, again_ = gradients_of(tiny(layer), do)
     assert all(torch.equal(a, b) for a, b in zip(kept_, again_, strict=True))
-    if do in (other_tensors, changing_hooks, patched_norm):  # and it does something
+    if do in (other_tensors, changing_hooks, changing_hook_of_all, patched_norm):  # and it does something
         model = tiny(layer)
         assert not all(map(torch.equal, kept_, trained(model, model(TOKENS).square().mean())))
 
@@ -549,6 +565,22 @@ def test_a_step_between_the_passes_is_refused(tiny, layer):
                 model.backbone.layers[0].get_parameter(name).add_(0.5)
             with pytest.raises(RuntimeError, match=r"changed in place|modified by an inplace operation"):
                 loss.backward()
+
+
+def test_freed_memory_is_refused():
+    """Instead of being read."""
+    x, w = torch.ones(4, requires_grad=True), torch.ones(4)
+    with computing_again(True):
+        value = derived(x * w, torch.mul, x, w)
+        with saving():
+            out = value.sin().sum()
+    w.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="was freed after the forward pass, as"):
+        out.backward()
+    w.untyped_storage().resize_(16)
+    w.data.fill_(1)
+    out.backward()
+    assert torch.equal(x.grad, torch.ones(4).cos())
 
 
 def test_the_scale_of_the_forward_pass_is_that_of_the_second(monkeypatch):
