@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import theory
@@ -158,6 +158,7 @@ def test_risk_against_rationals(student: LTI, teacher: LTI, length: int) -> None
 
 @UNTIL
 @given(worst.channels(max_states=2), worst.channels(max_states=2))
+@example(LTI([0.0], [0.0], [0.0]), LTI([0.5 + 0j, 0.5 + 0j], [1 + 0j, 1 + 0j], [1 + 0j, 1e200j]))
 def test_adjustments(frozen: LTI, target: LTI) -> None:
     """The adjusted channel is the target, exactly, and adjusting it again costs nothing."""
     for adjust in (theory.minimal_adjustment, theory.exact_minimal_adjustment):

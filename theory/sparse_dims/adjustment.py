@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -196,9 +197,10 @@ def _float_pair(kind: Kind, b: Any, c: Any, residue: Any, target: LTI | None) ->
     for x, y in zip(*(target.exactly().closed().b, target.exactly().closed().c), strict=True) if target is not None else ():
         if is_zero(x * y - residue):
             return x, y
+    squared = Fraction(abs2(residue))
+    size = (Decimal(squared.numerator) / Decimal(squared.denominator)).sqrt()  # a float's square may be no float
     raise InvalidInput(
-        f"the new residue {float(abs2(residue)) ** 0.5:.17g} is no product of the channel's or the target's floats; give both "
-        "channels as .exactly()"
+        f"the new residue {size:.17g} is no product of the channel's or the target's floats; give both channels as .exactly()"
     )
 
 

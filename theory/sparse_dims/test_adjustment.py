@@ -229,3 +229,12 @@ def test_errors_name_the_value() -> None:
         exact_minimal_adjustment(big, big)
     with pytest.raises(InvalidInput, match="frozen: expected an LTI"):
         minimal_adjustment("channel", frozen)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_a_residue_whose_square_is_no_float_is_named(size: float) -> None:
+    frozen, target = LTI([0.5], [0.0], [0.0]), LTI([0.5, 0.5], [1.0, 1.0], [size, size])
+    with pytest.raises(InvalidInput, match=r"is no product of the channel's") as caught:
+        minimal_adjustment(frozen, target)
+    assert float(str(caught.value).split()[3]) == 2 * size
+    assert minimal_adjustment(frozen, LTI([0.5], [1.0], [size])).cost == 1  # its own pair of floats
