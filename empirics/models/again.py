@@ -33,9 +33,13 @@ def _version(value: Tensor) -> int | None:
     return None if value.is_inference() else value._version
 
 
+_ORDINARY = (Tensor, torch.nn.Parameter)
+"""What almost all tensors are; asking for more takes as long as a small operation."""
+
+
 def _place(value: Tensor) -> int | None:
     """The memory that a tensor lies in; ``None`` where it stands for other tensors, or has no single piece of memory."""
-    if value.layout is not torch.strided or is_traceable_wrapper_subclass(value):
+    if value.layout is not torch.strided or (type(value) not in _ORDINARY and is_traceable_wrapper_subclass(value)):
         return None
     return value.untyped_storage()._cdata
 
