@@ -20,4 +20,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def share(of: float) -> settings:
     """A share of the profile's instances, where one instance takes long: 0.5 is 20 of ci's 40 and 5,000 of long's 10,000."""
-    return settings(max_examples=max(1, round(of * settings.default.max_examples)))
+    profile = settings.default
+    assert profile is not None  # one is loaded above
+    return settings(max_examples=max(1, round(of * profile.max_examples)))
