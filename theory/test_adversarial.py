@@ -159,6 +159,8 @@ def test_risk_against_rationals(student: LTI, teacher: LTI, length: int) -> None
 @UNTIL
 @given(worst.channels(max_states=2), worst.channels(max_states=2))
 @example(LTI([0.0], [0.0], [0.0]), LTI([0.5 + 0j, 0.5 + 0j], [1 + 0j, 1 + 0j], [1 + 0j, 1e200j]))
+@example(LTI([0, sympy.sqrt(2) / 2], [0, 0], [0, 0]), LTI([theory.gaussian(0, "1/2")], [1], [1]))
+@example(LTI([theory.gaussian(0, "1/2")], [1], [1]), LTI([sympy.sqrt(2) / 2], [1], [1]))
 def test_adjustments(frozen: LTI, target: LTI) -> None:
     """The adjusted channel is the target, exactly, and adjusting it again costs nothing."""
     for adjust in (theory.minimal_adjustment, theory.exact_minimal_adjustment):

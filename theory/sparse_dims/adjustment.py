@@ -97,6 +97,13 @@ def target_pairs(frozen: LTI, target: LTI) -> tuple[list[Any], list[Any]]:
     return list(pairs), list(pairs.values())
 
 
+def symbols_together(frozen: LTI, target: LTI) -> tuple[LTI, LTI]:
+    """Both channels symbolic where one is and the other is exact: Gaussian rationals and sympy's expressions do not mix."""
+    if all(isinstance(s, LTI) for s in (frozen, target)) and {frozen.kind, target.kind} == {"exact", "symbolic"}:
+        return frozen.to("symbolic"), target.to("symbolic")
+    return frozen, target
+
+
 def _codes(first: Sequence[Any] | Array, second: Sequence[Any] | Array) -> tuple[Array, Array]:
     """Small integers that are equal exactly where the values are: N hashes instead of N² exact comparisons."""
     out = np.empty(len(first) + len(second), dtype=np.int64)
@@ -129,6 +136,7 @@ def minimal_adjustment(frozen: LTI, target: LTI) -> Adjustment:
     Raises InvalidSystem for half storage or N* > N, KindMismatch for exact against float, InvalidInput where a new residue is no
     product of two floats, Undecided for symbolic numbers that no proof tells apart.
     """
+    frozen, target = symbols_together(frozen, target)
     modes, wanted = target_pairs(frozen, target)
     rows, columns = linear_sum_assignment(cost_matrix(frozen, modes, wanted))
     new_a, new_r = list(frozen.exactly().a), [0 * r for r in residues(frozen)]

@@ -22,7 +22,7 @@ from theory.core.function_equality import essential_modes
 from theory.core.lti import LTI
 from theory.core.scalars import Array, conj, imag, is_zero, real, sign
 
-from ..adjustment import cost_matrix, target_pairs
+from ..adjustment import cost_matrix, symbols_together, target_pairs
 
 Index = tuple[int, ...]
 System = LTI | S4Layer | DeepS4 | Sequence[LTI]
@@ -128,6 +128,7 @@ def _all_channels(values: object) -> bool:
 def _decide(frozen: LTI, target: LTI) -> tuple[int, list[int], list[int]]:
     """(least cost, states always touched, states sometimes touched) of one channel."""
     frozen, target = _unpaired(frozen, target)
+    frozen, target = symbols_together(frozen, target)
     modes, wanted = target_pairs(frozen, target)
     cost = cost_matrix(frozen, modes, wanted)
     size = frozen.n_states
