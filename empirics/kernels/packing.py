@@ -1,9 +1,9 @@
 """Several sequences in one tensor, one after the other in time: where each begins and ends.
 
 Each sequence is computed by itself, so nothing of it reaches another sequence's outputs, states or gradients, not even a NaN.
-Gradients of what all sequences share (A, D, dt_bias, weights) are sums over them, and a NaN of one is in the sum. Where the scan has
-no kernel for packed sequences, those of one length run together as a batch, one call for every length, and their results are put back
-in place.
+Gradients of what all sequences share (A, D, dt_bias, weights) are sums over them, and a NaN of one is in the sum. Where the scan
+has no kernel for packed sequences, those of one length run together as a batch, one call for every length, and their results are
+put back in place.
 """
 
 from __future__ import annotations
