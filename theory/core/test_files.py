@@ -167,7 +167,7 @@ def test_near_names() -> None:
     assert nearest("xyz", known) == [] and len(nearest("lora", known, 2)) == 2
     assert suggestion("prefx", known) == "did you mean prefix?"
     assert suggestion("zzz", known) == "known: lora_linear, lora_ssm, prefix, FULL"
-    assert suggestion("latice", ["lattice", "selection"]) == "did you mean lattice?"
+    assert suggestion("latt1ce", ["lattice", "selection"]) == "did you mean lattice?"
     many = [f"n{i}" for i in range(LISTED + 3)]
     assert suggestion("zzz", many).endswith(f"n{LISTED - 1} and 3 more") and "more" not in suggestion("zzz", many[:LISTED])
 
