@@ -39,8 +39,8 @@ _SYSTEMS = (
     Mutant(
         "lti.free_response: shift a power by one",
         _LTI,
-        "return self.run(zeros(require_length(length",
-        "return self.replace(c=self.c * self.a).run(zeros(require_length(length",
+        'h, out = self.state(h0), []\n        for _ in range(require_length(length, "length")):',
+        'h, out = self.a * self.state(h0), []\n        for _ in range(require_length(length, "length")):',
         "core/test_lti.py::test_swapping_b_and_c_shows_in_the_free_response_only",
     ),
     Mutant(
