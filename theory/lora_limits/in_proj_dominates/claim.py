@@ -31,7 +31,7 @@ from theory.verification.planted import changed, giving, swap
 from theory.verification.refutation import existing, require
 
 from ..costs import MODELS
-from .block import MixerBlock, in_proj_update, out_of_reach, parallel, probes, read_rows, row_count, separating_input
+from .block import MixerBlock, in_proj_update, multiple, out_of_reach, parallel, probes, read_rows, row_count, separating_input
 from .instances import Converse, Task, converses, one_delay, one_output, one_skip, tasks, tied_rows, two_decays
 
 __all__ = ["CLAIM", "MixerBlock", "in_proj_update", "out_of_reach", "row_count"]
@@ -80,9 +80,9 @@ def check_converse(c: Converse) -> None:
     u = separating_input(frozen, c.wanted)
     tokens = probes(m)
     for token in tokens if u is None else [u]:
-        require(parallel(c.changed.run([token])[0], frozen.W_out @ (frozen.W_in @ token)), c)
+        require(multiple(c.changed.run([token])[0], frozen.W_out @ (frozen.W_in @ token)), c)
     if u is not None:
-        require(not parallel(c.target.run([u])[0], frozen.W_out @ (frozen.W_in @ u)), c)
+        require(not multiple(c.target.run([u])[0], frozen.W_out @ (frozen.W_in @ u)), c)
         return
     agree = all(parallel(frozen.W_out @ (c.wanted @ x), frozen.W_out @ (frozen.W_in @ x)) for x in tokens)
     b, k = (np.ravel(row @ c.wanted) for row in (frozen.W_B, frozen.W_C))
@@ -372,8 +372,8 @@ CLAIM = Claim(
             ),
             part="converse",
             planted=(
-                Planted("all directions called parallel", swap("parallel", giving(True))),
-                Planted("no direction called parallel to itself", swap("parallel", giving(False))),
+                Planted("all outputs called multiples", swap("multiple", giving(True))),
+                Planted("no output called a multiple of itself", swap("multiple", giving(False))),
                 Planted("no token called separating", swap("separating_input", giving(None))),
             ),
         ),

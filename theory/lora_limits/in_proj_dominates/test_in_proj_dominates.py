@@ -188,6 +188,21 @@ def test_one_output_is_reproduced_by_selectors():
     assert separating_input(c.frozen, c.wanted) is None
 
 
+def test_an_output_where_the_frozen_one_is_zero_separates():
+    """W_in = 0: every vector is parallel to the frozen output, none but 0 is a multiple of it. Drawn by the long profile."""
+    zero = np.full((3, 2), F(0), dtype=object)
+    row = np.array([[F(0), F(0), F(1)]], dtype=object)
+    wanted = zero.copy()
+    wanted[2, 1] = F(1)
+    rates, skip = np.full((3, 1), F(1), dtype=object), np.full(3, F(0), dtype=object)
+    out = np.array([[F(0)] * 3, [F(0), F(0), F(1)]], dtype=object)
+    frozen = MixerBlock(zero, row, row, 0 * row, np.array([F(1)], dtype=object), out, rates, skip, None)
+    c = mixer_examples.Converse(frozen, wanted, np.full((3, 3), F(0), dtype=object))
+    in_proj_dominates.check_converse(c)
+    u = separating_input(frozen, wanted)
+    assert u is not None and parallel(c.target.run([u])[0], [F(0), F(0)]) and np.any(c.target.run([u])[0])
+
+
 def test_probes_decide_quadratic_forms():
     """q(x) = x_1 x_2 vanishes at every e_i and not at e_1 + e_2, which is why the sums are there."""
     assert [u[0] * u[1] for u in probes(3)] == [0, 0, 0, 1, 0, 0]

@@ -41,7 +41,10 @@ class ClockWitness:
     error:
         ‖state after the tokens − h_0‖∞ / ‖h_0‖∞, the state stepped with twice the digits.
     condition:
-        How much a relative error in the scales grows: max(1 + c|α|)·Σ_k |g_k e_kᵀ| / ‖h_0‖∞.
+        How much a rounding error grows: the largest relative error of a token's part of the state, in roundings, times
+        Σ_k |g_k e_kᵀ| / ‖h_0‖∞. Three things make it grow. A rounded token c u_x + u_b has W_x and W_B of rounding errors of its
+        larger part in them. Softplus turns an error of x into σ(x)/dt of a relative one. A token's decay exp(dt A) turns a
+        relative error of dt into |A|dt of one, which all tokens before it inherit.
     digits:
         Decimal digits of the root search.
     """
@@ -89,13 +92,13 @@ def softplus_witness(
         raise InvalidInput("h0 = 0 needs no token; give a nonzero state")
     terms = [(h[:, pivot], reduced[k, :]) for k, pivot in enumerate(pivots)]
     with mpmath.workdps(digits):
-        tokens, scales, signs, growth = _backwards(projections([head]), terms, w, shift, rate)
+        tokens, scales, signs, worst = _backwards(projections([head]), terms, w, shift, rate)
     with mpmath.workdps(2 * digits):
         left = np.max(np.abs(run_softplus(head, w, shift, rate, tokens) - _mp(h)))
         size = max(abs(x) for x in h.ravel())
         error = float(left / _mpf(size))
     spread = float(max(np.sum([np.abs(np.outer(g, e)) for g, e in terms], axis=0).ravel()) / size)
-    return ClockWitness(tokens, scales, signs, error, growth * spread, digits)
+    return ClockWitness(tokens, scales, signs, error, float(worst * spread), digits)
 
 
 def run_softplus(head: Mamba2Head, weight: Array, bias: Any, A: Any, tokens: Sequence[Any]) -> Array:
@@ -114,7 +117,8 @@ def _backwards(rows: Array, terms: Sequence[tuple[Array, Array]], w: Array, bias
     tokens: list[list[Any]] = []
     scales: list[Any] = []
     signs: list[int] = []
-    growth = 1.0
+    # Relative errors in roundings: of kept, of a token's scale c, of its dt; the worst of their sums.
+    unkept, worst = 0.0, 1.0
     for g, e in reversed(terms):
         u_x, u_b = (known(linalg.solve(rows, v), "the rows are independent") for v in ([*g, *(0 * e)], [*(0 * g), *e]))
         slope, offset = Fraction(np.sum(w * u_x)), Fraction(np.sum(w * u_b))
@@ -123,9 +127,29 @@ def _backwards(rows: Array, terms: Sequence[tuple[Array, Array]], w: Array, bias
         tokens.insert(0, list(sign * (c * _mp(u_x) + _mp(u_b))))
         scales.insert(0, c)
         signs.insert(0, sign)
-        growth = max(growth, 1 + float(c) * float(abs(slope)))
-        kept *= mpmath.exp(_softplus(_mpf(abs(slope)) * c + _mpf(sign * offset + bias)) * _mpf(A))
-    return tokens, scales, signs, growth
+        moved, fixed = _mpf(abs(slope)) * c, _mpf(sign * offset + bias)
+        dt = _softplus(moved + fixed)
+        steep = float(1 / (1 + mpmath.exp(-moved - fixed)) / dt)  # d log softplus(x) / dx
+        size = float(c) * _sizes(u_x) + _sizes(u_b)  # of the token's entries, which are rounded
+        rounded = 1 + steep * float(moved + abs(fixed) + np.sum(_sizes(w) * size))
+        wrong_x, wrong_b = (np.max(_sizes(rows) @ size * part) for part in _owners(len(g), len(e)))
+        mixed = wrong_x / (float(c) * np.max(_sizes(g))) + wrong_b / np.max(_sizes(e))
+        of_scale = unkept + rounded
+        of_dt = rounded + steep * float(moved) * of_scale
+        worst = max(worst, unkept + of_scale + of_dt + mixed)
+        unkept += float(abs(A) * dt) * (1 + of_dt)
+        kept *= mpmath.exp(dt * _mpf(A))
+    return tokens, scales, signs, worst
+
+
+def _sizes(v: Any) -> Any:
+    return np.abs(np.asarray(v, dtype=float))
+
+
+def _owners(p: int, n: int) -> tuple[Any, Any]:
+    """Which of the p + n rows of [W_x; W_B] are W_x's, and which are W_B's."""
+    first = np.arange(p + n) < p
+    return first, ~first
 
 
 def scale_for(slope: Fraction, offset: Fraction, goal: Any) -> Any:

@@ -15,6 +15,7 @@ from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.core.selective import SelectiveSSM
 from theory.core.ssd import Mamba2Group, Mamba2Head
+from theory.core.tolerance import budget
 from theory.prefix_state.mamba2 import claim as mamba2
 from theory.prefix_state.mamba2 import instances as properties
 from theory.prefix_state.mamba2.clock import run_softplus, scale_for, softplus_witness
@@ -319,3 +320,16 @@ def test_both_halves_of_the_condition_on_the_kernel(w_x: Any, w_b: Any, h0: Any)
     head = Mamba2Head(w_x, w_b, dt=1, decay="1/2")
     assert reachable_mamba2(head, h0).verdict == "boundary"
     assert reachable_mamba2(head, [[x + 1 for x in row] for row in h0]).verdict != "boundary"
+
+
+def test_a_large_token_rounds_the_small_part_in_it() -> None:
+    """The last decay makes the first token large, whose rounding reaches the rows that set B; found by the long profile."""
+    rows = np.array([[Fraction(int(i == j) + 2 * (i < j)) for j in range(5)] for i in range(5)], dtype=object)
+    head = Mamba2Head(rows[:2], rows[2:], dt=1, decay="1/2")
+    h0 = np.array([[Fraction(-4), Fraction(3), Fraction(0)], [Fraction(1), Fraction(-2, 3), Fraction(3)]], dtype=object)
+    weight = [Fraction(v) for v in (0, 0, 0, 0, 1)]
+    found = softplus_witness(head, weight, Fraction(1), Fraction(-1), h0, digits=30)
+    operations = 4 * len(found.tokens) * head.d_input
+    assert found.error <= budget(operations, found.condition, eps=1e-30) < 1e-15
+    assert found.error > budget(operations, eps=1e-30), "rounding grows here"
+    properties.check_softplus((head, weight, Fraction(1), Fraction(-1), h0))

@@ -30,9 +30,10 @@ def matrix(rows: Any) -> Array:
 
 
 def tokens(width: int) -> list[Array]:
-    """e_i and e_i + e_j."""
+    """e_i, e_i + e_j and e_i − e_j: a row times K(u, u) that vanishes at all of them is zero for two inputs, being a cubic form
+    with four zeros up to scale."""
     unit = [matrix([[int(i == j) for j in range(width)]])[0] for i in range(width)]
-    return unit + [a + b for a, b in combinations(unit, 2)]
+    return unit + [w for a, b in combinations(unit, 2) for w in (a + b, a - b)]
 
 
 # -- essential pairs ------------------------------------------------------------------------------------------------------
@@ -86,7 +87,7 @@ def pairs(draw: st.DrawFn, *, missing: int = 0, silent: bool = False) -> Pair:
 
 
 def agree(p: Pair) -> bool:
-    """Equal outputs on sequences of at most that many tokens: two tokens out of e_i, e_i + e_j, zeros between."""
+    """Equal outputs on sequences of at most that many tokens: two tokens out of e_i, e_i ± e_j, zeros between."""
     t = tokens(2)
     sequences = [[u] for u in t] + [[u, *[0 * u] * j, v] for u in t for v in t for j in range(p.length - 1)]
     return all(np.all(p.first.run(s) == p.second.run(s)) for s in sequences)

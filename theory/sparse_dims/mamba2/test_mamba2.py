@@ -125,3 +125,13 @@ def test_checks(check: own.Check) -> None:
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
     assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+
+
+def test_a_cubic_that_vanishes_at_units_and_their_sum_is_seen() -> None:
+    """(u_1 − u_2) u_1 u_2: the long profile drew it when the tokens were e_1, e_2 and e_1 + e_2."""
+    W_B, W_C = own.matrix([[0, 1]]), own.matrix([[1, 0]])
+    silent = own.Heads((Fraction(1, 2),), (own.matrix([[0, 0]]),), W_B, W_C)
+    heard = own.Heads((Fraction(1, 2),), (own.matrix([[1, -1]]),), W_B, W_C)
+    assert own.told_apart(own.Pair(silent, heard, 1))
+    few = [u for u in own.tokens(2) if min(u) >= 0]
+    assert len(few) == 3 and all(np.all(silent.run([u]) == heard.run([u])) for u in few)
