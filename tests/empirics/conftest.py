@@ -57,3 +57,18 @@ def tiny():
         return model.to(dtype).eval()
 
     return make
+
+
+@pytest.fixture
+def emulated(monkeypatch):
+    """The fused scan's CUDA kernels run in the emulator, which the fixture is; buffers are NaN until written."""
+    import emulator
+
+    from empirics.kernels.selective_scan.fused import cuda as fused_cuda
+
+    runs = emulator.Emulator()
+    monkeypatch.setattr(fused_cuda, "emulator", runs)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(True)
+    yield runs
+    torch.use_deterministic_algorithms(False)

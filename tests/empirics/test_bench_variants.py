@@ -21,11 +21,8 @@ pytestmark = pytest.mark.skipif(not emulator.available(), reason="needs g++ to r
 
 
 @pytest.fixture(autouse=True)
-def emulated(monkeypatch):
-    runs = emulator.Emulator()
-    monkeypatch.setattr(cuda, "emulator", runs)
+def measured_once(monkeypatch, emulated):
     monkeypatch.setattr(scan_variants, "REPEATS", 1)
-    return runs
 
 
 @pytest.mark.parametrize("name", [name for name in scan_variants.VARIANTS if name != scan_variants.USUAL])

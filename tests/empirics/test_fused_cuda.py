@@ -36,18 +36,10 @@ from empirics.kernels.selective_scan.fused import scan as fused  # noqa: E402
 from empirics.kernels.selective_scan.fused import triton_route  # noqa: E402
 from empirics.models.recompute import recomputed  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not emulator.available(), reason="needs g++ to run CUDA C++ on a CPU")
-
-
-@pytest.fixture(autouse=True)
-def emulated(monkeypatch):
-    """Kernels run in the emulator; buffers are NaN until written."""
-    runs = emulator.Emulator()
-    monkeypatch.setattr(fused_cuda, "emulator", runs)
-    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
-    torch.use_deterministic_algorithms(True)
-    yield runs
-    torch.use_deterministic_algorithms(False)
+pytestmark = [
+    pytest.mark.skipif(not emulator.available(), reason="needs g++ to run CUDA C++ on a CPU"),
+    pytest.mark.usefixtures("emulated"),
+]
 
 
 def cpu(*args, **options):

@@ -28,17 +28,6 @@ needs_compiler = pytest.mark.skipif(not emulator.available(), reason="needs g++ 
 ROWS = ("u", "dt", "B", "C", "z")
 
 
-@pytest.fixture
-def emulated(monkeypatch):
-    """Kernels run in the emulator; buffers are NaN until written."""
-    runs = emulator.Emulator()
-    monkeypatch.setattr(fused_cuda, "emulator", runs)
-    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
-    torch.use_deterministic_algorithms(True)
-    yield runs
-    torch.use_deterministic_algorithms(False)
-
-
 def packing_of(length, *rows):
     """Rows of (start, stop)."""
     return Packing((len(rows), length), tuple((number, *span) for number, row in enumerate(rows) for span in row))
