@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
-import torch
 from rich.console import Console
-from rich.table import Table
 
-from theory.core.files import write_text
+from theory.core.files import require_replaceable, write_text
 
 from .. import options
 from ..errors import EmpiricsError, InvalidInput
 from ..hosts.loading import BUNDLED, library, load_host
-from ..hosts.tiny import CONFIGS, MAMBA_SSM, mamba_ssm_model
+from ..hosts.tiny import CONFIGS, MAMBA_SSM, host_model, mamba_ssm_model
 from ..study.runner import check_device
-from .effect import PATHS, Row, effects
+from .effect import Row, effects
+from .targets import matches, named_tensors, select_tensors
+from .targets_page import FAILS, decided, has_fused, head, page, section, table
 
-PACKAGES = ("transformers", "peft", "torch", "mamba-ssm", "causal-conv1d")
-_LAYERS = frozenset({"in_proj", "x_proj", "dt_proj", "out_proj", "conv1d", "A_log", "D", "dt_bias"})
+ONE_CONFIGURATION = "MAMBA_DETERMINISTIC"
+"""Makes mamba-ssm compile one configuration of each kernel. Else it compiles some 130, to find out which are fastest."""
 
 
 def main_targets(argv: Sequence[str]) -> int:
@@ -29,112 +30,62 @@ def main_targets(argv: Sequence[str]) -> int:
     if args.all and args.model is not None:
         raise InvalidInput(f"give one of MODEL and --all, not both ({args.model})")
     check_device(args.device)
-    library().logging.set_verbosity_error()  # that kernels are missing is on the page
-    console = Console()
-    if not args.all:
-        name = args.model or BUNDLED
-        found: dict[str, list[Row] | str] = {name: effects(load_host(name, device=args.device), args.targets)}
-    else:
-        names = [*CONFIGS, *(MAMBA_SSM if _fused(args.device) else ())]
-        found = {name: _found(name, args.device, args.targets) for name in names}
-    for name, rows in found.items():
-        console.print(f"{name}: {rows}" if isinstance(rows, str) else table(name, rows))
     if args.out is not None:
-        write_text(args.out, page(found, args.device))
-        console.print(f"written to {args.out}")
+        require_replaceable(args.out, InvalidInput)
+    library().logging.set_verbosity_error()  # that kernels are missing is on the page
+    if has_fused(args.device):
+        os.environ.setdefault(ONE_CONFIGURATION, "1")
+    names = [args.model or BUNDLED]
+    if args.all:
+        names = [*CONFIGS, *(MAMBA_SSM if has_fused(args.device) else ())]
+        _require_somewhere(args.targets or ())
+    console = Console()
+    above = head(args.device, args.targets)
+    sections = {} if args.out is None or not args.all else decided(_present(args.out), above)
+    if sections:
+        print(f"kept from {args.out}: {', '.join(sections)}")
+    for name in [name for name in names if name not in sections]:
+        began = time.perf_counter()
+        rows = _found(name, args.device, args.targets) if args.all else effects(load_host(name, device=args.device), args.targets)
+        if isinstance(rows, str):
+            print(f"{name}: {rows}")
+        else:
+            console.print(table(name, rows))
+        print(f"{time.perf_counter() - began:.1f} s", flush=True)
+        sections[name] = section(rows)
+        if args.out is not None:  # after every class, so that a run that is cut off keeps what it has
+            known = {name: sections[name] for name in names if name in sections}
+            write_text(args.out, page(above, known, [name for name in names if name not in sections]))
+    if args.out is not None:
+        print(f"written to {args.out}")
     return 0
+
+
+def _present(path: Path) -> str:
+    """What is in the file that is to be written; nothing where it is no text, because it is replaced in any case."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _require_somewhere(targets: Sequence[str]) -> None:
+    """Refuse a target that no class has; one that a few have is left out where it is not."""
+    if targets:
+        every = [tensor for name in CONFIGS for tensor in named_tensors(host_model(name))]
+        select_tensors(every, targets)
 
 
 def _found(name: str, device: str, targets: Sequence[str] | None) -> list[Row] | str:
     """The rows of one of many classes, or why there are none: one that fails must not cost the others."""
     try:
         model = mamba_ssm_model(name, device) if name in MAMBA_SSM else load_host(name, device=device)
-        return effects(model, targets)
+        if targets is None:
+            return effects(model)
+        own = list(named_tensors(model))
+        present = [target for target in targets if any(matches(target, tensor) for tensor in own)]
+        return effects(model, present) if present else f"It has no {' and no '.join(targets)}."
     except EmpiricsError:
         raise
     except Exception as error:
-        return f"fails: {type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def ours(row: Row) -> str:
-    """What this project's reparametrisation does, in words."""
-    if row.ours.refused:
-        return "tied" if "is tied to" in row.ours.refused else "no matrix: Full"
-    return row.ours.word
-
-
-def wrapped(row: Row) -> str:
-    """What peft's wrapper does, in words."""
-    return f"refused: {brief(row.wrapped.refused)}" if row.wrapped.refused else shorter(row.wrapped.word)
-
-
-def brief(reason: str) -> str:
-    """A reason without peft's prefix and without what follows its first sentence."""
-    reason = reason.removeprefix("[PEFT:PeftType.LORA] ")
-    return reason.split(". ")[0].split(" (model_type")[0].rstrip(".")
-
-
-def shorter(word: str) -> str:
-    """``skipped`` for what is skipped on all of the library's own paths."""
-    for paths in (PATHS[:-1], [path for path in PATHS[:-1] if path != "fused training"]):
-        word = word.replace(", ".join(f"{path}: skipped" for path in paths), "skipped on every path of the library")
-    return word
-
-
-def table(name: str, rows: Sequence[Row]) -> Table:
-    """The rows for a terminal."""
-    shown = Table("tensor", "shape", "number", "LoRA here", "LoRA by peft's wrapper", title=name)
-    for row in rows:
-        shown.add_row(row.target, " × ".join(map(str, row.shape)), str(row.count), ours(row), wrapped(row))
-    return shown
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def page(found: Mapping[str, list[Row] | str], device: str) -> str:
-    """The result as a Markdown page; layers outside of mixers get a row only where something does not take effect."""
-    used = ", ".join(f"{package} {version}" for package, version in versions().items())
-    gpu = _fused(device)
-    kernels = "fused kernels where they exist" if gpu else "no fused kernels: the libraries' PyTorch paths"
-    name = f"{device}, {torch.cuda.get_device_name(device)}" if torch.device(device).type == "cuda" else device
-    command = f"`ssmproof targets --all{' --device cuda' if gpu else ''} --out FILE`"
-    where = "of mamba-ssm that transformers uses" if gpu else "that transformers uses where mamba-ssm is installed"
-    lines = [
-        "# Which adapters take effect" + (" on a GPU" if gpu else ""),
-        "",
-        f"Generated by {command}. Each adapter is filled with random numbers; then logits are compared,",
-        "and a loss is differentiated. The paths: the parallel pass in evaluation and in training mode, training with the fused",
-        f"kernels {where}{'' if gpu else ' (here their arguments, computed in PyTorch)'}, generation",
-        "through the library's cache, and this project's forward pass, which runs under a method on states.",
-        "",
-        f"Device: {name} ({kernels}). Versions: {used}. Models: tiny and random.",
-        "",
-        "- *LoRA here*: `apply(model, LoRA(targets=(...)))`, a reparametrisation.",
-        "- *peft's wrapper*: `LoraConfig(target_modules=[...])`, or `target_parameters` for tensors that are no layer's weight.",
-        "- *skipped*: neither logits nor loss depend on the adapter, and nothing says so.",
-        "",
-    ]
-    for name, rows in found.items():
-        if isinstance(rows, str):
-            lines += [f"## {name}", "", rows, ""]
-            continue
-        kept = [r for r in rows if r.target in _LAYERS or (ours(r), wrapped(r)) != ("yes", "yes")]
-        rest = [r.target for r in rows if r not in kept]
-        lines += [f"## {name}", "", "| tensor | LoRA here | LoRA by peft's wrapper |", "| --- | --- | --- |"]
-        lines += [f"| `{r.target}` | {ours(r)} | {wrapped(r)} |" for r in kept]
-        lines += ["", f"Both ways, on every path: {', '.join(f'`{name}`' for name in rest)}.", ""] if rest else [""]
-    return "\n".join(lines)
-
-
-def _fused(device: str) -> bool:
-    installed: dict[str, Any] = versions()
-    return torch.device(device).type == "cuda" and installed["mamba-ssm"] != "not installed"
+        return f"{FAILS}{type(error).__name__}: {' '.join(str(error).split())}"

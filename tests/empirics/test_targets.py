@@ -23,9 +23,9 @@ from empirics.hosts.fused import fused_kernels
 from empirics.hosts.tiny import CONFIGS, MAMBA_SSM, host_model, mamba_ssm_model
 from empirics.hosts.wrappers import skipped_wrappers
 from empirics.methods import SDT, BitFit, LoRA, StateOffset, apply, select
-from empirics.methods.command import ours, versions, wrapped
 from empirics.methods.effect import effects
 from empirics.methods.scores import score
+from empirics.methods.targets_page import ours, versions, wrapped
 
 pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore:the model carries peft")]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "targets.md"
@@ -186,7 +186,7 @@ class TestCommand:
     def test_a_class_that_fails_does_not_cost_the_others(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def breaks(model: nn.Module, targets: Any) -> Any:
+        def breaks(model: nn.Module, targets: Any = None) -> Any:
             if type(model).__name__ == "JambaForCausalLM":
                 raise RuntimeError("no kernel image\nfor this device")
             return effects(model, ["A_log"])
@@ -198,9 +198,59 @@ class TestCommand:
         assert text.count("\n## ") == len(CONFIGS) and text.count("| `A_log` | ") == len(CONFIGS) - 1
         assert "no kernel image" in capsys.readouterr().out
 
+    def test_a_page_that_is_cut_off_is_gone_on_with(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Decided classes are kept, what failed is tried again, and neither happens to a page that was made otherwise."""
+        out, judged, fails = tmp_path / "page.md", [], "FalconMambaForCausalLM"
+
+        def judge(model: nn.Module, targets: Any = None) -> Any:
+            name = type(model).__name__
+            judged.append(name)
+            if name == broken:
+                raise RuntimeError("the device is lost")
+            if name == last:
+                raise KeyboardInterrupt
+            return effects(model, ["in_proj"])
+
+        monkeypatch.setattr("empirics.methods.command.effects", judge)
+        command, names = ["targets", "--all", "--out", str(out)], list(CONFIGS)
+        broken, last = fails, names[3]
+        assert main(command) == 130
+        text = out.read_text(encoding="utf-8")
+        assert f"{fails}\n\nfails: " in text and text.count("| `in_proj` | ") == 2
+        assert text.endswith(f"Not complete: the same command goes on with {', '.join(names[3:])}.\n")
+
+        cut, broken, last = text, "", ""
+        judged.clear()
+        assert main([*command, "--targets", "in_proj"]) == 0 and len(judged) == len(names)  # another command
+        out.write_text(cut, encoding="utf-8")
+        judged.clear()
+        assert main(command) == 0
+        assert judged == [fails, *names[3:]] and f"kept from {out}: {names[0]}, {names[2]}" in capsys.readouterr().out
+        whole = out.read_text(encoding="utf-8")
+        assert "Not complete" not in whole and re.findall(r"^## (.+)$", whole, flags=re.M) == names
+        judged.clear()
+        assert main(command) == 0 and judged == names  # a complete page is made anew
+        assert out.read_text(encoding="utf-8") == whole
+
+    def test_a_target_that_some_classes_have(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "page.md"
+        assert main(["targets", "--all", "--targets", "dt_proj.bias", "mamba.A_log", "--out", str(out)]) == 0
+        text = out.read_text(encoding="utf-8")
+        assert (
+            text.count("| `dt_proj.bias` | ") == 3
+            and "## NemotronHForCausalLM\n\nIt has no dt_proj.bias and no mamba.A_log.\n" in text
+        )
+        assert "--all --targets dt_proj.bias mamba.A_log --out" in text
+        assert main(["targets", "--all", "--targets", "x_prj"]) == 2
+        assert "unknown target 'x_prj': did you mean 'x_proj'?" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("given", "said"),
         [
+            (["MambaForCausalLM", "--out", "/proc/x/page.md"], "--out /proc/x cannot be written to"),
+            (["MambaForCausalLM", "--out", "/dev"], "--out /dev is a folder"),
             (["nowhere"], "nowhere does not exist; give a folder in the hub's format, a hub name, or one of MambaForCausalLM"),
             (["MambaForCausalLM", "--all"], "give one of MODEL and --all"),
             (["MambaForCausalLM", "--targets", "x_prj"], "unknown target 'x_prj': did you mean 'x_proj'?"),

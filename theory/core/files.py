@@ -72,6 +72,18 @@ def require_writable(folder: Path, error: type[Exception] = InvalidInput, what: 
         raise error(f"{what} {folder} cannot be written to: {reason}; name a folder of yours with space left") from problem
 
 
+def require_replaceable(path: Path, error: type[Exception] = InvalidInput, what: str = "--out") -> None:
+    """The same of a file: its folder is tried, and a folder or a device of its name, which cannot be replaced, is refused."""
+    try:
+        other = path.name in ("", "..") or (path.exists() and not path.is_file())
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise error(f"{what} {path} cannot be written: {reason}; name a file in a folder of yours") from problem
+    if other:
+        raise error(f"{what} {path} is {'a folder' if path.is_dir() else 'no regular file'}; name a file in it, or another one")
+    require_writable(path.parent, error, what)
+
+
 def json_text(value: Any, indent: int | None = 1) -> str:
     """JSON as this project writes it: not escaped, keys in the given order, no NaN or infinity, a line's end at the end.
 

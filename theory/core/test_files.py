@@ -151,6 +151,22 @@ def test_a_folder_is_tried_before_the_work(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(os.listdir(tmp_path)) == ["file", "new"]
 
 
+def test_a_file_is_tried_before_the_work(tmp_path: Path) -> None:
+    files.require_replaceable(tmp_path / "new" / "page.md")
+    (tmp_path / "old.md").write_text("old")
+    files.require_replaceable(tmp_path / "old.md")
+    assert (tmp_path / "old.md").read_text() == "old"  # trying changes nothing
+    for path, said in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "nothing" / "..", "is no regular file"),
+        (Path(os.devnull), "is no regular file"),  # whoever may would replace the device by a file
+        (tmp_path / "old.md" / "x", "cannot be written to"),
+        (tmp_path / ("x" * 300), "File name too long"),
+    ]:
+        with pytest.raises(Broken, match=f"--page .*{said}.*; name a f"):
+            files.require_replaceable(path, Broken, "--page")
+
+
 def test_a_generated_part_is_replaced() -> None:
     marks = ("<a>", "</a>")
     assert with_part("x<a>old</a>y", marks, "new\n", "f") == "x<a>\nnew\n</a>y"
