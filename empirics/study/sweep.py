@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import json
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 from ..errors import CheckpointError, InvalidInput, MissingPackage, UnknownName
 from . import config
-from .claims import Busy
+from .claims import POLL, Busy
 from .config import ExperimentFile, Sweep, override
 from .judging import require_thresholds
 from .results import Result, config_hash
@@ -71,6 +72,10 @@ def restrict(sweep: Sweep, chosen: Iterable[str]) -> Sweep:
                 raise UnknownName(f"value of {name}", text, by_text)
         grid[name] = [by_text[text] for text in listed.split(",")]
     return sweep.model_copy(update={"grid": grid})
+
+
+SharedRun = tuple[Mapping[str, Any], int, bool]
+"""A run that any process may do: options, seed, and whether it only tunes."""
 
 
 class CannotChoose(Exception):
@@ -151,7 +156,7 @@ class SweepRunner:
 
     def _one(self, options: Mapping[str, Any], seed: int, tuning: bool = False, wait: bool = True) -> Result:
         """A run, at most once in this call of the sweep: one that failed is not tried a second time."""
-        key = json.dumps([dict(options), seed, tuning], sort_keys=True, default=str)
+        key = _key(options, seed, tuning)
         if key not in self._seen:
             self._seen[key] = self.runner.one(override(self.file, **options), seed, tuning, wait)
         return self._seen[key]
@@ -173,11 +178,12 @@ class SweepRunner:
             return self.tune(other, self._candidates(other))
         if len(candidates) == 1:
             return Choice(candidates[0])
-        means = [(candidate, self._mean({**cell, **candidate})) for candidate in candidates]
-        best = _least(means)
-        while best is not None and (wider := self._wider(best, means)):
-            means += [(candidate, self._mean({**cell, **candidate})) for candidate in wider]
+        means: list[tuple[dict[str, Any], float | None]] = []
+        best, next_ones = None, candidates
+        while next_ones:
+            means += [(candidate, self._mean({**cell, **candidate})) for candidate in next_ones]
             best = _least(means)
+            next_ones = self._wider(best, means) if best is not None else []
         if best is None:
             return None
         at_edge = tuple(name for name in self.sweep.tune if _end(best, means, name) is not None)
@@ -239,13 +245,66 @@ class SweepRunner:
             if seed in self.file.seeds:
                 raise InvalidInput(f"tuning_seed {seed} is one of the seeds that count; choose another")
 
-    def _share(self, runs: Iterable[tuple[Mapping[str, Any], int, bool]]) -> None:
-        """Do those runs that no other process is on; whoever needs the others' results waits for them afterwards."""
-        shared = list(runs)
-        first = int(self.start * len(shared))
+    def _share(self, runs: Iterable[SharedRun], most: float = math.inf, start: float | None = None) -> int:
+        """Do those runs that no other process is on, ``most`` at most; how many have become known by it."""
+        shared, known = list(runs), len(self._seen)
+        first = int((self.start if start is None else start) * len(shared))
         for options, seed, tuning in (*shared[first:], *shared[:first]):
+            if len(self._seen) - known >= most:
+                break
             with contextlib.suppress(Busy, Missing):
                 self._one(options, seed, tuning, wait=False)
+        return len(self._seen) - known
+
+    def _open(self, cell: Mapping[str, Any], candidates: list[dict[str, Any]]) -> list[SharedRun]:
+        """The cell's runs that can be done now and of which this process knows no result.
+
+        Tuning runs as long as one is open, those of a wider grid too; the seeds that count once the rate is chosen from them.
+        """
+        if (other := self.tuned_as(cell)) is not None:
+            tuned, tried = other, self._candidates(other)
+        else:
+            tuned, tried = cell, list(candidates)
+        best: dict[str, Any] | None = None
+        with contextlib.suppress(Missing, CannotChoose):
+            while len(tried) > 1:
+                runs = [({**tuned, **candidate}, seed, True) for candidate in tried for seed in self.sweep.tuning_seeds]
+                if absent := [run for run in runs if _key(*run) not in self._seen]:
+                    return absent
+                means = [(candidate, self._mean({**tuned, **candidate})) for candidate in tried]
+                best = _least(means)
+                wider = self._wider(best, means) if best is not None else []
+                if not wider:
+                    break
+                tried += wider
+            best = tried[0] if len(tried) == 1 else best
+        counting = [({**cell, **best}, seed, False) for seed in self.file.seeds] if best is not None else []
+        return [run for run in counting if _key(*run) not in self._seen]
+
+    def _work_off(self, cells: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]], stay: bool, start: float) -> bool:
+        """Do the cells' runs as they come to be known, those that tune first; whether none is left.
+
+        A run that another process is on holds up nothing but what is chosen from it. Where all that are left are such,
+        ``stay`` waits until their results are there.
+        """
+        left = list(cells)
+        while True:
+            open_runs = [self._open(*cell) for cell in left]
+            left = [cell for cell, runs in zip(left, open_runs, strict=True) if runs]
+            if not left:
+                return True
+            tuning = [run for runs in open_runs for run in runs if run[2]]
+            if self._share(tuning, start=start):
+                continue
+            # seeds outermost: a sweep that is cut off has every cell at fewer seeds
+            counting = sorted(
+                (run for runs in open_runs for run in runs if not run[2]), key=lambda r: self.file.seeds.index(r[1])
+            )
+            if self._share(counting, most=1 if tuning else math.inf, start=start):
+                continue
+            if not stay:
+                return False
+            time.sleep(POLL)
 
     def _by_cells(self, cells: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]], runner: Runner) -> None:
         """Tune each cell that no other process is on and run its seeds, until others are on all that are left."""
@@ -253,28 +312,20 @@ class SweepRunner:
         before = len(left) + 1
         while len(left) < before:
             before = len(left)
-            left = [(cell, candidates) for cell, candidates in left if not self._whole(cell, candidates, runner)]
+            left = [cell for cell in left if not self._whole(cell, runner)]
 
-    def _whole(self, cell: Mapping[str, Any], candidates: list[dict[str, Any]], runner: Runner) -> bool:
-        """Do a cell; false where another process is on it, or has not yet chosen what the cell takes from another one."""
-        name = f"cell_{config_hash(cell)}"
-        with contextlib.suppress(Busy), runner.claim(self.file.id, name):
-            other = self.tuned_as(cell)
-            if other is not None:
+    def _whole(self, cell: tuple[dict[str, Any], list[dict[str, Any]]], runner: Runner) -> bool:
+        """Do a cell; false where another process is on it or on one of its runs, or has not yet chosen what the cell takes."""
+        with contextlib.suppress(Busy), runner.claim(self.file.id, f"cell_{config_hash(cell[0])}"):
+            other = self.tuned_as(cell[0])
+            if other is not None and other in cells_of(self.sweep):
                 try:
                     SweepRunner(runner.recorded, self.file).tune(other, self._candidates(other))
                 except Missing:
-                    if other in cells_of(self.sweep):
-                        return False  # it comes first
+                    return False  # it comes first
                 except CannotChoose:
                     return True
-            with contextlib.suppress(Missing, CannotChoose):
-                best = self.tune(cell, candidates)
-                for seed in self.file.seeds if best is not None else ():
-                    assert best is not None
-                    with contextlib.suppress(Missing):
-                        self._one({**cell, **best.options}, seed)
-            return True
+            return self._work_off([cell], stay=False, start=0.0)
         return False
 
     def run(self, quick: bool = False) -> dict[str, Any]:
@@ -292,15 +343,10 @@ class SweepRunner:
         cells = list(self.tuning())
         missing = 0
         try:
-            if self.sweep.order == "cells" and isinstance(self.runner, Runner):
-                self._by_cells(cells, self.runner)
-            self._share(
-                ({**cell, **candidate}, seed, True)
-                for cell, candidates in cells
-                if len(candidates) > 1 and self.tuned_as(cell) is None
-                for candidate in candidates
-                for seed in self.sweep.tuning_seeds
-            )
+            if isinstance(self.runner, Runner):
+                if self.sweep.order == "cells":
+                    self._by_cells(cells, self.runner)
+                self._work_off(cells, stay=True, start=self.start)
             for cell, candidates in cells:
                 try:
                     best = self.tune(cell, candidates)
@@ -313,9 +359,7 @@ class SweepRunner:
                         untuned.append({**cell, "reason": "every tuning run diverged"})
                     else:
                         chosen.append((cell, best))
-            # seeds outermost: a sweep that is cut off has every cell at fewer seeds
             counting = [({**cell, **best.options}, seed) for seed in self.file.seeds for cell, best in chosen]
-            self._share((options, seed, False) for options, seed in counting)
             for options, seed in counting:
                 try:
                     results.append(self._one(options, seed))
@@ -355,6 +399,11 @@ class SweepRunner:
         check = getattr(config.experiment_module(self.file), "require_same_origin", None)
         if check is not None:
             check([result for result in self._seen.values() if result.status == "finished"])
+
+
+def _key(options: Mapping[str, Any], seed: int, tuning: bool) -> str:
+    """A run's name within one call of a sweep."""
+    return json.dumps([dict(options), seed, tuning], sort_keys=True, default=str)
 
 
 def _least(means: Sequence[tuple[dict[str, Any], float | None]]) -> dict[str, Any] | None:

@@ -17,12 +17,12 @@ pytest.importorskip("torch")
 from empirics.errors import InvalidInput, UnknownName
 from empirics.study import config as config_module
 from empirics.study import launch as launch_module
-from empirics.study.claims import claim
-from empirics.study.config import Strict, load_experiment
+from empirics.study.claims import POLL, claim
+from empirics.study.config import Strict, load_experiment, override
 from empirics.study.launch import launch, mps_daemon, world_of
 from empirics.study.plan import lines, plan_of
 from empirics.study.results import Judgement, Metrics, config_hash
-from empirics.study.runner import Runner
+from empirics.study.runner import Runner, run_of
 from empirics.study.sweep import SweepRunner, cells_of, restrict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -194,6 +194,32 @@ def test_several_processes_share_cells_and_no_run_is_made_twice(tmp_path, toy):
         thread.join(timeout=60)
     assert len(toy.calls) == len(set(toy.calls)) and summaries[0]["complete"]
     assert summaries[0]["tuned"] == summaries[1]["tuned"] == summaries[2]["tuned"]
+
+
+@pytest.mark.parametrize("order", ["cells", "tuning first"])
+def test_a_tuning_run_that_is_under_way_holds_up_no_other_cell(tmp_path, toy, order):
+    """Another process is on the last tuning run of a cell: all that does not rest on it is done meanwhile, wider grids too."""
+    text = TEXT.replace('order = "cells"', f'order = "{order}"')
+    (tmp_path / "alone").mkdir()
+    sweep(tmp_path / "alone", text).run()
+    whole = set(toy.calls)
+    toy.calls.clear()
+    tuned = {("a", "x", 1.0, 8), ("a", "x", 1.0, 9), ("a", "x", 2.0, 8)}
+    free = {call for call in whole if call[:2] not in (("a", "x"), ("copy", "x"))} | tuned
+    made = sweep(tmp_path, text)
+    work = made.runner._work(run_of(override(made.file, method="a", task="x", rate=2.0), 9, "cpu"))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(made.run()))
+    with claim(work.with_name(f"{work.name}.lock"), wait=False):
+        thread.start()
+        until = time.monotonic() + 20
+        while not free <= set(toy.calls) and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(2 * POLL)
+        before = set(toy.calls)
+    thread.join(timeout=60)
+    assert before == free and before < whole == set(toy.calls)
+    assert found[0]["complete"] and len(toy.calls) == len(whole)
 
 
 def test_time_that_is_up_leaves_a_summary_of_all_there_is(tmp_path, toy):
