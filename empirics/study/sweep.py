@@ -261,14 +261,14 @@ class SweepRunner:
 
         Tuning runs as long as one is open, those of a wider grid too; the seeds that count once the rate is chosen from them.
         """
-        if (other := self.tuned_as(cell)) is not None:
-            tuned, tried = other, self._candidates(other)
-        else:
-            tuned, tried = cell, list(candidates)
+        other = self.tuned_as(cell)
+        tuned, tried = (cell, list(candidates)) if other is None else (other, self._candidates(other))
         best: dict[str, Any] | None = None
         with contextlib.suppress(Missing, CannotChoose):
             while len(tried) > 1:
-                runs = [({**tuned, **candidate}, seed, True) for candidate in tried for seed in self.sweep.tuning_seeds]
+                runs: list[SharedRun] = [
+                    ({**tuned, **candidate}, seed, True) for candidate in tried for seed in self.sweep.tuning_seeds
+                ]
                 if absent := [run for run in runs if _key(*run) not in self._seen]:
                     return absent
                 means = [(candidate, self._mean({**tuned, **candidate})) for candidate in tried]
@@ -278,7 +278,7 @@ class SweepRunner:
                     break
                 tried += wider
             best = tried[0] if len(tried) == 1 else best
-        counting = [({**cell, **best}, seed, False) for seed in self.file.seeds] if best is not None else []
+        counting: list[SharedRun] = [] if best is None else [({**cell, **best}, seed, False) for seed in self.file.seeds]
         return [run for run in counting if _key(*run) not in self._seen]
 
     def _work_off(self, cells: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]], stay: bool, start: float) -> bool:
