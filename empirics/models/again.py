@@ -15,7 +15,7 @@ are not allowed, and inside somebody's, such as those of activation checkpointin
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -59,6 +59,13 @@ def _autocast(device: str) -> torch.dtype | None:
     return torch.get_autocast_dtype(device) if usual else None
 
 
+def _freed(value: Tensor) -> RuntimeError:
+    return RuntimeError(
+        f"the memory of a tensor {tuple(value.shape)} that the backward pass needs was freed after the forward pass, as that of "
+        "sharded weights is; recompute = False keeps the results instead"
+    )
+
+
 class _Kept:
     """A tensor that stays, cut from the graph, and the number of changes that it had seen by then."""
 
@@ -76,10 +83,7 @@ class _Kept:
             It was changed in place, or its memory was freed, as that of sharded weights is.
         """
         if _nbytes(self.value) < self.nbytes:
-            raise RuntimeError(
-                f"the memory of a tensor {tuple(self.value.shape)} that the backward pass needs was freed after the forward "
-                "pass, as that of sharded weights is; recompute = False keeps the results instead"
-            )
+            raise _freed(self.value)
         if _version(self.value) != self.version:
             raise RuntimeError(
                 f"a tensor {tuple(self.value.shape)} that the backward pass needs was changed in place after the forward pass; "
@@ -187,6 +191,45 @@ class _Results:
         return found if found is not None and found.tells(value) else None
 
 
+class Formula:
+    """An announced result as a function of tensors that are kept themselves, for an autograd function that computes it again
+    and keeps these tensors: no hook is called for them.
+
+    Attributes
+    ----------
+    tensors:
+        To be kept.
+    """
+
+    __slots__ = ("_arguments", "_function", "_nbytes", "tensors")
+
+    def __init__(self, function: Callable[..., Tensor], arguments: tuple[Any, ...]):
+        self._function = function
+        self._arguments = tuple(None if isinstance(a, Tensor) else a for a in arguments)
+        self.tensors: tuple[Tensor, ...] | None = tuple(a for a in arguments if isinstance(a, Tensor))
+        self._nbytes = [_nbytes(v) for v in self.tensors]
+
+    def take(self) -> tuple[Tensor, ...]:
+        """The tensors, which are let go here."""
+        tensors, self.tensors = self.tensors, None
+        assert tensors is not None
+        return tensors
+
+    def compute(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The result.
+
+        Raises
+        ------
+        RuntimeError
+            The memory of a tensor was freed.
+        """
+        for value, nbytes in zip(tensors, self._nbytes, strict=True):
+            if _nbytes(value) < nbytes:
+                raise _freed(value)
+        given = iter(tensors)
+        return self._function(*(next(given) if a is None else a for a in self._arguments))
+
+
 def _unpack(kept: _Kept | _View) -> Tensor:
     return kept.get()
 
@@ -247,6 +290,23 @@ def is_derived(value: Tensor) -> bool:
     """Was the value, or what it is a view of, announced?"""
     results = _current()
     return results is not None and results.find(value) is not None
+
+
+def formula_of(value: Tensor) -> Formula | None:
+    """The formula of an announced result; ``None`` where ``value`` is none, or a part of one, or where what it was computed from
+    is computed again as well or went through autocast."""
+    results = _current()
+    found = None if results is None or not wanted() else results.find(value)
+    if results is None or found is None or found.autocast is not None or _layout(value) != found.layout:
+        return None
+    if any(a is None or (isinstance(a, Tensor) and results.find(a) is not None) for a in found.arguments):
+        return None
+    return Formula(found.function, found.arguments)
+
+
+def wanted() -> bool:
+    """Are results computed again here? For autograd functions that do so by themselves."""
+    return _current() is not None and not _hooked()
 
 
 def saving() -> AbstractContextManager[object]:

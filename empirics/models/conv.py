@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -84,6 +87,74 @@ def _aligned(x: Tensor) -> Tensor:
         return x
     # clone, not contiguous(): with one sequence of one token PyTorch calls any strides contiguous, the kernel does not
     return x.clone(memory_format=torch.contiguous_format)
+
+
+@dataclass(frozen=True)
+class ConvKernels:
+    """causal-conv1d's two kernels, silu included, without a past, for autograd functions.
+
+    They are called as the package's operators call them. Each operator of ``torch.library`` costs the CPU some 30 µs more.
+
+    Attributes
+    ----------
+    run, run_backward:
+        The extension's functions, which write to given tensors.
+    """
+
+    run: Callable[..., Any]
+    run_backward: Callable[..., Any]
+
+    def forward(self, x: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, D, L) of x (B, D, L), taps (D, K) and bias (D,)."""
+        x = _aligned(x)
+        out = torch.empty_like(x)
+        self.run(x, taps, bias, None, None, out, None, True)
+        return out
+
+    def backward(
+        self, x: Tensor, taps: Tensor, bias: Tensor | None, d_out: Tensor, d_x: Tensor | None, need: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The gradients of taps and bias where they are needed; that of x is written to ``d_x``, of x's strides or ``None``."""
+        read = _aligned(x)
+        own = d_x if d_x is not None and read is x else torch.empty_like(read)
+        sums = taps.new_zeros(taps.numel() + (0 if bias is None else bias.numel()), dtype=torch.float32)
+        d_taps = sums[: taps.numel()].view_as(taps)
+        d_bias = None if bias is None else sums[taps.numel() :]
+        self.run_backward(read, taps, bias, d_out, None, None, None, own, d_taps, d_bias, None, True)
+        if d_x is not None and own is not d_x:
+            d_x.copy_(own)
+        if not need:
+            return None, None
+        return d_taps.to(taps.dtype), None if d_bias is None or bias is None else d_bias.to(bias.dtype)
+
+
+def conv_kernels(x: Tensor, width: int) -> ConvKernels | None:
+    """The kernels that :func:`causal_conv` would use for x (B, D, L) without a window; ``None`` where it would use none."""
+    return _stock_kernels() if x.shape[-1] >= width - 1 and _stock_serves(x, width) else None
+
+
+_CALLED = {
+    "_causal_conv1d_fwd_cpp": "x weight bias seq_idx initial_states out final_states_out silu_activation",
+    "_causal_conv1d_bwd_cpp": "x weight bias dout seq_idx initial_states dfinal_states dx dweight dbias dinitial_states "
+    "silu_activation",
+}
+"""What causal-conv1d's operators take and hand on, by name."""
+
+
+@cache
+def _stock_kernels() -> ConvKernels | None:
+    """``None`` also where causal-conv1d is of a version whose operators take other arguments."""
+    if _stock_kernel() is None:
+        return None
+    try:
+        extension = importlib.import_module("causal_conv1d_cuda")
+        for name, taken in _CALLED.items():
+            arguments = getattr(torch.ops.DaoAILab, name).default._schema.arguments
+            if [argument.name for argument in arguments] != taken.split():
+                return None
+        return ConvKernels(extension.causal_conv1d_fwd, extension.causal_conv1d_bwd)
+    except (ImportError, AttributeError):
+        return None
 
 
 @cache

@@ -11,6 +11,7 @@ bits of the plain layer on the adapted tensor and on contiguous rows.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Protocol, cast
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .again import derived, saving
+from .again import Formula, formula_of, is_derived, saving, wanted
 
 LEAST = 2**20
 """Entries of a matrix from which on its gradient is avoided: mamba-130m's in_proj and out_proj, not its x_proj and dt_proj."""
@@ -58,11 +59,9 @@ def low_rank_linear(x: Tensor, module: nn.Module, update: FactoredUpdate, bias: 
     """The linear layer on its adapted tensor, in x's dtype."""
     left, right = update.factors()
     original = cast(Any, module).parametrizations["weight"].original
-    with torch.no_grad():
-        arguments = original, left, right, update.scale, x.dtype
-        weight = derived(_adapted(*arguments), _adapted, *arguments)
-    with saving():
-        out: Tensor = _LowRankLinear.apply(x, weight, left, right, update.scale, bias)
+    formula = formula_of(x)
+    with saving() if formula is None and is_derived(x) else nullcontext():
+        out: Tensor = _LowRankLinear.apply(x, original, left, right, update.scale, bias, formula, wanted())
     return out
 
 
@@ -78,27 +77,43 @@ def _adapted(weight: Tensor, left: Tensor, right: Tensor, scale: float, dtype: t
 
 class _LowRankLinear(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, left: Tensor, right: Tensor, scale: float, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, original: Tensor, left: Tensor, right: Tensor, scale: float, bias: Tensor | None,
+        formula: Formula | None, compute_again: bool,
+    ) -> Tensor:  # fmt: skip
         rows = x.reshape(-1, x.shape[-1])  # one product over all rows, as the plain layer's: in batches its bits may differ
-        ctx.save_for_backward(rows, weight, left, right)
-        ctx.scale, ctx.shape = scale, x.shape
+        weight = _adapted(original, left, right, scale, x.dtype)
+        ctx.save_for_backward(
+            original if compute_again else weight, left, right, *((rows,) if formula is None else formula.take())
+        )
+        ctx.scale, ctx.shape, ctx.dtype, ctx.formula, ctx.compute_again = scale, x.shape, x.dtype, formula, compute_again
         return F.linear(rows, weight, bias).view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weight, left, right = ctx.saved_tensors
-        drows = dy.reshape(-1, dy.shape[-1])
-        dx = dleft = dright = dbias = None
-        if ctx.needs_input_grad[0]:
-            dx = (drows @ weight).view(ctx.shape)
-        if ctx.needs_input_grad[2]:
-            dleft = _times(ctx.scale, (drows.T @ (rows @ right.T.to(rows.dtype))).to(left.dtype))
-        if ctx.needs_input_grad[3]:
-            dright = _times(ctx.scale, ((drows @ left.to(rows.dtype)).T @ rows).to(right.dtype))
-        if ctx.needs_input_grad[5]:
-            dbias = drows.sum(0)
-        return dx, None, dleft, dright, None, dbias
+        # The decorator's bookkeeping costs as much as a launch, and only gradients of gradients need it.
+        return (_gradients_once if torch.is_grad_enabled() else _gradients)(ctx, dy)
+
+
+def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    weight, left, right, *kept = ctx.saved_tensors
+    rows = kept[0] if ctx.formula is None else ctx.formula.compute(kept).reshape(-1, ctx.shape[-1])
+    drows = dy.reshape(-1, dy.shape[-1])
+    dx = dleft = dright = dbias = None
+    if ctx.needs_input_grad[0]:
+        if ctx.compute_again:
+            weight = _adapted(weight, left, right, ctx.scale, ctx.dtype)
+        dx = (drows @ weight).view(ctx.shape)
+    if ctx.needs_input_grad[2]:
+        dleft = _times(ctx.scale, (drows.T @ (rows @ right.T.to(rows.dtype))).to(left.dtype))
+    if ctx.needs_input_grad[3]:
+        dright = _times(ctx.scale, ((drows @ left.to(rows.dtype)).T @ rows).to(right.dtype))
+    if ctx.needs_input_grad[5]:
+        dbias = drows.sum(0)
+    return dx, None, dleft, dright, None, dbias, None, None
+
+
+_gradients_once = once_differentiable(_gradients)
 
 
 def _times(scale: float, value: Tensor) -> Tensor:

@@ -16,11 +16,14 @@ from ..kernels.packing import Packing
 from ..kernels.selective_scan.oracle import SOFTPLUS_LINEAR_ABOVE
 from ..kernels.selective_scan.state_terms import gated_offset
 from ..kernels.table import Op
-from .again import saving
+from .again import saving, wanted
 from .config import Mamba1Config, MixerConfig
-from .conv import causal_conv, causal_conv_step
+from .conv import causal_conv, causal_conv_step, conv_kernels
+from .functions import functions_serve
 from .hooks import ExtraStates
-from .mixer import Mixer, check_selectors, linear, plain_conv
+from .inner import InnerTensors, inner_part
+from .low_rank import factored_update
+from .mixer import Mixer, check_selectors, linear, plain, plain_conv
 from .norm import widen
 from .state import MixerState
 
@@ -91,6 +94,11 @@ class Mamba1(Mixer):
         self.A_log.copy_(torch.arange(1, self.d_state + 1, device=self.D.device).log().expand(self.d_inner, -1))
         self.D.fill_(1)
 
+    @property
+    def normed(self) -> bool:
+        """Whether x_proj's parts pass norms (:meth:`_normed`)."""
+        return False
+
     def state_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (self.d_inner, self.d_conv - 1), (self.d_inner, self.d_state)
 
@@ -127,6 +135,11 @@ class Mamba1(Mixer):
     def _inner(self, xz: Tensor, start: MixerState, want_state: bool) -> tuple[Tensor, MixerState]:
         """Everything between the outer projections: (B, L, 2 D) to (B, D, L), and the state it leaves."""
         # Cut before it is turned: the two gradients are then put together as the product behind them reads them.
+        offset, extra, extra_state = self._offset(), self._extra(), None
+        if start.conv is None and not want_state and offset is None and extra is None:
+            y = self._at_once(xz, start.ssm)
+            if y is not None:
+                return y, MixerState()
         x, z = (v.transpose(1, 2) for v in xz.chunk(2, dim=-1))
         u, window = causal_conv(x, *self._taps(), start.conv, self.stock_conv, want_state)
         u_rows = u.transpose(1, 2)
@@ -140,16 +153,30 @@ class Mamba1(Mixer):
 
         y, ssm = run(self._decay_rates(), B, C, widen(self.D), start.ssm)
         # What hooks add to y enters after the gate as r·silu(z), so that r = 0 leaves every bit as it is.
-        offset = self._offset()
         if offset is not None:
             y = y + gated_offset(offset, C, z)
-        extra, extra_state = self._extra(), None
         if extra is not None:
             with saving():
                 B_x, C_x = (F.linear(u_rows, w.to(u.dtype)).transpose(1, 2) for w in (extra.W_B, extra.W_C))
             added, extra_state = run(-torch.exp(widen(extra.A_log)), B_x, C_x, None, start.extra)
             y = y + added
         return y, MixerState(window, ssm, extra_state)
+
+    def _at_once(self, xz: Tensor, h0: Tensor | None) -> Tensor | None:
+        """The same (B, D, L) by one autograd function (:mod:`.inner`); ``None`` where it does not serve."""
+        if self.scan != "fused" or self.normed or not xz.is_contiguous():
+            return None
+        if not all(plain(m) and factored_update(m) is None for m in (self.x_proj, self.dt_proj)):
+            return None
+        taps, bias = self._taps()
+        kernels = conv_kernels(xz.transpose(1, 2), taps.shape[-1])
+        if kernels is None:
+            return None
+        tensors = InnerTensors(
+            xz, taps.squeeze(1).to(xz.dtype), None if bias is None else bias.to(xz.dtype), self.x_proj.weight.to(xz.dtype),
+            self.dt_proj.weight.to(xz.dtype), self.A_log, self.D, self.dt_proj.bias, h0,
+        )  # fmt: skip
+        return inner_part(tensors, kernels, wanted()) if functions_serve(*tensors) else None
 
     def step(self, hidden: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
         state = self._check_step(hidden, state)

@@ -15,7 +15,8 @@ from torch.func import functional_call
 from ..errors import InvalidInput
 from ..kernels.packing import Packing
 from ..kernels.table import Op, capability
-from .again import computing_again, derived, is_derived, saving
+from .again import computing_again, derived, formula_of, is_derived, saving
+from .functions import functions_serve, linear_of
 from .hooks import ExtraStates, MixerHook
 from .low_rank import factored_update, low_rank_linear
 from .norm import widen
@@ -42,6 +43,9 @@ def linear(x: Tensor, module: nn.Module, with_bias: bool = True, again: bool = F
     if update is not None and torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type):
         return low_rank_linear(x, module, update, bias)
     weight = module.weight.to(x.dtype)
+    formula = formula_of(x) if bias is None and functions_serve(x, weight) else None
+    if formula is not None:
+        return linear_of(x, weight, formula)
     with saving() if is_derived(x) else nullcontext():
         out = F.linear(x, weight, bias)
     return derived(out, F.linear, x, weight, bias) if again else out

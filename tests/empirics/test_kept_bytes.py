@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import disable_saved_tensors_hooks, saved_tensors_hooks
 from torch.func import functional_call
 from torch.nn.modules.module import register_module_forward_hook
@@ -21,7 +21,7 @@ from empirics.bench.timing import kept_bytes_of
 from empirics.methods import Selection, apply
 from empirics.methods.catalogue import recipes
 from empirics.methods.lora import LowRankUpdate
-from empirics.models import MambaLM, again, conv, low_rank, mamba2, norm, size_config
+from empirics.models import MambaLM, again, conv, functions, low_rank, mamba1, mamba2, norm, size_config
 from empirics.models.again import computing_again, derived, saving
 
 METHODS = recipes("bench_model")
@@ -176,15 +176,36 @@ def test_the_formula_is_what_was_measured():
     assert without == pytest.approx(149.4 * 2**20, rel=0.005)
 
 
+@pytest.fixture(params=["operations", "functions"])
+def either_way(request, like_a_gpu, monkeypatch):
+    """Blocks made of operations, and of autograd functions that stand for several (:mod:`empirics.models.inner`)."""
+    if request.param == "functions":
+        monkeypatch.setattr(functions, "_ORDINARY", (torch.Tensor, torch.nn.Parameter, FakeTensor))
+        monkeypatch.setattr(conv, "_stock_kernels", lambda: conv.ConvKernels(lambda *given: None, lambda *given: None))
+    return request.param
+
+
 @pytest.mark.parametrize("method", NAMED)
-def test_by_default_no_more_is_kept_than_mamba_ssm_keeps(method, like_a_gpu):
+def test_by_default_no_more_is_kept_than_mamba_ssm_keeps(method, either_way):
     assert kept(method, "light") <= of_mamba_ssm()
     assert kept(method, False) > of_mamba_ssm(), "which keeping everything does not meet"
 
 
+def test_the_functions_keep_what_the_operations_keep(like_a_gpu, monkeypatch):
+    """Within 1 byte in 1,000: some of what is as large as a weight is kept once less, or once more."""
+    by_operations = {method: kept(method, "light") for method in ("full", "lora", "initial_state")}
+    used, real = [], mamba1.inner_part
+    monkeypatch.setattr(mamba1, "inner_part", lambda *given: used.append(given) or real(*given))
+    monkeypatch.setattr(functions, "_ORDINARY", (torch.Tensor, torch.nn.Parameter, FakeTensor))
+    monkeypatch.setattr(conv, "_stock_kernels", lambda: conv.ConvKernels(lambda *given: None, lambda *given: None))
+    for method, expected in by_operations.items():
+        assert kept(method, "light") == pytest.approx(expected, rel=1e-3)
+    assert len(used) == 3 * (2 + 1)
+
+
 @pytest.mark.parametrize("size", ["370m", "1.4b"])
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_at_other_sizes(method, size, like_a_gpu):
+def test_at_other_sizes(method, size, either_way):
     assert kept(method, "light", size, 4) <= of_mamba_ssm(size, 4)
 
 

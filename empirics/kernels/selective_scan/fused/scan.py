@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from empirics.errors import InvalidInput
 
-from ...inputs import Outcome, SelectiveInputs, selective_function
+from ...inputs import Outcome, SelectiveInputs, selective_function, selective_inputs
 from ...packing import Packing
 from .. import oracle
 from ..groups import by_group, is_plain
@@ -156,6 +156,34 @@ class _Operators(calls.Direct):
         return [next(found) if asked else None for asked in need]
 
 
+def forward_pass(passes: calls.Direct, tensors: Sequence[Tensor | None], keep: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """out, the last state and, with ``keep``, what the backward pass reads beside its inputs; for autograd functions.
+
+    Results that are kept (:class:`Results`) are taken from there, or added.
+    """
+    turn: _Turn | None = getattr(_active, "turn", None)
+    if turn is not None and turn.source is not None:
+        # Detached: autograd modifies the tensors that are returned here.
+        out, last, kept = (None if v is None else v.detach() for v in next(turn.following))
+        assert out is not None and last is not None
+        return out, last, kept
+    out, last, kept = passes.forward(tensors, keep)
+    if turn is not None and turn.to is not None:
+        turn.to.append((out.detach(), last.detach(), None if kept is None else kept.detach()))
+    return out, last, kept
+
+
+def backward_pass(
+    passes: calls.Direct, d_out: Tensor | None, d_last: Tensor | None, tensors: Sequence[Tensor | None], kept: Tensor | None,
+    need: tuple[bool, ...],
+) -> Sequence[Tensor | None]:  # fmt: skip
+    """The nine gradients in the types of their inputs, ``None`` where none is asked for."""
+    # What is packed was called directly, and the operators know no packing.
+    if passes.packing is None and not (_directly() and _ordinary(*tensors, d_out, d_last)):
+        passes = _Operators(passes.dt_softplus, passes.segment)
+    return passes.backward(d_out, d_last, tensors, kept, need)
+
+
 class _Scan(torch.autograd.Function):
     """The two passes: without the detour through an operator of ``torch.library``, whose Python costs more than a short scan,
     where the kernels take the tensors as they are; and with results that are kept (:class:`Results`)."""
@@ -163,15 +191,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         *tensors, passes, keep = arguments
-        turn: _Turn | None = getattr(_active, "turn", None)
-        if turn is not None and turn.source is not None:
-            # Detached: autograd modifies the tensors that are returned here.
-            out, last, kept = (None if v is None else v.detach() for v in next(turn.following))
-            assert out is not None and last is not None
-        else:
-            out, last, kept = passes.forward(tensors, keep)
-            if turn is not None and turn.to is not None:
-                turn.to.append((out.detach(), last.detach(), None if kept is None else kept.detach()))
+        out, last, kept = forward_pass(passes, tensors, keep)
         ctx.save_for_backward(*tensors, kept)
         ctx.passes = passes
         ctx.set_materialize_grads(False)
@@ -191,11 +211,7 @@ def _gradients(ctx: Any, d_out: Tensor | None, d_last: Tensor | None) -> tuple[T
     if d_out is None and d_last is None:
         return (None,) * 11
     *tensors, kept = ctx.saved_tensors
-    passes: calls.Direct = ctx.passes
-    # What is packed was called directly, and the operators know no packing.
-    if passes.packing is None and not (_directly() and _ordinary(*tensors, d_out, d_last)):
-        passes = _Operators(passes.dt_softplus, passes.segment)
-    return (*passes.backward(d_out, d_last, tensors, kept, ctx.needs_input_grad[:9]), None, None)
+    return (*backward_pass(ctx.passes, d_out, d_last, tensors, kept, ctx.needs_input_grad[:9]), None, None)
 
 
 _gradients_once = once_differentiable(_gradients)
@@ -306,6 +322,29 @@ def again(
     if call is None or not calls.aligned(tensors):
         return None
     return _apply(*tensors, call, _keeps(dt, A, C, z, dt_bias))
+
+
+def passes_of(
+    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
+    h0: Tensor | None, dt_softplus: bool,
+) -> calls.Direct:  # fmt: skip
+    """The two passes of :func:`scan`, B and C (batch, N, L) and h0 (batch, D, N), for autograd functions around them.
+
+    Raises
+    ------
+    InvalidInput
+        As the oracle.
+    """
+    tensors = u, dt, A, B, C, D, z, dt_bias, h0
+    directly = _directly() and _ordinary(*tensors)
+    key = calls.key_of(u, dt, A, B, C, D, z, dt_bias, h0, dt_softplus) if directly and calls.aligned(tensors) else None
+    call = None if key is None else calls.seen(key)
+    if call is not None:
+        return call
+    inputs = selective_inputs(*tensors[:8], dt_softplus, h0)
+    if not directly or route(inputs) is not fused_cuda:
+        return _Operators(dt_softplus)
+    return (None if key is None else calls.remember(key, inputs)) or calls.Direct(dt_softplus)
 
 
 selective_scan = selective_function(scan)
