@@ -1,7 +1,20 @@
 """Command line of the empirics package: python -m empirics COMMAND.
 
-run, sweep, collect, unpack, replicate, rejudge, coverage, list, scans, checks, gpu-suite, bench, diagnose, targets, tune,
-convert, pretrain, pretrain-baselines, generate, demo.
+    list                 experiments, methods and their questions
+    run, sweep           one experiment; a grid of method, learning rate and seed
+    gpu-suite, checks    the short experiments at full size on one GPU; the small ones of make verify
+    collect, unpack      finished runs as a summary and one packed file; packed runs as files again
+    replicate            a tenth of the test runs once more, and how far they agree
+    rejudge              first editions under the rules that were declared later
+    coverage             how often the intervals that are used hold the true value, simulated
+    scans, bench         what each scan can do; how fast scans, blocks, models and selections are
+    diagnose, targets    what prefixes, states and adapters can do in a model; which adapters take effect
+    tune, generate       fine-tune a model on rows of one's own; text from a model
+    convert              a checkpoint from mamba-ssm's layout to transformers', or back
+    pretrain             a Mamba of one's own; pretrain-baselines: what a 5-gram and xz make of its books
+    demo                 the demonstration of make verify
+
+Each command has --help.
 """
 
 from __future__ import annotations
@@ -364,7 +377,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
-            print(f"{(__doc__ or '').strip()}\nEach command has --help.")
+            print((__doc__ or "").strip())
             return 0 if arguments else 2
         if arguments[0] not in COMMANDS:
             raise UnknownName("command", arguments[0], COMMANDS)

@@ -3,7 +3,9 @@
     ssmproof verify | lattice | growth                                       decide the claims; methods against each other
     ssmproof diagnose | targets | tune | convert | generate                  a model
     ssmproof demo | pretrain | pretrain-baselines                            a demonstration; models of one's own
-    ssmproof list | run | sweep | collect | checks | gpu-suite | bench       experiments and benchmarks
+    ssmproof list | run | sweep | gpu-suite | checks                         experiments
+    ssmproof collect | unpack | replicate | rejudge | coverage               their runs, again and judged; their intervals
+    ssmproof scans | bench                                                   what scans can do, and how fast they are
     ssmproof report | draw | readme                                          the report, the figures, generated pages
     ssmproof theory | empirics | figures ...                                 a package's own command line
 
@@ -27,8 +29,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     **{
         name: ("empirics", (name,))
         for name in (
-            "list", "run", "sweep", "collect", "checks", "gpu-suite", "bench", "diagnose", "demo", "pretrain",
-            "pretrain-baselines", "generate", "targets", "tune", "convert",
+            "list", "run", "sweep", "gpu-suite", "checks", "collect", "unpack", "replicate", "rejudge", "coverage", "scans",
+            "bench", "diagnose", "targets", "tune", "convert", "generate", "demo", "pretrain", "pretrain-baselines",
         )
     },
     "empirics": ("empirics", ()),

@@ -71,6 +71,16 @@ def test_every_command_is_named_in_the_help(capsys: pytest.CaptureFixture[str]):
     assert [name for name in COMMANDS if not re.search(rf"\b{name}\b", told)] == []
 
 
+def test_every_command_of_empirics_is_one_of_ssmproof_and_has_a_word_in_its_help(capsys: pytest.CaptureFixture[str]):
+    from empirics.__main__ import COMMANDS as OWN
+    from empirics.__main__ import main as empirics_main
+
+    assert {name: COMMANDS.get(name) for name in OWN} == {name: ("empirics", (name,)) for name in OWN}
+    assert empirics_main(["--help"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+    assert [name for name in OWN if not any(re.search(rf"(^| ){name}([,: ]|$).* \w+ ", line) for line in lines)] == []
+
+
 def test_the_command_says_its_version_and_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"ssmproof {theory.__version__}\n"
@@ -190,7 +200,16 @@ def test_the_wheel_holds_what_is_used_and_no_more(installed: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
-    [["draw"], ["draw", "hankel"], ["figures", "--list"], ["figures", "--check"], ["report"], ["readme"], ["readme", "--check"]],
+    [
+        ["draw"],
+        ["draw", "hankel"],
+        ["figures", "--list"],
+        ["figures", "--check"],
+        ["report"],
+        ["readme"],
+        ["readme", "--check"],
+        ["unpack", "vision", "--out", "runs"],
+    ],
     ids=" ".join,
 )
 def test_what_needs_the_checkout_says_so_in_one_line(installed: Path, tmp_path: Path, arguments: list[str]):

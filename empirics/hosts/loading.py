@@ -14,6 +14,7 @@ from torch import nn
 
 from ..errors import CheckpointError, InvalidInput, MissingPackage
 from ..models.hub import transformers_config
+from ..models.hub_files import hub_file, hub_has_an_address
 from ..models.lm import MambaLM
 from ..models.loading import load_model
 from ..pretraining.bundle import bundled_model
@@ -61,9 +62,7 @@ def needs_transformers(name: str) -> bool:
     file = Path(name) / "config.json"
     if not Path(name).exists() and name.count("/") == 1:
         try:
-            from huggingface_hub import hf_hub_download
-
-            file = Path(hf_hub_download(name, file.name))
+            file = hub_file(name, file.name)
         except (ImportError, OSError, ValueError):  # whoever loads the model says what is wrong
             return False
     try:
@@ -102,9 +101,10 @@ def load_host(name: str, *, device: str = "cpu", dtype: torch.dtype | None = Non
     model: nn.Module
     try:
         with _quiet(transformers.utils.logging):
-            config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+            place = {"trust_remote_code": False, "local_files_only": path.exists() or not hub_has_an_address()}
+            config = transformers.AutoConfig.from_pretrained(name, **place)
             model, told = transformers.AutoModelForCausalLM.from_pretrained(
-                name, config=config, trust_remote_code=False, use_safetensors=True, dtype=wanted, output_loading_info=True
+                name, config=config, use_safetensors=True, dtype=wanted, output_loading_info=True, **place
             )
     except Exception as error:  # what a damaged folder raises is not of a few kinds
         try:  # mamba-ssm's layout

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from theory.core.checkout import require_checkout
 from theory.core.files import write_json
 
 from .base import MethodConfig, method_config
@@ -279,4 +280,5 @@ def as_data() -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    require_checkout("the catalogue's file", "clone the repository")
     write_json(DATA, as_data())

@@ -19,6 +19,7 @@ from theory.core import files
 from ..errors import CheckpointError, InvalidInput, MissingPackage
 from ..tensors import write_tensors
 from .config import MambaConfig
+from .hub_files import hub_file
 from .layouts import fit, read_config
 from .lm import MambaLM
 
@@ -224,13 +225,12 @@ AGAIN = "download or save it again"
 def _download(name: str, revision: str | None) -> Path:
     """The folder of a hub model in the local cache, fetched file by file where it is not there yet."""
     try:
-        from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise MissingPackage("huggingface_hub", "empirics", str(error)) from error
 
     def fetch(file: str) -> Path:
-        return Path(hf_hub_download(name, file, revision=revision))
+        return hub_file(name, file, revision)
 
     try:
         folder = fetch(CONFIG).parent

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from theory.core.checkout import NAME, ROOT, is_checkout
 from theory.core.files import json_text, parse_json, read_text, write_text
 
 from ..errors import CheckpointError
@@ -112,7 +113,9 @@ def name_of(result: Result, shown: tuple[str, ...]) -> str:
 
 
 def read_pack(path: Path) -> dict[str, Result]:
-    """:func:`unpacked` of a file; CheckpointError for one that cannot be read."""
+    """:func:`unpacked` of a file; CheckpointError for one that cannot be read, which an installed package leaves out."""
+    if not is_checkout() and path.is_relative_to(ROOT) and not path.is_file():
+        raise CheckpointError(f"runs of {path.parent.name} need a checkout of {NAME}; clone the repository, or name other runs")
     return unpacked(read_text(path, CheckpointError, REMEDY), path)
 
 

@@ -214,10 +214,11 @@ class Hub:
     def __init__(self, folder):
         self.folder, self.asked = folder, []
 
-    def __call__(self, name, file, revision=None):
+    def __call__(self, name, file, revision=None, local_files_only=False):
         from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RepositoryNotFoundError
 
         self.asked.append(file)
+        self.cache_only = local_files_only
         not_found = SimpleNamespace(headers={}, status_code=404, request=None)
         if name == "offline/model":
             raise LocalEntryNotFoundError("no network and not in the cache")
@@ -234,6 +235,27 @@ def hub(monkeypatch, tmp_path):
     served = Hub(tmp_path / "hub")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", served)
     return served
+
+
+@pytest.mark.parametrize("proxy", [False, True])
+@pytest.mark.parametrize("found", [False, True])
+def test_without_an_address_of_the_hub_only_the_cache_is_asked(hub, monkeypatch, found, proxy):
+    """Behind a proxy, which looks names up itself, the hub is asked all the same."""
+    from empirics.models import hub_files
+
+    looked_up = []
+
+    def lookup(host, port):
+        looked_up.append(host)
+        if not found:
+            raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr(hub_files, "getproxies", lambda: {"https": "proxy:1"} if proxy else {})
+    monkeypatch.setattr(hub_files.socket, "getaddrinfo", lookup)
+    with pytest.raises(CheckpointError, match="offline/model"):
+        load_model("offline/model")
+    assert hub.cache_only == (not found and not proxy)
+    assert len(looked_up) == (0 if proxy else 1)
 
 
 def test_by_hub_name(hub, tiny):
