@@ -55,7 +55,8 @@ def main_convert(argv: Sequence[str]) -> int:
     """Run the command; returns 0. Bad input raises an EmpiricsError."""
     args = options.convert().parse_args(list(argv))
     source = Path(args.model)
-    if source.is_dir() and args.out.resolve() == source.resolve():
+    own = source.parent if source.is_file() else source
+    if own.is_dir() and args.out.resolve() == own.resolve():
         raise InvalidInput(f"--out {args.out} is the model's own folder; choose another one")
     require_writable(args.out, InvalidInput, "--out")
     model = load_model(args.model)
@@ -68,6 +69,6 @@ def main_convert(argv: Sequence[str]) -> int:
         save_mamba_ssm(model, args.out)
         print(f"{args.out}:\n{LOAD_MAMBA_SSM.format(folder=args.out)}")
     for name in TOKENIZER:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, args.out / name)
+        if (own / name).is_file():
+            shutil.copyfile(own / name, args.out / name)
     return 0

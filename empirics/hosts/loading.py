@@ -109,7 +109,9 @@ def load_host(name: str, *, device: str = "cpu", dtype: torch.dtype | None = Non
     except Exception as error:  # what a damaged folder raises is not of a few kinds
         try:  # mamba-ssm's layout
             return as_transformers(load_model(name, dtype=dtype)).to(device)
-        except (CheckpointError, InvalidInput):
+        except (CheckpointError, InvalidInput) as ours:
+            if _of_mamba_ssm(path / "config.json"):
+                raise ours from error
             raise CheckpointError(
                 f"transformers cannot load {name}: {_first_line(error)} (a model's own code is never run, and no pickle is read)"
             ) from error
@@ -120,7 +122,18 @@ def load_host(name: str, *, device: str = "cpu", dtype: torch.dtype | None = Non
         )
     if missing:  # transformers draws them at random, and goes on
         raise CheckpointError(f"{name} lacks {missing[0]} ({len(missing)} missing tensors); download or save it again")
+    for tensor, value in model.named_parameters():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{name}: {tensor} holds NaN or infinity; take a checkpoint of a run that did not diverge")
     return model.to(device).eval()
+
+
+def _of_mamba_ssm(file: Path) -> bool:
+    """Whether a configuration has mamba-ssm's fields, which transformers does not read."""
+    try:
+        return "d_model" in json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _first_line(error: Exception) -> str:

@@ -114,9 +114,12 @@ def effects(model: nn.Module, targets: Iterable[str] | None = None, seed: int = 
 def _before(model: nn.Module, ids: Tensor, path: str, required: Iterable[Tensor]) -> Tensor | str:
     """The logits without an adapter, or why there are none."""
     try:
-        return _run(model, ids, path, required, False)[0]
+        logits = _run(model, ids, path, required, False)[0]
     except _FAILURES as error:
         return " ".join(str(error).split())
+    return (
+        logits if bool(torch.isfinite(logits).all()) else "the model's own logits are not finite, so that nothing can be compared"
+    )
 
 
 def _kinds(model: nn.Module, targets: Iterable[str] | None) -> dict[str, list[NamedTensor]]:
@@ -192,6 +195,9 @@ def _measured(model: nn.Module, ids: Tensor, base: Mapping[str, Tensor | str], t
             after, differentiated = _run(model, ids, path, trained, True)
         except _FAILURES as error:
             found[path], reason = "fails", " ".join(str(error).split())
+            continue
+        if not bool(torch.isfinite(after).all()):
+            found[path], reason = "fails", "the logits with the adapter are not finite"
             continue
         # Where no gradient is asked for, rounding must not be taken for an effect: where tensors lie in memory may change bits.
         changed = float((after - before).abs().max()) > max(1e-4, 4 * torch.finfo(after.dtype).eps) * float(before.abs().max())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -22,15 +21,17 @@ from ..experiments.lm_benchmark.examples import Item
 from ..experiments.lm_benchmark.tokens import tokens_for
 from ..hosts.loading import load_host, needs_transformers
 from ..hosts.tiny import CONFIGS
+from ..methods.adapter_file import read_json
 from ..models.loading import load_model
 from ..pretraining.bundle import BASE, base_folder, bundled_model
 from ..study.results import versions
 from ..study.runner import check_device
 from ..training.progress import Tick, bar
+from .identity import Settings, identity, require_same
 from .objective import Measured, measure, saved
 from .record import ADAPTER, BUNDLED_NAME, RECORD
 from .rows import held_out, read_rows
-from .session import COMPARED, Outcome, Settings, best_rate, fit, known_method, usual_rate
+from .session import COMPARED, Outcome, best_rate, fit, known_method, usual_rate
 
 SHARE = 4
 """A run of the sweep takes one step in so many of the fine-tuning's."""
@@ -65,11 +66,11 @@ def main_tune(argv: Sequence[str]) -> int:
     model = open_model(args.model, args.device)
     size = int(getattr(model.config, "vocab_size", 0))
     tokens = tokens_for(BUNDLED_NAME if args.model in CONFIGS else args.model, size)
-    items = read_rows(args.data, tokens, args.length)
-    rows, validation = (items, read_rows(args.validation, tokens, args.length)) if args.validation else held_out(items)
+    items = read_rows(args.data, tokens, args.length, 1 if args.validation else 2)
+    rows, validation = (items, read_rows(args.validation, tokens, args.length, 1)) if args.validation else held_out(items)
     settings = Settings(method, args.steps, args.batch, args.rate or usual_rate(method), args.rank, args.seed)
     before = measure(model, validation, args.batch)
-    print(f"{len(rows)} rows to train on, {len(validation)} held out; {args.model} takes {before.per_token:.3f} bits per token")
+    print(f"{_rows(len(rows))} to train on, {len(validation)} held out; {args.model} takes {before.per_token:.3f} bits per token")
     found = {}
     for name in dict.fromkeys([method] if args.no_comparison else [method, COMPARED]):
         own = replace(settings, method=name, rate=args.rate if args.rate and name == method else usual_rate(name))
@@ -114,9 +115,12 @@ def _swept(
     model: nn.Module, rows: Sequence[Item], validation: Sequence[Item], settings: Settings, kept: Path, tick: Tick | None
 ) -> float:
     """The rate of the sweep, chosen once and kept."""
+    own = identity(model, rows, validation, settings)
     if kept.is_file():
+        found = read_json(kept)
+        require_same(found, own, kept.parent)
         try:
-            return float(json.loads(kept.read_text(encoding="utf-8"))["rate"])
+            return float(found["rate"])
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{kept} holds no rate; delete it to sweep again") from error
 
@@ -128,7 +132,7 @@ def _swept(
 
     rate, tried = best_rate(bits, settings.rate)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    write_json(kept, {"rate": rate, "tried": {f"{k:.3g}": v if math.isfinite(v) else None for k, v in tried.items()}})
+    write_json(kept, {**own, "rate": rate, "tried": {f"{k:.3g}": v if math.isfinite(v) else None for k, v in tried.items()}})
     return rate
 
 
@@ -156,6 +160,10 @@ def verdict(method: str, before: Measured, runs: dict[str, Outcome]) -> str:
 
 def _pm(value: float, half: float) -> str:
     return f"{value:+.3f} ± {half:.3f}" if math.isfinite(half) else f"{value:+.3f} (one row: no interval)"
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' if count != 1 else ''}"
 
 
 def _drawing() -> ModuleType:

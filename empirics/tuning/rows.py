@@ -16,32 +16,42 @@ EVERY = 10
 """Where no validation file is given, every so-many-th row is held out."""
 
 
-def read_rows(path: Path, tokens: Tokens, longest: int) -> list[Item]:
+def read_rows(path: Path, tokens: Tokens, longest: int, least: int = 2) -> list[Item]:
     """The rows of a ``.jsonl`` or ``.txt`` file; of a text file, each piece of ``longest`` tokens is a row.
 
     A pair loses the prompt's first tokens where it is too long, and a completion ends with the tokenizer's end.
 
+    Parameters
+    ----------
+    least:
+        How many rows there must be: 1 where other rows are held out.
+
     Raises
     ------
     InvalidInput
-        The file cannot be read, a line is no row, or there are fewer than two rows.
+        The file cannot be read, is of another kind, or has too few rows; or a line is no row.
     """
     if longest < 2:
         raise InvalidInput(f"--length {longest}: a row needs at least 2 tokens, one to read and one to predict")
+    kind = path.suffix.lower()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark in front
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a null byte
+        reason = getattr(error, "strerror", None) or ("it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error))
         raise InvalidInput(f"cannot read {path}: {reason}; give a .jsonl or .txt file") from error
-    if path.suffix == ".jsonl":
-        lines = [(i + 1, line) for i, line in enumerate(text.splitlines()) if line.strip()]
+    if kind == ".jsonl":
+        # By line feeds alone: JSON may hold U+2028 and its like as they are, at which splitlines() would cut a row.
+        lines = [(i + 1, line) for i, line in enumerate(text.split("\n")) if line.strip()]
         items = [_item(_row(line, number, path), number, path, tokens, longest) for number, line in lines]
-    else:
+    elif kind == ".txt":
         whole = tokens.encode(text)
         items = [Item(tuple(whole[i : i + longest]), 1) for i in range(0, len(whole) - 1, longest)]
         items = [item for item in items if len(item.tokens) > 1]
-    if len(items) < 2:
-        raise InvalidInput(f"{path} has {len(items)} rows, expected at least 2: one to train on and one to hold out")
+    else:
+        raise InvalidInput(f"{path} ends in {path.suffix or 'no suffix'!r}; give a .txt file, or a .jsonl file: {EXPECTED}")
+    if len(items) < least:
+        why = "one to train on and one to hold out" if least > 1 else "give some"
+        raise InvalidInput(f"{path} has {len(items)} row{'s' if len(items) != 1 else ''}, expected at least {least}: {why}")
     return items
 
 
@@ -64,9 +74,16 @@ def _row(line: str, number: int, path: Path) -> dict[str, Any]:
 
 def _item(row: dict[str, Any], number: int, path: Path, tokens: Tokens, longest: int) -> Item:
     names = ("text",) if "text" in row else ("prompt", "completion")
+    if "text" in row and ("prompt" in row or "completion" in row):
+        raise InvalidInput(f"{path}, line {number} has a text and a pair, {sorted(map(str, row))}; {EXPECTED}")
     for name in names:
         if not isinstance(row.get(name), str):
             raise InvalidInput(f"{path}, line {number} has no string {name!r} among {sorted(map(str, row))}; {EXPECTED}")
+        try:
+            row[name].encode()
+        except UnicodeEncodeError as error:
+            half = f"{ord(row[name][error.start]):#x}"
+            raise InvalidInput(f"{path}, line {number}: {name!r} holds half a character ({half}); write it as UTF-8") from error
     if names == ("text",):
         whole = tuple(tokens.encode(row["text"])[:longest])
         if len(whole) < 2:

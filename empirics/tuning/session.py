@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +23,7 @@ from ..methods.adapter_file import read_json
 from ..methods.scores import score, warm_up
 from ..training.loop import Optimiser, train
 from ..training.progress import Tick
+from .identity import Settings, identity, require_same
 from .objective import Measured, batch_loss, measure
 
 CHOSEN = Path(__file__).parents[1] / "experiments" / "lm_benchmark" / "results.json"
@@ -35,18 +37,6 @@ FACTOR, MOST = 3.0, 3
 
 SELECT_STEPS, SELECT_RATE = 4, 1e-2
 """Of the warm-up that SDT's dimensions are chosen by."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a fine-tuning depends on beside model and rows."""
-
-    method: str
-    steps: int
-    batch: int
-    rate: float
-    rank: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -128,9 +118,9 @@ def fit(
     Diverged
         The loss is not finite.
     CheckpointError
-        The folder is of another fine-tuning.
+        The folder is of another fine-tuning: with other settings, other rows or another model.
     """
-    config = _kept_config(model, rows, settings, folder)
+    config = _kept_config(model, rows, validation, settings, folder)
     handle = apply(model, config, settings.seed)
     try:
         return handle, _trained(handle, rows, validation, settings, folder, tick)
@@ -139,19 +129,24 @@ def fit(
         raise
 
 
-def _kept_config(model: nn.Module, rows: Sequence[Item], settings: Settings, folder: Path | None) -> MethodConfig:
+def _kept_config(
+    model: nn.Module, rows: Sequence[Item], validation: Sequence[Item], settings: Settings, folder: Path | None
+) -> MethodConfig:
     """The configuration: chosen once, and read again where this fine-tuning has begun already."""
-    kept = None if folder is None else folder / "method.json"
-    if kept is not None and kept.is_file():
+    if folder is None:
+        return choose(model, rows, settings)
+    kept, own = folder / "method.json", identity(model, rows, validation, settings)
+    if kept.is_file():
         found = read_json(kept)
-        if found.get("settings") != asdict(settings):
-            raise CheckpointError(f"{folder} is of a fine-tuning with {found.get('settings')}; give another --out, or delete it")
-        options = dict(found["method"])
-        return method_config(options.pop("name"), **options)
+        require_same(found, own, folder)
+        try:
+            options = dict(found["method"])
+            return method_config(options.pop("name"), **options)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{kept} holds no method; delete {folder} to begin again") from error
     config = choose(model, rows, settings)
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, {"settings": asdict(settings), "method": config.to_json()})
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_json(kept, {**own, "method": config.to_json()})
     return config
 
 
@@ -170,6 +165,9 @@ def _trained(
 
     def look(step: int) -> Measured:
         measured = measure(model, validation, settings.batch)
+        if not math.isfinite(measured.per_token):
+            what = f"{settings.method} at rate {settings.rate:.3g}: held-out rows take {measured.per_token} bits at step {step}"
+            raise Diverged(f"{what}, training diverged; give a lower --rate")
         found[step] = measured.per_token
         if kept is not None:
             write_json(kept, {"curve": _points(found)})

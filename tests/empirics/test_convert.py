@@ -113,7 +113,8 @@ class TestRefused:
         assert "initial_state acts on tokens or states and cannot be merged into weights" in self.said(given, capsys)
 
     def test_itself_and_other_epsilons(self, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "the model's own folder" in self.said([str(base), "--to", "mamba_ssm", "--out", str(base)], capsys)
+        for source in (base, base / "model.safetensors"):
+            assert "the model's own folder" in self.said([str(source), "--to", "mamba_ssm", "--out", str(base)], capsys)
         save_model(own("Mamba1", norm_epsilon=1e-6), tmp_path / "other")
         given = [str(tmp_path / "other"), "--to", "mamba_ssm", "--out", str(tmp_path / "out")]
         assert "norm_epsilon is 1e-06; mamba-ssm's models have 1e-05" in self.said(given, capsys)

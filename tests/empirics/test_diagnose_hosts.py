@@ -275,7 +275,7 @@ def _nan(tensors: dict[str, Tensor]) -> None:
     [
         (_no_safetensors, "no pickle is read"),
         (_own_code, "a model's own code is never run"),
-        (lambda folder: _broken(folder, _nan), "A_log[0] = nan is not finite"),
+        (lambda folder: _broken(folder, _nan), "A_log holds NaN or infinity"),
         (lambda folder: _broken(folder, _lacking), "lacks model.layers.0.mamba.dt_bias (1 missing tensors)"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"no"), "transformers cannot load"),
         (lambda folder: (folder / "config.json").unlink(), "config.json"),

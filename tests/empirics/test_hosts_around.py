@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from empirics.hosts.takeover import mixer_of
 from empirics.hosts.tiny import CONFIGS, PURE, host_model
 from empirics.methods import (
     AdditionalScan,
+    BitFit,
     Combined,
     DoRA,
     Full,
@@ -342,3 +344,20 @@ def test_tied_weights_stay_tied(name: str, tmp_path: Path) -> None:
         load(other, tmp_path / "adapter")
         assert torch.equal(logits(other), expected)
         assert other.get_input_embeddings().weight is other.get_output_embeddings().weight
+
+
+@pytest.mark.parametrize("config", [Prompt(tokens=2), InitialState(), BitFit()], ids=["prompt", "initial_state", "bitfit"])
+def test_a_model_is_pickled_whole_only_where_that_keeps_its_function(config: Any) -> None:
+    """A pickle names the replaced forward pass; with a prompt the loaded model ran the class's own, without a word."""
+    model = host_model("MambaForCausalLM")
+    base, handle = logits(model), apply(model, config)
+    randomise(handle)
+    adapted = logits(model)
+    if config.name == "bitfit":
+        assert torch.equal(logits(pickle.loads(pickle.dumps(model))), adapted)
+    else:
+        with pytest.raises(InvalidInput, match=r"not pickled whole: save the method with handle.save\(folder\)"):
+            pickle.dumps(model)
+        assert torch.equal(logits(copy.deepcopy(model)), adapted)
+    handle.remove()
+    assert torch.equal(logits(pickle.loads(pickle.dumps(model))), base)

@@ -346,7 +346,7 @@ class Evil:
         self.path = path
 
 
-def test_a_pickle_with_code_is_not_run(tiny, tmp_path):
+def test_a_pickle_with_code_is_not_run(tiny, tmp_path, recwarn):
     folder = state_spaces_folder(tiny("Mamba1"), tmp_path / "m")
     mark = tmp_path / "owned"
     for write in (lambda v, p: torch.save(v, p), lambda v, p: p.write_bytes(pickle.dumps(v, protocol=2))):
@@ -354,6 +354,10 @@ def test_a_pickle_with_code_is_not_run(tiny, tmp_path):
         with pytest.raises(CheckpointError, match=r"more than tensors, which is never unpickled"):
             load_model(folder)
         assert not mark.exists()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Evil(str(mark))}, protocol=4))
+    with pytest.raises(CheckpointError, match=r"more than tensors, which is never unpickled"):
+        load_model(folder)
+    assert not mark.exists() and not list(recwarn)  # PyTorch warns of the protocol, in three lines
 
 
 @pytest.mark.parametrize("keep", [0, 100, -200])

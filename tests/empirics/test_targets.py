@@ -26,6 +26,7 @@ from empirics.methods import SDT, BitFit, LoRA, StateOffset, apply, select
 from empirics.methods.effect import effects
 from empirics.methods.scores import score
 from empirics.methods.targets_page import ours, versions, wrapped
+from empirics.models import MambaConfig, MambaLM, save_model
 
 pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore:the model carries peft")]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "targets.md"
@@ -98,6 +99,15 @@ def test_a_path_that_fails_leaves_the_others_to_be_judged() -> None:
     assert rows["called"].ours.paths["generation"] == "fails"
     assert {word for path, word in rows["called"].ours.paths.items() if path != "generation"} == {"yes"}
     assert rows["read"].wrapped.paths["evaluation"] == "skipped"
+
+
+def test_nothing_is_said_of_logits_that_are_not_finite() -> None:
+    """NaN differs from nothing by more than a bound, which must not read as "skipped"."""
+    model = Reads()
+    model.called.weight.data[0, 0] = float("nan")
+    for row in effects(model, ["called", "unused"]):
+        for found in (row.ours, row.wrapped):
+            assert set(found.paths.values()) == {"fails"} and "own logits are not finite" in found.refused
 
 
 def test_the_model_is_left_as_it_was() -> None:
@@ -268,6 +278,20 @@ class TestCommand:
         assert main(["targets", "MambaForCausalLM", "--targets", "in_proj"]) == 2
         error = capsys.readouterr().err
         assert f"{package} is not importable" in error and "pip install 'ssmproof[models]'" in error and error.count("\n") == 1
+
+    @pytest.mark.parametrize("layout", ["transformers", "mamba_ssm"])
+    def test_weights_that_are_not_finite(self, layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        if layout == "transformers":
+            model = host_model("BambaForCausalLM")
+            model.model.layers[0].mamba.D.data[1] = float("inf")
+            model.save_pretrained(tmp_path)
+        else:
+            own = MambaLM(MambaConfig(16, 1, 24, {"layer": "Mamba1", "d_state": 4}))
+            own.backbone.layers[0].mixer.D.data[1] = float("nan")
+            save_model(own, tmp_path)
+        assert main(["targets", str(tmp_path)]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"error: {tmp_path}: " in error and ".D holds NaN or infinity; take a checkpoint of a run" in error
 
     def test_a_folder_that_is_no_model(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["targets", str(tmp_path)]) == 2

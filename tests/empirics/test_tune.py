@@ -22,9 +22,10 @@ from empirics.methods import load
 from empirics.models import MambaConfig, MambaLM, save_model
 from empirics.tuning import session
 from empirics.tuning.command import verdict
+from empirics.tuning.identity import Settings
 from empirics.tuning.objective import Measured, batch_loss, measure, saved
 from empirics.tuning.rows import held_out, read_rows
-from empirics.tuning.session import Outcome, Settings, best_rate, fit, known_method, usual_rate
+from empirics.tuning.session import Outcome, best_rate, fit, known_method, usual_rate
 
 SETTINGS = Settings("sdt_lora", 12, 4, 3e-2, 1, 0)
 
@@ -75,7 +76,9 @@ class TestRows:
             ('{"prompt": "a", "label": 1}', "no string 'completion' among ['label', 'prompt']"),
             ('{"text": "a"}', "has 1 tokens; a text needs at least 2"),
             ('{"prompt": "", "completion": "a"}', "an empty prompt"),
-            ('{"text": "ab"}', "has 1 rows, expected at least 2"),
+            ('{"text": "ab"}', "has 1 row, expected at least 2"),
+            ('{"text": "ab", "completion": "c"}', "line 1 has a text and a pair, ['completion', 'text']"),
+            ('{"text": "ab"}\n{"text": "a\\ud800b"}', "line 2: 'text' holds half a character (0xd800)"),
             ("", "has 0 rows"),
         ],
     )
@@ -83,6 +86,30 @@ class TestRows:
         with pytest.raises(InvalidInput) as error:
             self.read(tmp_path, text)
         assert said in str(error.value)
+
+    def test_what_is_no_end_of_a_line_is_text(self, tmp_path: Path) -> None:
+        """JSON may hold U+2028 and U+0085 as they are; editors write a mark in front, and two signs at a line's end."""
+        text = "a\u2028b\x85c\x0b"
+        line = json.dumps({"text": text}, ensure_ascii=False)
+        assert "\u2028" in line and len(line.splitlines()) > 1
+        expected = [Item(tuple(text.encode()), 1)] * 2
+        for whole in (f"{line}\n{line}", f"\ufeff{line}\r\n{line}\r\n"):
+            assert self.read(tmp_path, whole, 16) == expected
+        with pytest.raises(InvalidInput, match="line 2 is no JSON"):
+            self.read(tmp_path, f"{line}\n" + line.replace("b", "b\n"))
+
+    @pytest.mark.parametrize("name", ["r.json", "r.csv", "r"])
+    def test_other_kinds_of_files_are_not_taken_for_texts(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match=r"give a .txt file, or a .jsonl file: a line is"):
+            self.read(tmp_path, '{"text": "abcd"}\n' * 2, name=name)
+        assert len(self.read(tmp_path, '{"text": "abcd"}\n' * 2, name="R.JSONL")) == 2
+
+    def test_one_row_is_enough_where_others_are_held_out(self, tmp_path: Path) -> None:
+        (tmp_path / "r.jsonl").write_text('{"text": "ab"}', encoding="utf-8")
+        assert len(read_rows(tmp_path / "r.jsonl", ByteTokens(), 8, 1)) == 1
+        (tmp_path / "r.jsonl").write_text("\n", encoding="utf-8")
+        with pytest.raises(InvalidInput, match="has 0 rows, expected at least 1: give some"):
+            read_rows(tmp_path / "r.jsonl", ByteTokens(), 8, 1)
 
     def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="No such file"):
@@ -213,6 +240,26 @@ def test_other_methods_and_a_sweep(
     assert not (tmp_path / "out" / "curves.png").exists()
 
 
+def test_a_rate_of_other_rows_is_not_taken_over(
+    base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--method", "lora", "--no-plot", "--no-comparison", "--sweep"]
+    assert run(base, rows, tmp_path / "out", *more) == 0
+    (tmp_path / "out" / "runs" / "lora_linear" / "method.json").unlink()
+    rows.write_text(rows.read_text(encoding="utf-8").replace("ab", "xy"), encoding="utf-8")
+    assert run(base, rows, tmp_path / "out", *more) == 2
+    assert "other rows to train on" in capsys.readouterr().err
+
+
+def test_held_out_rows_that_overflow_are_a_divergence(
+    base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(base, rows, tmp_path / "out", "--rate", "1e30", "--no-plot") == 2
+    error = capsys.readouterr().err
+    assert "sdt_lora at rate 1e+30" in error and "give a lower --rate" in error and error.count("\n") == 1
+    assert not (tmp_path / "out" / "adapter").exists()
+
+
 @pytest.mark.parametrize("method", ["sdt_lora", "prefix"])
 def test_hybrids_are_tuned_in_place(method: str, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("transformers")
@@ -305,10 +352,34 @@ def test_mistakes_are_one_line(
 def test_another_fine_tuning_in_the_same_folder_is_refused(
     base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Other options, rows or weights are another fine-tuning; a copy of the rows elsewhere is the same one."""
     more = ["--no-plot", "--no-comparison", "--method", "lora"]
+    other, copy = tmp_path / "other.jsonl", tmp_path / "copy.jsonl"
+    other.write_text('{"prompt": "ab", "completion": "cd"}\n' * 12, encoding="utf-8")
+    copy.write_text(rows.read_text(encoding="utf-8"), encoding="utf-8")
+    changed = tiny()
+    changed.backbone.norm_f.weight.data[0] += 0.5
+    weights = save_model(changed, tmp_path / "changed")
     assert run(base, rows, tmp_path / "out", *more) == 0
-    assert run(base, rows, tmp_path / "out", *more, "--seed", "1") == 2
-    assert "give another --out, or delete it" in capsys.readouterr().err
+    before = (tmp_path / "out" / "tune.json").read_bytes()
+    for model, data, given, said in (
+        (base, rows, ["--seed", "1"], "seed 0 (now 1)"),
+        (base, rows, ["--steps", "7", "--batch", "2"], "steps 6 (now 7), batch 4 (now 2)"),
+        (base, other, [], "other rows to train on, other rows held out"),
+        (base, rows, ["--validation", str(other)], "other rows to train on, other rows held out"),
+        (base, rows, ["--length", "5"], "other rows to train on, other rows held out"),
+        (weights, rows, [], "with another model;"),
+    ):
+        assert run(model, data, tmp_path / "out", *more, *given) == 2
+        error = capsys.readouterr().err
+        assert said in error and "give another --out, or delete it" in error and error.count("\n") == 1
+    assert (tmp_path / "out" / "tune.json").read_bytes() == before
+    assert run(base, copy, tmp_path / "out", *more) == 0
+    method = tmp_path / "out" / "runs" / "lora_linear" / "method.json"
+    method.write_text(json.dumps(json.loads(method.read_text(encoding="utf-8")) | {"method": {"rank": 1}}), encoding="utf-8")
+    assert run(base, rows, tmp_path / "out", *more) == 2
+    assert "holds no method; delete" in capsys.readouterr().err
+    capsys.readouterr()
     assert main(["generate", "--prompt", "a", "--adapter", str(tmp_path)]) == 2
     assert "holds no adapter" in capsys.readouterr().err
 
