@@ -165,7 +165,8 @@ class SweepRunner:
         """The candidate with the least held-out metric, a geometric mean over tuning seeds; ``None`` where every one diverged.
 
         A candidate that diverges on one of the seeds is out: a rate that one seed survives by luck is no choice. The grid of an
-        option that the sweep widens grows until the best value is no end of it, or the bound is reached.
+        option that the sweep widens grows until no end of it is as good as the best value, or the bound is reached. Of equal
+        values the one that was tried first is chosen.
 
         Raises
         ------
@@ -190,15 +191,22 @@ class SweepRunner:
         return Choice(best, at_edge)
 
     def _wider(self, best: Mapping[str, Any], means: Sequence[tuple[dict[str, Any], float | None]]) -> list[dict[str, Any]]:
-        """The next candidates beyond the ends of the grid at which the best one stands, within the bounds."""
-        found = []
+        """The next candidates beyond the ends of the grid at which the best one stands, or one as good, within the bounds.
+
+        An end that is as good as the best candidate leaves open whether a value beyond it is better.
+        """
+        found: list[dict[str, Any]] = []
+        least_mean = next(mean for candidate, mean in means if candidate == best)
+        assert least_mean is not None
+        as_good = [candidate for candidate, mean in means if mean is not None and math.isclose(mean, least_mean, rel_tol=1e-12)]
         for name, (least, greatest) in self.sweep.widen.items():
-            ratio = _end(best, means, name)
-            if ratio is None:
-                continue
-            value = _rounded(best[name] * ratio)
-            if least <= value <= greatest:
-                found.append({**best, name: value})
+            for candidate in as_good:
+                ratio = _end(candidate, means, name)
+                if ratio is None:
+                    continue
+                wider = {**candidate, name: _rounded(candidate[name] * ratio)}
+                if least <= wider[name] <= greatest and wider not in found:
+                    found.append(wider)
         return found
 
     def _mean(self, options: Mapping[str, Any]) -> float | None:

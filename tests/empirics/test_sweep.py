@@ -207,6 +207,26 @@ def test_a_grid_widens_until_the_best_rate_is_interior(tmp_path, monkeypatch):
     assert sweep(tmp_path, text=WIDENING).run() == summary and len(bowl.calls) == calls
 
 
+class Plateau(Bowl):
+    """Nothing is learned below a rate of 50, nor above 5000 by ``a``; never by ``b``."""
+
+    def run(self, config, ctx):
+        self.calls.append((config.method, config.rate, ctx.seed))
+        learned = config.method == "a" and 50 < config.rate < 5000
+        return Metrics(held_out={"loss": 0.5 if learned else 1.0})
+
+
+def test_an_end_that_is_as_good_as_the_best_widens_the_grid(tmp_path, monkeypatch):
+    """The best of equal rates may stand between two others and yet not be interior; where all are equal the bounds end it."""
+    flat = Plateau(a=0, b=0)
+    monkeypatch.setattr(config_module, "experiment_module", lambda file: flat)
+    summary = sweep(tmp_path, text=WIDENING.replace("1e5", "1e6")).run()
+    assert summary["tuned"] == [{"method": "a", "rate": 100.0}, {"method": "b", "rate": 1.0}] and summary["edges"] == []
+    tried = {method: sorted({rate for m, rate, _ in flat.calls if m == method}) for method in "ab"}
+    whole = [0.01, 0.1, 1, 10, 100, 1000, 10000, 100000, 1000000]
+    assert tried == {"a": whole[1:7], "b": whole}
+
+
 def test_a_side_at_the_edge_cannot_stand(tmp_path, monkeypatch):
     """The bound is reached before an interior rate is: the comparison with that method is undecided, and says why."""
     bowl = Bowl(a=900.0, b=2.0)
