@@ -89,7 +89,7 @@ def _label(name: str) -> str:
     """``lora/fused/recompute`` in words."""
     peer = name.removesuffix(REPLAYED)
     if peer in PEERS:
-        return {"stock": "mamba-ssm, all weights", "stock_slow_lora": "its slow path + peft LoRA"}[peer]
+        return {"stock": "mamba-ssm, all weights", "stock_slow_lora": "mamba-ssm slow + peft"}[peer]
     method, scan, *more = name.removesuffix(REPLAYED).split("/")
     words = [LABELS.get(method, method), *([] if scan == "fused" else [scan]), *more]
     return ", ".join(words)
@@ -120,7 +120,10 @@ def says(data: dict[str, Any]) -> str:
     others = [row for row in data["rows"] if row["name"] not in PEERS and not row["name"].endswith(REPLAYED)]
     kernels = faster(others, lambda size: size["kernels"])
     steps = faster(others, lambda size: size["step"][0])
-    return f"Kernels of {kernels} of {len(others)} methods are faster than mamba-ssm’s at every size, whole steps of {steps}"
+    return (
+        f"Of {len(others)} methods the kernels of {kernels} and the whole steps of {steps} are faster than mamba-ssm’s "
+        "at every size"
+    )
 
 
 def faster(rows: Sequence[dict[str, Any]], of: Any) -> int:
@@ -143,7 +146,7 @@ def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     figure.legend(handles, ["step, least to most", "GPU kernels alone"], loc="outside upper left", ncols=2)
     waits = [f"{size} {s:.1f} s" for size, s in data["selection_s"].items() if s is not None]
     selection = [f"SDT first chooses its dimensions: {', '.join(waits)}"] if waits else []
-    style.note(figure, *machine(data), "fused scan unless another is named", *selection)
+    style.note(figure, *machine(data), "fused scan unless another is named; slow: its slow path", *selection)
 
 
 def machine(data: dict[str, Any]) -> list[str]:

@@ -36,8 +36,8 @@ def says(data: dict[str, Any]) -> str:
         return "Peak memory of a training step"
     best, worst = measured[0], measured[-1]
     return (
-        f"At {size} {best['label']} needs {1 / best['sizes'][size]:.2f} of mamba-ssm’s memory, "
-        f"{worst['label']} {1 / worst['sizes'][size]:.2f}"
+        f"At {size} the least memory is {1 / best['sizes'][size]:.2f} of mamba-ssm’s ({best['label']}), "
+        f"the most {1 / worst['sizes'][size]:.2f} ({worst['label']})"
     )
 
 
@@ -58,7 +58,7 @@ def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     axes.set_xlabel("times less than mamba-ssm (better: right)")
     handles = [Line2D([], [], color=c, marker=m, linestyle="none") for c, m in SIZES[: len(data["sizes"])]]
     figure.legend(handles, [f"mamba-{size}" for size in data["sizes"]], loc="outside upper left", ncols=4)
-    style.note(figure, *bench_model.machine(data), "fused scan unless another is named")
+    style.note(figure, *bench_model.machine(data), "fused scan unless another is named; slow: its slow path")
 
 
 FIGURE = Picture(

@@ -50,7 +50,7 @@ def says(data: dict[str, Any]) -> str:
     """What generic changes come to."""
     edges = data["boundary"]
     above = sum(entries > edges[rank - 1] for entries, rank in data["generic"])
-    return f"Of {len(data['generic'])} generic changes of A LoRA stores {above} in fewer numbers than a sparse update"
+    return f"LoRA stores {above or 'none'} of {len(data['generic'])} generic changes of A in fewer numbers than a sparse update"
 
 
 def draw(figure: FigureBase, data: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from theory.core.gramians import reachability_singular_values
 from theory.core.initialisations import DT_GRID, initialisation
 from theory.core.tolerance import EPS32
 
-from .. import style
+from .. import digits, style
 from ..registry import Picture
 
 STATES = 16
@@ -39,13 +39,9 @@ def says(data: dict[str, Any]) -> str:
     """What Mamba's costliest state asks for at the longest prefix."""
     norms = [curves["mamba"]["costliest"][-1] for curves in data["curves"].values()]
     return (
-        f"Some unit states of a Mamba channel need a prefix of norm above 10{_raised(int(np.log10(min(norms))))}, "
+        f"Some unit states of a Mamba channel need a prefix of norm above 10{digits.raised(int(np.log10(min(norms))))}, "
         "at every length and step size"
     )
-
-
-def _raised(exponent: int) -> str:
-    return str(exponent).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
 
 
 def draw(figure: FigureBase, data: dict[str, Any]) -> None:

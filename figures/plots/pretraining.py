@@ -44,7 +44,7 @@ def says(data: dict[str, Any]) -> str:
     """Bits per byte on the held-out books, beside the baselines."""
     others = ", ".join(f"{name} {bits:.2f}" for name, bits in data["baselines"].items())
     return (
-        f"The bundled model ({data['parameters'] / 1e6:.1f} million parameters): {data['held_out']:.2f} bits per byte; {others}"
+        f"The bundled model ({data['parameters'] / 1e6:.1f} million parameters): {data['held_out']:.3f} bits per byte; {others}"
     )
 
 

@@ -77,8 +77,8 @@ def draw(figure: FigureBase, data: dict[str, Any]) -> None:
     size = f", {data['size']}" if data["size"] else ""
     style.note(
         figure,
-        "grey: channels; judged: least squares with a condition number of",
-        f"at most {data['condition']:g}, left of the dotted line; {data['seeds']} seeds{size}",
+        f"judged: least squares with a condition number of at most {data['condition']:g},",
+        f"left of the dotted line; {data['seeds']} seeds{size}",
     )
 
 
@@ -91,9 +91,8 @@ def _risks(figure: FigureBase, data: dict[str, Any], methods: list[str]) -> None
         measured = [(i, sum(p["measured"] for p in points)) for i, points in enumerate(shown) if points]
         axes.plot([value for _, value in measured], [i for i, _ in measured], "o", color=style.VERMILION, label="measured")
         for i, points in enumerate(shown):
-            axes.text(
-                1.0, i - 0.33, f"{len(points)}", transform=axes.get_yaxis_transform(), ha="right", va="bottom", color=style.GREY
-            )
+            count = f"{len(points)} channels" if points else "none"
+            axes.text(0.02, i - 0.33, count, transform=axes.get_yaxis_transform(), va="bottom", color=style.GREY)
         axes.set_xlim(left=0)
         axes.set_xlabel(f"risk of {name}")
     panels[0].set_yticks(places)

@@ -15,7 +15,7 @@ from matplotlib.figure import FigureBase
 
 from theory.core.errors import InvalidInput
 
-from .. import style
+from .. import digits, style
 from ..registry import Picture
 from ..sources import MissingData, command, experiment, summary_path
 
@@ -67,13 +67,13 @@ def says(data: dict[str, Any]) -> str:
     for curves in data["steps"].values():
         for curve in curves:
             if curve["how"] == SOLVED:
-                left.setdefault(curve["precision"], []).append(f"{curve['points'][-1]['residual']:.0e}")
+                left.setdefault(curve["precision"], []).append(digits.one_digit(curve["points"][-1]["residual"]))
     exact, coarse = left.get("float64", []), left.get("bfloat16 tokens", [])
     if not exact or not coarse:
         return "Random states and their best prefixes, measured and predicted"
     return (
-        f"The best long prefix leaves {' and '.join(exact)} of a random state in float64, "
-        f"{' and '.join(coarse)} with bfloat16 tokens"
+        f"Best long prefix at dt = {' and '.join(data['steps'])}: in float64 {' and '.join(exact)} of a random state are left, "
+        f"with bfloat16 tokens {' and '.join(coarse)}"
     )
 
 
