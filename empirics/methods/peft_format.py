@@ -1,7 +1,8 @@
 """LoRA and DoRA in Hugging Face peft's adapter files: ``adapter_config.json`` and ``adapter_model.safetensors``.
 
 Tensors are called ``base_model.model.<module>.lora_A.weight``, ``...lora_B.weight`` and, for DoRA, ``...lora_magnitude_vector``.
-Mixers of mamba-ssm and of transformers have the same module names, so files fit both.
+Mixers of mamba-ssm and of transformers have the same module names, so files fit both. Of an embedding's W (tokens, width) peft
+keeps the transposed factors: ``...lora_embedding_A`` (r, tokens) and ``...lora_embedding_B`` (width, r).
 
 What peft then does with a file is its own matter, and worth knowing on Mamba: it wraps modules, so a forward pass that reads
 ``module.weight`` skips the update. transformers' Mamba reads ``dt_proj.weight`` (always) and ``x_proj.weight``,
@@ -26,6 +27,7 @@ from .adapter_file import read_json, read_tensors
 from .dora import DoRA
 from .handle import Handle, apply
 from .lora import LoRA, LowRankConfig
+from .targets import named_tensors
 
 CONFIG, VALUES, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 _TENSORS = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight", "lora_magnitude_vector": "lora_magnitude_vector"}
@@ -37,12 +39,16 @@ _NEUTRAL = frozenset({
 """Options of peft that say nothing, or that are read or checked here; any other that is set changes what the file means."""
 _SAME_BASE = (True, False, "gaussian", "eva", None)
 """Ways to start an adapter that leave the base model's weights as they are; the others (pissa, olora, loftq, ...) change them."""
+_EMBEDDED = {"lora_embedding_A": "lora_B", "lora_embedding_B": "lora_A"}
+"""peft's factors of an embedding, and the factors here that they are the transposes of."""
+_WRAPPED = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Layers that peft's LoRA wraps."""
 _PEFT_REFUSES, _PEFT_SKIPS = ("out_proj", "conv1d"), ("dt_proj",)
 """Modules that peft refuses on Mamba, and that transformers' Mamba reads past peft's wrapper."""
 _REFUSING = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
-_FUSING = frozenset({"bamba", "granitemoehybrid", "zamba2"})
-"""Kinds of models on which peft (0.21) refuses these modules, and others whose training reads out_proj's weight where mamba-ssm
-is installed."""
+"""Kinds of models on which peft (0.21) refuses these modules."""
+_FUSING = {"mamba": "x_proj", "falcon_mamba": "x_proj", "bamba": "out_proj", "granitemoehybrid": "out_proj", "zamba2": "out_proj"}
+"""Kinds of models, and the module whose weight training reads past peft's wrapper where mamba-ssm is installed."""
 
 
 def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None) -> None:
@@ -56,7 +62,8 @@ def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None)
     Raises
     ------
     InvalidInput
-        The handle is neither LoRA nor DoRA, or adapts a tensor that is not the weight of a module (``A_log``).
+        The handle is neither LoRA nor DoRA, or adapts a tensor that is not the weight of a module (``A_log``), or is DoRA on an
+        embedding, whose magnitudes peft takes along the other axis.
 
     Warns
     -----
@@ -76,7 +83,13 @@ def save_peft(handle: Handle, folder: str | Path, base_model: str | None = None)
             )
         module = tensor.removesuffix(".weight")
         modules += [module] if module not in modules else []
-        tensors[f"{PREFIX}{module}.{_TENSORS[kind]}"] = value.cpu().contiguous()
+        if isinstance(handle.model.get_submodule(module), nn.Embedding):
+            if kind not in _EMBEDDED.values() or isinstance(config, DoRA):
+                raise InvalidInput(f"peft has no DoRA of {module} as it is here, an embedding: use LoRA for it, or handle.save")
+            theirs = next(name for name, ours in _EMBEDDED.items() if ours == kind)
+            tensors[f"{PREFIX}{module}.{theirs}"] = value.cpu().T.contiguous()
+        else:
+            tensors[f"{PREFIX}{module}.{_TENSORS[kind]}"] = value.cpu().contiguous()
     _warn(handle.model, modules)
     where = Path(folder)
     description = {
@@ -102,14 +115,16 @@ def _warn(model: nn.Module, modules: Sequence[str]) -> None:
     kinds = dict.fromkeys(module.rsplit(".", 1)[-1] for module in modules)
     own = getattr(getattr(model, "config", None), "model_type", "mamba")  # files of this project's models are for Mamba
     refused = [k for k in kinds if k in _PEFT_REFUSES and own in _REFUSING]
+    others = [m for m in modules if not isinstance(model.get_submodule(m), _WRAPPED)]
     skipped = [k for k in kinds if k in _PEFT_SKIPS]
-    fused = [k for k in kinds if k == "out_proj" and own in _FUSING]
+    fused = [k for k in kinds if k == _FUSING.get(own)]
     said = [f"refuses {' and '.join(refused)} on Mamba models"] if refused else []
+    said += [f"refuses {others[0]}, which is no linear layer"] if others else []
     said += [f"loads {' and '.join(skipped)} without effect"] if skipped else []
-    said += ["skips out_proj while training with mamba-ssm's fused kernels"] if fused else []
+    said += [f"skips {fused[0]} while training with mamba-ssm's fused kernels"] if fused else []
     if said:
-        instead = "in_proj and x_proj" if skipped or own in ("mamba", "falcon_mamba") else "in_proj"
-        message = f"peft {' and '.join(said)}: read this adapter with load_peft, or adapt {instead} only"
+        rest = [k for k in kinds if k not in (*refused, *skipped, *fused) and not any(m.endswith(k) for m in others)]
+        message = f"peft {' and '.join(said)}: read this adapter with load_peft, or adapt {' and '.join(rest) or 'in_proj'} only"
         warnings.warn(message, stacklevel=3)
 
 
@@ -122,21 +137,24 @@ def load_peft(model: nn.Module, folder: str | Path) -> Handle:
     ------
     CheckpointError
         Files are missing or corrupt, hold another kind of adapter or one that uses options beyond LoRA and DoRA, or do not fit
-        the model.
+        the model. peft writes an embedding's own weights as well; those of another model are refused.
     """
     where = Path(folder)
     description = read_json(where / CONFIG)
     kind, targets, values = _config_class(description, where), [], {}
+    base = {tensor.name: tensor.parameter for tensor in named_tensors(model)}
     for key, value in read_tensors(where / VALUES).items():
-        for ours, theirs in _TENSORS.items():
-            name = key.removeprefix(PREFIX)
-            module = name.removesuffix(".weight").removesuffix(f".{theirs.removesuffix('.weight')}")
-            if module != name.removesuffix(".weight"):
-                values[f"{module}.weight.{ours}"] = value
-                targets += [f"{module}.weight"] if f"{module}.weight" not in targets else []
-                break
-        else:
+        name = key.removeprefix(PREFIX)
+        weight = name.replace(".base_layer.", ".")
+        if weight in base:
+            if value.shape != base[weight].shape or not value.to(base[weight]).equal(base[weight]):
+                raise CheckpointError(f"{where} was trained for another model: the file's {weight} differs from this one")
+            continue
+        module, ours, value = _ours(name, value)
+        if not ours:
             raise CheckpointError(f"{where / VALUES} holds {key}, which belongs to no LoRA or DoRA adapter")
+        values[f"{module}.weight.{ours}"] = value
+        targets += [f"{module}.weight"] if f"{module}.weight" not in targets else []
     if not targets:
         raise CheckpointError(f"{where / VALUES} holds no tensor")
     try:
@@ -158,6 +176,14 @@ def load_peft(model: nn.Module, folder: str | Path) -> Handle:
         handle.remove()
         raise
     return handle
+
+
+def _ours(name: str, value: Tensor) -> tuple[str, str, Tensor]:
+    """(module, this project's name of the factor, its value) of a tensor of peft's; an empty name for any other."""
+    module, _, last = name.removesuffix(".weight").rpartition(".")
+    if last in _EMBEDDED:
+        return module, _EMBEDDED[last], value.T
+    return module, last if last in _TENSORS else "", value
 
 
 def _config_class(description: dict[str, Any], where: Path) -> type[LowRankConfig]:

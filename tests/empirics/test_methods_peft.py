@@ -224,6 +224,7 @@ def test_every_option_that_peft_writes_by_default_is_read(tmp_path: Path) -> Non
     [
         (("in_proj", "out_proj"), "refuses out_proj on Mamba models: "),
         (("dt_proj",), "loads dt_proj without effect"),
+        (("in_proj", "x_proj"), "skips x_proj while training with mamba-ssm's fused kernels: .* or adapt in_proj only"),
         (("out_proj", "dt_proj"), "refuses out_proj on Mamba models and loads dt_proj without effect"),
     ],
 )
@@ -235,7 +236,43 @@ def test_what_peft_cannot_use_is_said_when_it_is_saved(targets: tuple[str, ...],
 def test_what_peft_can_use_is_saved_in_silence(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        save_peft(apply(base_model(), LoRA(targets=("in_proj", "x_proj"), rank=2)), tmp_path)
+        save_peft(apply(base_model(), LoRA(targets=("in_proj",), rank=2)), tmp_path)
+        save_peft(apply(host_model("JambaForCausalLM"), LoRA(targets=("x_proj", "embed_tokens", "lm_head"), rank=2)), tmp_path)
+
+
+def test_an_embedding_goes_there_and_back(tmp_path: Path) -> None:
+    """peft keeps its factors transposed, under names of their own, and the base weights beside them."""
+    model = host_model("BambaForCausalLM")
+    base, handle = logits(model), apply(model, LoRA(targets=("embed_tokens", "q_proj"), rank=2, alpha=6))
+    randomise(model)
+    save_peft(handle, tmp_path / "ours")
+    assert (logits(model) - base).abs().max() > 0.01
+    theirs = peft.PeftModel.from_pretrained(host_model("BambaForCausalLM"), str(tmp_path / "ours")).eval()
+    assert torch.allclose(logits(theirs), logits(model), atol=2e-5)
+    randomise(theirs)
+    theirs.save_pretrained(str(tmp_path / "theirs"), save_embedding_layers=True)
+    again = host_model("BambaForCausalLM")
+    load_peft(again, tmp_path / "theirs")
+    assert torch.allclose(logits(again), logits(theirs), atol=2e-5) and not torch.allclose(
+        logits(again), logits(model), atol=1e-2
+    )
+    other = host_model("BambaForCausalLM")
+    other.model.embed_tokens.weight.data[0, 0] += 1
+    with pytest.raises(CheckpointError, match=r"trained for another model: the file's model.embed_tokens.weight differs"):
+        load_peft(other, tmp_path / "theirs")
+    with pytest.raises(InvalidInput, match=r"no DoRA of model.embed_tokens as it is here, an embedding: use LoRA"):
+        save_peft(apply(host_model("BambaForCausalLM"), DoRA(targets=("embed_tokens",), rank=2)), tmp_path / "dora")
+    assert not (tmp_path / "dora").exists()
+
+
+def test_a_router_is_no_layer_that_peft_wraps(tmp_path: Path) -> None:
+    handle = apply(host_model("JambaForCausalLM"), LoRA(targets=("router", "in_proj"), rank=1))
+    with pytest.warns(
+        UserWarning, match=r"refuses model.layers.1.feed_forward.router, which is no linear layer: .* adapt in_proj only"
+    ):
+        save_peft(handle, tmp_path)
+    with pytest.raises(ValueError, match="JambaTopKRouter"):
+        peft.PeftModel.from_pretrained(host_model("JambaForCausalLM"), str(tmp_path))
 
 
 # --- peft on this library's own model ---
