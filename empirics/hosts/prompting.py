@@ -6,7 +6,7 @@ A prompt goes before each sequence's first real token, behind padding in front, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -21,6 +21,8 @@ from .table import recognise
 from .takeover import mixer_of
 
 _CACHES = ("cache_params", "past_key_values")
+_PACKED = ("seq_idx", "cu_seqlens", "cu_seq_lens_q", "cu_seq_lens_k")
+"""Options that say where the sequences of a packed row begin."""
 _MINE = "_ssmproof_prompt"
 _IGNORED = -100
 """The label that transformers' losses leave out."""
@@ -66,6 +68,7 @@ def _prompted(stock: Callable[..., Any]) -> Callable[..., Any]:
             raise InvalidInput("a static cache has no room for a prompt's tokens; leave cache_implementation out")
         if mask is not None and mask.ndim != 2:
             raise InvalidInput(f"attention_mask has shape {tuple(mask.shape)}; with a prompt it has to be (B, L)")
+        _refuse_packing(given, mask, places)
         first = None if mask is None else mask.long().argmax(1)
         if cache is not None and _begun(cache):
             if mask is not None:
@@ -113,11 +116,28 @@ def _forward_mamba_ssm(self: Any, input_ids: Tensor, *args: Any, inference_param
     """mamba-ssm's forward pass, with prompts."""
     tokens: Tensor = self.prompt_tokens.tokens()
     plain = stock_forward(self)
+    _refuse_packing(kwargs, None, kwargs.get("position_ids"))
     if inference_params is not None and inference_params.seqlen_offset > 0:
         return plain(input_ids, *args, inference_params=inference_params, **kwargs)
     with _embedding_gives(self.backbone.embedding, tokens):
         out = plain(input_ids, *args, inference_params=inference_params, **kwargs)
     return out if kwargs.get("num_last_tokens", 0) else _with_logits(out, _logits(out)[:, tokens.shape[0] :])
+
+
+def _refuse_packing(options: Mapping[str, Any], mask: Tensor | None, places: Tensor | None) -> None:
+    """Refuse several sequences in one row, of which only the first would get the prompt."""
+    packed = next((name for name in _PACKED if options.get(name) is not None), None)
+    if packed is None and places is not None and places.ndim == 2:
+        again = places[:, 1:] < places[:, :-1]
+        if mask is not None:  # positions of padding say nothing
+            real = mask[:, -places.shape[1] :].bool()
+            again = again & real[:, 1:] & real[:, :-1]
+        packed = "position_ids" if bool(again.any()) else None
+    if packed is not None:
+        raise InvalidInput(
+            f"{packed} packs several sequences into a row, of which only the first would get the prompt; give each a row of its "
+            "own, or train an initial state or a prefix, from which every packed sequence starts"
+        )
 
 
 @contextmanager

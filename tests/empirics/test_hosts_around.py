@@ -256,6 +256,37 @@ def test_which_classes_hand_packing_to_their_mixers(name: str) -> None:
         assert relative(states[0][:, 4:], states[2]) < 1e-5
 
 
+LENGTHS = (1, 2, 4, 2)
+PACKED: dict[str, torch.Tensor] = {
+    "seq_idx": torch.repeat_interleave(torch.arange(4, dtype=torch.int32), torch.tensor(LENGTHS))[None],
+    "position_ids": torch.cat([torch.arange(n) for n in LENGTHS])[None],
+}
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in (*PURE, "JambaForCausalLM")])
+@pytest.mark.parametrize("config", [c for c in STATES.values() if c.name != "prompt"], ids=lambda config: config.name)
+def test_a_packed_row_is_its_sequences(name: str, config: Any) -> None:
+    """Through mixers and attention, shorter than the convolution too. The attention of Granite-4-H hears of neither option."""
+    model, _ = adapted(name, config)
+    apart = torch.cat([logits(model, ids, use_cache=False) for ids in IDS[:1].split(LENGTHS, dim=1)], 1)
+    packed = logits(model, IDS[:1], use_cache=False, **PACKED)
+    assert (relative(packed, apart) < 1e-5) == (name != "GraniteMoeHybridForCausalLM")
+    assert relative(logits(model, IDS[:1], use_cache=False), apart) > 1e-3
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_a_prompt_on_a_packed_row_is_refused(name: str) -> None:
+    """Only the first sequence would get it; positions that begin again behind padding are no packing."""
+    model, _ = adapted(name, Prompt(tokens=2))
+    for option, value in (*PACKED.items(), ("cu_seq_lens_q", torch.tensor([0, 4, 9], dtype=torch.int32))):
+        with pytest.raises(InvalidInput, match=f"{option} packs several sequences into a row"):
+            logits(model, IDS[:1], **{option: value})
+    mask = torch.ones_like(IDS)
+    mask[0, :3] = 0
+    places = (mask.cumsum(1) - 1).masked_fill(mask == 0, 1)
+    assert relative(logits(model, IDS, attention_mask=mask, position_ids=places)[:1, 3:], logits(model, IDS[:1, 3:])) < 1e-5
+
+
 # --- number formats ---
 
 
