@@ -14,6 +14,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..training.recording import record
+
 Pass = Callable[[], object]
 
 
@@ -66,15 +68,8 @@ def host_seconds(passes: Mapping[str, Pass], repeats: int, device: str) -> dict[
 
 def graphed(run: Pass) -> Pass:
     """A pass recorded once and replayed: its kernels alone, without what launching them costs the CPU."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            run()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
+    gc.collect()  # what earlier passes left in cycles ties the leaves to those passes' stream, which a recording may not wait for
+    graph, _ = record(run, "pass", torch.cuda.graph_pool_handle())
 
     def replay() -> object:
         graph.replay()

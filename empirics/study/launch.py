@@ -102,7 +102,8 @@ def mps_daemon() -> Iterator[Mapping[str, str]]:
         raise InvalidInput(f"--mps needs {MPS}, which is not installed here; leave it out")
     folder = tempfile.mkdtemp(prefix="mps-")
     told = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-    environment = {**os.environ, **told}
+    # The daemon sees all GPUs: it would number anew those that it is shown, and its clients' CUDA_VISIBLE_DEVICES would miss.
+    environment = {name: value for name, value in {**os.environ, **told}.items() if name != "CUDA_VISIBLE_DEVICES"}
     try:
         started = subprocess.run([MPS, "-d"], env=environment, capture_output=True, text=True, timeout=30, check=False)
         if started.returncode:

@@ -34,15 +34,17 @@ class Recording:
     gradients: tuple[Tensor | None, ...]
 
 
-def _apart(gradients: Iterable[Tensor | None], others: Iterable[Tensor]) -> tuple[Tensor | None, ...]:
-    """Each gradient in memory of its own, as ``backward()`` leaves them: what scales them in place then meets each once."""
+def _as_backward(
+    gradients: Iterable[Tensor | None], trained: Iterable[Tensor], others: Iterable[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """Each gradient as ``backward()`` leaves it: in memory of its own, so that what scales gradients in place meets each once,
+    and in its parameter's strides, which fused optimisers ask for."""
     seen = {value.untyped_storage().data_ptr() for value in others}
     found: list[Tensor | None] = []
-    for gradient in gradients:
+    for gradient, parameter in zip(gradients, trained, strict=True):
         if gradient is not None:
-            spread = any(n > 1 and step == 0 for n, step in zip(gradient.shape, gradient.stride(), strict=True))
-            if spread or gradient.untyped_storage().data_ptr() in seen:
-                gradient = gradient.clone(memory_format=torch.contiguous_format)
+            if gradient.stride() != parameter.stride() or gradient.untyped_storage().data_ptr() in seen:
+                gradient = torch.empty_like(parameter).copy_(gradient)
             seen.add(gradient.untyped_storage().data_ptr())
         found.append(gradient)
     return tuple(found)
@@ -113,7 +115,7 @@ class GraphedLoss:
     def _passes(self, arguments: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         value = self.loss(*arguments)
         gradients = torch.autograd.grad(value, self.trained, allow_unused=True)
-        return value.detach(), _apart(gradients, (*arguments, *self.trained, value))
+        return value.detach(), _as_backward(gradients, self.trained, (*arguments, *self.trained, value))
 
     def _given(self, value: Tensor, gradients: tuple[Tensor | None, ...]) -> Tensor:
         for parameter, gradient in zip(self.trained, gradients, strict=True):

@@ -310,6 +310,16 @@ def test_the_daemon_is_started_in_a_folder_of_its_own_and_stopped(tmp_path, monk
     assert launch([sys.executable, "-c", "import os, sys; sys.exit(7 * ('CUDA_MPS_PIPE_DIRECTORY' in os.environ))"], 1) == 0
 
 
+def test_the_daemon_sees_all_gpus_and_its_clients_choose(tmp_path, monkeypatch):
+    """A daemon that is shown GPU 1 alone calls it 0, and its clients look for a GPU 1 that is not there."""
+    program = fake_mps(tmp_path, monkeypatch).parent / "bin" / launch_module.MPS
+    program.write_text(program.read_text().replace("start $CUDA_MPS_PIPE_DIRECTORY", "sees ${CUDA_VISIBLE_DEVICES-all}"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    text = "import os, sys; sys.exit(os.environ.get('CUDA_VISIBLE_DEVICES') != '1')"
+    assert launch([sys.executable, "-c", text], 1, mps=True) == 0
+    assert (tmp_path / "log").read_text().splitlines()[0] == "sees all"
+
+
 def test_a_daemon_that_is_not_there_or_does_not_start_is_said(tmp_path, monkeypatch):
     fake_mps(tmp_path, monkeypatch, code=3)
     with pytest.raises(InvalidInput, match="does not start \\(bad luck"), mps_daemon():

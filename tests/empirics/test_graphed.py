@@ -74,6 +74,20 @@ def test_what_has_no_part_in_the_loss_has_no_gradient():
         assert used.grad.tolist() == [scale, scale] and unused.grad is None
 
 
+def test_gradients_lie_as_their_parameters():
+    """Fused optimisers refuse others ("must have same dtype, device, and layout"); a transpose that is copied gives them."""
+    weight = torch.nn.Parameter(torch.arange(6.0).view(2, 3))
+    x = torch.ones(3, 2)
+
+    def loss(x):
+        return (weight.t().contiguous() * x).pow(2).sum()
+
+    (plain,) = torch.autograd.grad(loss(x), [weight])
+    assert plain.stride() != weight.stride()  # else this test shows nothing
+    GraphedLoss(loss, [weight])(x)
+    assert weight.grad.stride() == weight.stride() and torch.equal(weight.grad, plain)
+
+
 def test_gradients_are_apart_as_after_backward():
     """One gradient of two parameters, and one that is spread out of a single number: clipping scales each once."""
     g = torch.Generator().manual_seed(0)
