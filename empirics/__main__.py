@@ -174,14 +174,14 @@ def _checks(argv: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     parser.add_argument("--verdicts", type=Path, metavar="FILE", help="put theory's verdicts from FILE beside the rows")
     args = parser.parse_args(argv)
-    from theory.core.files import require_writable
+    from theory.core.files import require_replaceable
 
     from .study.checks import QUICK, beside_theory, print_rows, quick_checks
     from .study.config import load_experiment
     from .study.results import write_json
 
     if args.json is not None:
-        require_writable(args.json.parent, InvalidInput, "--json")
+        require_replaceable(args.json, InvalidInput, "--json")
     if args.verdicts is not None:  # a bad file is better known before the work than after it
         beside_theory([{"claim": load_experiment(name).claim} for name in QUICK], args.verdicts)
     rows = quick_checks(args.device)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from theory.core.files import require_writable
+
 from .build import build, status
 from .registry import chosen
 from .report.page import build_report
@@ -36,6 +38,8 @@ def draw(names: Sequence[str], out: Path, *, only_stale: bool) -> int:
         wanted = {name: picture for name, picture in wanted.items() if status(name, picture, out).startswith("stale")}
         if not wanted:
             print("every figure is up to date")
+    if wanted:
+        require_writable(out)
     for name, picture in wanted.items():
         try:
             build(name, picture, out)

@@ -245,6 +245,10 @@ def test_indices_and_exponents_are_set_and_names_of_code_are_not():
         "n_obs.": "<math><msub><mi>n</mi><mi>obs</mi></msub></math>.",
         "u_1²": "<math><msub><mi>u</mi><mn>1</mn></msub></math>²",
         "x_0b_0": "<math><msub><mi>x</mi><mn>0</mn></msub></math><math><msub><mi>b</mi><mn>0</mn></msub></math>",
+        "B_(d,n)": (
+            '<math><msub><mi>B</mi><mrow><mo stretchy="false">(</mo><mi>d</mi><mo stretchy="false">,</mo><mi>n</mi>'
+            '<mo stretchy="false">)</mo></mrow></msub></math>'
+        ),
         "dt_max": "<math><msub><mi>dt</mi><mi>max</mi></msub></math>",
     }
     for text, element in cases.items():
@@ -259,6 +263,8 @@ def test_indices_and_exponents_are_set_and_names_of_code_are_not():
         "sdt_lora_r8_random",
         "s4_2d_x",
         "theory.x_y",
+        "f_(x)",
+        "matrix_(d, n)",
         "a < b",
     ):
         assert set_mathematics(text) == escape(text) and plain(text) == text
@@ -587,8 +593,10 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     )
     said, place = capsys.readouterr().out.splitlines()
     assert "MB" in said and place == out.as_uri()
-    assert main(["report", "--out", str(tmp_path)]) == 2
-    assert "is a folder" in capsys.readouterr().err
+    for place, problem in ((tmp_path, "is a folder; name a file in it"), (Path("/proc/x/y.html"), "cannot be written to: ")):
+        assert main(["report", "--out", str(place)]) == 2
+        error = capsys.readouterr().err
+        assert problem in error and "Errno" not in error and error.count("\n") == 1
     with pytest.raises(SystemExit) as stopped:
         main(["report", "hankel"])
     assert stopped.value.code == 2

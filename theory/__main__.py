@@ -11,7 +11,7 @@ from rich.console import Console
 
 from .core.arguments import Parser
 from .core.errors import InvalidInput, TheoryError
-from .core.files import read_json, read_text, require_writable
+from .core.files import read_json, read_text, require_replaceable
 from .core.marks import with_part
 from .verification.decide import verify
 from .verification.registry import FAMILIES, family_claims, get_claim
@@ -67,7 +67,7 @@ def _run_verify(argv: Sequence[str], console: Console, err: Console) -> int:
     if args.out is not None and not args.out.resolve().parent.is_dir():
         raise InvalidInput(f"--out {args.out}: the folder {args.out.parent} does not exist")
     if args.out is not None:
-        require_writable(args.out.parent)
+        require_replaceable(args.out)
     report = verify(profile=args.profile, claims=[c.id for c in chosen], jobs=args.jobs, progress=_progress(len(chosen), err))
     if args.out is not None:
         written = write_report(report, args.out)

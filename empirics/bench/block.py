@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from theory.core.files import require_writable
+from theory.core.files import require_replaceable
 
 from .. import options as parsers
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName
@@ -155,7 +155,7 @@ def main_bench_block(argv: Sequence[str]) -> int:
     options = parsers.bench_block().parse_args(argv)
     options.contenders = options.contenders or list(CONTENDERS)
     if options.out is not None:
-        require_writable(options.out.parent, InvalidInput)
+        require_replaceable(options.out, InvalidInput)
     try:
         check_device(options.device)
         for name in ("batch", "length", "repeats"):
@@ -173,7 +173,7 @@ def main_bench_block(argv: Sequence[str]) -> int:
         for size, scan in scans.items():
             capability(op_of(size_config(size)), scan)
         if options.out is not None:
-            require_writable(options.out.parent, InvalidInput)
+            require_replaceable(options.out, InvalidInput)
         for size in options.sizes:
             print(f"a block of {full_name(size)}, {options.batch} x {options.length} tokens")
             rows = measure_block(

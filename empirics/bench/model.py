@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from theory.core.files import require_writable
+from theory.core.files import require_replaceable
 
 from .. import options as parsers
 from ..errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnrecordableLoss
@@ -411,7 +411,7 @@ def main_bench_model(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
     options = parsers.bench_model().parse_args(argv)
     if options.out is not None:
-        require_writable(options.out.parent, InvalidInput)
+        require_replaceable(options.out, InvalidInput)
     try:
         check_device(options.device)
         settings = dict(_settings(options))
@@ -420,7 +420,7 @@ def main_bench_model(argv: Sequence[str]) -> int:
             for name in options.contenders:
                 Contender.named(name, op_of(setting.model))
         if options.out is not None:
-            require_writable(options.out.parent, InvalidInput)
+            require_replaceable(options.out, InvalidInput)
         about: dict[str, Any] = {
             "benchmark": "model", "device": options.device, "length": options.length, "layers": options.layers,
             "repeats": options.repeats, "kernels": options.kernels, "contenders": list(options.contenders),

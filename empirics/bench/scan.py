@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theory.core.files import require_writable
+from theory.core.files import require_replaceable
 
 from .. import options as parsers
 from ..errors import EmpiricsError, InvalidInput, UnsupportedScan
@@ -190,7 +190,7 @@ def main_bench_scan(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
     options = parsers.bench_scan().parse_args(argv)
     if options.out is not None:
-        require_writable(options.out.parent, InvalidInput)
+        require_replaceable(options.out, InvalidInput)
     dtype_name = options.dtype or ("float32" if options.device == "cpu" else "bfloat16")
     dtype, shape = _DTYPES[dtype_name], options.shape or _SHAPES[options.device]
     names = tuple(options.contenders or _CONTENDERS[options.device])
@@ -203,7 +203,7 @@ def main_bench_scan(argv: Sequence[str]) -> int:
         for name in names:  # all of them before the first is measured
             contender(name)
         if options.out is not None:
-            require_writable(options.out.parent, InvalidInput)
+            require_replaceable(options.out, InvalidInput)
         if options.install_peers:
             _install(names)
         if options.targets:

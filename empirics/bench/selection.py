@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theory.core.files import require_writable
+from theory.core.files import require_replaceable
 
 from .. import options as parsers
 from ..errors import EmpiricsError, InvalidInput
@@ -109,7 +109,7 @@ def main_bench_selection(argv: Sequence[str]) -> int:
     """Run the benchmark from command-line arguments; 0, or 2 after a message about what is wrong with them."""
     options = parsers.bench_selection().parse_args(argv)
     if options.out is not None:
-        require_writable(options.out.parent, InvalidInput)
+        require_replaceable(options.out, InvalidInput)
     try:
         check_device(options.device)
         for name, least in (("batch", 1), ("repeats", 1)):
@@ -123,7 +123,7 @@ def main_bench_selection(argv: Sequence[str]) -> int:
         for config in configs.values():
             capability(op_of(config), scan)
         if options.out is not None:
-            require_writable(options.out.parent, InvalidInput)
+            require_replaceable(options.out, InvalidInput)
         result: dict[str, Any] = {
             "benchmark": "selection", "device": options.device, "scan": scan, "machine": machine(options.device), "sizes": {},
         }  # fmt: skip

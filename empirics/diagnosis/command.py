@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from theory.checkpoints.diagnose import READOUTS, print_diagnosis
+from theory.core.files import require_replaceable, require_writable
 
 from .. import options
 from ..errors import InvalidInput, MissingPackage, UnknownName
@@ -62,15 +63,15 @@ def main_diagnose(argv: Sequence[str]) -> int:
         raise UnknownName("--c", args.c, READOUTS)
     if not 0 <= args.seed < 2**32:
         raise InvalidInput(f"--seed {args.seed} must lie in 0..{2**32 - 1}")
-    if args.out is not None and args.out.exists() and not args.out.is_dir():
-        raise InvalidInput(f"--out {args.out} is a file, expected a folder")
-    if args.json is not None and args.json.is_dir():
-        raise InvalidInput(f"--json {args.json} is a folder, expected a file")
     drawn = args.out is not None and not args.no_picture
     if drawn:
         _picture()  # a missing package is better known before the work
     choice = (_count_or_share("CHANNELS", args.sdt[0]), _count_or_share("STATES", args.sdt[1]))
     verdicts = read_verdicts(args.verdicts or SHIPPED, {*RULES, *CLAIMS})
+    if args.out is not None:
+        require_writable(args.out, InvalidInput)
+    if args.json is not None:
+        require_replaceable(args.json, InvalidInput, "--json")
     chosen = fresh(args.init, args.seed) if args.init is not None else subject(args.model or BUNDLED)
     with bar("diagnosis:", sys.stderr.isatty()) as tick:
         diagnosis = measure(

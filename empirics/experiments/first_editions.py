@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from theory.core.files import write_json
+from theory.core.files import require_replaceable, write_json
 
 from .. import options
+from ..errors import InvalidInput
 from ..study.comparing import decide
 from ..study.config import EXPERIMENTS, load_experiment
 from ..study.pack import RUNS, read_pack
@@ -117,6 +118,8 @@ def first_editions() -> list[dict[str, Any]]:
 def main_rejudge(argv: Sequence[str]) -> int:
     """``python -m empirics rejudge``."""
     args = options.rejudge().parse_args(argv)
+    if args.out is not None:
+        require_replaceable(args.out, InvalidInput)
     rows = first_editions()
     for row in rows:
         ends = "no interval" if row["low"] is None else f"[{row['low']:+.2f}, {row['high']:+.2f}]"

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from theory.core.files import require_writable
+from theory.core.files import require_replaceable, require_writable
 
 from ..errors import InvalidInput
 
@@ -181,6 +181,8 @@ def main_baselines(argv: Sequence[str]) -> int:
     from ..study.results import write_json
     from .baselines import baselines
 
+    if args.json is not None:
+        require_replaceable(args.json, InvalidInput, "--json")
     rows = baselines(read_corpus(args.corpus, args.held_out), args.order)
     for row in rows:
         print(f"{row['name']:10} {row['bits_per_byte']:8.4f} bits per byte   {row['how']}")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from theory.core.files import require_writable
+
 from .. import options
 from ..errors import InvalidInput
 from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
@@ -99,6 +101,8 @@ def unpack(name: str, out: Path, source: Path = EXPERIMENTS) -> int:
 def main_collect(argv: Sequence[str]) -> int:
     """``python -m empirics collect``."""
     args = options.collect().parse_args(argv)
+    if args.into is not None:
+        require_writable(args.into, InvalidInput, "--into")
     for name in args.experiments:
         found = collect(name, args.out, args.quick, args.scan, args.into)
         print(f"{found['experiment']}: {found['verdict']} ({found['measured']}); {found['device']}")
@@ -110,6 +114,7 @@ def main_collect(argv: Sequence[str]) -> int:
 def main_unpack(argv: Sequence[str]) -> int:
     """``python -m empirics unpack``."""
     args = options.unpack().parse_args(argv)
+    require_writable(args.out, InvalidInput)
     for name in args.experiments:
         print(f"{name}: {unpack(name, args.out, args.source)} runs below {args.out / 'runs' / name}")
     return 0

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.core.files import write_json
+from theory.core.files import require_replaceable, write_json
 
 from .. import options as parsers
 from ..errors import InvalidInput, UnknownName
@@ -189,6 +189,8 @@ def main_coverage(argv: Sequence[str]) -> int:
     args = parsers.coverage().parse_args(argv)
     if args.repeats < 1 or args.seed < 0:
         raise InvalidInput(f"--repeats {args.repeats} must be at least 1 and --seed {args.seed} at least 0")
+    if args.out is not None:
+        require_replaceable(args.out, InvalidInput)
     print(f"share of the {100 * args.confidence:g} % intervals that hold the mean, in {args.repeats} simulated experiments")
     print(f"({max(1, args.repeats // FEWER)} where every row is simulated)")
     found = []

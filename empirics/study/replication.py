@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from theory.core.files import require_writable
+
 from .. import options
 from ..errors import InvalidInput
 from . import config
@@ -205,6 +207,8 @@ def main_replicate(argv: Sequence[str]) -> int:
         runner = Runner(args.out, args.device)
         print(plan(*drawing(args.experiment, args.out, args.share, args.seed, args.of, args.quick), runner))
         return 0
+    if args.into is not None:
+        require_writable(args.into, InvalidInput, "--into")
     found = replicate(
         args.experiment, args.out, args.share, args.seed, source=args.of, device=args.device, budget=args.budget,
         quick=args.quick, into=args.into,

@@ -27,7 +27,9 @@ _ALONE = rf"(?:(?<![A-Za-z0-9_])|(?<!{_ALNUM}{_LETTER}_[0-9])(?<={_LETTER}_[0-9]
 """In front of a base: no name goes on there, though the index or the exponent of another base may end there (``x_0b_0``)."""
 _BASE = rf"(?:{_ALONE}(?<![^.]\.)(?:{'|'.join(BASES)}|{_LETTER}{_ACCENT}?|[0-9]+)|[)\]}}‖|])[*′']?"
 _TOKEN = rf"[+−-]?(?:{'|'.join(WORDS)}|{_ALNUM}{_ACCENT}?(?:{_ALNUM}{_ACCENT}?)?|\*)"
-_SCRIPT = rf"(?:\{{[^{{}}]*\}}|{_TOKEN})(?!{_ALNUM}(?![_^]))"
+_PAIR = rf"\({_ALNUM}(?:, ?{_ALNUM})+\)"
+"""An index that is a pair, or more, in round brackets: ``B_(d,n)``."""
+_SCRIPT = rf"(?:\{{[^{{}}]*\}}|{_PAIR}|{_TOKEN})(?!{_ALNUM}(?![_^]))"
 SCRIPTED = re.compile(rf"(?P<base>{_BASE})(?:_(?P<low>{_SCRIPT}))?(?:\^(?P<high>{_SCRIPT}))?(?![_^])")
 """A base with an index, an exponent or both; a base alone also matches and is no mathematics."""
 _PARTS = re.compile(

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from theory.core.errors import InvalidInput
-from theory.core.files import write_bytes
+from theory.core.files import require_replaceable, write_bytes
 from theory.verification.verdict import MEANING, RULE
 
 from ..sources import ROOT
@@ -394,10 +393,9 @@ def build_report(out: Path = DEFAULT, root: Path = ROOT) -> int:
     MissingData
         There are no verdicts yet.
     InvalidInput
-        ``out`` is a folder, or a file that the report is made of is unusable.
+        ``out`` cannot be written, or a file that the report is made of is unusable.
     """
-    if out.is_dir():
-        raise InvalidInput(f"--out {out} is a folder, expected a file such as {out / 'report.html'}")
+    require_replaceable(out)
     above = os.path.relpath(root, out.resolve().parent).replace(os.sep, "/")
     content = render(gather(root), f"{above}/").encode("utf-8")
     write_bytes(out, content)

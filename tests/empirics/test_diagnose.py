@@ -646,9 +646,9 @@ def test_steps_that_underflow_are_named(tiny, tmp_path, capsys):
         (["--sdt", "few", "1"], "--sdt CHANNELS is 'few'"),
         (["--verdicts", "none.json"], "cannot read none.json: No such file or directory; make one: python -m theory"),
         (["--verdicts", "old.json"], "does not hold lora_limits.cheaper_sparse"),
-        (["--out", "words.txt"], "--out words.txt is a file"),
-        (["--json", "empty"], "--json empty is a folder"),
-        (["--channels", "1", "--json", "words.txt/x.json"], "cannot write"),
+        (["--out", "words.txt"], "--out words.txt cannot be written to: File exists; name a folder"),
+        (["--json", "empty"], "--json empty is a folder; name a file in it"),
+        (["--channels", "1", "--json", "words.txt/x.json"], "--json words.txt cannot be written to"),
     ],
 )
 def test_mistakes_give_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):

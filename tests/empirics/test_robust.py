@@ -104,10 +104,28 @@ def test_the_folder_is_tried_before_anything_runs(tmp_path, toy, capsys, place):
         ["gpu-suite", "--budget", "1", "--device", "cpu", "--quick", "--out", "/proc/x"],
         ["checks", "--json", "/proc/x/rows.json"],
         *(["bench", name, "--out", "/proc/x/y.json"] for name in ("scan", "model", "block", "selection")),
+        ["coverage", "--out", "/proc/x/y.json"],
+        ["rejudge", "--out", "/proc/x/y.json"],
+        ["pretrain-baselines", "--corpus", __file__, "--json", "/proc/x/y.json"],
+        ["diagnose", "--json", "/proc/x/y.json"],
+        ["diagnose", "--out", "/proc/x"],
+        ["targets", "--out", "/proc/x/y.md"],
+        ["unpack", "vision", "--out", "/proc/x"],
+        ["collect", "vision", "--out", "o", "--into", "/proc/x"],
+        ["replicate", "vision", "--out", "o", "--into", "/proc/x"],
     ],
 )
 def test_every_command_tries_its_place_first(capsys, arguments):
     assert main(arguments) == 2 and "cannot be written to" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [*(["bench", name, "--out", "."] for name in ("scan", "model", "block", "selection")), ["coverage", "--out", "."],
+     ["rejudge", "--out", "."], ["checks", "--json", "."], ["diagnose", "--json", "."], ["targets", "--out", "."]],
+)  # fmt: skip
+def test_every_command_knows_a_folder_where_a_file_is_to_be(capsys, arguments):
+    assert main(arguments) == 2 and f"{arguments[-2]} . is a folder; name a file in it" in said(capsys)
 
 
 def test_theory_tries_its_place_before_it_decides(capsys):
@@ -192,7 +210,7 @@ def test_a_full_disk_loses_no_computed_work(tmp_path, monkeypatch, capsys):
         (["run", "../state_floor"], "unknown experiment"),
         (["run", "a" * 5000], "File name too long"),
         (["collect", "vision", "--out", "/nonexistent"], "holds no finished run"),
-        (["unpack", "vision", "--out", "/proc/x"], "No such file or directory"),
+        (["unpack", "vision", "--out", "/proc/x"], "--out /proc/x cannot be written to"),
         (["unpack", "vision", "--out", "o", "--source", "/nonexistent"], "cannot read /nonexistent/vision/runs.jsonl"),
     ],
 )

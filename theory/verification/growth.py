@@ -410,6 +410,8 @@ def main_bench(argv: Sequence[str]) -> int:
     budget = _number(args.budget, float, "--budget", "a number of seconds")
     if args.out is not None and not args.out.resolve().parent.is_dir():
         raise InvalidInput(f"--out {args.out}: the folder {args.out.parent} does not exist")
+    if args.out is not None:
+        files.require_replaceable(args.out)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("timing", total=len(sizes) * len(TASKS) * len(ROUTES))
