@@ -11,8 +11,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .again import derived, saving
+from .functions import as_they_are
 from .norm import widen
 
 
@@ -57,7 +59,11 @@ def causal_conv(
 
 def _stock(x: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
     """causal-conv1d's kernel, silu included, without a past."""
-    out: Tensor = _stock_kernel()(_aligned(x), taps, bias, activation="silu")
+    kernels = _stock_kernels()
+    if kernels is not None and as_they_are(x, taps, bias):
+        out: Tensor = _Conv.apply(x, taps, bias, kernels)
+    else:
+        out = _stock_kernel()(_aligned(x), taps, bias, activation="silu")
     return out
 
 
@@ -126,6 +132,24 @@ class ConvKernels:
         if not need:
             return None, None
         return d_taps.to(taps.dtype), None if d_bias is None or bias is None else d_bias.to(bias.dtype)
+
+
+class _Conv(torch.autograd.Function):
+    """causal-conv1d's function by its kernels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: Tensor, bias: Tensor | None, kernels: ConvKernels) -> Tensor:
+        ctx.save_for_backward(x, taps, bias)
+        ctx.kernels = kernels
+        return kernels.forward(x, taps, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        x, taps, bias = ctx.saved_tensors
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        d_taps, d_bias = ctx.kernels.backward(x, taps, bias, d_out, d_x, any(ctx.needs_input_grad[1:3]))
+        return d_x, d_taps, d_bias, None
 
 
 def conv_kernels(x: Tensor, width: int) -> ConvKernels | None:

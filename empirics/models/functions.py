@@ -14,17 +14,19 @@ _ORDINARY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
 
 
 def functions_serve(*tensors: Tensor | None) -> bool:
-    """May one function stand for the operations on these tensors here? Not where somebody traces, casts or transforms them one by
-    one, and there is nothing to gain where no gradient is asked for."""
-    return (
-        torch.is_grad_enabled()
-        and not torch.is_inference_mode_enabled()
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-        and all(v is None or type(v) in _ORDINARY for v in tensors)
-        and any(v is not None and v.requires_grad for v in tensors)
-        and not any(v is not None and torch.is_autocast_enabled(v.device.type) for v in tensors[:1])
-    )
+    """May one function stand for the operations on these tensors here, the first of which says where? Not where somebody traces,
+    casts or transforms them one by one, and there is nothing to gain where no gradient is asked for."""
+    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled() or not as_they_are(*tensors):
+        return False
+    first, asked = tensors[0], any(v is not None and v.requires_grad for v in tensors)
+    return asked and first is not None and not torch.is_autocast_enabled(first.device.type)
+
+
+def as_they_are(*tensors: Tensor | None) -> bool:
+    """Are these tensors themselves, and may what is not an operation of PyTorch be done to them?"""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    return all(v is None or type(v) in _ORDINARY for v in tensors)
 
 
 def linear_of(x: Tensor, weight: Tensor, formula: Formula) -> Tensor:

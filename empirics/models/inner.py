@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..kernels.selective_scan.fused import scan as fused
+from ..kernels.selective_scan.state_terms import offset_gradients, offset_term
 from .conv import ConvKernels
 from .norm import widen
 
@@ -37,6 +38,8 @@ class InnerTensors(NamedTuple):
         (D, N), (D,), (D,).
     h0:
         (B, D, N).
+    offset:
+        h' (D, N) of :class:`.hooks.MixerHook`, at least float32: y_t += (h' C_t) · silu(z_t).
     """
 
     xz: Tensor
@@ -48,6 +51,7 @@ class InnerTensors(NamedTuple):
     D: Tensor
     dt_bias: Tensor
     h0: Tensor | None
+    offset: Tensor | None
 
 
 def inner_part(tensors: InnerTensors, kernels: ConvKernels, compute_again: bool) -> Tensor:
@@ -82,23 +86,29 @@ def _rows(value: Tensor) -> Tensor:
     return value.transpose(1, 2).reshape(-1, value.shape[1])
 
 
+def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return one if other is None or one is None else one + other
+
+
 class _Inner(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         *given, kernels, compute_again = arguments
-        xz, taps, conv_bias, x_weight, dt_weight, A_log, D, dt_bias, h0 = given
+        xz, taps, conv_bias, x_weight, dt_weight, A_log, D, dt_bias, h0, offset = given
         x, z = _halves(xz)
         u = kernels.forward(x, taps, conv_bias)
         x_dbl = F.linear(u.transpose(1, 2), x_weight)
         low, B, C = _selectors(x_dbl, dt_weight.shape[1])
         dt = F.linear(low, dt_weight).transpose(1, 2)
         A, D_wide, bias_wide = torch.exp(widen(A_log)).neg_(), widen(D), widen(dt_bias)
-        need = _Need.of(ctx.needs_input_grad[:9])
+        need = _Need.of(ctx.needs_input_grad[:10])
         scanned = u, dt, A, B, C, D_wide, z, bias_wide, h0
         passes = fused.passes_of(*scanned, dt_softplus=True)
         y, _, kept = fused.forward_pass(passes, scanned, need.states)
+        if offset is not None:
+            y = y + offset_term(offset, C, z)
         again = (None, None) if compute_again else (u, dt)
-        ctx.save_for_backward(xz, taps, conv_bias, x_weight, dt_weight, x_dbl, A, D_wide, bias_wide, h0, kept, *again)
+        ctx.save_for_backward(xz, taps, conv_bias, x_weight, dt_weight, x_dbl, A, D_wide, bias_wide, h0, offset, kept, *again)
         ctx.kernels, ctx.passes, ctx.need = kernels, passes, need
         ctx.dtypes = A_log.dtype, D.dtype, dt_bias.dtype
         ctx.set_materialize_grads(False)
@@ -121,6 +131,7 @@ class _Need(NamedTuple):
     D: bool
     dt_bias: bool
     h0: bool
+    offset: bool
 
     @classmethod
     def of(cls, given: tuple[bool, ...]) -> _Need:
@@ -141,7 +152,7 @@ class _Need(NamedTuple):
 
     @property
     def states(self) -> bool:
-        """Does a gradient read the states?"""
+        """Does a gradient of the scan read the states?"""
         return self.dt or self.A or self.dt_bias
 
     @property
@@ -152,8 +163,8 @@ class _Need(NamedTuple):
 
 def _gradients(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     if dy is None:
-        return (None,) * 11
-    xz, taps, conv_bias, x_weight, dt_weight, x_dbl, A, D, dt_bias, h0, kept, u, dt = ctx.saved_tensors
+        return (None,) * 12
+    xz, taps, conv_bias, x_weight, dt_weight, x_dbl, A, D, dt_bias, h0, offset, kept, u, dt = ctx.saved_tensors
     if torch.is_autocast_enabled(xz.device.type):
         with torch.autocast(xz.device.type, enabled=False):
             return _gradients(ctx, dy)
@@ -164,7 +175,10 @@ def _gradients(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
         u, dt = ctx.kernels.forward(x, taps, conv_bias), F.linear(low, dt_weight).transpose(1, 2)
     scanned = u, dt, A, B, C, D, z, dt_bias, h0
     du, ddt, dA, dB, dC, dD, dz, d_bias, dh0 = fused.backward_pass(ctx.passes, dy, None, scanned, kept, need.scanned)
-    d_xz = d_taps = d_conv_bias = d_x_weight = d_dt_weight = None
+    d_xz = d_taps = d_conv_bias = d_x_weight = d_dt_weight = d_offset = None
+    if offset is not None:
+        d_offset, more_C, more_z = offset_gradients(offset, C, z, dy, (need.offset, need.selectors, need.xz))
+        dC, dz = _sum(dC, more_C), _sum(dz, more_z)
     if ddt is not None:
         steps = _rows(ddt)
         if need.dt_weight:
@@ -188,7 +202,7 @@ def _gradients(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     d_A_log = None if dA is None else dA.mul_(A).to(of_A)
     return (
         d_xz, d_taps, d_conv_bias, d_x_weight, d_dt_weight, d_A_log, None if dD is None else dD.to(of_D),
-        None if d_bias is None else d_bias.to(of_bias), dh0, None, None,
+        None if d_bias is None else d_bias.to(of_bias), dh0, d_offset, None, None,
     )  # fmt: skip
 
 

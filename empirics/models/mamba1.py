@@ -136,8 +136,8 @@ class Mamba1(Mixer):
         """Everything between the outer projections: (B, L, 2 D) to (B, D, L), and the state it leaves."""
         # Cut before it is turned: the two gradients are then put together as the product behind them reads them.
         offset, extra, extra_state = self._offset(), self._extra(), None
-        if start.conv is None and not want_state and offset is None and extra is None:
-            y = self._at_once(xz, start.ssm)
+        if start.conv is None and not want_state and extra is None:
+            y = self._at_once(xz, start.ssm, offset)
             if y is not None:
                 return y, MixerState()
         x, z = (v.transpose(1, 2) for v in xz.chunk(2, dim=-1))
@@ -162,7 +162,7 @@ class Mamba1(Mixer):
             y = y + added
         return y, MixerState(window, ssm, extra_state)
 
-    def _at_once(self, xz: Tensor, h0: Tensor | None) -> Tensor | None:
+    def _at_once(self, xz: Tensor, h0: Tensor | None, offset: Tensor | None) -> Tensor | None:
         """The same (B, D, L) by one autograd function (:mod:`.inner`); ``None`` where it does not serve."""
         if self.scan != "fused" or self.normed or not xz.is_contiguous():
             return None
@@ -175,6 +175,7 @@ class Mamba1(Mixer):
         tensors = InnerTensors(
             xz, taps.squeeze(1).to(xz.dtype), None if bias is None else bias.to(xz.dtype), self.x_proj.weight.to(xz.dtype),
             self.dt_proj.weight.to(xz.dtype), self.A_log, self.D, self.dt_proj.bias, h0,
+            None if offset is None else offset.to(torch.float32),
         )  # fmt: skip
         return inner_part(tensors, kernels, wanted()) if functions_serve(*tensors) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks  # noqa: E402
 
 from empirics.methods import InitialState, LoRA, Selection, apply  # noqa: E402
 from empirics.methods.catalogue import recipes  # noqa: E402
-from empirics.models import Mamba1, MambaConfig, MambaLM, MixerState, again, conv, functions, inner, mamba1  # noqa: E402
+from empirics.models import Mamba1, MambaConfig, MambaLM, MixerState, again, conv, functions, inner, mamba1, size_config  # noqa: E402
 from empirics.models.again import computing_again, derived, formula_of  # noqa: E402
 from empirics.models.mixer import linear  # noqa: E402
 
@@ -36,10 +37,13 @@ def run_backward(
     assert seq_idx is initial_states is dfinal_states is dinitial_states is None and silu_activation
     assert dweight.dtype == torch.float32 and not dweight.any()
     assert dx.stride(2 if x.stride(2) == 1 else 1) == 1, "as the extension demands"
-    leaves = [v.detach().requires_grad_() for v in (x, taps, bias)]
+    leaves = [v.detach().requires_grad_() for v in (x, taps, bias) if v is not None]
     with torch.enable_grad():
-        out = F.silu(F.conv1d(F.pad(leaves[0], (taps.shape[1] - 1, 0)), leaves[1][:, None], leaves[2], groups=x.shape[1]))
-    for to, gradient in zip((dx, dweight, dbias), torch.autograd.grad(out, leaves, dout), strict=True):
+        padded, others = F.pad(leaves[0], (taps.shape[1] - 1, 0)), leaves[2] if bias is not None else None
+        out = F.silu(F.conv1d(padded, leaves[1][:, None], others, groups=x.shape[1]))
+    for to, gradient in zip(
+        (v for v in (dx, dweight, dbias) if v is not None), torch.autograd.grad(out, leaves, dout), strict=True
+    ):
         to.copy_(gradient)
 
 
@@ -59,9 +63,9 @@ class Operator(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy):
         x, taps, bias = ctx.saved_tensors
-        dx, *sums = torch.empty_like(x), torch.zeros_like(taps, dtype=torch.float32), torch.zeros_like(bias, dtype=torch.float32)
+        dx, *sums = torch.empty_like(x), *(None if v is None else torch.zeros_like(v, dtype=torch.float32) for v in (taps, bias))
         run_backward(x, taps, bias, dy, None, None, None, dx, *sums, None, True)
-        return dx, *(v.to(taps.dtype) for v in sums)
+        return dx, *(None if v is None else v.to(taps.dtype) for v in sums)
 
 
 @pytest.fixture
@@ -128,7 +132,7 @@ def test_the_bits_of_the_operations(amount, dtype, at_once, monkeypatch):
 
 
 @needs_emulator
-@pytest.mark.parametrize("method", ["lora", "sdt", "initial_state", "prefix", "prompt", "bitfit", "dora"])
+@pytest.mark.parametrize("method", ["lora", "sdt", "initial_state", "state_offset", "prefix", "prompt", "bitfit", "dora"])
 def test_methods(method, at_once, monkeypatch):
     model = model_of(torch.bfloat16)
     recipe = METHODS[method]
@@ -321,6 +325,25 @@ def test_memory_that_was_freed_is_not_read():
         out.sum().backward()
 
 
+# --- on a GPU ---
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["full", "lora", "sdt", "initial_state", "state_offset", "prefix"])
+def test_the_bits_of_the_operations_on_a_gpu(method, monkeypatch):
+    """But the convolution's own gradients, which causal-conv1d sums in no fixed order."""
+    model = MambaLM(dataclasses.replace(size_config("130m"), n_layer=2, vocab_size=64), "fused", "cuda", torch.bfloat16)
+    recipe = METHODS[method]
+    chosen = Selection.of({f"backbone.layers.{i}.mixer": [(0, 0), (1, 1)] for i in range(2)})
+    handle = apply(model, recipe.config(selection=chosen) if recipe.score else recipe.config(), seed=1)
+    trained = {name: value for name, value in handle.trainable().items() if "conv1d" not in name}
+    ids, used = torch.randint(0, 64, (2, 300), device="cuda"), []
+    real = mamba1.inner_part
+    monkeypatch.setattr(mamba1, "inner_part", lambda *given: used.append(given) or real(*given))
+    found, expected = both(model, trained.values(), monkeypatch, ids)
+    assert len(used) == 2 and equal(found, expected)
+
+
 # --- causal-conv1d's extension ---
 
 
@@ -344,3 +367,27 @@ def test_only_operators_that_are_known_are_replaced(other, monkeypatch):
 def test_without_the_package_there_are_no_kernels(monkeypatch):
     monkeypatch.setattr(conv, "_stock_kernel", lambda: None)
     assert conv._stock_kernels.__wrapped__() is None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_kernels_without_the_operators(bias, monkeypatch):
+    """In blocks that are made of operations, such as Mamba-2's."""
+    monkeypatch.setattr(conv, "_stock_serves", lambda x, width: True)
+    monkeypatch.setattr(conv, "_stock_kernel", lambda: lambda x, taps, bias, activation: Operator.apply(x, taps, bias))
+    x = torch.randn(2, 9, 24, generator=torch.Generator().manual_seed(0)).transpose(1, 2)[:, :16].requires_grad_()
+    weight, shift = torch.randn(16, 1, 4, requires_grad=True), torch.randn(16, requires_grad=True) if bias else None
+    leaves, found = [v for v in (x, weight, shift) if v is not None], []
+    for kernels in (KERNELS, None):
+        monkeypatch.setattr(conv, "_stock_kernels", lambda kernels=kernels: kernels)
+        out, last = conv.causal_conv(x, weight, shift, stock=True)
+        found.append([out, last, *torch.autograd.grad(out.square().sum(), leaves, retain_graph=True)])
+        assert type(out.grad_fn).__name__ == ("_ConvBackward" if kernels else "OperatorBackward")
+        with torch.no_grad():
+            assert torch.equal(conv.causal_conv(x, weight, shift, stock=True)[0], out)
+    assert equal(*found)
+    # A transform sees operations and no kernel.
+    monkeypatch.setattr(conv, "_stock_kernels", lambda: KERNELS)
+    plain = lambda x, taps, bias, activation: F.silu(F.conv1d(F.pad(x, (3, 0)), taps[:, None], bias, groups=16))  # noqa: E731
+    monkeypatch.setattr(conv, "_stock_kernel", lambda: plain)
+    found = torch.func.grad(lambda v: conv.causal_conv(v, weight, shift, stock=True)[0].square().sum())(x)
+    assert torch.allclose(found, torch.autograd.grad(out.square().sum(), x)[0], atol=1e-5)

@@ -79,22 +79,34 @@ class _GatedOffset(Function):
     @staticmethod
     def forward(ctx: Any, offset: Tensor, C: Tensor, z: Tensor) -> Tensor:
         ctx.save_for_backward(offset, C, z)
-        return _offset_rows(offset, C).transpose(1, 2).mul_(F.silu(z))
+        return offset_term(offset, C, z)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         offset, C, z = ctx.saved_tensors
-        d_offset = dC = dz = None
-        if ctx.needs_input_grad[2]:
-            dz = torch.ops.aten.silu_backward(_offset_rows(offset, C).transpose(1, 2).mul_(dy), z)
-        rows = (dy * F.silu(z)).transpose(1, 2).flatten(0, 1)
-        if ctx.needs_input_grad[0]:
-            d_offset = (rows.T @ C.transpose(1, 2).flatten(0, 1)).to(offset.dtype)
-        if ctx.needs_input_grad[1]:
-            parts = torch.stack([rows @ part for part in _parts(offset, C.dtype)])
-            dC = parts.sum(0).unflatten(0, (C.shape[0], -1)).transpose(1, 2)
-        return d_offset, dC, dz
+        return offset_gradients(offset, C, z, dy, ctx.needs_input_grad)
+
+
+def offset_term(offset: Tensor, C: Tensor, z: Tensor) -> Tensor:
+    """:func:`gated_offset` of C and z of one dtype, without gradients."""
+    return _offset_rows(offset, C).transpose(1, 2).mul_(F.silu(z))
+
+
+def offset_gradients(
+    offset: Tensor, C: Tensor, z: Tensor, dy: Tensor, need: tuple[bool, ...]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of those of (offset, C, z) that ``need`` names, of :func:`offset_term`."""
+    d_offset = dC = dz = None
+    if need[2]:
+        dz = torch.ops.aten.silu_backward(_offset_rows(offset, C).transpose(1, 2).mul_(dy), z)
+    rows = (dy * F.silu(z)).transpose(1, 2).flatten(0, 1)
+    if need[0]:
+        d_offset = (rows.T @ C.transpose(1, 2).flatten(0, 1)).to(offset.dtype)
+    if need[1]:
+        parts = torch.stack([rows @ part for part in _parts(offset, C.dtype)])
+        dC = parts.sum(0).unflatten(0, (C.shape[0], -1)).transpose(1, 2)
+    return d_offset, dC, dz
 
 
 def _parts(offset: Tensor, dtype: torch.dtype) -> list[Tensor]:
