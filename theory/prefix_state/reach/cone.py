@@ -425,13 +425,11 @@ def nonnegative_solution(columns: Array, target: Array) -> Array | None:
 def _nonnegative(columns: Array, floats: tuple[Array, list[int]], target: Array) -> Array | None:
     """:func:`nonnegative_solution` for columns whose scaled floats and row exponents are at hand (:func:`_scaled`)."""
     scaled, row_exp = floats
-    right = np.array([_ldexp(t, e) for t, e in zip(target, row_exp, strict=True)])
-    size = np.max(np.abs(right), initial=0.0)
-    if not np.isfinite(size):
-        return None
-    if size == 0:
+    if not np.any(target):
         return np.array([Fraction(0)] * columns.shape[1], dtype=object)
-    result = linprog(np.ones(columns.shape[1]), A_eq=scaled, b_eq=right / size, bounds=(0, None), method="highs-ds")
+    top = max(log2_size(t) + e for t, e in zip(target, row_exp, strict=True) if t != 0)  # the largest entry becomes about 1
+    right = np.array([_ldexp(t, e - top) for t, e in zip(target, row_exp, strict=True)])
+    result = linprog(np.ones(columns.shape[1]), A_eq=scaled, b_eq=right, bounds=(0, None), method="highs-ds")
     if result.status != 0:
         return None
     x = np.asarray(result.x)

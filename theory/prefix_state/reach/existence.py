@@ -32,7 +32,7 @@ _NEAR = 1e-10  # relative residual at which a float solution is worth an exact l
 
 
 def few_tokens(cone: TokenCone, h: Array, near: Sequence[Array]) -> list[Token] | None:
-    """Tokens in few slots that build h exactly, their directions rounded from a float solution; None where none was found."""
+    """Tokens in few slots that build h exactly, directions rounded from :func:`float_solutions`; None where none was found."""
     for z in near:
         for denominator in (12, 1000):
             directions = [_direction(row, denominator) for row in z]
@@ -63,12 +63,16 @@ def _float(values: Array) -> Array | None:
     return out if np.all(np.isfinite(out)) else None
 
 
+def _moderate(h: Array) -> Array:
+    """h over a power of four, so that its largest entry is of size 1: tokens then are over a power of two."""
+    return np.asarray(h / Fraction(4) ** (log2_size(max(abs(Fraction(x)) for x in h.ravel())) // 2))
+
+
 def float_solutions(cone: TokenCone, h: Array, most: int, rng: np.random.Generator) -> Iterator[Array]:
-    """Float solutions z (M, D) for M = 1, 2, …, several starts each."""
+    """Float solutions z (M, D) for M = 1, 2, …, several starts each, of h over a power of four (:func:`_moderate`)."""
     if h.size > MOST_ENTRIES:
         return
-    size = log2_size(max(abs(Fraction(x)) for x in h.ravel()))
-    target, x, w, decay = (_float(v) for v in (h / Fraction(2) ** size, cone.X, cone.W_B, cone.decay))
+    target, x, w, decay = (_float(v) for v in (_moderate(h), cone.X, cone.W_B, cone.decay))
     if target is None or x is None or w is None or decay is None:
         return
     for count in range(1, min(most, MOST_TOKENS, h.size + 2) + 1):
@@ -83,17 +87,17 @@ def float_solutions(cone: TokenCone, h: Array, most: int, rng: np.random.Generat
 
             found = least_squares(residual, start.ravel(), xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=60)
             if np.max(np.abs(found.fun)) < _NEAR:
-                yield found.x.reshape(count, -1) * np.sqrt(2.0 ** (size % 2)) * 2.0 ** (size // 2)
+                yield found.x.reshape(count, -1)
 
 
 def proved_to_exist(cone: TokenCone, h: Array, near: Sequence[Array]) -> str | None:
     """The proof, in words, that a prefix near a float solution leaves h exactly; None where no float solution proves it."""
     for z in near:
-        radius = _radius(cone, h, z)
+        radius = _radius(cone, _moderate(h), z)
         if radius is not None:
             return (
-                f"a prefix of {len(z)} tokens leaves h_0, within {float(radius):.1e} of a float one (Newton and Kantorovich, in "
-                "rationals); its tokens were not solved for exactly"
+                f"a prefix of {len(z)} tokens leaves h_0; with h_0 scaled to size 1 it is within {float(radius):.1e} of a float one "
+                "(Newton and Kantorovich, in rationals); its tokens were not solved for exactly"
             )
     return None
 
