@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import sympy
 
+from .core.brief import brief
 from .core.lti import LTI
-from .core.scalars import GaussianRational
 from .core.selective import SelectiveSSM
 from .core.ssd import Mamba2Group, Mamba2Head
 from .prefix_state.reach.result import Reach
@@ -40,21 +40,14 @@ def number(value: Any) -> str:
         value = value.item()
     if isinstance(value, float | complex):
         return f"{value:.6g}"
-    shown = str(value)
-    if len(shown) <= LONGEST:
-        return shown
-    if isinstance(value, Fraction):
-        return f"≈ {float(value):.6g}"
-    if isinstance(value, GaussianRational):
-        return f"≈ {complex(value):.6g}"
-    return shown
+    return brief(value, LONGEST)
 
 
 def formula(value: Any) -> str:
     """A number in LaTeX."""
     if isinstance(value, sympy.Expr):
         return str(sympy.latex(value))
-    if isinstance(value, Fraction) and value.denominator != 1 and len(str(value)) <= LONGEST:
+    if isinstance(value, Fraction) and value.denominator != 1 and not number(value).startswith("≈"):
         sign = "-" if value < 0 else ""
         return rf"{sign}\tfrac{{{abs(value.numerator)}}}{{{value.denominator}}}"
     return number(value).replace("≈ ", r"\approx ")

@@ -326,6 +326,86 @@ def test_what_else_is_public(matrix: list[list[Any]], parameter: Any, name: str)
         asked(theory.in_proj_update, block, block)
 
 
+CHANNEL, S6 = LTI(["1/2"], [1], [1]), theory.SelectiveSSM([[1]], [[1]], dt=1, decay=[["1/2"]])
+HEAD = theory.Mamba2Head([[1]], [[1]], [[1]], dt=1, decay="1/2")
+LAYER = theory.S4Layer([CHANNEL], [[1]])
+BLOCK = MixerBlock([[1]], [[1]], [[1]], [[1]], [1], [[1]], [[1]], [0])
+CALLS: dict[str, tuple[Any, ...]] = {
+    "LTI": ([0], [1], [1], 0),
+    "SelectiveSSM": ([[1]], [[1]]),
+    "Mamba2Head": ([[1]], [[1]], [[1]]),
+    "Mamba2Group": ([HEAD],),
+    "Conv": ([1], CHANNEL, 0),
+    "S4Layer": ([CHANNEL], [[1]], [0], [0], "linear"),
+    "DeepS4": ([LAYER],),
+    "gaussian": (1, 1),
+    "absorb_selectors": ([[1]], [[1]], [[1]], [[1]]),
+    "claims": ("beyond",),
+    "decay_bound": (CHANNEL, [1], 2),
+    "dimension_certificate": (lambda p: [p[0]], [1], [0]),
+    "effective_prefix_dimension": (CHANNEL, 0),
+    "exact_minimal_adjustment": (CHANNEL, CHANNEL),
+    "exclusion": (theory.dimension_certificate(lambda p: [p[0]], [1]), 1),
+    "get_claim": ("beyond.mamba3",),
+    "gramians": (CHANNEL,),
+    "half_life": ("1/2",),
+    "half_lives": ([[-1]], [1]),
+    "hankel_singular_values": (CHANNEL, 20),
+    "in_proj_update": (BLOCK, BLOCK),
+    "initialisation": ("mamba", 1, 0.1),
+    "lattice": ("LTI",),
+    "lora_floor": ([[1]], 0),
+    "minimal_adjustment": (CHANNEL, CHANNEL),
+    "minimal_prefix_length": (CHANNEL,),
+    "minimal_prefix_length_mamba2": (HEAD,),
+    "prefix_cost": (CHANNEL, [1], 1),
+    "prefix_for": (CHANNEL, [1], 1),
+    "reachable": (CHANNEL, [1]),
+    "same_function": (CHANNEL, CHANNEL, 1),
+    "sdt_lora_witness": (theory.DeepS4([LAYER]), theory.DeepS4([LAYER]), [[1]]),
+    "state_after": (CHANNEL, [1]),
+    "state_tuning_risk_floor": (CHANNEL, CHANNEL, 1, 1, 1),
+    "true_dimensions": (CHANNEL, CHANNEL),
+}
+NAMED: dict[str, dict[str, Any]] = {
+    "LTI": {"kind": "exact"},
+    "SelectiveSSM": {"dt": 1, "decay": [["1/2"]], "D_skip": [1]},
+    "Mamba2Head": {"dt": 1, "decay": "1/2", "D_skip": 1},
+    "effective_prefix_dimension": {"prefix_length": 1},
+    "gramians": {"first_output": 1},
+    "hankel_singular_values": {"prefix_length": 1},
+    "initialisation": {"rule": "zoh", "b": [1], "c": [1], "seed": 0},
+    "prefix_for": {"level": "state"},
+    "reachable": {"level": "state", "max_length": 1},
+    "state_tuning_risk_floor": {"prefix_length": 1},
+}
+JUNK: tuple[Any, ...] = (
+    None, "no number", b"1", 1.5, 7, -1, True, Fraction(1, 3), 1j, float("nan"), [], [[]], {}, {"a": 1}, object(), len, LTI,
+    CHANNEL, S6, HEAD, LAYER, BLOCK, np.array(0.5), np.zeros((0, 2)), sympy.Symbol("x"), sympy.nan, [[1], [1, 2]], 10**5000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_other_things_are_refused(name: str) -> None:
+    """Every argument replaced by what it is not: an answer or one of the project's errors, and then one line long."""
+    call, arguments, named = getattr(theory, name), CALLS[name], NAMED.get(name, {})
+    call(*arguments, **named)
+    for junk in JUNK:
+        for i in range(len(arguments)):
+            _refused(call, [*arguments[:i], junk, *arguments[i + 1 :]], named)
+        for key in named:
+            _refused(call, arguments, named | {key: junk})
+
+
+def _refused(call: Callable[..., Any], arguments: Any, named: Any) -> None:
+    said = ""
+    try:
+        assert repr(call(*arguments, **named))
+    except theory.TheoryError as error:
+        said = str(error)
+    assert "\n" not in said and len(said) < 1000
+
+
 def test_no_public_function_is_left_out() -> None:
     """Every callable of theory.__all__ that is no class of errors, data or bookkeeping is called in this file."""
     source = inspect.getsource(inspect.getmodule(test_no_public_function_is_left_out))  # type: ignore[arg-type]
@@ -337,6 +417,9 @@ def test_no_public_function_is_left_out() -> None:
             assert name in source, name
 
 
+HIDDEN_ZERO = sympy.cos(sympy.pi / 7) - sympy.cos(2 * sympy.pi / 7) + sympy.cos(3 * sympy.pi / 7) - sympy.Rational(1, 2)
+
+
 @pytest.mark.parametrize(
     ("expression", "zero"),
     [
@@ -345,6 +428,12 @@ def test_no_public_function_is_left_out() -> None:
         (sympy.sqrt(2) + sympy.sqrt(3) - sympy.sqrt(5 + 2 * sympy.sqrt(6)) + sympy.Rational(1, 10**300), False),
         (sympy.sin(sympy.pi / 9) * sympy.sin(2 * sympy.pi / 9) * sympy.sin(4 * sympy.pi / 9) - sympy.sqrt(3) / 8, True),
         (sympy.exp(sympy.pi * sympy.sqrt(163)) - 262537412640768744, False),
+        (HIDDEN_ZERO * sympy.log(2) * sympy.exp(-1), True),
+        (sympy.Rational(1, 10**400) * sympy.log(2), False),
+        (sympy.Rational(1, 10**400) * (sympy.log(4) - 2 * sympy.log(2)), True),
+        ((sympy.pi + sympy.log(3)) ** 2 - (sympy.pi**2 + 2 * sympy.pi * sympy.log(3) + sympy.log(3) ** 2), True),
+        (sympy.Rational(10**400) * (sympy.pi / sympy.log(2) - sympy.pi**2 / (sympy.pi * sympy.log(2))), True),
+        (sympy.sin(1) ** 2 + sympy.cos(1) ** 2 - 1 + sympy.Rational(1, 10**600), False),
     ],
 )
 def test_symbolic_constants(expression: Any, zero: bool) -> None:
@@ -360,3 +449,13 @@ def test_what_no_proof_covers_is_undecided() -> None:
     gamma = sympy.gamma(sympy.Rational(1, 3)) * sympy.gamma(sympy.Rational(1, 7))
     with pytest.raises(theory.Undecided):
         is_zero(gamma - sympy.pi)
+    long = sympy.log(6 * 10**400 + 6) - sympy.log(10**400 + 1) - sympy.log(6)
+    with pytest.raises(theory.Undecided, match="too long to simplify"):  # sympy would factor 10^400 + 1
+        is_zero(long)
+
+
+def test_norms_of_symbolic_tokens_are_numbers() -> None:
+    """Tokens whose squares cancel to 10^−800 before their root is taken."""
+    system = LTI([sympy.Rational(1, 2), sympy.exp(-1)], [sympy.Rational(1, 10**400), 1], [sympy.log(2), 1], half=True)
+    found = theory.reachable(system, [HIDDEN_ZERO, HIDDEN_ZERO + sympy.Rational(1, 2)], max_length=3)
+    assert found.verdict == "witness" and found.length == 2 and found.norm is not None and 0 < found.norm < math.inf

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from . import linalg
+from .brief import outline
 from .dual import watch_ties
 from .errors import InvalidInput
+from .given import entries_of
 from .invariants import invariant
 from .scalars import Array
 
@@ -96,7 +98,12 @@ def dimension_certificate(
         An empty point, entries that are not rational, an output that does not exist or is listed twice, a division by
         zero, or a point on a kink (a comparison such as ReLU's ends in a tie there), where a derivative proves nothing.
     """
-    values = tuple(_rational(x, i) for i, x in enumerate(point))
+    if not callable(family):
+        raise InvalidInput(f"family = {outline(family)} must be a function of the parameters")
+    entries = entries_of(point)
+    if entries is None:
+        raise InvalidInput(f"point = {outline(point)} must be a sequence of ints or Fractions")
+    values = tuple(_rational(x, i) for i, x in enumerate(entries))
     if not values:
         raise InvalidInput("point is empty: a family needs at least one parameter")
     with watch_ties() as ties:
@@ -125,8 +132,10 @@ def exclusion(
 
     Raises InvalidInput for a negative or fractional dimension.
     """
+    if not isinstance(larger, DimensionCertificate):
+        raise InvalidInput(f"larger = {outline(larger)} must be a DimensionCertificate; dimension_certificate makes one")
     if isinstance(dimension, bool) or not isinstance(dimension, int | np.integer) or dimension < 0:
-        raise InvalidInput(f"dimension = {dimension!r} must be a number of parameters: an int ≥ 0")
+        raise InvalidInput(f"dimension = {outline(dimension)} must be a number of parameters: an int ≥ 0")
     if not larger.exceeds(dimension):
         return None
     return (
@@ -138,10 +147,11 @@ def exclusion(
 def _chosen(outputs: Sequence[int] | None, available: int) -> list[int]:
     if outputs is None:
         return list(range(available))
-    chosen = list(outputs)
+    several = entries_of(outputs)
+    chosen: list[Any] = [outputs] if several is None else list(several)
     for i in chosen:
         if isinstance(i, bool) or not isinstance(i, int | np.integer) or not 0 <= i < available:
-            raise InvalidInput(f"outputs names {i!r}, but the family has outputs 0 to {available - 1}")
+            raise InvalidInput(f"outputs names {outline(i)}, but the family has outputs 0 to {available - 1}")
     if len(set(chosen)) != len(chosen):
         raise InvalidInput(f"outputs = {chosen} names an output twice")
     return [int(i) for i in chosen]
@@ -149,5 +159,5 @@ def _chosen(outputs: Sequence[int] | None, available: int) -> list[int]:
 
 def _rational(x: Any, i: int) -> Fraction:
     if isinstance(x, bool) or not isinstance(x, int | np.integer | Fraction):
-        raise InvalidInput(f"point[{i}] = {x!r} is not an int or a Fraction; a certificate needs a rational point")
+        raise InvalidInput(f"point[{i}] = {outline(x)} is not an int or a Fraction; a certificate needs a rational point")
     return Fraction(int(x)) if not isinstance(x, Fraction) else x

@@ -27,6 +27,8 @@ from .errors import Undecided
 MAX_BITS = 1 << 16
 FIRST_BITS = 64
 _SAMPLES = 4
+MOST_SIMPLIFIED = 1 << 10
+"""Bits of the rationals in an expression that sympy is asked to simplify: it would factor longer ones, for hours."""
 
 
 class _Uncovered(Exception):
@@ -236,7 +238,7 @@ def constant_is_zero(x: sympy.Expr) -> bool:
     if x.is_Rational:
         return bool(x == 0)
     bits = separation_bits(x)
-    for precision in _precisions(1024 if bits is None else 2 * bits + FIRST_BITS):
+    for precision in _precisions(1024 + 4 * _length(x) if bits is None else 2 * bits + FIRST_BITS):
         with flint.ctx.workprec(precision):
             try:
                 ball = _enclosed(x)
@@ -250,8 +252,41 @@ def constant_is_zero(x: sympy.Expr) -> bool:
     return _simplified_to_zero(x, f"it is below 2^−{precision // 2} and no bound tells it from 0")
 
 
+def _length(x: sympy.Expr) -> int:
+    """Bits of all rationals in an expression."""
+    return sum(int(q.p).bit_length() + int(q.q).bit_length() for q in x.atoms(sympy.Rational))
+
+
+def _zero_as_polynomial(x: sympy.Expr) -> bool:
+    """Whether x vanishes whatever its transcendental parts and symbols are: a proof that it is zero, False proves nothing.
+
+    Each largest part that is not known to be algebraic becomes an indeterminate. The coefficients of the numerator that
+    remains are algebraic numbers, whose zeros the separation bound decides.
+    """
+    names: dict[sympy.Expr, sympy.Dummy] = {}
+
+    def lifted(e: sympy.Expr) -> sympy.Expr:
+        if isinstance(e, sympy.Add | sympy.Mul) or (isinstance(e, sympy.Pow) and e.exp.is_Integer):
+            return e.func(*(lifted(a) for a in e.args))
+        return e if separation_bits(e) is not None else names.setdefault(e, sympy.Dummy())
+
+    numerator = sympy.fraction(sympy.together(lifted(x)))[0].expand()
+    if not names:
+        return False
+    coefficients: dict[sympy.Expr, sympy.Expr] = {}
+    for term in sympy.Add.make_args(numerator):
+        known, monomial = term.as_independent(*names.values(), as_Add=False)
+        coefficients[monomial] = coefficients.get(monomial, sympy.Integer(0)) + known
+    return all(separation_bits(c) is not None and constant_is_zero(c) for c in coefficients.values())
+
+
 def _simplified_to_zero(x: sympy.Expr, why: str) -> bool:
-    if sympy.simplify(x) == 0:
+    if _zero_as_polynomial(x):
+        return True
+    shorter = x.as_content_primitive()[1]  # without a common rational factor
+    if _length(shorter) > MOST_SIMPLIFIED:
+        why += "; its rationals are too long to simplify"
+    elif sympy.simplify(shorter) == 0:
         return True
     raise Undecided(f"whether {x} is zero is undecided: {why}; give the numbers as rationals, or in a form that simplifies")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .brief import brief, outline
 from .errors import InvalidInput, InvalidSystem
 from .given import Matrix, Number, Vector, is_number
 from .lti import LTI, _pack, _sum, surely_complex
@@ -46,7 +47,7 @@ class Conv:
 
     def __init__(self, taps: Vector | Matrix, system: LTI | SelectiveSSM, bias: Number | Vector = 0):
         if not isinstance(system, LTI | SelectiveSSM):
-            raise InvalidSystem(f"a convolution goes in front of an LTI channel or a SelectiveSSM, got {system!r}")
+            raise InvalidSystem(f"a convolution goes in front of an LTI channel or a SelectiveSSM, got {outline(system)}")
         joined = join_kinds([kind_of(taps, "taps"), kind_of(bias, "bias"), system.kind], "Conv")
         self.kind: Kind = joined
         self.system = system if system.kind == joined else system.to(joined)
@@ -55,7 +56,7 @@ class Conv:
             self.bias: Any = convert(bias, joined, "bias")
             for value in (*self.taps, self.bias) if system.half else ():
                 if surely_complex(value):
-                    raise InvalidSystem(f"taps and bias in front of half storage (y = 2 Re(c·h)) must be real, got {value}")
+                    raise InvalidSystem(f"taps and bias in front of half storage must be real, got {brief(value)}")
             shape: tuple[int, ...] = ()
         else:
             self.taps = as_array(taps, joined, "taps", ndim=2)
@@ -83,6 +84,8 @@ class Conv:
 
     def state(self, state: ConvState) -> ConvState:
         """Check and convert a state."""
+        if not isinstance(state, ConvState):
+            raise InvalidInput(f"the state of a convolution is a ConvState(window, h), got {outline(state)}")
         shape = (self.width - 1, *self._token_shape)
         window = as_array(state.window, self.kind, "the conv window")
         if window.shape != shape:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import sympy
 
+from .brief import brief, outline
 from .errors import InvalidInput, InvalidSystem
-from .given import Matrix, Vector
+from .given import Matrix, Vector, entries_of
 from .lti import LTI, channels_of
-from .scalars import Array, Kind, as_array, join_kinds, kind_of, zeros
+from .scalars import Array, Kind, as_array, is_real, join_kinds, kind_of, sign, zeros
 
 Activation = Literal["relu", "linear"]
 
@@ -62,8 +64,8 @@ class S4Layer:
         self.u = zeros(d, self.kind) if u is None else as_array(u, self.kind, "u", ndim=1)
         if self.bias.shape != (d,) or self.u.shape != (d,):
             raise InvalidSystem(f"bias {self.bias.shape} and u {self.u.shape} must have shape (D,) = ({d},)")
-        if activation not in ("relu", "linear"):
-            raise InvalidSystem(f"unknown activation {activation!r}; choose 'relu' or 'linear'")
+        if not isinstance(activation, str) or activation not in ("relu", "linear"):
+            raise InvalidSystem(f"unknown activation {outline(activation)}; choose 'relu' or 'linear'")
         if activation == "relu" and self.kind == "complex128":
             raise InvalidSystem("ReLU needs real numbers: store conjugate pairs with half=True and make W, bias and u real")
         self.activation: Activation = activation
@@ -102,9 +104,10 @@ def _output_kind(system: LTI) -> Kind:
 
 def _positive(value: Any) -> bool:
     try:
-        return bool(value > 0)
-    except TypeError as error:  # a complex number, or an expression whose sign nothing decides
-        raise InvalidSystem(f"ReLU of {value}: it has no sign; make the layer real, or use activation='linear'") from error
+        constant = isinstance(value, sympy.Expr) and value.is_number
+        return sign(value) > 0 if constant and is_real(value) else bool(value > 0)
+    except TypeError as error:  # a complex number, or symbols without a sign
+        raise InvalidSystem(f"ReLU of {brief(value)}: it has no sign; make the layer real, or use activation='linear'") from error
 
 
 class DeepS4:
@@ -114,12 +117,12 @@ class DeepS4:
     """
 
     def __init__(self, layers: Sequence[S4Layer]):
-        self.layers = tuple(layers)
+        self.layers = entries_of(layers) or ()
         if not self.layers:
-            raise InvalidSystem("a deep S4 network needs at least one layer")
+            raise InvalidSystem(f"a deep S4 network needs a sequence of at least one layer, got {outline(layers)}")
         for i, layer in enumerate(self.layers):
             if not isinstance(layer, S4Layer):
-                raise InvalidSystem(f"layer {i} is {layer!r}, not an S4Layer")
+                raise InvalidSystem(f"layer {i} is {outline(layer)}, not an S4Layer")
         if len({(layer.n_channels, layer.kind) for layer in self.layers}) != 1:
             raise InvalidSystem("all layers need the same number of channels and kind of number")
 

@@ -15,6 +15,7 @@ from typing import Any
 import flint
 import numpy as np
 
+from .brief import outline
 from .errors import InvalidInput, KindMismatch
 from .scalars import Array
 
@@ -46,7 +47,7 @@ def _q(x: Any) -> flint.fmpq:
     try:  # rationals of other libraries; never int(x), which would round
         return flint.fmpq(int(x.numerator), int(x.denominator))
     except (AttributeError, TypeError) as error:
-        raise KindMismatch(f"{x!r} of type {type(x).__name__} met a dual number; use ints and Fractions") from error
+        raise KindMismatch(f"{outline(x)} of type {type(x).__name__} met a dual number; use ints and Fractions") from error
 
 
 class Dual:
@@ -118,7 +119,7 @@ class Dual:
 
     def __pow__(self, exponent: int) -> Dual:
         if not isinstance(exponent, int | np.integer):
-            raise InvalidInput(f"{self} ** {exponent!r}: dual numbers have integer powers only")
+            raise InvalidInput(f"{self} ** {outline(exponent)}: dual numbers have integer powers only")
         if exponent < 0:
             return self.reciprocal() ** (-exponent)
         out = Dual(flint.fmpq(1), self.grad * 0, True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -20,4 +20,11 @@ Matrix: TypeAlias = Sequence[Vector] | np.ndarray[Any, Any]
 
 def is_number(value: Any) -> bool:
     """Whether one number is given, and neither a vector nor a matrix."""
-    return np.ndim(value) == 0
+    return np.ndim(value) == 0 if isinstance(value, np.ndarray) else not isinstance(value, list | tuple)
+
+
+def entries_of(value: Any) -> tuple[Any, ...] | None:
+    """The members of a sequence, None where something else is given (text is no sequence)."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return None
+    return tuple(value)

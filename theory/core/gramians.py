@@ -27,10 +27,11 @@ import flint
 import numpy as np
 from flint import acb, acb_mat, arb
 
+from .brief import brief
 from .constants import MAX_BITS
 from .errors import InvalidInput, InvalidSystem, Undecided
 from .linalg import to_flint
-from .lti import LTI, _modulus_at_least_one, require_length
+from .lti import LTI, _modulus_at_least_one, require_channel, require_length
 from .multiprecision import nearest_float, positive_spectrum, sqrt_floats, to_acb, to_arb
 from .scalars import Array, Kind, as_array, conj, imag, is_real, is_zero, real, zeros
 
@@ -48,9 +49,9 @@ class Gramians(NamedTuple):
 
 def require_stable(system: LTI, what: str) -> LTI:
     """The system itself, or InvalidSystem naming the mode with |a| ≥ 1, for which ``what`` diverges."""
-    for n, value in enumerate(system.a):
+    for n, value in enumerate(require_channel(system).a):
         if _modulus_at_least_one(value):
-            raise InvalidSystem(f"a[{n}] = {value} has |a| ≥ 1: {what} exists only for |a| < 1; use a finite length instead")
+            raise InvalidSystem(f"a[{n}] = {brief(value)} has |a| ≥ 1: {what} exists only for |a| < 1; use a finite length")
     return system
 
 
@@ -121,7 +122,7 @@ def gramians(system: LTI, *, first_output: int = 1) -> Gramians:
 
     Raises InvalidSystem where |a| ≥ 1, and InvalidInput where an entry of a float system exceeds float64's range.
     """
-    exact = system.exactly()
+    exact = require_channel(system).exactly()
     found = Gramians(reachability_gramian(exact), observability_gramian(exact, first_output=first_output))
     if system.kind in ("exact", "symbolic"):
         return found

@@ -39,6 +39,7 @@ from flint import acb, acb_mat
 from scipy.linalg.lapack import dgejsv
 from threadpoolctl import threadpool_limits
 
+from .brief import outline
 from .errors import InvalidInput, InvalidSystem
 from .gramians import BITS_COMPLEX, BITS_REAL, ball_gramians
 from .multiprecision import positive_spectrum, sqrt_floats, to_acb
@@ -244,7 +245,7 @@ def count_above(spectra: HankelSpectra, eps: float) -> tuple[Array, Array]:
     A channel without output (all σ are 0) is never certain. Raises InvalidInput for eps outside [0, 1).
     """
     if not 0 <= eps < 1:
-        raise InvalidInput(f"eps = {eps!r} must lie in [0, 1), e.g. 1e-3 or the spacing of a float format")
+        raise InvalidInput(f"eps = {outline(eps)} must lie in [0, 1), e.g. 1e-3 or the spacing of a float format")
     sigma, error = spectra
     threshold = eps * sigma[:, :1]
     with np.errstate(invalid="ignore"):

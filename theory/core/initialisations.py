@@ -16,11 +16,13 @@ s4d_lin is real, so that channel has N − 1 distinct modes, not N.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from .brief import outline
 from .errors import InvalidInput, InvalidSystem, UnknownName
 from .given import Vector
 from .lti import LTI, require_length
@@ -79,9 +81,9 @@ INITIALISATIONS: tuple[str, ...] = tuple(_MODES)
 
 
 def _known(name: Any) -> str:
-    key = str(name).lower().replace("-", "_").replace(" ", "_")
+    key = (name if isinstance(name, str) else outline(name)).lower().replace("-", "_").replace(" ", "_")
     if key not in _MODES:
-        raise UnknownName(f"no initialisation named {name!r}; {suggestion(key, INITIALISATIONS)}")
+        raise UnknownName(f"no initialisation named {outline(name)}; {suggestion(key, INITIALISATIONS)}")
     return key
 
 
@@ -110,8 +112,11 @@ def _coefficients(values: Any, size: int, name: str, complex_modes: bool, rng: n
             if complex_modes:
                 return (rng.standard_normal(size) + 1j * rng.standard_normal(size)) / np.sqrt(2.0)
             return rng.standard_normal(size)
-        raise InvalidInput(f"{name} = {values!r}: choose 'ones', 'random' or an array of {size} numbers")
-    out = np.asarray(values)
+        raise InvalidInput(f"{name} = {outline(values)}: choose 'ones', 'random' or an array of {size} numbers")
+    try:
+        out = np.asarray(values)
+    except ValueError as error:
+        raise InvalidInput(f"{name}: rows of different lengths, expected ({size},), one number per stored mode") from error
     if out.shape != (size,):
         raise InvalidInput(f"{name} has shape {out.shape}, expected ({size},), one number per stored mode")
     return out
@@ -151,15 +156,17 @@ def initialisation(
     UnknownName
         No such initialisation; the nearest names are listed.
     InvalidInput
-        Odd or empty N, unknown rule, coefficients of the wrong shape.
+        Odd or empty N, unknown rule, coefficients of the wrong shape, a seed that is no int ≥ 0.
     InvalidSystem
         dt that is not a positive number.
     """
     key = _known(name)
     A = continuous_modes(key, n)
-    if isinstance(dt, bool) or not isinstance(dt, int | float | np.integer | np.floating) or not 0 < dt < np.inf:
-        raise InvalidSystem(f"dt = {dt!r} must be a positive step size, e.g. 1e-2")
-    rng = np.random.default_rng(seed)
+    if isinstance(dt, bool) or not isinstance(dt, int | float | np.integer | np.floating) or not 0 < dt <= sys.float_info.max:
+        raise InvalidSystem(f"dt = {outline(dt)} must be a positive step size, e.g. 1e-2")
+    if rule is not None and not isinstance(rule, str):
+        raise InvalidInput(f"rule = {outline(rule)} must be a name: zoh, mamba or bilinear")
+    rng = np.random.default_rng(require_length(seed, "seed", least=0))
     half = stored_by_halves(key)
     b_array = _coefficients(b, A.size, "b", half, rng)
     c_array = _coefficients(c, A.size, "c", half, rng)

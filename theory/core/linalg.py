@@ -13,6 +13,7 @@ from typing import Any
 import flint
 import numpy as np
 
+from .brief import outline
 from .errors import InvalidInput
 from .scalars import Array
 
@@ -26,7 +27,7 @@ def _fmpq(x: Any) -> flint.fmpq:
         return flint.fmpq(int(x))
     if isinstance(x, Fraction):
         return flint.fmpq(x.numerator, x.denominator)
-    raise InvalidInput(f"exact linear algebra needs ints and Fractions, got {x!r} of type {type(x).__name__}")
+    raise InvalidInput(f"exact linear algebra needs ints and Fractions, got {outline(x)} of type {type(x).__name__}")
 
 
 def to_flint(matrix: Matrix) -> flint.fmpq_mat:
@@ -36,7 +37,7 @@ def to_flint(matrix: Matrix) -> flint.fmpq_mat:
     try:
         rows = [list(row) for row in matrix]
     except TypeError as error:
-        raise InvalidInput(f"expected a matrix (a sequence of rows), got {matrix!r}") from error
+        raise InvalidInput(f"expected a matrix (a sequence of rows), got {outline(matrix)}") from error
     width = len(rows[0]) if rows else (matrix.shape[1] if isinstance(matrix, np.ndarray) and matrix.ndim == 2 else 0)
     if any(len(row) != width for row in rows):
         raise InvalidInput("matrix rows have different lengths")

@@ -7,6 +7,7 @@ The kernel is k_j = Σ_n c_n b_n a_n^j, so y_t = Σ_{j<t} k_j x_{t-j} + Σ_n c_n
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,14 +17,16 @@ import numpy as np
 import sympy
 from sympy.polys.domains.gaussiandomains import GaussianRational
 
+from .brief import brief, outline
 from .errors import InvalidInput, InvalidSystem
-from .given import Number, Vector
+from .given import Number, Vector, entries_of, is_number
 from .scalars import (
     Array,
     Kind,
     abs2,
     as_array,
     conj,
+    convert,
     exact_array,
     exact_value,
     is_real,
@@ -31,6 +34,7 @@ from .scalars import (
     join_kinds,
     kind_of,
     real,
+    refused,
     sign,
     tidy,
     zeros,
@@ -104,7 +108,7 @@ class LTI(ShownSystem):
         self.a = as_array(a, kind, "a", ndim=1)
         self.b = as_array(b, kind, "b", ndim=1)
         self.c = as_array(c, kind, "c", ndim=1)
-        self.d = as_array([d], kind, "d")[0]
+        self.d = convert(d, kind, "d")
         self.half = bool(half)
         shapes = {"a": self.a.shape, "b": self.b.shape, "c": self.c.shape}
         if len(set(shapes.values())) != 1:
@@ -112,12 +116,12 @@ class LTI(ShownSystem):
         if self.a.size == 0:
             raise InvalidSystem("a system needs at least one state (N ≥ 1), got N = 0")
         if self.half and surely_complex(self.d):
-            raise InvalidSystem(f"d = {self.d} is complex, but half storage (y = 2 Re(c·h) + d x) describes a real system")
+            raise InvalidSystem(f"d = {brief(self.d)} is complex, but half storage (y = 2 Re(c·h) + d x) describes a real system")
         if check_stable:
             for n, value in enumerate(self.a):
                 if _modulus_at_least_one(value):
                     raise InvalidSystem(
-                        f"a[{n}] = {value} has |a| ≥ 1: the mode is not stable. Use |a| < 1 (a = exp(dt·A) with Re A < 0), "
+                        f"a[{n}] = {brief(value)} has |a| ≥ 1: the mode is not stable. Use |a| < 1 (a = exp(dt·A) with Re A < 0) "
                         "or check_stable=False where only finite horizons matter"
                     )
 
@@ -130,14 +134,18 @@ class LTI(ShownSystem):
         ``zoh``: a = exp(dt A), b = (a − 1)/A · B.  ``mamba``: a = exp(dt A), b = dt B, which is what mamba-ssm computes.
         ``bilinear``: a = (1 + dt A/2)/(1 − dt A/2), b = dt/(1 − dt A/2) · B. Floats, or sympy for exact expressions.
 
-        Raises InvalidSystem for dt ≤ 0 and InvalidInput for an unknown rule.
+        Raises InvalidSystem for dt ≤ 0 and shapes that differ, and InvalidInput for an unknown rule.
         """
         kinds = join_kinds([kind_of(A, "A"), kind_of(B, "B"), kind_of(C, "C"), kind_of([dt], "dt")], "LTI")
         symbolic = kinds in ("symbolic", "exact", "integer")
         kind: Kind = "symbolic" if symbolic else "complex128"
         A, B, C = (as_array(v, kind, s, ndim=1) for v, s in ((A, "A"), (B, "B"), (C, "C")))
+        if len({v.shape for v in (A, B, C)}) != 1:
+            raise InvalidSystem(f"A, B and C need one length N, got {A.shape}, {B.shape} and {C.shape}")
+        if not is_number(dt):
+            raise InvalidSystem(f"dt = {outline(dt)} must be one step size for all states of a channel")
         step = as_array([dt], kind, "dt")[0]
-        if (step.is_positive is False) if symbolic else not (step.imag == 0 and step.real > 0):
+        if refused(step, lambda x: sign(x) <= 0) or (symbolic and step.is_positive is False):
             raise InvalidSystem(f"dt = {dt} must be a positive step size")
         exp = np.vectorize(sympy.exp, otypes=[object]) if symbolic else np.exp
         if discretization == "bilinear":
@@ -153,7 +161,7 @@ class LTI(ShownSystem):
                 safe = np.where(small, 1, A)
                 b = np.where(small, step, np.expm1(step * safe) / safe) * B
         else:
-            raise InvalidInput(f"unknown discretization {discretization!r}; choose 'zoh', 'mamba' or 'bilinear'")
+            raise InvalidInput(f"unknown discretization {outline(discretization)}; choose 'zoh', 'mamba' or 'bilinear'")
         if not symbolic and not half and all(np.all(v.imag == 0) for v in (a, b, C)):
             a, b, C = a.real, b.real, C.real
         return cls(a, b, C, d, half=half)
@@ -166,7 +174,7 @@ class LTI(ShownSystem):
         return int(self.a.size)
 
     def __repr__(self) -> str:
-        extra = (f", d={self.d}" if not is_zero(self.d) else "") + (", half=True" if self.half else "")
+        extra = (f", d={brief(self.d)}" if not is_zero(self.d) else "") + (", half=True" if self.half else "")
         return f"LTI(a={_show(self.a)}, b={_show(self.b)}, c={_show(self.c)}{extra})"
 
     def __eq__(self, other: object) -> bool:
@@ -231,8 +239,8 @@ class LTI(ShownSystem):
             for t, value in enumerate(out):
                 if surely_complex(value):
                     raise InvalidInput(
-                        f"{name}[{t}] = {value} is complex: half storage (y = 2 Re(c·h)) is for real inputs; use .closed(), "
-                        "which has half=False"
+                        f"{name}[{t}] = {brief(value)} is complex: half storage (y = 2 Re(c·h)) is for real inputs; use "
+                        ".closed(), which has half=False"
                     )
         return out
 
@@ -324,7 +332,7 @@ class LTI(ShownSystem):
         if missing:
             n = missing[0]
             raise InvalidSystem(
-                f"mode a[{n}] = {self.a[n]} has no conjugate partner with conjugate c·b, so outputs are not real; "
+                f"mode a[{n}] = {brief(self.a[n])} has no conjugate partner with conjugate c·b, so outputs are not real; "
                 "list both modes of each pair, or pass half=True to store one of each"
             )
         return self.closed()
@@ -335,17 +343,28 @@ class LTI(ShownSystem):
 
 
 def require_length(length: Any, name: str = "length", least: int = 1) -> int:
-    """An integer length of at least ``least``, or InvalidInput that names the value."""
+    """An integer length from ``least`` to what a list can hold, or InvalidInput that names the value."""
     if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < least:
-        raise InvalidInput(f"{name} = {length!r} must be an integer of at least {least}")
+        raise InvalidInput(f"{name} = {outline(length)} must be an integer of at least {least}")
+    if length > sys.maxsize:
+        raise InvalidInput(f"{name} = {outline(length)} is longer than any list (at most {sys.maxsize})")
     return int(length)
+
+
+def require_channel(system: Any, name: str = "") -> LTI:
+    """The system, or InvalidInput that says what was given (as ``name``) where an LTI channel is wanted."""
+    if not isinstance(system, LTI):
+        what = f"{name}: " if name else ""
+        raise InvalidInput(f"{what}expected an LTI channel, got {outline(system)} of type {type(system).__name__}")
+    return system
 
 
 def channels_of(system: LTI | Iterable[LTI]) -> tuple[LTI, ...]:
     """One channel or several, as a tuple; a layer's channels share no state and see free inputs of their own."""
-    out = (system,) if isinstance(system, LTI) else tuple(system)
+    listed = None if isinstance(system, LTI) else entries_of(system)
+    out = (system,) if listed is None else listed
     if not out or not all(isinstance(s, LTI) for s in out):
-        raise InvalidInput(f"expected an LTI system or a non-empty sequence of them, got {system!r}")
+        raise InvalidInput(f"expected an LTI system or a non-empty sequence of them, got {outline(system)}")
     return out
 
 
@@ -398,7 +417,7 @@ def _pack(values: list[Any], kind: Kind) -> Array:
 def _show(values: Array) -> str:
     def one(v: Any) -> str:
         if isinstance(v, Fraction | GaussianRational | sympy.Expr):
-            return str(v)
+            return brief(v)
         return repr(v.item() if isinstance(v, np.generic) else v)
 
     shown = [one(v) for v in values[:8]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .brief import outline
+
 LIKENESS = 0.4
 """Least likeness (difflib's ratio, 0..1) at which a name is suggested."""
 BEHIND = 0.2
@@ -18,7 +20,7 @@ def nearest(name: object, known: Iterable[str], most: int = 1) -> list[str]:
     by_small: dict[str, str] = {}
     for one in known:
         by_small.setdefault(one.lower(), one)
-    asked = str(name).lower()
+    asked = (name if isinstance(name, str) else outline(name)).lower()
     found = difflib.get_close_matches(asked, by_small, n=most, cutoff=LIKENESS)
     likeness = [difflib.SequenceMatcher(None, small, asked).ratio() for small in found]
     return [by_small[small] for small, ratio in zip(found, likeness, strict=True) if ratio >= likeness[0] - BEHIND]

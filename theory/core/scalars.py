@@ -15,7 +15,7 @@ Fraction. Mixing exact numbers with floats is refused: an exact verdict must not
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ import sympy
 from sympy import QQ_I
 from sympy.polys.domains.gaussiandomains import GaussianRational
 
+from .brief import brief, outline
 from .constants import constant_sign, is_zero_expression
 from .errors import InvalidInput, KindMismatch
 
@@ -48,13 +49,13 @@ def _part(x: Any, name: str) -> Fraction:
     if isinstance(x, bool) or not isinstance(
         x, int | str | float | Fraction | np.integer | np.floating | flint.fmpq | flint.fmpz
     ):
-        raise InvalidInput(f"{name} = {x!r} is not an int, a Fraction or a string such as '1/3'")
+        raise InvalidInput(f"{name} = {outline(x)} is not an int, a Fraction or a string such as '1/3'")
     if isinstance(x, str):
         return _parsed(x, name)
     if isinstance(x, float | np.floating):
         if not np.isfinite(x):
-            raise InvalidInput(f"{name} = {x!r} is not finite")
-        return Fraction(float(x))
+            raise InvalidInput(f"{name} = {outline(x)} is not finite")
+        return Fraction(*x.as_integer_ratio())
     return _fraction(x) if isinstance(x, Fraction | flint.fmpq) else Fraction(int(x))
 
 
@@ -133,6 +134,13 @@ def sign(x: Any) -> int:
     return int(x > 0) - int(x < 0)
 
 
+def refused(value: Any, bad: Callable[[Any], Any]) -> bool:
+    """Whether a number is not real, or ``bad``; an expression with free symbols carries its own assumptions and passes."""
+    if isinstance(value, sympy.Expr) and not value.is_number:
+        return False
+    return not is_real(value) or bool(bad(real(value)))  # numpy orders complex numbers by their real parts
+
+
 def exact_value(x: Any) -> Any:
     """The very number that a float is in binary, as a Fraction or Gaussian rational; other kinds as they are (tidied)."""
     if isinstance(x, complex | np.complexfloating):
@@ -165,7 +173,7 @@ def tidy(x: Any) -> Any:
 
 def _kind_of_element(x: Any, name: str) -> Kind:
     if isinstance(x, bool | np.bool_):
-        raise InvalidInput(f"{name}: {x!r} is a truth value, not a number")
+        raise InvalidInput(f"{name}: {outline(x)} is a truth value, not a number")
     if isinstance(x, int | Fraction | GaussianRational | flint.fmpq | flint.fmpz | np.integer | str):
         return "exact"
     if isinstance(x, sympy.Expr):
@@ -177,7 +185,7 @@ def _kind_of_element(x: Any, name: str) -> Kind:
         return "complex128"
     if getattr(x, "__exact_scalar__", False):  # dual numbers and other extensions of the rationals
         return "exact"
-    raise InvalidInput(f"{name}: {x!r} of type {type(x).__name__} is not a number this package computes with")
+    raise InvalidInput(f"{name}: {outline(x)} of type {type(x).__name__} is not a number this package computes with")
 
 
 _INTEGER = (int, np.integer, flint.fmpz)
@@ -230,15 +238,17 @@ def convert(x: Any, kind: Kind, name: str = "value") -> Any:
         NaN, infinity, a number beyond the range of floats, or something that is not a number.
     """
     if isinstance(x, bool | np.bool_):
-        raise InvalidInput(f"{name}: {x!r} is a truth value, not a number")
+        raise InvalidInput(f"{name}: {outline(x)} is a truth value, not a number")
     if isinstance(x, str):
         x = _parsed(x, name)
     if isinstance(x, float | np.floating | complex | np.complexfloating) and not np.isfinite(x):
-        raise InvalidInput(f"{name}: {x!r} is not finite; remove NaN and infinite values")
+        raise InvalidInput(f"{name}: {outline(x)} is not finite; remove NaN and infinite values")
+    if not isinstance(kind, str):
+        raise InvalidInput(f"unknown number kind {outline(kind)}; choose exact, symbolic, float64 or complex128")
     if kind == "exact":
         if isinstance(x, float | np.floating | complex | np.complexfloating):
             raise KindMismatch(
-                f"{name}: the float {x!r} was given to an exact system; pass Fraction({x!r}) if that very binary "
+                f"{name}: the float {outline(x)} was given to an exact system; pass Fraction({outline(x)}) if that very binary "
                 "value is meant, or convert the system with .to('float64')"
             )
         if isinstance(x, sympy.Expr):
@@ -256,7 +266,7 @@ def convert(x: Any, kind: Kind, name: str = "value") -> Any:
         if isinstance(x, GaussianRational):
             return sympy.Rational(str(_fraction(x.x))) + sympy.I * sympy.Rational(str(_fraction(x.y)))
         if isinstance(x, float | np.floating | complex | np.complexfloating):
-            raise KindMismatch(f"{name}: the float {x!r} was given to a symbolic system; use sympy.Rational")
+            raise KindMismatch(f"{name}: the float {outline(x)} was given to a symbolic system; use sympy.Rational")
         if isinstance(x, sympy.Expr):
             return _exact_expression(x, name)
         x = convert(x, "exact", name)
@@ -265,25 +275,25 @@ def convert(x: Any, kind: Kind, name: str = "value") -> Any:
         undecided = isinstance(x, sympy.Expr) and x.is_number and x.is_real is not True
         if undecided or isinstance(x, complex | np.complexfloating | GaussianRational):
             if not is_real(x):
-                raise KindMismatch(f"{name}: {x} is complex but the system is real; use complex128")
+                raise KindMismatch(f"{name}: {brief(x)} is complex but the system is real; use complex128")
             x = real(x)
         return _rounded(x, float, name)
     if kind == "complex128":
         if isinstance(x, GaussianRational):
             return complex(_rounded(real(x), float, name), _rounded(imag(x), float, name))
         return _rounded(x, complex, name)
-    raise InvalidInput(f"unknown number kind {kind!r}; choose exact, symbolic, float64 or complex128")
+    raise InvalidInput(f"unknown number kind {outline(kind)}; choose exact, symbolic, float64 or complex128")
 
 
 def _parsed(text: str, name: str) -> Fraction:
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
-        raise InvalidInput(f"{name}: {text!r} is not a rational number such as '2/3'") from error
+        raise InvalidInput(f"{name}: {outline(text)} is not a rational number such as '2/3'") from error
 
 
 def _not_a_number(x: Any, name: str) -> InvalidInput:
-    return InvalidInput(f"{name}: {x!r} of type {type(x).__name__} is not a number this package computes with")
+    return InvalidInput(f"{name}: {outline(x)} of type {type(x).__name__} is not a number this package computes with")
 
 
 def _exact_expression(x: sympy.Expr, name: str) -> sympy.Expr:
@@ -302,13 +312,15 @@ def _rounded(x: Any, to: type[float] | type[complex], name: str) -> Any:
     try:
         value = to(x)
     except OverflowError as error:
-        raise InvalidInput(f"{name}: {x!s:.40} is beyond the range of float64; rescale it or stay exact") from error
+        raise InvalidInput(f"{name}: {brief(x)} is beyond the range of float64; rescale it or stay exact") from error
     except (TypeError, ValueError) as error:
         if isinstance(x, sympy.Expr):
             raise KindMismatch(f"{name}: {x} is symbolic; substitute numbers for {sorted(map(str, x.free_symbols))}") from error
         raise _not_a_number(x, name) from error
     if not np.isfinite(value):
-        raise InvalidInput(f"{name}: {value!r} is not finite")
+        raise InvalidInput(f"{name}: {outline(value)} is not finite")
+    if isinstance(x, np.longdouble | np.clongdouble) and value != x:
+        raise KindMismatch(f"{name}: {outline(x)} holds more digits than float64; round it with {to.__name__}(x)")
     return value
 
 

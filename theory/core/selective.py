@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import sympy
 
+from .brief import brief, outline
 from .errors import InvalidInput, InvalidSystem
 from .given import Matrix, Number, Vector, is_number
 from .invariants import known
-from .scalars import Array, Kind, as_array, is_real, join_kinds, kind_of, real, sign, zeros
+from .scalars import Array, Kind, as_array, join_kinds, kind_of, refused, sign, zeros
 from .shown import ShownSystem
 
 Clock = Callable[[Array], tuple[Array, Array]]
@@ -100,7 +101,7 @@ class SelectiveSSM(ShownSystem):
             if any(v is not None for v in (A, dt, decay, W_dn, W_up, dt_bias)):
                 raise InvalidSystem("clock excludes A, dt, decay, W_dn, W_up and dt_bias")
             if not callable(clock):
-                raise InvalidSystem(f"clock = {clock!r} must be a function z → (dt (D,), decay (D, N))")
+                raise InvalidSystem(f"clock = {outline(clock)} must be a function z → (dt (D,), decay (D, N))")
             return
         if A is not None:
             self.A = self._shaped(A, "A", (d, n))
@@ -150,13 +151,9 @@ class SelectiveSSM(ShownSystem):
     @staticmethod
     def _refuse(values: Array, name: str, bad: Callable[[Any], Any], why: str) -> None:
         for index in np.ndindex(values.shape):
-            value = values[index]
-            if isinstance(value, sympy.Expr) and not value.is_number:
-                continue  # symbols carry their own assumptions
-            # numpy orders complex numbers by their real parts, so they would pass a comparison
-            if not is_real(value) or bad(real(value)):
+            if refused(values[index], bad):
                 where = ", ".join(map(str, index))
-                raise InvalidSystem(f"{name}[{where}] = {value} {why}")
+                raise InvalidSystem(f"{name}[{where}] = {brief(values[index])} {why}")
 
     # -- facts ------------------------------------------------------------------------------------------------------
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import sympy
 
+from .brief import brief, outline
 from .errors import InvalidInput, InvalidSystem
-from .given import Matrix, Number
-from .scalars import Array, Kind, as_array, convert, is_real, join_kinds, kind_of, real, sign, zeros
+from .given import Matrix, Number, entries_of
+from .scalars import Array, Kind, as_array, convert, join_kinds, kind_of, refused, sign, zeros
 from .shown import ShownSystem
 
 ScalarClock = Callable[[Array], tuple[Any, Any]]
@@ -71,14 +71,14 @@ class Mamba2Head(ShownSystem):
             if dt is None or decay is None:
                 raise InvalidSystem("a Mamba-2 head needs dt and decay = exp(dt A), or clock")
             self.dt, self.decay = convert(dt, self.kind, "dt"), convert(decay, self.kind, "decay")
-            if _refused(self.dt, lambda v: sign(v) <= 0):
-                raise InvalidSystem(f"dt = {dt} must be a positive step size")
-            if _refused(self.decay, lambda v: sign(v) <= 0 or sign(1 - v) <= 0):
-                raise InvalidSystem(f"decay = {decay} must lie in (0, 1): exp(dt A) with A < 0")
+            if refused(self.dt, lambda v: sign(v) <= 0):
+                raise InvalidSystem(f"dt = {brief(dt)} must be a positive step size")
+            if refused(self.decay, lambda v: sign(v) <= 0 or sign(1 - v) <= 0):
+                raise InvalidSystem(f"decay = {brief(decay)} must lie in (0, 1): exp(dt A) with A < 0")
         elif dt is not None or decay is not None:
             raise InvalidSystem("clock excludes dt and decay")
         elif not callable(clock):
-            raise InvalidSystem(f"clock = {clock!r} must be a function u → (dt, decay)")
+            raise InvalidSystem(f"clock = {outline(clock)} must be a function u → (dt, decay)")
 
     @property
     def head_dim(self) -> int:
@@ -143,13 +143,6 @@ class Mamba2Head(ShownSystem):
         return ys, h
 
 
-def _refused(value: Any, bad: Callable[[Any], Any]) -> bool:
-    """Whether a number is not real or ``bad``; undecided for expressions with free symbols, which pass."""
-    if isinstance(value, sympy.Expr) and not value.is_number:
-        return False
-    return not is_real(value) or bool(bad(real(value)))
-
-
 class Mamba2Group(ShownSystem):
     """Heads that share B and C (one group of mamba-ssm): the state is the stack (H, P, N).
 
@@ -157,12 +150,12 @@ class Mamba2Group(ShownSystem):
     """
 
     def __init__(self, heads: Sequence[Mamba2Head]):
-        self.heads = tuple(heads)
+        self.heads = entries_of(heads) or ()
         if not self.heads:
-            raise InvalidSystem("a group needs at least one head")
+            raise InvalidSystem(f"a group needs a sequence of at least one head, got {outline(heads)}")
         for i, head in enumerate(self.heads):
             if not isinstance(head, Mamba2Head):
-                raise InvalidSystem(f"head {i} is {head!r}, not a Mamba2Head")
+                raise InvalidSystem(f"head {i} is {outline(head)}, not a Mamba2Head")
         first = self.heads[0]
         for i, head in enumerate(self.heads):
             same_c = (head.W_C is None) == (first.W_C is None) and (head.W_C is None or bool(np.all(head.W_C == first.W_C)))

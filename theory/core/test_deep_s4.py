@@ -240,3 +240,15 @@ def test_unusable_stacks() -> None:
     broken: Any = [layer, "layer"]
     with pytest.raises(InvalidSystem, match="layer 1 is 'layer'"):
         DeepS4(broken)
+
+
+def test_relu_of_constants_is_decided() -> None:
+    """cos(π/7) − cos(2π/7) + cos(3π/7) − 1/2 is 0, which sympy's > does not see; next to it there is a sign."""
+    angles = [sympy.cos(k * sympy.pi / 7) for k in (1, 2, 3)]
+    zero = angles[0] - angles[1] + angles[2] - sympy.Rational(1, 2)
+    channel = LTI([sympy.Rational(1, 2)], [1], [1])
+    assert S4Layer([channel], [[zero]]).run([[1]])[0][0, 0] == 0
+    above = S4Layer([channel], [[zero + sympy.Rational(1, 10**100)]]).run([[1]])[0][0, 0]
+    assert above == zero + sympy.Rational(1, 10**100)
+    with pytest.raises(InvalidSystem, match="has no sign"):
+        S4Layer([channel], [[sympy.I]]).run([[1]])

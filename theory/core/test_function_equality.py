@@ -180,3 +180,13 @@ def test_bad_input() -> None:
     for pair in ((symbolic, LTI([0.5], [1.0], [1.0])), (LTI([0.5j], [1.0], [1.0]), symbolic)):
         with pytest.raises(InvalidInput, match=r"convert the float one with \.exactly\(\)"):
             same_function(*pair)
+
+
+def test_long_horizons_cost_no_more_than_short_ones() -> None:
+    """Two and three states: six outputs decide, whatever the horizon; five do not (the first five agree)."""
+    nodes = [F(1, k) for k in range(2, 7)]
+    weights = linalg.nullspace([[x**t for x in nodes] for t in range(4)])[0]  # Σ w x^t = 0 for t < 4
+    first, second = LTI(nodes[:2], [1, 1], weights[:2]), LTI(nodes[2:], [1, 1, 1], -weights[2:])
+    assert same_function(first, second, 4) and not same_function(first, second, 5)
+    assert not same_function(first, second, 10**12) and not same_function(first, second)
+    assert same_function(first, LTI([*nodes[:2], 0], [1, 1, 1], [*weights[:2], 0]), 10**12)

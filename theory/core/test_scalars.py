@@ -310,3 +310,13 @@ def test_gaussians_are_sympy_numbers() -> None:
     for bad in ("half", "1/0", None, True, 1j, float("nan")):
         with pytest.raises(InvalidInput):
             gaussian(bad)
+
+
+def test_long_doubles_are_not_rounded_in_silence() -> None:
+    third = np.longdouble(1) / 3
+    if third == float(third):
+        pytest.skip("long doubles are doubles here")
+    assert gaussian(third) == gaussian(F(*third.as_integer_ratio())) and gaussian(third) != gaussian(float(third))
+    with pytest.raises(KindMismatch, match="more digits than float64"):
+        convert(third, "float64")
+    assert convert(np.longdouble(0.5), "float64") == 0.5

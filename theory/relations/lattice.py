@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.arguments import Parser
+from ..core.brief import outline
 from ..core.errors import InvalidInput, UnknownName
 from ..core.files import read_json
 from ..core.names import suggestion
@@ -386,8 +387,8 @@ def contradictions(facts: Sequence[Fact]) -> list[tuple[Fact, Fact]]:
 
 
 def _known(system: str) -> str:
-    if system not in SYSTEMS:
-        raise UnknownName(f"no system class named {system!r}; {suggestion(system, SYSTEMS)}")
+    if not isinstance(system, str) or system not in SYSTEMS:
+        raise UnknownName(f"no system class named {outline(system)}; {suggestion(system, SYSTEMS)}")
     return system
 
 

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.function_equality import essential_modes
 from theory.core.invariants import invariant
-from theory.core.lti import LTI, group_by_value
+from theory.core.lti import LTI, group_by_value, require_channel
 from theory.core.scalars import Array, Kind, abs2, as_array, exact_value, is_zero, join_kinds, tidy
 
 LARGEST_EXHAUSTIVE = 12  # the exact solver visits 3^N subsets per mode value: half a million at N = 12
@@ -79,8 +79,7 @@ def target_pairs(frozen: LTI, target: LTI) -> tuple[list[Any], list[Any]]:
         Exact against float systems.
     """
     for name, system in (("frozen", frozen), ("target", target)):
-        if not isinstance(system, LTI):
-            raise InvalidInput(f"{name}: expected an LTI channel, got {system!r} of type {type(system).__name__}")
+        require_channel(system, name)
     if frozen.half:
         raise InvalidSystem("the frozen channel is stored by conjugate halves; list both modes with frozen.closed()")
     join_kinds([frozen.kind, target.kind], "frozen and target")
@@ -229,13 +228,15 @@ def exact_minimal_adjustment(frozen: LTI, target: LTI) -> Adjustment:
     KindMismatch
         Not an exact system: sums of residues are compared with ``==``.
     """
-    modes, wanted = target_pairs(frozen, target)
-    n = frozen.n_states
+    for name, system in (("frozen", frozen), ("target", target)):
+        require_channel(system, name)
     if frozen.kind != "exact" or target.kind != "exact":
         raise KindMismatch(
             f"the exact solver compares sums and needs exact systems, got {frozen.kind} and {target.kind}; "
             "convert floats with Fraction(x), or use minimal_adjustment"
         )
+    modes, wanted = target_pairs(frozen, target)
+    n = frozen.n_states
     if n > LARGEST_EXHAUSTIVE:
         raise InvalidInput(f"N = {n}: the search takes 3^N steps; use N ≤ {LARGEST_EXHAUSTIVE} or minimal_adjustment")
     r = list(residues(frozen))

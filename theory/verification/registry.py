@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
+from ..core.brief import outline
 from ..core.errors import InvalidInput, UnknownName
+from ..core.given import entries_of
 from ..core.names import suggestion
 from .claim import Claim
 
@@ -35,17 +38,18 @@ def all_claims() -> tuple[Claim, ...]:
     return tuple(out)
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
-    return UnknownName(f"no {what} named {name!r}; {suggestion(name, known, most=3)}")
+def _unknown(what: str, name: Any, known: Iterable[str]) -> UnknownName:
+    return UnknownName(f"no {what} named {outline(name)}; {suggestion(name, known, most=3)}")
 
 
 def family_claims(families: Iterable[str] | str | None = None) -> tuple[Claim, ...]:
     """The claims of some families (all by default); UnknownName lists the nearest names."""
     if families is None:
         return all_claims()
-    wanted = [families] if isinstance(families, str) else list(families)
+    several = entries_of(families)
+    wanted = (families,) if several is None else several
     for name in wanted:
-        if name not in FAMILIES:
+        if not isinstance(name, str) or name not in FAMILIES:
             raise _unknown("family", name, FAMILIES)
     return tuple(c for c in all_claims() if c.family in wanted)
 
@@ -53,6 +57,6 @@ def family_claims(families: Iterable[str] | str | None = None) -> tuple[Claim, .
 def get_claim(claim_id: str) -> Claim:
     """One claim by its id; UnknownName lists the nearest ids."""
     for claim in all_claims():
-        if claim.id == claim_id:
+        if isinstance(claim_id, str) and claim.id == claim_id:
             return claim
     raise _unknown("claim", claim_id, [c.id for c in all_claims()])

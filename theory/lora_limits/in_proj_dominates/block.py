@@ -20,6 +20,7 @@ import numpy as np
 import sympy
 
 from theory.core import linalg
+from theory.core.brief import outline
 from theory.core.errors import InvalidInput, InvalidSystem, UnknownName
 from theory.core.lti import require_length
 from theory.core.scalars import Array, Kind, as_array, join_kinds, kind_of
@@ -65,6 +66,9 @@ class MixerBlock:
     def __post_init__(self) -> None:
         """Arrays of one kind and of shapes that fit. Raises InvalidSystem for shapes, KindMismatch for rationals with floats."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        missing = [f.name for f in fields(self) if f.name not in given and f.name != "taps"]
+        if missing:
+            raise InvalidSystem(f"{missing[0]} is None: a block needs all its matrices (only taps may be left out)")
         joined = join_kinds([kind_of(v, name) for name, v in given.items()], "MixerBlock")
         kind: Kind = "exact" if joined == "integer" else joined
         if kind not in ("exact", "float64"):
@@ -131,6 +135,9 @@ def read_rows(block: MixerBlock) -> Array:
 
 
 def _require_same(frozen: MixerBlock, target: MixerBlock) -> None:
+    for name, block in (("frozen", frozen), ("target", target)):
+        if not isinstance(block, MixerBlock):
+            raise InvalidInput(f"{name}: expected a MixerBlock, got {outline(block)} of type {type(block).__name__}")
     for name in ("rates", "v", "D_skip", "taps"):
         a, b = getattr(frozen, name), getattr(target, name)
         if (a is None) != (b is None) or (a is not None and not np.array_equal(a, b)):
@@ -221,7 +228,7 @@ def _clock_series(clock: Clock, order: int, log2: sympy.Symbol) -> tuple[list[An
     elif clock == "softplus":  # exp(−softplus(s)) = 1/(1 + e^s), whose coefficients are rational
         dt, decay = sympy.log(1 + sympy.exp(s)), 1 / (1 + sympy.exp(s))
     else:
-        raise UnknownName(f"no clock named {clock!r}; known: rational, softplus")
+        raise UnknownName(f"no clock named {outline(clock)}; known: rational, softplus")
 
     def coefficients(f: sympy.Expr) -> list[Any]:
         terms = [sympy.diff(f, s, k).subs(s, 0) / sympy.factorial(k) for k in range(order + 1)]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from theory.core import linalg
+from theory.core.brief import outline
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.given import Matrix
 from theory.core.lti import LTI
@@ -53,8 +54,8 @@ class Layer:
 
     def coordinates(self, level: Level = "state") -> tuple[list[Fraction], Array]:
         """Modes and rows B, one for each joint state, or for each observable mode of each channel."""
-        if level not in ("state", "function"):
-            raise InvalidInput(f"level = {level!r}: choose 'state' or 'function'")
+        if not isinstance(level, str) or level not in ("state", "function"):
+            raise InvalidInput(f"level = {outline(level)}: choose 'state' or 'function'")
         modes: list[Fraction] = []
         rows: list[Array] = []
         for channel, row in zip(self.channels, self.W_in, strict=True):

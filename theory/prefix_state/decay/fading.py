@@ -25,6 +25,7 @@ import numpy as np
 from flint import arb
 
 from theory.core import linalg
+from theory.core.brief import brief
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.given import Matrix, Number, Vector
 from theory.core.invariants import known
@@ -176,7 +177,7 @@ def half_life(a: Number | Vector) -> Any:
 def _half_life(a: Any) -> float:
     square = Fraction(abs2(exact_value(a)))
     if square > 1:
-        raise InvalidSystem(f"a = {a} has |a| > 1: the mode grows and has no half-life")
+        raise InvalidSystem(f"a = {brief(a)} has |a| > 1: the mode grows and has no half-life")
     if square in (0, 1):
         return math.inf if square else 0.0
     with flint.ctx.workprec(BOUND_BITS):

@@ -17,6 +17,7 @@ import numpy as np
 from flint import acb, acb_mat, arb
 
 from theory.core import linalg
+from theory.core.brief import outline
 from theory.core.errors import InvalidInput
 from theory.core.given import Vector
 from theory.core.gramians import (
@@ -30,7 +31,7 @@ from theory.core.gramians import (
 )
 from theory.core.initialisations import DT_GRID, INITIALISATIONS, initialisation
 from theory.core.invariants import known
-from theory.core.lti import LTI, require_length
+from theory.core.lti import LTI, require_channel, require_length
 from theory.core.multiprecision import adaptively, nearest_float, to_acb, to_arb
 from theory.core.scalars import Array, as_array, conj, exact_value, gaussian, imag, is_real, is_zero, real, tidy
 from theory.core.tolerance import EPS32, EPS_BF16
@@ -63,10 +64,8 @@ def effective_prefix_dimension(system: LTI, eps: float | Fraction, *, prefix_len
     Raises InvalidInput for eps outside [0, 1), InvalidSystem for |a| ≥ 1, Undecided for symbolic values too alike.
     """
     if isinstance(eps, bool) or not isinstance(eps, int | float | Fraction | np.integer | np.floating) or not 0 <= eps < 1:
-        raise InvalidInput(f"eps = {eps!r} must lie in [0, 1), e.g. 1e-3 or the spacing of a float format")
-    if not isinstance(system, LTI):
-        raise InvalidInput(f"expected an LTI channel, got {type(system).__name__}")
-    return count_hankel_above(system, Fraction(exact_value(eps)), prefix_length)
+        raise InvalidInput(f"eps = {outline(eps)} must lie in [0, 1), e.g. 1e-3 or the spacing of a float format")
+    return count_hankel_above(require_channel(system), Fraction(exact_value(eps)), prefix_length)
 
 
 # -- the cheapest prefix ------------------------------------------------------------------------------------------------
@@ -81,7 +80,7 @@ class _Nodes:
 
 
 def _nodes(system: LTI, h0: Any) -> _Nodes | None:
-    if system.kind == "symbolic":
+    if require_channel(system).kind == "symbolic":
         raise InvalidInput("the cheapest prefix is computed for exact and float systems; substitute numbers for the symbols")
     h = system.state(h0)
     states = [(exact_value(a), exact_value(b), exact_value(v)) for a, b, v in zip(system.a, system.b, h, strict=True)]
@@ -199,8 +198,11 @@ def _ball_tokens(nodes: _Nodes, length: int) -> list[arb]:
     return latest[-1]
 
 
-def _squared(system: LTI, h0: Any, length: int | None) -> Fraction | arb | None:
-    """h_0* Wc(M)⁻¹ h_0, exact or as a certified ball (which knows no overflow); None where no prefix leaves h_0."""
+def _squared(system: LTI, h0: Any, length: int | None, *, rational: bool) -> Fraction | arb | None:
+    """h_0* Wc(M)⁻¹ h_0, ``rational`` or as a certified ball (which knows no overflow); None where no prefix leaves h_0.
+
+    The rational of M tokens has about M digits, which a ball need not know.
+    """
     if length is None:
         require_stable(system, "the infimum over prefixes of any length")
     else:
@@ -210,10 +212,10 @@ def _squared(system: LTI, h0: Any, length: int | None) -> Fraction | arb | None:
         return None
     if all(is_zero(v) for v in nodes.targets):
         return Fraction(0)
-    if length is not None and (system.kind == "exact" or length < len(nodes.values)):
+    if length is not None and (rational or length < len(nodes.values)):
         x = _exact_prefix(nodes, length)
         return None if x is None else sum((token * token for token in x), Fraction(0))
-    if system.kind == "exact":
+    if rational:
         weights = _solve(_gram(nodes.values, None), nodes.targets)
         return Fraction(real(tidy(sum((conj(v) * w for v, w in zip(nodes.targets, weights, strict=True)), Fraction(0)))))
 
@@ -230,7 +232,7 @@ def prefix_cost_squared(system: LTI, h0: Any, length: int | None = None) -> Any:
     ``math.inf`` where no prefix of M real tokens leaves h_0 (see :func:`prefix_cost`, also for ``length=None``).
     Raises what :func:`prefix_cost` raises, and InvalidInput where a float system's value exceeds float64's range.
     """
-    squared = _squared(system, h0, length)
+    squared = _squared(system, h0, length, rational=require_channel(system).kind == "exact")
     if squared is None:
         return math.inf
     if system.kind == "exact":
@@ -259,7 +261,7 @@ def prefix_cost(system: LTI, h0: Vector, length: int | None = None) -> float:
     InvalidSystem
         |a| ≥ 1 with ``length=None``.
     """
-    squared = _squared(system, h0, length)
+    squared = _squared(system, h0, length, rational=False)
     if squared is None:
         return math.inf
     with flint.ctx.workprec(128):
@@ -283,7 +285,7 @@ def reachability_rank(system: LTI, length: int, precision: str = "exact") -> int
     """
     length = require_length(length)
     if precision not in PRECISIONS:
-        raise InvalidInput(f"precision = {precision!r}: choose {', '.join(PRECISIONS)}")
+        raise InvalidInput(f"precision = {outline(precision)}: choose {', '.join(PRECISIONS)}")
     if system.kind == "symbolic":
         raise InvalidInput("ranks are computed for exact and float systems; substitute numbers for the symbols")
     if precision == "exact":

@@ -232,3 +232,15 @@ def test_rows_and_tables() -> None:
         geo.finite_precision_row("mamba", 8, 1e-2, seeds=())
     with pytest.raises(UnknownName, match="mamba"):
         geo.finite_precision_row("mambo", 8, 1e-2)
+
+
+def test_cost_of_long_prefixes_of_exact_channels() -> None:
+    """10^9 tokens: no rational of 10^9 digits is formed, and the cost is that of infinitely many to float64's precision."""
+    system = LTI(["1/2", "1/3"], [1, 1], [1, 1])
+    assert geo.prefix_cost(system, [1, 2], 10**9) == geo.prefix_cost(system, [1, 2])
+    assert geo.prefix_cost(system, [1, 2], 2) > geo.prefix_cost(system, [1, 2], 3) > geo.prefix_cost(system, [1, 2], 10**9)
+    for length in (1, 2, 3, 7):
+        squared = geo.prefix_cost_squared(system, [1, 2], length)
+        assert geo.prefix_cost(system, [1, 2], length) == (
+            math.inf if squared == math.inf else pytest.approx(float(squared) ** 0.5)
+        )

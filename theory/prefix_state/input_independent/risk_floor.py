@@ -25,7 +25,7 @@ from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.core.given import Number
 from theory.core.invariants import known
-from theory.core.lti import LTI, Mode, require_length
+from theory.core.lti import LTI, Mode, require_channel, require_length
 from theory.core.multiprecision import adaptively, nearest_float, to_acb, to_arb
 from theory.core.scalars import (
     Array,
@@ -111,9 +111,7 @@ class StateTuningRisk:
 
 def _moments(system: LTI, teacher: LTI, mean: Any, var: Any) -> tuple[Any, Any]:
     for value, name in ((system, "system"), (teacher, "teacher")):
-        if not isinstance(value, LTI):
-            raise InvalidInput(f"{name} must be an LTI channel, got {type(value).__name__}")
-        if value.kind == "symbolic":
+        if require_channel(value, name).kind == "symbolic":
             raise InvalidInput(f"{name} has symbols: substitute numbers, the optimum is a least-squares solution")
         value.require_real()
     exact = join_kinds([system.kind, teacher.kind], "system and teacher") == "exact"

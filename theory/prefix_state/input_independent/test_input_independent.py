@@ -252,7 +252,7 @@ def test_equal_channels_and_silence_give_zero() -> None:
         ({"mean": gaussian(0, 1)}, InvalidInput, "must be real"),
         ({"length": 0}, InvalidInput, "length = 0"),
         ({"prefix_length": 0}, InvalidInput, "prefix_length = 0"),
-        ({"system": "mamba"}, InvalidInput, "system must be an LTI channel, got str"),
+        ({"system": "mamba"}, InvalidInput, "system: expected an LTI channel"),
         ({"teacher": HALF.to("float64")}, KindMismatch, "mixed"),
         ({"system": HALF.to("symbolic"), "teacher": HALF.to("symbolic")}, InvalidInput, "symbols"),
         ({"system": LTI([gaussian(0, "1/2")], [1], [1])}, InvalidSystem, "no conjugate partner"),

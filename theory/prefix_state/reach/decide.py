@@ -16,6 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from theory.core import linalg
+from theory.core.brief import brief
 from theory.core.invariants import invariant, known
 from theory.core.scalars import Array
 
@@ -266,7 +267,9 @@ def _class_by_class(cone: TokenCone, h: Array) -> Reach | None:
         if found.ell is not None:
             ell = cone.zero_state()
             ell[rows] = found.ell
-            return (obstruction if found.value < 0 else boundary)(cone, h, ell, f"rows with decay {block.decay}: {found.reason}")
+            return (obstruction if found.value < 0 else boundary)(
+                cone, h, ell, f"rows with decay {brief(block.decay)}: {found.reason}"
+            )
     return None
 
 

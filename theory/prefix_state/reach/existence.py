@@ -96,8 +96,8 @@ def proved_to_exist(cone: TokenCone, h: Array, near: Sequence[Array]) -> str | N
         radius = _radius(cone, _moderate(h), z)
         if radius is not None:
             return (
-                f"a prefix of {len(z)} tokens leaves h_0; with h_0 scaled to size 1 it is within {float(radius):.1e} of a float one "
-                "(Newton and Kantorovich, in rationals); its tokens were not solved for exactly"
+                f"a prefix of {len(z)} tokens leaves h_0; for h_0 scaled to size 1 it is within {float(radius):.1e} of a float "
+                "one (Newton and Kantorovich, in rationals); its tokens were not solved for exactly"
             )
     return None
 

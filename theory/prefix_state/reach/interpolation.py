@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from theory.core import linalg
+from theory.core.brief import brief, outline
 from theory.core.errors import InvalidInput
 from theory.core.lti import LTI
 from theory.core.scalars import Array, conj, gaussian, imag, is_zero, real, scaled, tidy, zeros
@@ -84,8 +85,8 @@ def interpolation(system: LTI, h0: Any, level: Level = "function") -> Interpolat
     Raises InvalidInput for an unknown level and for a full-storage state that is not conjugate-symmetric, and
     InvalidSystem where outputs are not real.
     """
-    if level not in ("state", "function"):
-        raise InvalidInput(f"level {level!r} is unknown; choose 'state' or 'function'")
+    if not isinstance(level, str) or level not in ("state", "function"):
+        raise InvalidInput(f"level {outline(level)} is unknown; choose 'state' or 'function'")
     full, h = system.require_real(), closed_state(system, h0)
     n_closed = full.n_states
     found = Interpolation([], [], [], [])
@@ -99,7 +100,7 @@ def interpolation(system: LTI, h0: Any, level: Level = "function") -> Interpolat
             kappa = tidy(sum((full.c[n] * h[n] for n in mode.indices), 0 * h[0]))
             if is_zero(mode.residue):
                 if not is_zero(kappa):
-                    reason = f"mode λ = {mode.value} shows in the outputs, but its residue is 0: no token moves it"
+                    reason = f"mode λ = {brief(mode.value)} shows in the outputs, but its residue is 0: no token moves it"
                     return Interpolation([], [], [], [], Block(mode.value, scaled(weights, -conj(kappa)), reason))
                 continue
             _add(found, mode.value, kappa / mode.residue, weights, mode.residue)
@@ -120,7 +121,8 @@ def interpolation(system: LTI, h0: Any, level: Level = "function") -> Interpolat
             miss = full.b[n] * h[driven] - full.b[driven] * h[n]
             if not is_zero(miss):
                 weights[driven], weights[n] = -conj(miss) * full.b[n], conj(miss) * full.b[driven]
-                reason = f"states {driven} and {n} share the mode λ = {mode.value}, so every prefix keeps them proportional to b"
+                shared = f"states {driven} and {n} share the mode λ = {brief(mode.value)}"
+                reason = f"{shared}, so every prefix keeps them proportional to b"
                 return Interpolation([], [], [], [], Block(mode.value, weights, reason))
     _require_symmetric(found)
     return found
@@ -138,8 +140,8 @@ def _require_symmetric(found: Interpolation) -> None:
         partner = [v for x, v in zip(found.nodes, found.values, strict=True) if is_zero(x - conj(node))]
         if not partner or not is_zero(partner[0] - conj(value)):
             raise InvalidInput(
-                f"h0 is not conjugate-symmetric at the mode {node}: a real system's states have conjugate values at conjugate "
-                "modes; with half=True store one of each pair"
+                f"h0 is not conjugate-symmetric at the mode {brief(node)}: a real system's states have conjugate values at "
+                "conjugate modes; with half=True store one of each pair"
             )
 
 

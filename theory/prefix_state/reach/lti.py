@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-import flint
 import sympy
 
+from theory.core.brief import brief
 from theory.core.constants import enclosure
-from theory.core.errors import InvalidInput, Unreachable
+from theory.core.errors import Unreachable
 from theory.core.given import Vector
-from theory.core.lti import LTI, channels_of, require_length
+from theory.core.lti import LTI, channels_of, require_channel, require_length
+from theory.core.multiprecision import adaptively
 from theory.core.scalars import Array, exact_array, is_zero, real
 
 from .interpolation import (
@@ -77,9 +78,7 @@ def minimal_length_for(system: LTI, h0: Any, *, level: Level = "function") -> in
 
 def exact_pair(system: LTI, h0: Any) -> tuple[LTI, list[Any]]:
     """System and state in exact numbers; floats are taken at their binary values."""
-    if not isinstance(system, LTI):
-        raise InvalidInput(f"expected an LTI channel, got {system!r} of type {type(system).__name__}")
-    h = system.state(h0)
+    h = require_channel(system).state(h0)
     if system.kind in ("exact", "symbolic"):
         return system, list(h)
     return system.exactly(), list(exact_array(h))
@@ -126,7 +125,7 @@ def prefix_for(system: LTI, h0: Vector, length: int | None = None, *, level: Lev
         differences = newton_coefficients(found.nodes, found.values)  # the first nonzero one names the node that misses
         spare = found.nodes[next(k for k in range(length, len(differences)) if not is_zero(differences[k]))]
         raise Unreachable(
-            f"{length} token(s) cannot act as h0: fitted to the modes before it they miss the value at mode λ = {spare}; "
+            f"{length} token(s) cannot act as h0: fitted to the modes before it they miss the value at mode λ = {brief(spare)}; "
             f"the smallest length that does is {need}",
             mode=spare,
             smallest_length=need,
@@ -183,12 +182,17 @@ def pairing(system: LTI, ell: Array, h: Any) -> Any:
     return real(sum((x * y for x, y in zip(ell, closed_state(system, h), strict=True)), 0 * ell[0]))
 
 
+def float_of_root(square: sympy.Expr) -> float:
+    """√ of a positive constant, to float64's precision."""
+    (value,) = adaptively(lambda: [enclosure(square).real.sqrt()], 128, "a norm")
+    return float(value.mid())
+
+
 def _norm(tokens: list[Any]) -> float | None:
     """‖tokens‖ as a float (inf beyond its range); None where they hold free symbols."""
     squared = sum((x * x for x in tokens), 0 * tokens[0] if tokens else Fraction(0))
     if isinstance(squared, sympy.Expr):
         if squared.free_symbols:
             return None
-        with flint.ctx.workprec(128):
-            return float(enclosure(squared).real.sqrt().mid())
+        return 0.0 if is_zero(squared) else float_of_root(squared)
     return float_root(Fraction(squared))

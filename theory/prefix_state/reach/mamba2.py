@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from theory.core import linalg
+from theory.core.brief import brief
 from theory.core.errors import InvalidInput
 from theory.core.invariants import known
 from theory.core.lti import require_length
@@ -154,7 +155,7 @@ def _minor(matrix: Array, size: int) -> str:
     columns = linalg.rref(matrix)[1][:size]
     rows = linalg.rref(matrix[:, list(columns)].T)[1]
     value = linalg.determinant(matrix[np.ix_(rows, columns)])
-    return f"h0 has the minor {value} of size {size}, rows {list(rows)}, columns {list(columns)}"
+    return f"h0 has the minor {brief(value)} of size {size}, rows {list(rows)}, columns {list(columns)}"
 
 
 def _factorise(heads: Sequence[Mamba2Head], stacked: Array) -> Reach:

@@ -35,7 +35,7 @@ def reachable(
     Raises InvalidInput for another type of system, a wrong shape, or ``level="function"`` where it is not decided.
     """
     if isinstance(system, LTI):
-        return reachable_lti(system, h0, level=level or "function", max_length=max_length, **limits)
+        return reachable_lti(system, h0, level="function" if level is None else level, max_length=max_length, **limits)
     if level == "function":
         raise InvalidInput("function level is decided for LTI systems only; S6 and Mamba-2 are decided at state level")
     if isinstance(system, SelectiveSSM):

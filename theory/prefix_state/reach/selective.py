@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from theory.core import linalg
+from theory.core.brief import brief
 from theory.core.errors import InvalidInput
 from theory.core.invariants import BrokenInvariant, known
 from theory.core.lti import require_length
@@ -67,7 +68,7 @@ def exact_state(system: Any, h0: Any) -> Array:
     h = exact_array(system.state(h0))
     for index in np.ndindex(h.shape):
         if not is_real(h[index]):
-            raise InvalidInput(f"h0{list(index)} = {h[index]} is complex; prefixes of real tokens leave real states")
+            raise InvalidInput(f"h0{list(index)} = {brief(h[index])} is complex; prefixes of real tokens leave real states")
     return h
 
 

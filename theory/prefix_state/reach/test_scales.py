@@ -1,4 +1,4 @@
-"""Reachability far beyond the range of floats: the float programs propose for a scaled state, and what they propose is checked."""
+"""Reachability far beyond the range of floats: float programs propose for a scaled state, and that is checked."""
 
 from __future__ import annotations
 

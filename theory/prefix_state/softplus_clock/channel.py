@@ -21,7 +21,7 @@ from theory.core.multiprecision import to_arb
 WIDTH = Fraction(1, 2**60)
 """Of a bracket."""
 
-PRECISION = 160  # bits: a hundred to spare for comparisons at the ends of a bracket
+PRECISION = 160  # bits at first: a hundred to spare for comparisons at the ends of a bracket; doubled where they are too few
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Channel:
             raise InvalidInput(f"A = {self.A}: list the slower state first, A_2 < A_1 < 0")
 
     def step(self, z: Any) -> Any:
-        """softplus(w z + β) > 0."""
-        return (1 + (to_arb(self.w) * z + to_arb(self.beta)).exp()).log()
+        """softplus(w z + β) > 0, as x + log(1 + e^−x) for large x = w z + β, where e^x is beyond every exponent."""
+        x = to_arb(self.w) * z + to_arb(self.beta)
+        return x + (-x).exp().log1p() if x > 0 else x.exp().log1p()
 
     def mass(self, z: Any) -> Any:
         """dt z²."""
@@ -53,12 +54,22 @@ class Channel:
         return g[0], g[1]
 
     def waits(self, ratio: Fraction) -> int:
-        """The least k with exp((A_2 − A_1)(k + 1)τ_0) < ratio, τ_0 = softplus(β) the step of the token 0."""
-        k = 0
-        rate = to_arb(self.A[1] - self.A[0]) * self.step(flint.arb(0))
-        while not (rate * (k + 1)).exp() < to_arb(ratio):
-            k += 1
-        return k
+        """The least k with exp((A_2 − A_1)(k + 1)τ_0) < ratio, τ_0 = softplus(β) the step of the token 0; 0 < ratio < 1.
+
+        That is the floor of q = ln ratio/((A_2 − A_1)τ_0). A ball tells it unless q is whole, and then (1 + e^β) to a rational
+        power is rational, which needs β = 0 (Lindemann): a power of two, compared in rationals.
+        """
+        gap, bits = self.A[1] - self.A[0], PRECISION
+        while True:
+            with flint.ctx.workprec(bits):
+                quotient = to_arb(ratio).log() / (to_arb(gap) * self.step(flint.arb(0)))
+                whole = quotient.floor().unique_fmpz()
+                near = (quotient.mid() + flint.arb(1) / 2).floor().unique_fmpz()
+            if whole is not None:
+                return int(whole)
+            if self.beta == 0 and near is not None and ratio**gap.denominator == Fraction(2) ** (gap.numerator * int(near)):
+                return int(near)
+            bits *= 2
 
 
 @dataclass(frozen=True)
@@ -98,8 +109,15 @@ def bracket(channel: Channel, g1: Fraction, g2: Fraction) -> Bracket | None:
     """
     if not 0 < g2 < g1:
         return None
-    with flint.ctx.workprec(PRECISION):
-        waits = channel.waits(g2 / g1)
+    waits, bits = channel.waits(g2 / g1), PRECISION
+    while (found := _certified(channel, g1, g2, waits, bits)) is None:
+        bits *= 2
+    return found
+
+
+def _certified(channel: Channel, g1: Fraction, g2: Fraction, waits: int, bits: int) -> Bracket | None:
+    """The bracket at a precision, None where that does not tell its ends from the state."""
+    with flint.ctx.workprec(bits):
         side = 1 if channel.w >= 0 else -1
         high = Fraction(side)
         while not channel.mass(to_arb(high)) > to_arb(g1):
@@ -112,4 +130,6 @@ def bracket(channel: Channel, g1: Fraction, g2: Fraction) -> Bracket | None:
             low, high = (low, middle) if over else (middle, high)
         later = waits * channel.step(flint.arb(0)) + channel.step(to_arb(low))
         first = (to_arb(g1) - channel.mass(to_arb(low))) / (to_arb(channel.A[0]) * later).exp()
-        return Bracket(waits, low, high, first)
+        below, above = (second_state(channel, g1, waits, z) for z in (low, high))
+        certain = below < to_arb(g2) < above and first > 0
+        return Bracket(waits, low, high, first) if certain else None

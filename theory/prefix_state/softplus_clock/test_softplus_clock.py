@@ -62,3 +62,38 @@ def test_checks(check: own.Check) -> None:
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
     assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+
+
+RATES = (Fraction(-1, 2), Fraction(-1))
+
+
+@pytest.mark.parametrize(("halvings", "waits"), [(1, 2), (2, 4), (10, 20)])
+def test_waits_at_a_tie(halvings: int, waits: int) -> None:
+    """2^(−(k + 1)/2) < 2^−n asks for k + 1 > 2n: the tie k + 1 = 2n, which no ball tells, does not count."""
+    assert SMALLEST.waits(Fraction(1, 2**halvings)) == waits
+    assert SMALLEST.waits(Fraction(1, 2**halvings) + Fraction(1, 10**300)) == waits - 1
+
+
+@pytest.mark.parametrize(
+    ("beta", "g1", "share"),
+    [
+        (-50, Fraction(1), Fraction(1, 2)),
+        (0, Fraction(10**400), Fraction(1, 10**400)),
+        (0, Fraction(1), 1 - Fraction(1, 10**400)),
+        (-1000, Fraction(1, 10**400), Fraction(1, 10)),
+        (500, Fraction(1), Fraction(1, 2)),
+    ],
+)
+@pytest.mark.parametrize("w", [-1, 0, 1])
+def test_brackets_of_any_size(w: int, beta: int, g1: Fraction, share: Fraction) -> None:
+    """Slow clocks, huge and tiny states, states next to the edge: the ends are certified on both sides of the state."""
+    channel = Channel(Fraction(w), Fraction(beta), RATES)
+    found = bracket(channel, g1, g1 * share)
+    assert found is not None
+    with flint.ctx.workprec(4000):
+        low, high = (own.second_state(channel, g1, found.waits, z) for z in (found.low, found.high))
+        target = flint.arb(flint.fmpq((g1 * share).numerator, (g1 * share).denominator))
+        assert low < target < high and found.first_mass > 0
+        rate = flint.arb(1) / 2 * channel.step(flint.arb(0))  # A_1 − A_2 = 1/2
+        assert (-rate * (found.waits + 1)).exp() < flint.arb(flint.fmpq(share.numerator, share.denominator))
+        assert not (-rate * found.waits).exp() < flint.arb(flint.fmpq(share.numerator, share.denominator))

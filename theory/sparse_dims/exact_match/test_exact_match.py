@@ -14,6 +14,7 @@ from theory.core import linalg
 from theory.core.deep_s4 import Activation, DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
+from theory.core.scalars import gaussian
 from theory.verification.claim import PROFILES, Assumption, Verdict
 from theory.verification.decide import decide
 
@@ -197,3 +198,15 @@ def test_errors_name_the_value() -> None:
     big = DeepS4([S4Layer([LTI(["1/2", "1/3", "1/4"], [1] * 3, [1] * 3), target.layers[0].channels[1]], [[1, 0], [0, 1]])])
     with pytest.raises(InvalidSystem, match="needs 3 modes"):
         em.sdt_lora_witness(frozen, big)
+
+
+def test_complex_skips_that_agree_change_no_u() -> None:
+    """A frozen and a target skip 1 + i: their difference is a Gaussian zero, which is no direct term for u to take."""
+
+    def network(mode: str, skip: object) -> DeepS4:
+        return DeepS4([S4Layer([LTI([mode], [1], [1], skip)], [[1]], activation="linear")])
+
+    same = em.sdt_lora_witness(network("1/2", gaussian(1, 1)), network("1/3", gaussian(1, 1)))
+    assert (same.layers[0].u, same.layers[0].tuned_scalars, same.stored) == (0, 1, 1)
+    other = em.sdt_lora_witness(network("1/2", gaussian(1, 1)), network("1/3", gaussian(1, 2)))
+    assert other.layers[0].u == 1 and other.network.layers[0].u[0] == gaussian(0, 1)

@@ -8,11 +8,12 @@ from fractions import Fraction
 from typing import Any
 
 from theory.core import linalg
+from theory.core.brief import outline
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.function_equality import essential_modes
 from theory.core.lti import LTI
-from theory.core.scalars import Array, as_array
+from theory.core.scalars import Array, as_array, tidy
 
 from ..adjustment import Adjustment, minimal_adjustment, residues
 
@@ -126,7 +127,7 @@ def sdt_lora_witness(frozen: DeepS4, target: DeepS4, gauge: Sequence[Sequence[An
     width = frozen.layers[0].n_channels
     scales = as_array([[1] * width] * frozen.depth if gauge is None else gauge, "exact", "gauge")
     if scales.shape != (frozen.depth, width) or not scales.all():
-        raise InvalidInput(f"gauge must be nonzero scales of shape (L, D) = {(frozen.depth, width)}, got {scales.tolist()}")
+        raise InvalidInput(f"gauge must be nonzero scales of shape (L, D) = {(frozen.depth, width)}, got {outline(gauge)}")
     layers, tunings = [], []
     for old, new, s in zip(frozen.layers, target.layers, scales, strict=True):
         wanted, u = _direct_terms_in_u(old, new, s)
@@ -144,7 +145,7 @@ def _direct_terms_in_u(old: S4Layer, new: S4Layer, scales: Array) -> tuple[list[
     for d, (f, t, s) in enumerate(zip(old.channels, new.channels, scales, strict=True)):
         channel = scaled(t, s)
         essential = essential_modes(channel)
-        spare = essential.direct - f.d
+        spare = tidy(essential.direct - f.d)
         full = essential.order >= f.n_states
         alone = all(x == 0 for i, x in enumerate(new.W[:, d]) if i != d)
         if spare != 0 and full and alone:
