@@ -248,14 +248,14 @@ def convert(x: Any, kind: Kind, name: str = "value") -> Any:
     if kind == "exact":
         if isinstance(x, float | np.floating | complex | np.complexfloating):
             raise KindMismatch(
-                f"{name}: the float {outline(x)} was given to an exact system; pass Fraction({outline(x)}) if that very binary "
+                f"{name}: the float {x!r} was given to an exact system; pass Fraction({x!r}) if that very binary "
                 "value is meant, or convert the system with .to('float64')"
             )
         if isinstance(x, sympy.Expr):
             re, im = x.as_real_imag()
             if not (re.is_Rational and im.is_Rational):
                 raise KindMismatch(f"{name}: {x} is symbolic and cannot enter an exact system")
-            return Fraction(int(re.p), int(re.q)) if im == 0 else gaussian(str(re), str(im))
+            return Fraction(int(re.p), int(re.q)) if im == 0 else gaussian(*(Fraction(int(v.p), int(v.q)) for v in (re, im)))
         if isinstance(x, GaussianRational) or getattr(x, "__exact_scalar__", False):
             return tidy(x)
         try:
@@ -264,9 +264,10 @@ def convert(x: Any, kind: Kind, name: str = "value") -> Any:
             raise _not_a_number(x, name) from error
     if kind == "symbolic":
         if isinstance(x, GaussianRational):
-            return sympy.Rational(str(_fraction(x.x))) + sympy.I * sympy.Rational(str(_fraction(x.y)))
+            re, im = (sympy.Rational(int(v.numerator), int(v.denominator)) for v in (x.x, x.y))
+            return re + sympy.I * im
         if isinstance(x, float | np.floating | complex | np.complexfloating):
-            raise KindMismatch(f"{name}: the float {outline(x)} was given to a symbolic system; use sympy.Rational")
+            raise KindMismatch(f"{name}: the float {x!r} was given to a symbolic system; use sympy.Rational")
         if isinstance(x, sympy.Expr):
             return _exact_expression(x, name)
         x = convert(x, "exact", name)

@@ -47,6 +47,7 @@ def test_what_a_caller_gave_is_one_line() -> None:
 
 def test_systems_beyond_what_python_prints() -> None:
     """Objects and errors that hold such numbers say so; none fails to be printed."""
+    assert LTI([gaussian(1 / LONG, 1 / LONG)], [1], [1]).to("symbolic").to("exact").a[0] == gaussian(1 / LONG, 1 / LONG)
     system = LTI([1 - 1 / LONG, "1/2"], [1, 1], [LONG, 1])
     assert "≈ 1.00000" in repr(system) and "≈ 1.00000e+5000" in system._repr_html_()
     assert "≈" in repr(reachable(LTI([1 - 1 / LONG], [0], [1]), [1]))
