@@ -61,6 +61,15 @@ def _moves_kernel(residue: int) -> bool:
     return not same_function(LTI(["1/2"], [1], [residue]), LTI(["1/3"], [1], [residue]))
 
 
+def _escapes_support(modes: list[str]) -> bool:
+    """Whether doubled residues are out of reach where the first state alone is tuned: a second state keeps its own."""
+    from ..core.function_equality import essential_modes
+
+    frozen, target = LTI(modes, [1] * len(modes), [1] * len(modes)), LTI(modes, [1] * len(modes), [2] * len(modes))
+    kept, wanted = essential_modes(frozen).residues, essential_modes(target).residues
+    return any(residue != kept[mode] for mode, residue in list(wanted.items())[1:])
+
+
 def _offsets_share(length: int) -> int:
     """Dimension of what initial states and state offsets add alike to an S6 module of one decay, ν = 1."""
     from ..prefix_state.selective_offset.claim import Setting, one, shared
@@ -68,12 +77,33 @@ def _offsets_share(length: int) -> int:
     return shared(Setting(one(Fraction(1, 2), 1).module, length), "state", "offset (h)")
 
 
-def _heads_apart(rates: tuple[int, int]) -> bool:
-    """Whether no in_proj exchanges what two heads write: with equal decays at rest one does."""
+def _heads_apart(rates: tuple[int, int], read: int = 1) -> bool:
+    """Whether no in_proj exchanges what two heads write: with equal decays at rest one does, and where W_C is 0 every one."""
     from ..lora_limits.mamba2.claim import head_by_head, swapped_heads
 
     task = swapped_heads()
-    return head_by_head(replace(task, frozen=replace(task.frozen, rates=rates), target=replace(task.target, rates=rates)))
+    changed: dict[str, Any] = {"rates": rates, "W_C": tuple(read * w for w in task.frozen.W_C)}
+    return head_by_head(replace(task, frozen=replace(task.frozen, **changed), target=replace(task.target, **changed)))
+
+
+def _leaves_columns(d_model: int) -> bool:
+    """Whether one channel that should write e_1 + e_d leaves what W_out = e_1 writes: not for d_model = 1."""
+    from ..lora_limits.mamba2.block import reads_of_out_proj
+    from ..lora_limits.mamba2.instances import one_head
+
+    first = np.array([[Fraction(int(i == 0))] for i in range(d_model)], dtype=object)
+    frozen, target = one_head(W_out=(first,)), one_head(W_out=(first + first[::-1],))
+    return reads_of_out_proj(frozen, target) is None
+
+
+def _shows(weight: str, **silenced: Any) -> bool:
+    """Whether a block of one channel and state, all weights 1, answers otherwise once a weight is 2."""
+    from ..lora_limits.in_proj_dominates.block import MixerBlock
+
+    names = ("W_in", "W_B", "W_C", "W_dn", "W_out", "rates")
+    block = MixerBlock(**({name: [[1]] for name in names} | {"v": [1], "D_skip": [0]} | silenced))
+    tokens = [[Fraction(1)], [Fraction(2)]]
+    return bool(np.any(replace(block, **{weight: [[2]]}).run(tokens) != block.run(tokens)))
 
 
 def _term_rank(support: set[tuple[int, int]]) -> int:
@@ -330,6 +360,12 @@ CONDITIONS: Mapping[str, Pair] = {
         lambda: LTI(["1/3"], [1], [2]).kernel(1)[0] != LTI(["1/2"], [1], [1]).kernel(1)[0],
     ),
     "L > ν": Pair(lambda: _offsets_share(2) == 0, lambda: _offsets_share(1) == 1),
+    "W_CᵀW_B not zero": Pair(lambda: _heads_apart((1, 2)), lambda: not _heads_apart((1, 2), 0)),
+    "a head's columns of W_out leave a direction out": Pair(lambda: _leaves_columns(2), lambda: not _leaves_columns(1)),
+    "A shows in the outputs": Pair(lambda: _shows("rates"), lambda: not _shows("rates", W_C=[[0]])),
+    "in_proj shows in the outputs": Pair(lambda: _shows("W_in"), lambda: not _shows("W_in", W_out=[[0]])),
+    "out_proj shows in the outputs": Pair(lambda: _shows("W_out"), lambda: not _shows("W_out", W_B=[[0]])),
+    "the selectors show in the outputs": Pair(lambda: _shows("W_B"), lambda: not _shows("W_B", W_in=[[0]])),
     "different decays at rest, no conv, gate or norm": Pair(lambda: _heads_apart((1, 2)), lambda: not _heads_apart((1, 1))),
     "rank < term rank of the support": Pair(lambda: _term_rank(_DIAGONAL) > 1, lambda: _term_rank(_COLUMN) <= 1),
     "rank ≥ term rank of the support": Pair(lambda: _term_rank(_COLUMN) <= 1, lambda: _term_rank(_DIAGONAL) > 1),
@@ -341,7 +377,8 @@ CONDITIONS: Mapping[str, Pair] = {
         lambda: _relabelled_rank([[-1, -2], [-3, -4]], [[-5, 0], [0, -7]]) == 2,
         lambda: _relabelled_rank([[-1, -2], [-3, -4]], [[-1, 0], [0, 0]]) == 1,
     ),
-    "the support leaves out a mode": Pair(lambda: _moves_kernel(1), lambda: not _moves_kernel(0)),
+    "the support leaves out a mode": Pair(lambda: _escapes_support(["1/2", "1/3"]), lambda: not _escapes_support(["1/2"])),
+    "the support leaves out a mode of nonzero residue": Pair(lambda: _moves_kernel(1), lambda: not _moves_kernel(0)),
     "all channels and states chosen, full rank, u and β tuned": Pair(lambda: _matches(True), lambda: not _matches(False)),
     "L ≥ n_frozen + 2": Pair(lambda: not _fits(["1/2", "3/10"], 4), lambda: _fits(["1/2", "3/10"], 3)),
     "prefix at block inputs": Pair(lambda: _window_matters(True), lambda: _window_matters(False)),

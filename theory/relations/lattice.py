@@ -4,6 +4,9 @@ Stated are elementary facts only: "everything a does, b does" and "something a d
 it and the conditions it needs. Everything else follows by composition (a ⊆ b ⊆ c; a ⊆ b and a ⊄ c give b ⊄ c; a ⊄ c and b ⊆ c
 give a ⊄ b), which carries all conditions along and never joins two that contradict each other. What neither is stated nor
 follows is listed as OPEN.
+
+Containments hold on sequences of every length. Exclusions hold on all that are long enough: where a condition names L, from there
+on (on one token A does not enter the outputs at all).
 """
 
 from __future__ import annotations
@@ -138,6 +141,10 @@ _BLOCK = "prefix at block inputs"
 _FREE = "free module inputs"
 _FIRST = "d_model ≥ 2, equal dynamics"
 _MIXED = "C_n B_n of the target independent over n"
+_A_SHOWS = "A shows in the outputs"
+_IN_SHOWS = "in_proj shows in the outputs"
+_OUT_SHOWS = "out_proj shows in the outputs"
+_SELECTORS_SHOW = "the selectors show in the outputs"
 
 FACTS: tuple[Fact, ...] = (
     # LTI: one layer, free inputs
@@ -162,7 +169,7 @@ FACTS: tuple[Fact, ...] = (
     _fact("LTI", "sdt", "⊄", "lora_A", f"{_S}.essential", "residues tuned"),
     _fact("LTI", "sdt", "⊄", "lora_A", f"{_L}.cheaper_sparse", "SDT on A alone", "rank < term rank of the support",
           "frozen modes distinct in each channel", "generic values"),
-    _fact("LTI", "lora_A", "⊄", "sdt", f"{_S}.essential", "the support leaves out a mode"),
+    _fact("LTI", "lora_A", "⊄", "sdt", f"{_S}.essential", "the support leaves out a mode of nonzero residue"),
     _fact("LTI", "full", "⊄", "sdt", f"{_S}.essential", "the support leaves out a mode"),
     # deep S4
     _fact("deep S4", "prompt", "⊆", "prefix", f"{_P}.depth"),
@@ -176,12 +183,14 @@ FACTS: tuple[Fact, ...] = (
     _fact("deep S4", "full", "⊆", "sdt_lora", f"{_S}.exact_match", "all channels and states chosen, full rank, u and β tuned"),
     _fact("deep S4", "sdt", "⊆", "sdt_lora", f"{_S}.exact_match"),
     _fact("deep S4", "lora_out_proj", "⊆", "sdt_lora", f"{_S}.exact_match"),
-    _fact("deep S4", "lora_A", "⊄", "lora_out_proj", f"{_L}.spectrum_frozen", _LINEAR, "L ≥ n_frozen + 2", _RESIDUE),
-    _fact("deep S4", "sdt", "⊄", "lora_out_proj", f"{_L}.spectrum_frozen", _LINEAR, "L ≥ n_frozen + 2", _RESIDUE),
+    _fact("deep S4", "lora_A", "⊄", "lora_out_proj", f"{_L}.spectrum_frozen", _LINEAR, "L ≥ n_frozen + 2", _RESIDUE,
+          _A_SHOWS),
+    _fact("deep S4", "sdt", "⊄", "lora_out_proj", f"{_L}.spectrum_frozen", _LINEAR, "L ≥ n_frozen + 2", _RESIDUE,
+          _A_SHOWS),
     _fact("deep S4", "full", "⊄", "lora_A", f"{_S}.essential"),
-    _fact("deep S4", "lora_A", "⊄", "initial_state", f"{_P}.input_independent", _LINEAR, "inputs vary", _RESIDUE),
-    _fact("deep S4", "sdt", "⊄", "initial_state", f"{_P}.input_independent", _LINEAR, "inputs vary", _RESIDUE),
-    _fact("deep S4", "lora_out_proj", "⊄", "initial_state", f"{_P}.input_independent", _LINEAR, "inputs vary", _RESIDUE),
+    _fact("deep S4", "lora_A", "⊄", "initial_state", f"{_P}.input_independent", _LINEAR, "inputs vary", _RESIDUE, _A_SHOWS),
+    _fact("deep S4", "sdt", "⊄", "initial_state", f"{_P}.input_independent", _LINEAR, "inputs vary", _RESIDUE, _A_SHOWS),
+    _fact("deep S4", "lora_out_proj", "⊄", "initial_state", f"{_P}.input_independent", _LINEAR, "inputs vary", _OUT_SHOWS),
     _fact("deep S4", "full", "⊄", "initial_state", f"{_P}.input_independent", _LINEAR, "inputs vary"),
     # S6
     _fact("S6", "prompt", "⊆", "prefix", f"{_P}.depth", _BLOCK),
@@ -201,17 +210,18 @@ FACTS: tuple[Fact, ...] = (
           "value path separate", "S of full row rank", "rank as the target asks"),
     _fact("S6", "lora_out_proj", "⊆", "lora_in_proj", f"{_L}.in_proj_dominates", "equal rows of A, one clock, no conv, no gate",
           "D_skip = δ1", "S of full row rank", "rank as the target asks"),
-    _fact("S6", "lora_in_proj", "⊄", "lora_selectors", f"{_L}.in_proj_dominates", _FIRST),
-    _fact("S6", "lora_out_proj", "⊄", "lora_selectors", f"{_L}.in_proj_dominates", _FIRST),
-    _fact("S6", "lora_selectors", "⊄", "lora_out_proj", f"{_L}.in_proj_dominates", _FIRST, "W_out of rank two or more"),
+    _fact("S6", "lora_in_proj", "⊄", "lora_selectors", f"{_L}.in_proj_dominates", _FIRST, _IN_SHOWS),
+    _fact("S6", "lora_out_proj", "⊄", "lora_selectors", f"{_L}.in_proj_dominates", _FIRST, _OUT_SHOWS),
+    _fact("S6", "lora_selectors", "⊄", "lora_out_proj", f"{_L}.in_proj_dominates", _FIRST, "W_out of rank two or more",
+          _SELECTORS_SHOW),
     _fact("S6", "full", "⊄", "lora_A", f"{_L}.in_proj_dominates"),
-    _fact("S6", "lora_out_proj", "⊄", "lora_A", f"{_L}.in_proj_dominates"),
-    _fact("S6", "lora_in_proj", "⊄", "lora_A", f"{_L}.in_proj_dominates"),
-    _fact("S6", "lora_selectors", "⊄", "lora_A", f"{_L}.in_proj_dominates"),
-    _fact("S6", "lora_A", "⊄", "lora_in_proj", f"{_L}.spectrum_frozen", _MIXED, "constant clocks, no conv, no gate"),
-    _fact("S6", "sdt", "⊄", "lora_in_proj", f"{_L}.spectrum_frozen", _MIXED, "constant clocks, no conv, no gate"),
-    _fact("S6", "lora_A", "⊄", "lora_out_proj", f"{_L}.spectrum_frozen", "one module"),
-    _fact("S6", "lora_A", "⊄", "lora_selectors", f"{_L}.spectrum_frozen", "one module"),
+    _fact("S6", "lora_out_proj", "⊄", "lora_A", f"{_L}.in_proj_dominates", _OUT_SHOWS),
+    _fact("S6", "lora_in_proj", "⊄", "lora_A", f"{_L}.in_proj_dominates", _IN_SHOWS),
+    _fact("S6", "lora_selectors", "⊄", "lora_A", f"{_L}.in_proj_dominates", _SELECTORS_SHOW),
+    _fact("S6", "lora_A", "⊄", "lora_in_proj", f"{_L}.spectrum_frozen", _MIXED, "constant clocks, no conv, no gate", _A_SHOWS),
+    _fact("S6", "sdt", "⊄", "lora_in_proj", f"{_L}.spectrum_frozen", _MIXED, "constant clocks, no conv, no gate", _A_SHOWS),
+    _fact("S6", "lora_A", "⊄", "lora_out_proj", f"{_L}.spectrum_frozen", "one module", _A_SHOWS),
+    _fact("S6", "lora_A", "⊄", "lora_selectors", f"{_L}.spectrum_frozen", "one module", _A_SHOWS),
     _fact("S6", "lora_A", "⊆", "full", f"{_L}.rank_floor"),
     _fact("S6", "lora_selectors", "⊆", "full", f"{_L}.rank_floor"),
     _fact("S6", "lora_in_proj", "⊆", "full", f"{_L}.rank_floor"),
@@ -230,11 +240,14 @@ FACTS: tuple[Fact, ...] = (
     _fact("Mamba-2", "state_offset", "⊄", "initial_state", f"{_P}.decay", "Σ dt grows without bound", "C_t h' does not fade"),
     _fact("Mamba-2", "full", "⊄", "initial_state", f"{_P}.decay", "Σ dt grows without bound"),
     _fact("Mamba-2", "lora_selectors", "⊆", "lora_in_proj", f"{_L}.rank_floor", "rank as the target asks"),
-    _fact("Mamba-2", "lora_out_proj", "⊄", "lora_selectors", f"{_L}.in_proj_dominates", _FIRST),
-    _fact("Mamba-2", "lora_selectors", "⊄", "lora_out_proj", f"{_L}.in_proj_dominates", _FIRST, "W_out of rank two or more"),
-    _fact("Mamba-2", "lora_out_proj", "⊄", "lora_in_proj", f"{_L}.mamba2", "different decays at rest, no conv, gate or norm"),
-    _fact("Mamba-2", "sdt", "⊄", "lora_in_proj", f"{_L}.spectrum_frozen", "one module", "the clock depends on the token"),
-    _fact("Mamba-2", "sdt", "⊄", "lora_out_proj", f"{_L}.spectrum_frozen", "one module"),
+    _fact("Mamba-2", "lora_out_proj", "⊄", "lora_selectors", f"{_L}.in_proj_dominates", _FIRST, _OUT_SHOWS),
+    _fact("Mamba-2", "lora_selectors", "⊄", "lora_out_proj", f"{_L}.in_proj_dominates", _FIRST, "W_out of rank two or more",
+          _SELECTORS_SHOW),
+    _fact("Mamba-2", "lora_out_proj", "⊄", "lora_in_proj", f"{_L}.mamba2", "different decays at rest, no conv, gate or norm",
+          "a head's columns of W_out leave a direction out", "W_CᵀW_B not zero"),
+    _fact("Mamba-2", "sdt", "⊄", "lora_in_proj", f"{_L}.spectrum_frozen", "one module", "the clock depends on the token",
+          _A_SHOWS),
+    _fact("Mamba-2", "sdt", "⊄", "lora_out_proj", f"{_L}.spectrum_frozen", "one module", _A_SHOWS),
     _fact("Mamba-2", "lora_selectors", "⊆", "full", f"{_L}.rank_floor"),
     _fact("Mamba-2", "lora_in_proj", "⊆", "full", f"{_L}.rank_floor"),
     _fact("Mamba-2", "lora_out_proj", "⊆", "full", f"{_L}.rank_floor"),
@@ -494,7 +507,8 @@ def _verdicts() -> dict[str, str]:
 
 LEGEND = (
     "⊂ strictly contained, ⊆ contained, = equal, ∥ neither contains the other, ⊄ not contained, ? OPEN; in brackets: under "
-    "the conditions listed; 'depends': both occur, under conditions that exclude each other"
+    "the conditions listed; 'depends': both occur, under conditions that exclude each other; exclusions hold on long enough "
+    "sequences"
 )
 """What the signs of the tables mean."""
 
