@@ -189,12 +189,15 @@ CLAIM_FOLDERS = sorted(path.parent for path in (ROOT / "theory").glob("*/*/claim
 
 @pytest.mark.parametrize("folder", CLAIM_FOLDERS, ids=lambda folder: f"{folder.parent.name}.{folder.name}")
 def test_a_claim_is_one_folder_of_one_shape(folder: Path):
-    """README.md with the id as its title, claim.py with the claim of that id and the path of that page, and a test."""
+    """README.md with the id as its title, claim.py with the claim of that id and the path of that page, a test, a row above."""
     name = f"{folder.parent.name}.{folder.name}"
     claim = get_claim(name)
     assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {name}\n")
     assert claim.readme == (folder / "README.md").relative_to(ROOT).as_posix()
     assert list(folder.glob("test_*.py")), f"{name} has no test beside it"
+    rows = (folder.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    listed = f"]({folder.name}/README.md)"
+    assert any(row.startswith("|") and listed in row for row in rows), f"{folder.parent.name} lists no {name}"
 
 
 def test_every_claim_has_a_folder_and_every_folder_is_listed():

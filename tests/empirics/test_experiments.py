@@ -155,11 +155,12 @@ def test_prefix_compiles_in_every_setting():
 
 def test_prefix_compiles_goes_on_after_its_last_setting(tmp_path, monkeypatch):
     times = ("seconds", "compiled_seconds")
+    config = prefix_config(dtypes=["float64"], tokens=[2])
 
     def settings(found):
         return [{k: v for k, v in row.items() if k not in times} for row in found.held_out["settings"]]
 
-    whole = settings(prefix_compiles.run(prefix_config(), Context(0)))
+    whole = settings(prefix_compiles.run(config, Context(0)))
     real, seen = prefix_compiles.compare, []
 
     def dies(*args):
@@ -170,12 +171,12 @@ def test_prefix_compiles_goes_on_after_its_last_setting(tmp_path, monkeypatch):
 
     monkeypatch.setattr(prefix_compiles, "compare", dies)
     with pytest.raises(KeyboardInterrupt):
-        prefix_compiles.run(prefix_config(), Context(0, work=tmp_path))
+        prefix_compiles.run(config, Context(0, work=tmp_path))
     before = len(seen)
-    again = settings(prefix_compiles.run(prefix_config(), Context(0, work=tmp_path)))
+    again = settings(prefix_compiles.run(config, Context(0, work=tmp_path)))
     assert again == whole and 0 < len(seen) - before < len(whole)
     with pytest.raises(OutOfTime):
-        prefix_compiles.run(prefix_config(), Context(0, work=tmp_path / "late", deadline=0.0))
+        prefix_compiles.run(config, Context(0, work=tmp_path / "late", deadline=0.0))
 
 
 def test_prefix_compiles_sees_a_wrong_state(monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -206,12 +205,3 @@ def versions() -> dict[str, str]:
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("theory", ":!theory/verdicts.json")
 """Files that a verdict depends on, as git's path patterns."""
-
-
-def main() -> int:  # pragma: no cover - convenience for `python -m theory.verification.decide`
-    """Run everything at the default profile."""
-    return 0 if verify().ok else 1
-
-
-if __name__ == "__main__":  # pragma: no cover
-    sys.exit(main())
