@@ -119,7 +119,7 @@ def least_gauge_rank(read: Any, wanted: Any) -> tuple[int, Any]:
 
 
 def _linear(constant: Any, slope: Any) -> flint.fmpq_poly:
-    return flint.fmpq_poly([flint.fmpq(x.numerator, x.denominator) for x in (Fraction(constant), Fraction(slope))])
+    return flint.fmpq_poly(linalg.to_flint([[constant, slope]]).entries())
 
 
 def _minors(rows: list[list[flint.fmpq_poly]], size: int) -> Iterator[flint.fmpq_poly]:

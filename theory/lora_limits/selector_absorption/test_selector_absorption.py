@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput, KindMismatch
+from theory.core.scalars import gaussian
 from theory.core.strategies import matrices
 from theory.core.tolerance import budget
 from theory.lora_limits.row_matching import match_rows
@@ -234,3 +235,8 @@ def test_the_gauge_leaves_outputs_alone(n):
 def test_bad_input(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+def test_complex_rows_have_no_gauge_here() -> None:
+    with pytest.raises(InvalidInput, match="ints and Fractions"):
+        least_gauge_rank([[gaussian(0, 1), 2], [3, 4]], [[1, 2], [3, 5]])

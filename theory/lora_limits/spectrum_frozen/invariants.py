@@ -16,7 +16,8 @@ import numpy as np
 
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput
-from theory.core.scalars import Array
+from theory.core.lti import group_by_value
+from theory.core.scalars import Array, as_array, exact_value, is_zero
 from theory.core.selective import SelectiveSSM
 from theory.core.tolerance import budget
 
@@ -47,7 +48,8 @@ def frozen_polynomial(model: S4Layer | DeepS4) -> flint.fmpq_poly:
     """Π (x − λ) over the distinct nonzero modes of each layer, layers multiplied: all poles the frozen bank can show."""
     out = flint.fmpq_poly([1])
     for layer in model.layers if isinstance(model, DeepS4) else (model,):
-        out *= polynomial_from_modes(sorted({a for channel in layer.channels for a in channel.a if a != 0}))
+        modes = group_by_value([a for channel in layer.channels for a in channel.closed().a])
+        out *= polynomial_from_modes(value for value, _ in modes if not is_zero(value))
     return out
 
 
@@ -91,9 +93,9 @@ def log_decays(model: SelectiveSSM, token: Any) -> LogDecays:
     Raises
     ------
     InvalidInput
-        A token of the wrong shape, or decays that round to 0 or 1, whose logarithms say nothing.
+        A token of the wrong shape, free symbols, or decays that round to 0 or 1, whose logarithms say nothing.
     """
-    decay = np.asarray(model.clock(model.inputs([token], "token", allow_empty=False)[0])[1], dtype=float)
+    decay = as_array(model.clock(model.inputs([token], "token", allow_empty=False)[0])[1], "float64", "decay")
     if not np.all((decay > 0) & (decay < 1)):
         raise InvalidInput(f"decays between {decay.min()} and {decay.max()} round to 0 or 1; use another token")
     logs = np.log(decay)
@@ -142,7 +144,8 @@ def rates_explain(poles: Sequence[Any], rates: Sequence[int]) -> bool:
     """
     if len(poles) != len(rates):
         raise InvalidInput(f"{len(poles)} poles and {len(rates)} rates; one rate per pole is needed")
-    return all(x ** rates[j] == y ** rates[i] for i, x in enumerate(poles) for j, y in enumerate(poles))
+    exact = [exact_value(x) for x in poles]
+    return all(is_zero(x ** rates[j] - y ** rates[i]) for i, x in enumerate(exact) for j, y in enumerate(exact))
 
 
 def measured_poles(system: SelectiveSSM) -> dict[Fraction, int]:

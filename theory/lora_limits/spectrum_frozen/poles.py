@@ -15,16 +15,19 @@ from typing import Any
 import flint
 import numpy as np
 
+from theory.core.brief import brief
 from theory.core.errors import InvalidInput
 from theory.core.invariants import BrokenInvariant
 from theory.core.linalg import rank as exact_rank
 from theory.core.linalg import solve
 from theory.core.lti import require_length
-from theory.core.scalars import Array, as_array
+from theory.core.scalars import Array, abs2, as_array, conj, convert, is_real, is_zero, real
 
 
-def _fmpq(x: Any) -> flint.fmpq:
-    x = Fraction(x)
+def _fmpq(x: Any, name: str) -> flint.fmpq:
+    x = convert(x, "exact", name)
+    if not is_real(x):
+        raise InvalidInput(f"{name}: {brief(x)} is not real; list every mode beside its conjugate, or keep half=True")
     return flint.fmpq(x.numerator, x.denominator)
 
 
@@ -36,7 +39,7 @@ def _sequence(values: Any, name: str = "sequence") -> list[flint.fmpq]:
     array = as_array(values, "exact", name, ndim=1)
     if array.size == 0:
         raise InvalidInput(f"{name} is empty; at least one lag is needed")
-    return [_fmpq(x) for x in array]
+    return [_fmpq(x, name) for x in array]
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,21 @@ def minimal_recurrence(sequence: Any) -> Recurrence:
 
 
 def polynomial_from_modes(modes: Iterable[Any]) -> flint.fmpq_poly:
-    """Π (x − λ) over the given modes, repeated ones repeated."""
-    out = flint.fmpq_poly([1])
-    for mode in modes:
-        out *= flint.fmpq_poly([-_fmpq(mode), 1])
+    """Π (x − λ) over the given modes, repeated ones repeated; complex ones beside their conjugates.
+
+    Raises InvalidInput where a mode lacks its conjugate, and KindMismatch for floats.
+    """
+    out, left = flint.fmpq_poly([1]), [convert(mode, "exact", "modes") for mode in modes]
+    while left:
+        mode = left.pop()
+        if is_real(mode):
+            out *= flint.fmpq_poly([-_fmpq(mode, "modes"), 1])
+            continue
+        partner = next((i for i, other in enumerate(left) if is_zero(other - conj(mode))), None)
+        if partner is None:
+            raise InvalidInput(f"modes: {brief(mode)} lacks its conjugate, so no real kernel shows it alone")
+        left.pop(partner)
+        out *= flint.fmpq_poly([_fmpq(abs2(mode), "modes"), -2 * _fmpq(real(mode), "modes"), 1])
     return out
 
 
@@ -208,7 +222,7 @@ def fit_with_frozen_modes(modes: Sequence[Any], target: Any, *, skip: bool) -> F
     skip:
         Whether d may be tuned.
     """
-    lam = [Fraction(x) for x in as_array(list(modes), "exact", "modes")]
+    lam = [_fraction(_fmpq(x, f"modes[{i}]")) for i, x in enumerate(modes)]
     if len(set(lam)) != len(lam):
         raise InvalidInput(f"frozen modes {[str(x) for x in lam]} must be distinct: list each once")
     k = [_fraction(x) for x in _sequence(target, "target kernel")]

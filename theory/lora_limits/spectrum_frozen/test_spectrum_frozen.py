@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+import flint
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
+from theory.core.scalars import gaussian
 from theory.core.selective import SelectiveSSM
 from theory.core.strategies import decays, rationals
 from theory.lora_limits.spectrum_frozen import claim as spectrum_frozen
@@ -288,3 +290,35 @@ def test_a_pole_of_two_channels_is_one_frozen_pole() -> None:
     layer = S4Layer([LTI(["1/2"], [1], [1]), LTI(["1/2"], [1], [3])], [[1, 2], [3, 5]], None, [1, 1], "linear")
     assert frozen_polynomial(layer).degree() == 1
     assert frozen_polynomial(DeepS4([layer, layer])).degree() == 2
+
+
+PAIR = (gaussian("1/3", "1/2"), gaussian("1/3", "-1/2"))
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_complex_modes(half: bool) -> None:
+    """S4D's storage: one mode of each pair, or both. Poles are the pair's quadratic x² − 2x/3 + 13/36, at a real mode too."""
+    modes, ones = ([PAIR[0], Fraction(1, 4)], [1, 1]) if half else ([*PAIR, Fraction(1, 4)], [1, 1, 1])
+    single = S4Layer([LTI(modes, ones, ones, half=half)], [[1]], activation="linear")
+    expected = flint.fmpq_poly([flint.fmpq(13, 36), flint.fmpq(-2, 3), 1]) * flint.fmpq_poly([flint.fmpq(-1, 4), 1])
+    found = frozen_spectrum(single)
+    assert found.polynomial == expected == frozen_polynomial(single) and found.poles() == {Fraction(1, 4): 1} and not found.splits
+    assert poles_stayed(single, S4Layer(single.channels, [[3]], activation="linear"))
+    moved = S4Layer([LTI([gaussian("1/3", "1/5"), Fraction(1, 4)], [1, 1], [1, 1], half=True)], [[1]], activation="linear")
+    assert not poles_stayed(single, moved)
+    both = S4Layer([*single.channels, LTI([PAIR[1]], [1], [gaussian(0, 1)], half=True)], [[1, 1], [0, 1]], activation="linear")
+    assert frozen_polynomial(both) == expected  # the second channel stores the other mode of the same pair
+
+
+def test_modes_without_their_conjugate() -> None:
+    alone = S4Layer([LTI(PAIR[:1], [1], [1])], [[1]], activation="linear")
+    with pytest.raises(InvalidInput, match="lacks its conjugate"):
+        frozen_spectrum(alone)
+    for ask in (lambda: minimal_recurrence([gaussian(0, 1), 1]), lambda: fit_with_frozen_modes(PAIR, [1, 2], skip=True)):
+        with pytest.raises(InvalidInput, match="is not real"):
+            ask()
+
+
+def test_rates_of_floats_are_compared_as_numbers() -> None:
+    """0.1³ and 0.001 round to neighbours: the float 0.1 cubed is not the float 0.001, 0.5³ is 0.125."""
+    assert rates_explain([0.5, 0.125], [1, 3]) and not rates_explain([0.1, 0.1**3], [1, 3])

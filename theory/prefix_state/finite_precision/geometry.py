@@ -281,12 +281,12 @@ def reachability_rank(system: LTI, length: int, precision: str = "exact") -> int
     ``exact``: over the rationals, floats taken as the numbers they are. ``float64`` and ``float32``: R rounded to that
     format and ``numpy.linalg.matrix_rank`` with its default tolerance σ_max · max(N, M) · eps of the format.
 
-    Raises InvalidInput for an unknown precision, a length below 1, or a symbolic system.
+    Raises InvalidInput for an unknown precision, a length below 1, a symbolic system, or a matrix beyond the precision's range.
     """
     length = require_length(length)
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InvalidInput(f"precision = {outline(precision)}: choose {', '.join(PRECISIONS)}")
-    if system.kind == "symbolic":
+    if require_channel(system).kind == "symbolic":
         raise InvalidInput("ranks are computed for exact and float systems; substitute numbers for the symbols")
     if precision == "exact":
         exact = system.exactly().closed()
@@ -296,9 +296,12 @@ def reachability_rank(system: LTI, length: int, precision: str = "exact") -> int
         re, im = real(r), imag(r)
         return linalg.rank(np.block([[re, -im], [im, re]])) // 2  # [Re −Im; Im Re] doubles the rank over C
     is_complex = any(not is_real(x) for x in system.a) or any(not is_real(x) for x in system.b)
-    r = reachability_matrix(system.to("complex128" if is_complex else "float64"), length)
-    if precision == "float32":
-        r = r.astype(np.complex64 if is_complex else np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        r = reachability_matrix(system.to("complex128" if is_complex else "float64"), length)
+        if precision == "float32":
+            r = r.astype(np.complex64 if is_complex else np.float32)
+    if not np.all(np.isfinite(r)):
+        raise InvalidInput(f"an entry of R is beyond {precision}, which sees no rank; rescale the system, or ask for 'exact'")
     return int(np.linalg.matrix_rank(r))
 
 

@@ -244,3 +244,13 @@ def test_cost_of_long_prefixes_of_exact_channels() -> None:
         assert geo.prefix_cost(system, [1, 2], length) == (
             math.inf if squared == math.inf else pytest.approx(float(squared) ** 0.5)
         )
+
+
+def test_ranks_beyond_a_format_are_refused() -> None:
+    """Infinite entries have no rank: 1e300 in float32, 1e200^2 in float64. The exact rank is 1."""
+    large, growing = LTI([0.5], [1e300], [1.0]), LTI([1e200], [1.0], [1.0], check_stable=False)
+    for system, precision in ((large, "float32"), (growing, "float64"), (growing, "float32")):
+        with pytest.raises(InvalidInput, match=f"beyond {precision}"):
+            geo.reachability_rank(system, 3, precision)
+        assert geo.reachability_rank(system, 3) == 1
+    assert geo.reachability_rank(large, 3, "float64") == 1

@@ -12,6 +12,7 @@ outputs that states (span of λ^t over observable modes) or prefixes (range of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +23,7 @@ import numpy as np
 from flint import acb, arb, arb_mat
 
 from theory.core import linalg
+from theory.core.brief import brief
 from theory.core.errors import InvalidInput
 from theory.core.given import Number
 from theory.core.invariants import known
@@ -33,6 +35,7 @@ from theory.core.scalars import (
     as_array,
     conj,
     convert,
+    exact_array,
     exact_value,
     gaussian,
     imag,
@@ -126,17 +129,25 @@ def _moments(system: LTI, teacher: LTI, mean: Any, var: Any) -> tuple[Any, Any]:
 def risk_per_step(system: LTI, teacher: LTI, mean: Number, var: Number, length: int, h0: Any = None) -> Array:
     """E (y_t − y*_t)² for t = 1..L, student from h_0 (zero by default), teacher from zero: shape (L,).
 
-    Raises as :func:`state_tuning_risk_floor`, and InvalidInput for a state of the wrong shape.
+    Floats are taken as the numbers they are, and the risks rounded once.
+
+    Raises as :func:`state_tuning_risk_floor`, and InvalidInput for a state of the wrong shape or one that adds complex outputs.
     """
     mean, var = _moments(system, teacher, mean, var)
-    delta = _kernel_difference(system, teacher, require_length(length))
-    offset = 0 * delta if h0 is None else system.free_response(h0, length)
-    total, squares, out = 0 * delta[0], 0 * delta[0], []
-    for d, o in zip(delta, offset, strict=True):
+    mu, sigma2, student = exact_value(mean), exact_value(var), system.exactly()
+    delta = _kernel_difference(student, teacher.exactly(), require_length(length))
+    offset = 0 * delta if h0 is None else student.free_response(exact_array(system.state(h0)), length)
+    total, squares, out = Fraction(0), Fraction(0), []
+    for t, (d, o) in enumerate(zip(delta, offset, strict=True), start=1):
+        if not is_real(o):
+            raise InvalidInput(f"h0 adds the complex output {brief(o)} at t = {t}: a real system's states have conjugate values")
         total, squares = total + d, squares + d * d
-        error = mean * total + real(tidy(o))
-        out.append(var * squares + error * error)
-    return np.array(out, dtype=delta.dtype)
+        error = mu * total + real(tidy(o))
+        out.append(sigma2 * squares + error * error)
+    if system.kind == "exact":
+        return np.array(out, dtype=object)
+    with flint.ctx.workprec(128):
+        return np.array(_floats(out, "a risk"))
 
 
 def _kernel_difference(system: LTI, teacher: LTI, length: int) -> Array:
@@ -333,6 +344,14 @@ def _exact_problem(
     return states, _fit_exactly([list(k[1 + m : 1 + m + length]) for m in range(tokens)], gaps)
 
 
+def _total(steps: Sequence[Any], zero: Any) -> Any:
+    """Σ over t, refused where it exceeds float64."""
+    total = sum(steps, zero)
+    if isinstance(total, float) and not math.isfinite(total):
+        raise InvalidInput("a risk exceeds float64's range; system.exactly() and teacher.exactly() give it as a rational")
+    return total
+
+
 def state_tuning_risk_floor(
     system: LTI, teacher: LTI, mean: Any, var: Any, length: int, *, prefix_length: int | None = None
 ) -> StateTuningRisk:
@@ -398,18 +417,18 @@ def state_tuning_risk_floor(
         tokens_used = [*prefixes.weights, *[zero] * (m - len(prefixes.weights))][::-1]
         out = {
             "prefix_length": m,
-            "prefix_optimum": sum(steps, zero),
+            "prefix_optimum": _total(steps, zero),
             "prefix_optimum_per_step": steps,
             "prefix": as_array(tokens_used, "exact" if exact else "float64", "prefix"),
             "prefix_condition": prefixes.condition,
         }
     return StateTuningRisk(
         length=length,
-        floor=sum(floors, zero),
+        floor=_total(floors, zero),
         floor_per_step=tuple(floors),
         gap=tuple(gaps),
-        untuned=sum((f + g * g for f, g in zip(floors, gaps, strict=True)), zero),
-        optimum=sum(per_step, zero),
+        untuned=_total([f + g * g for f, g in zip(floors, gaps, strict=True)], zero),
+        optimum=_total(per_step, zero),
         optimum_per_step=per_step,
         h0=_state(system, directions, states.weights),
         condition=states.condition,

@@ -292,3 +292,18 @@ def test_claim_at_quick() -> None:
     parts = {c.part for c in claim.CLAIM.checks if c.part}
     assert parts == {"risk and optimum", "optimum over states", "optimum over prefixes", "zero mean"}
     assert {o.verdict for o in outcomes} == {Verdict.EXACT, Verdict.NUMERIC}
+
+
+def test_risks_of_floats_are_those_of_their_rationals() -> None:
+    """Residues that cancel in floats, risks beyond float64, and states whose outputs are complex."""
+    student, teacher = LTI([0.5, 0.5], [0.1, 0.3], [3.0, -1.0]), LTI([0.5], [0.0], [0.0])
+    exact = risk_per_step(student.exactly(), teacher.exactly(), 1, 1, 3)
+    assert [float(x) for x in exact] == list(risk_per_step(student, teacher, 1.0, 1.0, 3)) and all(x > 0 for x in exact)
+    huge = LTI([0.5], [1.0], [1e200])
+    for ask in (risk_per_step, state_tuning_risk_floor):
+        with pytest.raises(InvalidInput, match="float64's range"):
+            ask(huge, teacher, 0.5, 0.0, 3)
+    assert state_tuning_risk_floor(huge.exactly(), teacher.exactly(), F(1, 2), 0, 3).untuned > 10**399
+    one = LTI(["1/2"], [1], [1])
+    with pytest.raises(InvalidInput, match="complex output"):
+        risk_per_step(one, one, 1, 1, 3, [gaussian(0, 1)])
