@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn.utils import parametrize
 
 from .again import Formula, formula_of, is_derived, saving, wanted
 
@@ -41,18 +42,33 @@ class FactoredUpdate(Protocol):
         """L (M, r) and R (r, K) of this reading of the tensor."""
 
 
+def _only_update(module: nn.Module) -> tuple[Tensor, FactoredUpdate] | None:
+    """The matrix and its update where ``module.weight`` is read through a low-rank update and nothing else."""
+    chains = module._modules.get("parametrizations")
+    chain: Any = None if chains is None else chains._modules.get("weight")
+    if chain is None or len(chain._modules) != 1:
+        return None
+    update: Any = chain._modules["0"]
+    return (chain.original, update) if getattr(update, "factored", False) else None
+
+
 def factored_update(module: nn.Module) -> FactoredUpdate | None:
     """The update of ``module.weight`` where that is all that is done to it, and the matrix itself is large, frozen and real."""
-    chains = getattr(module, "parametrizations", None)
-    if chains is None or "weight" not in chains:
+    found = _only_update(module)
+    if found is None:
         return None
-    chain = chains["weight"]
-    if len(chain) != 1 or not getattr(chain[0], "factored", False):
-        return None
-    original: Tensor = chain.original
-    if original.numel() < LEAST or original.requires_grad or original.is_complex():
-        return None
-    return cast(FactoredUpdate, chain[0])
+    original, update = found
+    return None if original.numel() < LEAST or original.requires_grad or original.is_complex() else update
+
+
+def weight_of(module: nn.Linear) -> Tensor:
+    """``module.weight``. Where a low-rank update is all that is done to it, the update is computed here: going through PyTorch's
+    parametrisations costs the CPU twice as much as the update."""
+    found = _only_update(module)
+    if found is None or parametrize._cache_enabled:
+        return module.weight
+    original, update = found
+    return adapted(original, *update.factors(), update.scale)
 
 
 def low_rank_linear(x: Tensor, module: nn.Module, update: FactoredUpdate, bias: Tensor | None) -> Tensor:

@@ -22,7 +22,7 @@ from .conv import causal_conv, causal_conv_step, conv_kernels
 from .functions import functions_serve
 from .hooks import ExtraStates
 from .inner import InnerTensors, inner_part
-from .low_rank import factored_update
+from .low_rank import factored_update, weight_of
 from .mixer import Mixer, check_selectors, linear, plain, plain_conv
 from .norm import widen
 from .state import MixerState
@@ -130,7 +130,9 @@ class Mamba1(Mixer):
     ) -> tuple[Tensor, MixerState]:
         inner = partial(self._inner, want_state=want_state)
         y, last = self._between(self._each(inner, start, packing, axis=2), hidden)
-        return linear(y[:, :, drop:].transpose(1, 2), self.out_proj), last
+        rows = y.transpose(1, 2)
+        # Cut when it is turned: what is dropped gets its zero gradient in the layout that the scan reads.
+        return linear(rows[:, drop:] if drop else rows, self.out_proj), last
 
     def _inner(self, xz: Tensor, start: MixerState, want_state: bool) -> tuple[Tensor, MixerState]:
         """Everything between the outer projections: (B, L, 2 D) to (B, D, L), and the state it leaves."""
@@ -173,8 +175,8 @@ class Mamba1(Mixer):
         if kernels is None:
             return None
         tensors = InnerTensors(
-            xz, taps.squeeze(1).to(xz.dtype), None if bias is None else bias.to(xz.dtype), self.x_proj.weight.to(xz.dtype),
-            self.dt_proj.weight.to(xz.dtype), self.A_log, self.D, self.dt_proj.bias, h0,
+            xz, taps.squeeze(1).to(xz.dtype), None if bias is None else bias.to(xz.dtype), weight_of(self.x_proj).to(xz.dtype),
+            weight_of(self.dt_proj).to(xz.dtype), self.A_log, self.D, self.dt_proj.bias, h0,
             None if offset is None else offset.to(torch.float32),
         )  # fmt: skip
         return inner_part(tensors, kernels, wanted()) if functions_serve(*tensors) else None

@@ -18,7 +18,7 @@ from ..kernels.table import Op, capability
 from .again import computing_again, derived, formula_of, is_derived, saving
 from .functions import functions_serve, linear_of
 from .hooks import ExtraStates, MixerHook
-from .low_rank import factored_update, low_rank_linear
+from .low_rank import factored_update, low_rank_linear, weight_of
 from .norm import widen
 from .recompute import draws, recomputed
 from .state import MixerState
@@ -42,7 +42,7 @@ def linear(x: Tensor, module: nn.Module, with_bias: bool = True, again: bool = F
     update = factored_update(module)
     if update is not None and torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type):
         return low_rank_linear(x, module, update, bias)
-    weight = module.weight.to(x.dtype)
+    weight = weight_of(module).to(x.dtype)
     formula = formula_of(x) if bias is None and functions_serve(x, weight) else None
     if formula is not None:
         return linear_of(x, weight, formula)

@@ -281,6 +281,18 @@ def test_an_initial_state_has_its_gradient(at_once):
     assert at_once and name.endswith("hook.ssm") and found[1].abs().max() > 0
 
 
+@needs_emulator
+def test_what_a_prefix_drops_gets_its_zero_gradient_as_the_scan_reads_it(at_once, monkeypatch):
+    """With channels innermost, as all other tensors: nothing is copied."""
+    model, strides = model_of(torch.bfloat16, 1), []
+    handle = apply(model, METHODS["prefix"].config())
+    real = inner.fused.backward_pass
+    monkeypatch.setattr(inner.fused, "backward_pass", lambda p, dy, *given: strides.append(dy.stride()) or real(p, dy, *given))
+    gradients(model, handle.trainable().values(), tokens(9))
+    width = 2 * WIDTH
+    assert len(at_once) == 1 and strides == [((16 + 9) * width, 1, width)]
+
+
 # --- a product whose input is computed again ---
 
 

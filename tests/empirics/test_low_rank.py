@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from empirics.methods import DoRA, LoRA, apply
@@ -109,6 +109,23 @@ def test_what_is_not_ours_is_left_to_pytorch():
         torch.manual_seed(0)
         module = foreign(nn.Linear(WIDTH, OUT, dtype=torch.float64)).eval()
         assert torch.equal(linear(x, module), plain(x, module))
+
+
+def test_the_adapted_matrix_is_read_without_a_detour(monkeypatch):
+    """What PyTorch's parametrisations would return, bit for bit; through them where somebody caches, or more is done."""
+    for config, short in ((LoRA(targets=("in_proj.weight",), rank=2), True), (DoRA(targets=("in_proj.weight",), rank=2), False)):
+        module, trained = layer(config)
+        expected = torch.autograd.grad(module.weight.square().sum(), trained)
+        calls, right = [], low_rank.adapted
+        monkeypatch.setattr(low_rank, "adapted", lambda *given, to=calls, right=right: to.append(given) or right(*given))
+        weight = low_rank.weight_of(module)
+        found = torch.autograd.grad(weight.square().sum(), trained)
+        assert bool(calls) == short and torch.equal(weight, module.weight)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)) and expected[0].abs().max() > 0
+        with parametrize.cached():
+            assert low_rank.weight_of(module) is module.weight
+        monkeypatch.undo()
+    assert low_rank.weight_of(plain_layer := nn.Linear(3, 2)) is plain_layer.weight
 
 
 def test_small_matrices_go_the_general_way(monkeypatch):
