@@ -10,7 +10,7 @@ import hashlib
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ def drawing(
 ) -> tuple[ExperimentFile, list[Result], list[Result]]:
     """The experiment, its test runs, and those of them that are drawn; parameters and errors as :func:`replicate`."""
     file = load_experiment(name, quick)
+    compared_by(file)  # before anything runs
     if source is not None and source.resolve() == out.resolve():
         raise InvalidInput(f"--out {out} holds the first runs; give another folder")
     results = read_pack(EXPERIMENTS / file.id / RUNS) if source is None else RunFolder(source).everything(file.id)
@@ -102,6 +103,21 @@ def again(file: ExperimentFile, first: Result, runner: Runs) -> Result:
     return runner.one(override(file, **first.config, scan=first.scan), first.seed)
 
 
+def compared_by(file: ExperimentFile) -> tuple[Callable[[Result], float], Callable[[Result, Result], float] | None]:
+    """The experiment's points of a run, and where it has it the share of test rows that two runs answer alike.
+
+    Raises
+    ------
+    InvalidInput
+        The experiment does not say what the points of a run are.
+    """
+    module = config.experiment_module(file)
+    points = getattr(module, "points", None)
+    if points is None:
+        raise InvalidInput(f"{file.id} does not say what the points of a run are, so that it cannot be compared with another")
+    return points, getattr(module, "alike", None)
+
+
 def agreement(file: ExperimentFile, pairs: Sequence[tuple[Result, Result]], bound: float, confidence: float) -> dict[str, Any]:
     """How far the scores of the second time are from those of the first.
 
@@ -115,10 +131,7 @@ def agreement(file: ExperimentFile, pairs: Sequence[tuple[Result, Result]], boun
     InvalidInput
         The experiment does not say what the points of a run are.
     """
-    module = config.experiment_module(file)
-    points, alike = getattr(module, "points", None), getattr(module, "alike", None)
-    if points is None:
-        raise InvalidInput(f"{file.id} does not say what the points of a run are, so that it cannot be compared with another")
+    points, alike = compared_by(file)
     rows: list[dict[str, Any]] = []
     shown = shown_options(file)
     for first, second in pairs:

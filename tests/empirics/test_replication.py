@@ -94,6 +94,12 @@ def test_a_plan_says_how_many_runs_and_runs_none(tmp_path, capsys):
     assert not (tmp_path / "again").exists()
 
 
+def test_an_experiment_without_points_is_refused_before_anything_runs(tmp_path, capsys):
+    assert main(["replicate", "state_floor", "--out", str(tmp_path / "again")]) == 2
+    assert "state_floor does not say what the points of a run are" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
 def test_runs_of_the_base_benchmark_are_repeated(tmp_path, capsys):
     text = find_experiment("base_benchmark").read_text(encoding="utf-8")
     small, first, second = tmp_path / "small.toml", str(tmp_path / "first"), str(tmp_path / "second")
