@@ -39,6 +39,10 @@ SETTINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
         for words, between in (("tasks alike", 0.0), ("tasks differ as seeds do", 1.0))
         for analysis in ("pooled", "random", "fixed")
     ),
+    ("5 tasks x 10 seeds, skewed", "fixed", {"tasks": 5, "count": 10, "shape": "skewed"}),
+    ("5 tasks x 10 seeds, one run in ten collapses", "fixed", {"tasks": 5, "count": 10, "shape": "collapses"}),
+    ("10 seeds, one run in ten collapses far", "pooled", {"count": 10, "shape": "collapses far"}),
+    ("5 tasks x 10 seeds, one run in ten collapses far", "fixed", {"tasks": 5, "count": 10, "shape": "collapses far"}),
 )
 """What is simulated: in words, how it is analysed, and arguments of :func:`.statistics.coverage`."""
 

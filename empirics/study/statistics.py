@@ -412,8 +412,10 @@ SHAPES: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], NDArray[np
     "normal": lambda rng, size: rng.standard_normal(size),
     "skewed": lambda rng, size: rng.exponential(size=size) - 1,
     "collapses": lambda rng, size: (rng.standard_normal(size) - 5.0 * (rng.random(size) < 0.1) + 0.5) / 1.803,
+    "collapses far": lambda rng, size: (rng.standard_normal(size) - 20.0 * (rng.random(size) < 0.1) + 2.0) / 37**0.5,
 }
-"""Distributions of mean 0 and standard deviation 1: ``collapses`` loses five standard deviations in one run of ten."""
+"""Distributions of mean 0 and standard deviation 1: ``collapses`` loses five of the other runs' standard deviations in one run of
+ten, ``collapses far`` twenty of them."""
 
 
 def coverage(
