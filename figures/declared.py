@@ -17,13 +17,13 @@ from theory.core.errors import InvalidInput
 
 from . import dots, style
 from .registry import Picture
-from .report.comparisons import RATIO, Comparison, pending, read
+from .report.comparisons import RATIO, WITHOUT_PREDICTION, Comparison, pending, read
 from .sources import command, experiment, summary_path
 
 VERDICTS = {"stands": style.GREEN, "level": style.BLACK, "undecided": style.GREY, "refuted": style.VERMILION}
 """Colour of each verdict; its word tells it."""
-WITHOUT_PREDICTION = {"stands": "above", "refuted": "below"}
-"""Words for the task at chance, of which no side is predicted."""
+COLOURS = VERDICTS | {word: VERDICTS[verdict] for verdict, word in WITHOUT_PREDICTION.items()}
+"""The same with the words for a comparison of which no side is predicted."""
 
 
 def data(name: str) -> dict[str, Any]:
@@ -168,10 +168,9 @@ def _statement(axes: Axes, row: dict[str, Any], said: dict[str, Any], place: int
     if said["low"] is not None:
         axes.plot([said["low"], said["high"]], [place, place], color=colour, linewidth=1.0, solid_capstyle="butt")
     axes.plot(row["mean"], place, marker, color=colour, mfc="white" if row["note"] else colour, mew=0.8)
-    words = WITHOUT_PREDICTION.get(said["verdict"], said["verdict"]) if row["on"] else said["verdict"]
     axes.text(
-        1.02, place, words, transform=axes.get_yaxis_transform(), ha="left", va="center", fontweight="bold",
-        color=VERDICTS[said["verdict"]],
+        1.02, place, said["verdict"], transform=axes.get_yaxis_transform(), ha="left", va="center", fontweight="bold",
+        color=COLOURS[said["verdict"]],
     )  # fmt: skip
 
 

@@ -128,6 +128,10 @@ def test_what_a_protocol_decides_is_told_with_what_would_decide():
     record = compared("difference", "a - b", 0.1, None, None, statements=alone, control=True, note="budgets differ")
     (line,) = comparisons({"comparisons": [record]})
     assert line == Line("level", "beside: a - b: +0.1 points; on these tasks no interval, p 0.002, level; budgets differ")
+    for verdict, told in (("stands", "above"), ("refuted", "below"), ("level", "level")):  # nothing was said that could stand
+        record = compared("difference", "a - b", 2.0, 1.0, 3.0, statements=[stated("these tasks", verdict)], predicted=None)
+        (line,) = comparisons({"comparisons": [record]})
+        assert line.verdict == told and line.text.endswith(f", {told}")
     for wrong in ({"over": "all"}, {"verdict": "reproduced"}, {"p": "small"}, {"needed": "many"}, {"shows": "both"}):
         record = compared("difference", "a - b", 2.0, 1.0, 3.0, statements=[statements[0] | wrong])
         with pytest.raises(InvalidInput, match="comparison 1 of"):

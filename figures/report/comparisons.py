@@ -21,10 +21,13 @@ OUTCOMES = REPRODUCED, NOT, LEVEL, UNDECIDED = "reproduced", "not reproduced", "
 DECISIONS = STANDS, REFUTED = "stands", "refuted"
 """What a declared protocol says besides level and undecided."""
 
+WITHOUT_PREDICTION = {STANDS: "above", REFUTED: "below"}
+"""Words for a comparison of which no side is predicted."""
+
 NOT_RUN = "not yet run"
 """What a comparison is whose runs are not all there."""
 
-TOLD = (*OUTCOMES, *DECISIONS, NOT_RUN)
+TOLD = (*OUTCOMES, *DECISIONS, *WITHOUT_PREDICTION.values(), NOT_RUN)
 """Everything that a line may say."""
 
 KINDS = DIFFERENCE, RATIO, GAIN = "difference", "ratio", "gain"
@@ -175,7 +178,7 @@ def _record(entry: Any, where: str) -> Comparison:
             control=bool(entry["control"]),
             note=str(entry["note"]),
             learned=None if entry["learned"] is None else _numbers(entry["learned"]),
-            statements=tuple(_statement(statement, FORMS[entry["kind"]]) for statement in entry.get("statements", ())),
+            statements=tuple(_statement(statement, entry) for statement in entry.get("statements", ())),
             parts=tuple(_numbers(part) for part in entry.get("parts", ())),
         )
     except KeyError as error:
@@ -184,18 +187,19 @@ def _record(entry: Any, where: str) -> Comparison:
         raise InvalidInput(f"{where} is none: {error}; collect its results again") from error
 
 
-def _statement(entry: Any, form: str) -> Statement:
+def _statement(entry: Any, of: Mapping[str, Any]) -> Statement:
     low, high, p, adjusted = (None if entry[key] is None else _number(entry[key]) for key in ("low", "high", "p", "adjusted"))
+    verdict = _word(entry["verdict"], (*DECISIONS, LEVEL, UNDECIDED))
     return Statement(
         over=_word(entry["over"], ("these tasks", "tasks")),
         low=low,
         high=high,
         p=p if adjusted is None else adjusted,
         adjusted=adjusted is not None,
-        verdict=_word(entry["verdict"], (*DECISIONS, LEVEL, UNDECIDED)),
+        verdict=verdict if of["predicted"] else WITHOUT_PREDICTION.get(verdict, verdict),
         needed=None if entry["needed"] is None else int(_number(entry["needed"])),
         shows=_word(entry["shows"], ("", "difference", "level")),
-        form=form,
+        form=FORMS[of["kind"]],
     )
 
 

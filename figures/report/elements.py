@@ -20,7 +20,7 @@ CLASS = {
 }  # fmt: skip
 OUTCOME = {
     "reproduced": "sure", "stands": "sure", "not reproduced": "wrong", "refuted": "wrong", "level": "near", "undecided": "open",
-    "not yet run": "open",
+    "above": "near", "below": "near", "not yet run": "open",
 }  # fmt: skip
 FATE = {"stands": "sure", "stands under conditions": "near", "level": "near", "undecided": "open", "refuted": "wrong"}
 
