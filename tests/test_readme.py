@@ -328,8 +328,9 @@ def test_the_model_benchmark_in_short(copy: Path):
         machine={"gpu": "a GPU"},
     )
     text = block(copy)
-    assert "mamba-130m, fused scan, times as fast as stock: lora 2.00, sdt 1.25; slow path: lora 6.00." in text
-    assert "mamba-1.4b, fused scan, times as fast as stock: did not run; slow path: did not run." in text
+    assert "- mamba-130m, fused scan, times as fast as mamba-ssm: lora 2.00, sdt 1.25.\n" in text
+    assert "- mamba-130m, fused scan, times as fast as mamba-ssm's slow path under peft: lora 6.00.\n" in text
+    assert "- mamba-1.4b: mamba-ssm did not run.\n- mamba-1.4b: mamba-ssm's slow path under peft did not run.\n" in text
     # 0.1 s a step; 22 methods at 4 rates and 5 seeds, of one task
     assert "not measured: about 4 minutes for a run of 2,700 steps on mamba-130m, 15 hours for all 198 of the sweep" in text
     assert "--set steps=2700" in (ROOT / "docs/cli.md").read_text(encoding="utf-8")
@@ -344,16 +345,16 @@ def test_the_model_benchmark_in_short(copy: Path):
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes, machine=busy)
     (found,) = (b for b in benchmarks(copy) if b.figure == "bench_model")
     assert " --kernels 3 --contenders stock " in found.command and "on a GPU (load average 0.2 on 16 cores)." in block(copy)
-    assert "Replayed" not in block(copy)
+    assert "replayed as CUDA graphs, times" not in block(copy)
     sizes["130m"] |= {"lora/fused/graph": row(0.05, 60), "stock/graph": row(0.15, 110)}
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)
-    replayed = "Replayed as CUDA graphs, times as fast as stock"
-    assert f"{replayed} as launched: lora 4.00. {replayed} replayed: lora 3.00." in block(copy)
+    replayed = "- mamba-130m, replayed as CUDA graphs, times as fast as mamba-ssm"
+    assert f"{replayed} launched from Python: lora 4.00.\n{replayed} replayed too: lora 3.00.\n" in block(copy)
     del sizes["130m"]["lora/fused/graph"], sizes["130m"]["stock/graph"]
     for name, kernels in (("stock", 0.15), ("lora/fused", 0.05)):
         sizes["130m"][name]["kernels_s"] = kernels
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)
-    assert "times as fast (kernels alone) as stock: lora 2.00 (3.00), sdt 1.25; slow path: lora 6.00." in block(copy)
+    assert "times as fast (kernels alone) as mamba-ssm: lora 2.00 (3.00), sdt 1.25.\n" in block(copy)
     assert "| lora/fused | 100.0 | 50.0 | 2.00 (3.00) | 6.00 | 0.50 | 0.12 |" in block(copy)
     sizes["130m"]["sdt/fused"] |= {"least_s": 0.15, "most_s": 0.2}
     change(copy / "empirics/bench/results/model_gpu.json", sizes=sizes)

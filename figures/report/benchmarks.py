@@ -319,11 +319,11 @@ def _machine(found: dict[str, Any]) -> str:
 
 
 PUBLISHED_STEPS = 2700
-"""Of a run in the README's command for the paper's own setting."""
+"""Of a run of docs/cli.md's command for the paper's own setting."""
 
 
 def _published(found: dict[str, Any], root: Path) -> list[str]:
-    """What the README's command for mamba-130m should take: on short sequences a step waits for the CPU, as one here does."""
+    """What docs/cli.md's command for mamba-130m should take: on short sequences a step waits for the CPU, as one here does."""
     row = found["sizes"].get("130m", {}).get("lora/fused", {})
     if "step_s" not in row or found["machine"]["gpu"] is None:
         return []
@@ -331,9 +331,9 @@ def _published(found: dict[str, Any], root: Path) -> list[str]:
     runs = len(file["sweep"]["grid"]["method"]) * (len(file["sweep"]["tune"]["learning_rate"]) + len(file["seeds"]))
     each = PUBLISHED_STEPS * row["step_s"]
     return [
-        f"Expected of the paper's own setting (Published checkpoints, below), not measured: about {each / 60:.0f} minutes for a "
-        f"run of {PUBLISHED_STEPS:,} steps on mamba-130m, {runs * each / 3600:.0f} hours for all {runs} of the sweep one after "
-        "the other."
+        f"Expected of the paper's own setting (docs/cli.md, Published checkpoints), not measured: about {each / 60:.0f} minutes "
+        f"for a run of {PUBLISHED_STEPS:,} steps on mamba-130m, {runs * each / 3600:.0f} hours for all {runs} of the sweep one "
+        "after the other."
     ]
 
 
@@ -345,7 +345,7 @@ def _model(found: dict[str, Any], root: Path) -> Said:
         said.append(
             "Kernels: the time of the GPU's kernels alone; where it is far below the step's, Python's launches are the limit."
         )
-    said += [_in_short(size, table) for size, table in sizes.items()]
+    said += [line for size, table in sizes.items() for line in _in_short(size, table)]
     said += _published(found, root)
     columns = (
         "size",
@@ -376,25 +376,27 @@ def _faster(own: dict[str, Any], other: dict[str, Any]) -> str:
     return f"{step} ({times(theirs / mine)})" if mine and theirs else step
 
 
-def _in_short(size: str, table: dict[str, Any]) -> str:
-    """Times as fast as stock, and LoRA's as the slow path, of the methods on the fused scan."""
+NAMED = {"stock": "mamba-ssm", "stock_slow_lora": "mamba-ssm's slow path under peft"}
+"""What the peers of a table's rows are called in a sentence."""
+
+
+def _in_short(size: str, table: dict[str, Any]) -> Iterator[str]:
+    """How many times as fast as each peer the methods on the fused scan are: a sentence for each peer, then those of replays."""
     fused = {name.removesuffix("/fused"): row for name, row in table.items() if name.endswith("/fused")}
     ours = {name: row for name, row in fused.items() if "step_s" in row}
-    parts = []
-    for peer, label in bench_model.PEERS.items():
+    kernels = " (kernels alone)" if any(row.get("kernels_s") for row in ours.values()) else ""
+    for peer in bench_model.PEERS:
         if "step_s" not in table.get(peer, {}):
-            parts.append(f"{label}: did not run")
+            yield f"mamba-{size}: {NAMED[peer]} did not run."
             continue
         chosen = ours if peer == "stock" else {name: row for name, row in ours.items() if name == "lora"}
-        parts.append(f"{label}: {', '.join(f'{name} {_faster(own, table[peer])}' for name, own in chosen.items())}")
-    kernels = " (kernels alone)" if any(row.get("kernels_s") for row in ours.values()) else ""
-    said = f"mamba-{size}, fused scan, times as fast{kernels} as {'; '.join(parts)}."
+        each = ", ".join(f"{name} {_faster(own, table[peer])}" for name, own in chosen.items())
+        yield f"mamba-{size}, fused scan, times as fast{kernels} as {NAMED[peer]}: {each}."
     again = [(name, row) for name, row in table.items() if name.endswith("/fused/graph") and "step_s" in row]
-    for peer, words in (("stock", "stock as launched"), ("stock/graph", "stock replayed")):
+    for peer, words in (("stock", "launched from Python"), ("stock/graph", "replayed too")):
         if again and "step_s" in table.get(peer, {}):
-            each = [f"{name.partition('/')[0]} {times(table[peer]['step_s'] / row['step_s'])}" for name, row in again]
-            said += f" Replayed as CUDA graphs, times as fast as {words}: {', '.join(each)}."
-    return said
+            each = ", ".join(f"{name.partition('/')[0]} {times(table[peer]['step_s'] / row['step_s'])}" for name, row in again)
+            yield f"mamba-{size}, replayed as CUDA graphs, times as fast as mamba-ssm {words}: {each}."
 
 
 def _contenders(size: str, table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
