@@ -27,11 +27,12 @@ def train(handle: Handle, ids: torch.Tensor, machine: accelerate.Accelerator | N
     if machine is not None:
         model, optimiser = machine.prepare(model, optimiser)
     ids = ids.to(next(model.parameters()).device)
-    for _ in range(2):
-        optimiser.zero_grad()
-        loss = model(input_ids=ids, labels=ids).loss
-        loss.backward() if machine is None else machine.backward(loss)
-        optimiser.step()
+    with torch.backends.cudnn.flags(allow_tf32=False):  # whose kernels differ between batches of two and of four
+        for _ in range(2):
+            optimiser.zero_grad()
+            loss = model(input_ids=ids, labels=ids).loss
+            loss.backward() if machine is None else machine.backward(loss)
+            optimiser.step()
     return {name: value.detach().cpu() for name, value in handle.values().items()}
 
 
