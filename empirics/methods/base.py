@@ -21,6 +21,12 @@ from ..errors import InvalidInput, UnknownName
 if TYPE_CHECKING:
     from .attachment import Attachment
 
+_KINDS: dict[object, tuple[type | tuple[type, ...], str]] = {
+    "bool": (bool, "True or False"),
+    "int": (int, "an integer of at least 1"),
+    "float": ((int, float), "a number"),
+}
+"""Annotation of an option → what its value is, and that in words; in Python a truth value is an integer as well."""
 _METHODS: dict[str, type[MethodConfig]] = {}
 
 
@@ -36,11 +42,15 @@ class MethodConfig(ABC):
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
-        """Lists become tuples; subclasses check their options after this."""
+        """Lists become tuples, and kinds of numbers are checked; subclasses check their options after this."""
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if isinstance(value, list):
                 object.__setattr__(self, f.name, tuple(value))
+            if f.type in _KINDS:
+                fits, words = _KINDS[f.type]
+                if not isinstance(value, fits) or isinstance(value, bool) != (fits is bool):
+                    raise InvalidInput(f"{f.name} is {value!r}, expected {words}")
 
     @abstractmethod
     def attach(self, to: Attachment) -> None:

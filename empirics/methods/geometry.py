@@ -97,6 +97,8 @@ def find_mixers(model: nn.Module, layers: tuple[int, ...] | None = None) -> list
         return found
     if not layers:
         raise InvalidInput("layers is empty: nothing would be trained; name at least one layer, or leave it out for all")
+    if isinstance(layers, str) or not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in layers):
+        raise InvalidInput(f"layers is {layers!r}, expected numbers of layers such as (0, 2), or None for all")
     for layer in layers:
         if layer not in range(len(found)):
             raise UnknownName("layer", layer, (str(i) for i in range(len(found))))

@@ -182,6 +182,8 @@ def apply(model: nn.Module, config: MethodConfig, seed: int = 0) -> Handle:
     """
     if not isinstance(config, MethodConfig):
         raise InvalidInput(f"config is {type(config).__name__}, expected a method configuration: method_config('lora', rank=8)")
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(f"model is {type(model).__name__}, expected a torch.nn.Module")
     model = whole_model(model)
     if hasattr(model, _MARK):
         raise InvalidInput(

@@ -402,12 +402,25 @@ def test_refused_and_undone(config: Any, error: type[Exception], message: str) -
         (Prefix, {"std": float("nan")}),
         (AdditionalScan, {"states": 0}),
         (Prompt, {"init": "zeros"}),
+        (InitialState, {"conv": "no"}),
+        (Prefix, {"std": True}),
         (Combined, {"parts": (BitFit(),)}),
     ],
 )
 def test_refused_options(method: Any, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         method(**options)
+
+
+@pytest.mark.parametrize("layers", ["0", (1.0,), (True,), ("0",)])
+def test_layers_are_numbers(layers: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"layers is .*, expected numbers of layers such as \(0, 2\)"):
+        apply(make("mamba1"), InitialState(layers=layers))
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"model is NoneType, expected a torch\.nn\.Module"):
+        apply(None, BitFit())  # type: ignore[arg-type]
 
 
 def test_a_hook_that_is_not_ours_is_kept() -> None:

@@ -199,8 +199,10 @@ def test_refused_on_apply(config: Any, error: type[Exception], message: str, x: 
 
 
 @pytest.mark.parametrize(
-    "options", [{"rank": 0}, {"rank": 1.5}, {"alpha": math.nan}, {"alpha": 0}, {"dropout": 1}, {"targets": "in_proj"}]
-)
+    "options",
+    [{"rank": 0}, {"rank": 1.5}, {"rank": True}, {"alpha": math.nan}, {"alpha": 0}, {"alpha": "8"}, {"dropout": 1},
+     {"dropout": None}, {"use_rslora": "no"}, {"targets": "in_proj"}],
+)  # fmt: skip
 def test_refused_options(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(options))):
         LoRA(**options)
