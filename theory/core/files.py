@@ -66,7 +66,7 @@ def require_writable(folder: Path, error: type[Exception] = InvalidInput, what: 
     try:
         with replacing(folder / ".writable") as temporary:
             temporary.write_bytes(b"x")
-        (folder / ".writable").unlink()
+        (folder / ".writable").unlink(missing_ok=True)  # another process that tries the same folder may have been first
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else str(problem)
         raise error(f"{what} {folder} cannot be written to: {reason}; name a folder of yours with space left") from problem

@@ -151,6 +151,18 @@ def test_a_folder_is_tried_before_the_work(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(os.listdir(tmp_path)) == ["file", "new"]
 
 
+def test_a_folder_is_tried_by_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def both(source: str | Path, target: str | Path) -> None:
+        replace(source, target)
+        os.unlink(target)  # as another process does that has just written its own
+
+    monkeypatch.setattr(files.os, "replace", both)
+    files.require_writable(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_file_is_tried_before_the_work(tmp_path: Path) -> None:
     files.require_replaceable(tmp_path / "new" / "page.md")
     (tmp_path / "old.md").write_text("old")
