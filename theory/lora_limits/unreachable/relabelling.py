@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from theory.core.errors import InvalidInput
-from theory.core.invariants import known
 from theory.core.linalg import rank as exact_rank
 from theory.core.linalg import rank_factors
 from theory.core.lti import require_length
@@ -93,7 +92,7 @@ def reaching_update(frozen: Any, target: Any, rank: int) -> Reached | None:
 
 @dataclass(frozen=True)
 class RelabelledFloor:
-    """The least floor over all relabellings, one relabelling that attains it, and the floor without relabelling."""
+    """The least floor over all relabellings, one that attains it (to the enclosure), and the floor without relabelling."""
 
     floor: Floor
     relabelling: Relabelling
@@ -121,12 +120,10 @@ def relabelled_floor(frozen: Any, target: Any, rank: int) -> RelabelledFloor:
         estimates[i] = np.sum(np.linalg.svd(moved, compute_uv=False)[r:] ** 2)
     scale = float(np.sum(af**2) + np.sum(tf**2)) + 1.0
     margin = budget(d * n, 8.0) * scale  # above the SVD's backward error, so no minimiser is lost
-    best: tuple[Floor, Relabelling] | None = None
-    for k in np.flatnonzero(estimates <= estimates.min() + margin):
-        floor = lora_floor(relabel(t, every[k]) - a, r)
-        if best is None or floor.upper < best[0].lower or (floor.exact and floor.lower < best[0].lower):
-            best = (floor, every[k])
-    least, order = known(best, "the smallest estimate is within its own margin")
+    near = [every[k] for k in np.flatnonzero(estimates <= estimates.min() + margin)]
+    floors = [lora_floor(relabel(t, order) - a, r) for order in near]
+    least = Floor(min(f.lower for f in floors), min(f.upper for f in floors))  # of enclosures that overlap, both ends count
+    order = near[min(range(len(near)), key=lambda i: floors[i].upper)]
     return RelabelledFloor(least, order, lora_floor(t - a, r), len(every))
 
 

@@ -27,7 +27,7 @@ from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.invariants import invariant
 from theory.core.scalars import Array
 
-from .transfer import layers_of, single
+from .transfer import layers_of, one_state, single
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,7 @@ def require_target(target: S4Layer) -> tuple[list[Fraction], list[Fraction]]:
     layers_of(target)
     modes, weights = [], []
     for d, channel in enumerate(target.channels):
-        if channel.n_states != 1 or channel.d != 0:
-            raise InvalidSystem(f"target channel {d} must have one state and no skip of its own, got {channel!r}")
-        a, r = Fraction(channel.a[0]), Fraction(channel.b[0] * channel.c[0])
+        a, r = one_state(channel, f"target channel {d}")
         if a == 0 or r == 0:
             raise InvalidSystem(f"target channel {d} has mode {a} and residue {r}; both must be nonzero")
         modes.append(a)
@@ -177,9 +175,9 @@ def _last_layer(old: S4Layer, target: S4Layer, place: Sequence[int], index: int)
         columns[:, d] = target.W[:, d] * weights[d]
         if place[d] == index:
             continue
-        mu, rho = Fraction(channel.a[0]), Fraction(channel.b[0] * channel.c[0])
-        if channel.n_states != 1 or mu == 0 or rho == 0:
-            raise InvalidSystem(f"last layer, frozen channel {d}: needs one state, mode and residue not 0, got {channel!r}")
+        mu, rho = one_state(channel, f"last layer, frozen channel {d}")
+        if mu == 0 or rho == 0:
+            raise InvalidSystem(f"last layer, frozen channel {d}: mode {mu} and residue {rho} must not be 0")
         zeros[d] = mu
         columns[d, d] += target.u[d] - target.u[d] * modes[d] / mu
         columns[:, d] = columns[:, d] / rho

@@ -24,7 +24,7 @@ from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.scalars import Array
 
 from .cancellation import require_target
-from .transfer import layers_of
+from .transfer import layers_of, one_state
 
 
 def generic_numbers(frozen: Sequence[S4Layer], target: S4Layer, tuned: Sequence[Sequence[int]]) -> dict[str, Fraction]:
@@ -99,8 +99,7 @@ def _checked(
         raise InvalidSystem(f"expected two layers of D = {width} channels, got G = {len(old)}, D = {old[0].n_channels}")
     for layer in old:
         for d, channel in enumerate(layer.channels):
-            if channel.n_states != 1 or channel.d != 0:
-                raise InvalidSystem(f"channel {d} must have one state and no skip of its own, got {channel!r}")
+            one_state(channel, f"channel {d}")
     sets = [sorted(s) for s in tuned]
     if len(sets) != 2 or sorted([*sets[0], *sets[1]]) != list(range(width)) or not 0 < len(sets[1]) <= len(sets[0]):
         raise InvalidInput(f"tuned = {tuned!r} must be disjoint sets S_1, S_2 of all channels with |S_1| ≥ |S_2| ≥ 1")

@@ -21,16 +21,11 @@ from theory.core.scalars import Array
 
 from .cancellation import SharedDepth, require_target, summarise
 from .proofs import swap_ratios
-from .transfer import layers_of, single
+from .transfer import layers_of, one_state, single
 
 
 def _poles(layer: S4Layer) -> list[tuple[Fraction, Fraction]]:
-    out = []
-    for d, channel in enumerate(layer.channels):
-        if channel.n_states != 1 or channel.d != 0:
-            raise InvalidSystem(f"channel {d} must have one state and no skip of its own, got {channel!r}")
-        out.append((Fraction(channel.a[0]), Fraction(channel.b[0] * channel.c[0])))
-    return out
+    return [one_state(channel, f"channel {d}") for d, channel in enumerate(layer.channels)]
 
 
 def rank_one_obstruction(frozen: Sequence[S4Layer], target: S4Layer, tuned: Sequence[Sequence[int]]) -> dict[str, Fraction]:

@@ -14,6 +14,7 @@ from theory.core import linalg
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
+from theory.core.scalars import conj, gaussian
 from theory.verification.claim import PROFILES, Assumption, Verdict
 from theory.verification.refutation import Refuted
 
@@ -389,3 +390,40 @@ def test_a_diagonal_column_obstructs_in_the_second_set_too() -> None:
     target = layer(2, [[1, 2, 0], [3, 1, 0], [1, 1, 1]])
     assert rank_one_obstruction(frozen, target, ((0, 1), (2,)))["target columns"] != 0
     assert rank_one_obstruction(frozen, target, ((2,), (0, 1)))["target columns"] == 0
+
+
+def test_transfer_of_complex_modes() -> None:
+    """Half storage is both modes of its pairs: the real mode 1/2 with c = 1 answers as c = 2 in full; a lone mode is refused."""
+
+    def layer(*arguments: object, **named: object) -> S4Layer:
+        return S4Layer([LTI(*arguments, **named)], [[1]], activation="linear")  # type: ignore[arg-type]
+
+    z, c = gaussian("1/3", "1/2"), gaussian(1, 1)
+    half, full = layer([z], [1], [c], half=True), layer([z, conj(z)], [1, 1], [c, conj(c)])
+    assert same_transfer(half, full) and not same_transfer(half, layer([z], [1], [1], half=True))
+    doubled = layer(["1/2"], [1], [1], half=True)
+    assert same_transfer(doubled, layer(["1/2"], [1], [2])) and not same_transfer(doubled, layer(["1/2"], [1], [1]))
+    outputs = DeepS4([half]).run([[1], [0], [0]])[:, 0]
+    assert transfer(half, F(10**60))[0, 0] - outputs[0] - outputs[1] / 10**60 - outputs[2] / 10**120 < F(1, 10**150)
+    with pytest.raises(InvalidInput, match="both modes of each pair"):
+        transfer(layer([z], [1], [c]), F(2))
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        LTI(["1/2"], [1], [1], half=True),
+        LTI([gaussian(0, "1/2")], [1], [1], half=True),
+        LTI(["1/2"], [1], [1], 1),
+        LTI(["1/2", "1/3"], [1, 1], [1, 1]),
+    ],
+)
+def test_witnesses_take_one_real_state_a_channel(channel: LTI) -> None:
+    target = S4Layer([single("1/3", 1), single("1/4", 1)], [[1, 2], [3, 5]], None, [1, 1], "linear")
+    odd = S4Layer([channel, single("1/5", 1)], [[1, 1], [1, 2]], None, [1, 1], "linear")
+    plain = S4Layer([single("1/6", 1), single("1/7", 1)], [[1, 1], [1, 2]], None, [1, 1], "linear")
+    for frozen, wanted in (([plain, odd], target), ([plain, plain], odd)):
+        with pytest.raises(InvalidSystem, match="one real state"):
+            rank_bound(frozen, wanted, ((0,), (1,)))
+        with pytest.raises(InvalidSystem, match="one real state"):
+            cancelling_witness(frozen, wanted)

@@ -14,10 +14,11 @@ import flint
 import numpy as np
 
 from theory.core import linalg
+from theory.core.brief import brief
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
-from theory.core.scalars import Array
+from theory.core.scalars import Array, is_real, is_zero, real
 
 Stack = DeepS4 | S4Layer | Sequence[S4Layer]
 
@@ -39,16 +40,24 @@ def layers_of(stack: Stack) -> tuple[S4Layer, ...]:
 
 
 def response(channel: LTI, z: Fraction) -> Fraction:
-    """f(z) = Σ_n c_n b_n z/(z − a_n) + d at a rational z that is no mode of the channel."""
-    total = channel.d
-    for a, b, c in zip(channel.a, channel.b, channel.c, strict=True):
-        if a == 0:
+    """f(z) = Σ_n c_n b_n z/(z − a_n) + d at a rational z that is no mode of the channel; conjugates of half storage count.
+
+    Raises InvalidInput at a mode, and where the channel is not real.
+    """
+    full = channel.closed()
+    total = full.d
+    for a, b, c in zip(full.a, full.b, full.c, strict=True):
+        if is_zero(a):
             total = total + b * c  # a state with mode 0 is a skip, at z = 0 as well
             continue
-        if z == a and b * c != 0:
+        if is_zero(b * c):
+            continue
+        if is_zero(z - a):
             raise InvalidInput(f"z = {z} is a mode of the channel; evaluate elsewhere")
-        total = total + (b * c * z / (z - a) if b * c != 0 else 0)
-    return Fraction(total)
+        total = total + b * c * z / (z - a)
+    if not is_real(total):
+        raise InvalidInput(f"{channel!r} answers a real z by {brief(total)}; list both modes of each pair, or use half=True")
+    return Fraction(real(total))
 
 
 def transfer(stack: Stack, z: Fraction) -> Array:
@@ -67,7 +76,8 @@ def _transfer(layers: Sequence[S4Layer], z: Fraction) -> flint.fmpq_mat:
 
 def order(stack: Stack) -> int:
     """An upper bound of the McMillan degree: all states with a nonzero residue."""
-    return sum(int(np.count_nonzero(c.b * c.c)) for layer in layers_of(stack) for c in layer.channels)
+    channels = [channel.closed() for layer in layers_of(stack) for channel in layer.channels]
+    return sum(not is_zero(x) for c in channels for x in c.b * c.c)
 
 
 def evaluation_points(stacks: Sequence[Stack], count: int) -> Iterator[Fraction]:
@@ -92,6 +102,14 @@ def same_transfer(first: Stack, second: Stack) -> bool:
         raise InvalidInput(f"stacks of {pair[0][0].n_channels} and {pair[1][0].n_channels} channels cannot be compared")
     points = evaluation_points(pair, order(first) + order(second) + 1)
     return all(_transfer(pair[0], z) == _transfer(pair[1], z) for z in points)
+
+
+def one_state(channel: LTI, which: str) -> tuple[Fraction, Fraction]:
+    """Mode and residue of a channel with one real state and no skip of its own; InvalidSystem (naming ``which``) otherwise."""
+    numbers = (*channel.a, *channel.b, *channel.c)
+    if channel.n_states != 1 or channel.half or not is_zero(channel.d) or not all(isinstance(x, Fraction) for x in numbers):
+        raise InvalidSystem(f"{which} must have one real state, listed in full, and no skip of its own, got {channel!r}")
+    return Fraction(channel.a[0]), Fraction(channel.b[0] * channel.c[0])
 
 
 def single(mode: object, residue: object) -> LTI:
