@@ -191,7 +191,7 @@ class SweepRunner:
         return Choice(best, at_edge)
 
     def _wider(self, best: Mapping[str, Any], means: Sequence[tuple[dict[str, Any], float | None]]) -> list[dict[str, Any]]:
-        """The next candidates beyond the ends of the grid at which the best one stands, or one as good, within the bounds.
+        """The next candidates beyond the ends of the grid at which the best one stands, or one as good, up to the bounds.
 
         An end that is as good as the best candidate leaves open whether a value beyond it is better.
         """
@@ -204,8 +204,9 @@ class SweepRunner:
                 ratio = _end(candidate, means, name)
                 if ratio is None:
                     continue
-                wider = {**candidate, name: _rounded(candidate[name] * ratio)}
-                if least <= wider[name] <= greatest and wider not in found:
+                value = min(max(_rounded(candidate[name] * ratio), least), greatest)  # the last step may be a shorter one
+                wider = {**candidate, name: value}
+                if value != candidate[name] and wider not in found:
                     found.append(wider)
         return found
 

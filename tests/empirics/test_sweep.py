@@ -237,6 +237,16 @@ def test_a_side_at_the_edge_cannot_stand(tmp_path, monkeypatch):
     assert summary["verdict"] == held["verdict"] == "undecided" and held["note"] == "the rate of a stands at the end of its grid"
 
 
+def test_the_last_step_of_a_grid_goes_to_its_bound(tmp_path, monkeypatch):
+    """10 is interior once 30 was tried; without that step it would be an end although the bound was never reached."""
+    bowl = Bowl(a=900.0, b=12.0)
+    monkeypatch.setattr(config_module, "experiment_module", lambda file: bowl)
+    summary = sweep(tmp_path, text=WIDENING.replace("1e5", "30.0")).run()
+    assert summary["tuned"] == [{"method": "a", "rate": 30.0}, {"method": "b", "rate": 10.0}]
+    assert summary["edges"] == [{"method": "a", "rate": 30.0, "at_edge": ["rate"]}]
+    assert {rate for _, rate, _ in bowl.calls} == {1.0, 10.0, 30.0}
+
+
 def test_an_experiment_that_does_not_opt_in_keeps_its_verdict(tmp_path, monkeypatch):
     bowl = Bowl(a=900.0, b=2.0)
     monkeypatch.setattr(config_module, "experiment_module", lambda file: bowl)
