@@ -72,7 +72,7 @@ def main_diagnose(argv: Sequence[str]) -> int:
         require_writable(args.out, InvalidInput)
     if args.json is not None:
         require_replaceable(args.json, InvalidInput, "--json")
-    chosen = fresh(args.init, args.seed) if args.init is not None else subject(args.model or BUNDLED)
+    chosen = fresh(args.init, args.seed) if args.init is not None else subject(BUNDLED if args.model is None else args.model)
     with bar("diagnosis:", sys.stderr.isatty()) as tick:
         diagnosis = measure(
             chosen,

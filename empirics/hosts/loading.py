@@ -91,6 +91,8 @@ def load_host(name: str, *, device: str = "cpu", dtype: torch.dtype | None = Non
     if name == BUNDLED:
         return as_transformers(bundled_model()).to(device=device, dtype=dtype)
     path = Path(name)
+    if not name:  # as a path it would be the folder that the command runs in
+        raise CheckpointError(f"the model's name is empty; give a folder, a hub name, or one of {', '.join(CONFIGS)}")
     if path.exists() and not (path / "config.json").is_file():
         raise CheckpointError(f"{name} is no model: it has no config.json; give a folder in the hub's format")
     if not path.exists() and name.count("/") != 1:

@@ -35,7 +35,7 @@ def main_targets(argv: Sequence[str]) -> int:
     library().logging.set_verbosity_error()  # that kernels are missing is on the page
     if has_fused(args.device):
         os.environ.setdefault(ONE_CONFIGURATION, "1")
-    names = [args.model or BUNDLED]
+    names = [BUNDLED if args.model is None else args.model]
     if args.all:
         names = [*CONFIGS, *(MAMBA_SSM if has_fused(args.device) else ())]
         _require_somewhere(args.targets or ())

@@ -84,6 +84,8 @@ def read_model(name_or_path: str | Path, *, revision: str | None = None) -> tupl
 
 def _fitted(name_or_path: str | Path, scan: str, revision: str | None) -> tuple[MambaLM, dict[str, Tensor]]:
     """A model of shapes without values, and the stored tensors that fit it."""
+    if name_or_path == "":  # as a path it would be the folder that the command runs in
+        raise CheckpointError("the model's name is empty; give a folder, a safetensors file, or a hub name")
     path = Path(name_or_path)
     if path.is_file():
         config, tensors = _read_file(path)

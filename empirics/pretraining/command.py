@@ -232,7 +232,7 @@ def main_generate(argv: Sequence[str]) -> int:
     check_device(args.device)
     _use_threads(args.threads)
     adapter, named = (None, None) if args.adapter is None else tuned(args.adapter)
-    chosen = args.model or named or BUNDLED_NAME
+    chosen = args.model if args.model is not None else named or BUNDLED_NAME
     place = Path(base_folder(chosen) if chosen in BASE else chosen)
     model = open_model(chosen, args.device)
     if adapter is not None:

@@ -132,3 +132,23 @@ def test_checks_look_at_the_verdicts_before_they_run(tmp_path, capsys, monkeypat
     monkeypatch.setattr(checks, "quick_checks", lambda device: pytest.fail("ran"))
     assert main(["checks", "--verdicts", str(tmp_path / "none.json")]) == 2
     assert "python -m theory --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["targets", ""],
+        ["diagnose", ""],
+        ["generate", "--model", "", "--prompt", "x"],
+        ["convert", "", "--to", "mamba_ssm", "--out", "o"],
+        ["tune", "--model", "", "--data", "rows.jsonl", "--out", "o", "--no-plot"],
+    ],
+)
+def test_an_empty_name_is_not_the_bundled_model(arguments, tmp_path, monkeypatch, capsys):
+    """As a shell gives it for a variable that is not set."""
+    if arguments[0] == "targets":
+        pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "the model's name is empty; give a folder" in error and error.count("\n") == 1

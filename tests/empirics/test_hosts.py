@@ -29,7 +29,8 @@ from host_checks import (
     read_table,
     relative,
 )  # fmt: skip
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from empirics.errors import CheckpointError, InvalidInput
 from empirics.hosts.takeover import mixer_of, taken_over
@@ -282,6 +283,39 @@ def test_packed_sequences_do_not_reach_each_other() -> None:
         packed = mixer(x, seq_idx=torch.tensor([[0, 0, 0, 1, 1, 1, 1]]))
         apart = torch.cat([mixer(x[:, :3]), mixer(x[:, 3:])], 1)
         assert relative(packed, apart) < CLOSE and relative(mixer(x), apart) > 1e-3
+
+
+def test_the_documented_layout_is_the_function(tmp_path: Path) -> None:
+    """A Mamba in float64, token by token, from the model's weights and the file's tensors as docs/models.md names them."""
+    model, handle = adapted("MambaForCausalLM", InitialState(conv=True))
+    expected = logits(model)
+    handle.save(tmp_path)
+    file = {name: value.double() for name, value in load_file(tmp_path / "adapter.safetensors").items()}
+    handle.remove()
+    own: Any = model.double()
+    size = own.config.conv_kernel
+
+    def normed(x: Tensor, norm: Any) -> Tensor:
+        return norm.weight * x * (x.square().mean(-1, keepdim=True) + own.config.layer_norm_epsilon).rsqrt()
+
+    def whole(oldest_first: bool) -> Tensor:
+        x = own.backbone.embeddings(IDS)
+        for i, block in enumerate(own.backbone.layers):
+            m, out = block.mixer, []
+            window, h = (file[f"backbone.layers.{i}.mixer.hook.{name}"].expand(2, -1, -1) for name in ("conv", "ssm"))
+            window = window if oldest_first else window.flip(-1)
+            for t in range(IDS.shape[1]):
+                u, z = (normed(x[:, t], block.norm) @ m.in_proj.weight.T).chunk(2, -1)
+                window = torch.cat([window[..., -(size - 1) :], u[..., None]], -1)
+                u = nn.functional.silu((window * m.conv1d.weight[:, 0]).sum(-1) + m.conv1d.bias)
+                low, B, C = (u @ m.x_proj.weight.T).split([m.time_step_rank, m.ssm_state_size, m.ssm_state_size], -1)
+                dt = nn.functional.softplus(low @ m.dt_proj.weight.T + m.dt_proj.bias)[..., None]
+                h = (-dt * m.A_log.exp()).exp() * h + dt * u[..., None] * B[:, None]
+                out.append((((h * C[:, None]).sum(-1) + m.D * u) * nn.functional.silu(z)) @ m.out_proj.weight.T)
+            x = x + torch.stack(out, 1)
+        return (normed(x, own.backbone.norm_f) @ own.lm_head.weight.T).detach()
+
+    assert relative(whole(True).float(), expected) < CLOSE and relative(whole(False).float(), expected) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["Mamba2ForCausalLM", "BambaForCausalLM", "Zamba2ForCausalLM"])
