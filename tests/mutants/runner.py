@@ -40,7 +40,10 @@ settings.register_profile(
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-OPTIONS = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
+# Of the plugins that are installed, the one that the tests use: loading all takes longer than most mutants' tests.
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+PLUGINS = ["-p", "_hypothesis_pytestplugin", "-p", "no:cacheprovider", "--assert=plain"]
+OPTIONS = ["-x", "-q", "--no-header", "--tb=short", *PLUGINS, "--hypothesis-profile=mutants"]
 
 
 def run(folder: Path, tests: list[str], seconds: float) -> dict[str, Any]:
