@@ -15,7 +15,8 @@ from typing import Any
 
 import flint
 
-from theory.core.errors import InvalidInput
+from theory.core.constants import MAX_BITS
+from theory.core.errors import InvalidInput, Undecided
 from theory.core.multiprecision import to_arb
 
 WIDTH = Fraction(1, 2**60)
@@ -69,7 +70,14 @@ class Channel:
                 return int(whole)
             if self.beta == 0 and near is not None and ratio**gap.denominator == Fraction(2) ** (gap.numerator * int(near)):
                 return int(near)
-            bits *= 2
+            bits = _more(bits)
+
+
+def _more(bits: int) -> int:
+    """Twice the precision; Undecided where no ball tells the numbers apart, which would be a wrong bracket."""
+    if bits > MAX_BITS:
+        raise Undecided(f"a state of one channel is not told from the end of its bracket with {bits} bits")
+    return 2 * bits
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ def bracket(channel: Channel, g1: Fraction, g2: Fraction) -> Bracket | None:
         return None
     waits, bits = channel.waits(g2 / g1), PRECISION
     while (found := _certified(channel, g1, g2, waits, bits)) is None:
-        bits *= 2
+        bits = _more(bits)
     return found
 
 
