@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from theory.core.files import require_replaceable, require_writable
 
-from ..errors import InvalidInput
+from ..errors import CheckpointError, InvalidInput
 
 if TYPE_CHECKING:
     from torch import nn
@@ -234,7 +234,12 @@ def main_generate(argv: Sequence[str]) -> int:
     adapter, named = (None, None) if args.adapter is None else tuned(args.adapter)
     chosen = args.model if args.model is not None else named or BUNDLED_NAME
     place = Path(base_folder(chosen) if chosen in BASE else chosen)
-    model = open_model(chosen, args.device)
+    try:
+        model = open_model(chosen, args.device)
+    except CheckpointError as error:
+        if args.model is not None or named is None:
+            raise
+        raise CheckpointError(f"{args.adapter} was made on the model {named}: {error}; say by --model where it is now") from error
     if adapter is not None:
         load(model, adapter)
     # Bytes that the shell could not decode come as surrogates; a model of bytes gets them as they were.

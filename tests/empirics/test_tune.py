@@ -226,6 +226,11 @@ def test_the_command_ends_with_one_line_and_leaves_a_usable_folder(
         assert main([*prompt, *given]) == 0
     texts = capsys.readouterr().out.split("ab a")  # the likeliest text of a tiny random model is anything but printable
     assert texts[1] == texts[2] != texts[3]
+    moved = base.rename(tmp_path / "moved")
+    assert main([*prompt, "--adapter", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert f"was made on the model {base}: {base} does not exist" in error and "say by --model where it is now" in error
+    assert error.count("\n") == 1 and main([*prompt, "--adapter", str(out), "--model", str(moved)]) == 0
 
 
 @pytest.mark.parametrize("method", ["initial_state", "prompt", "lora", "bitfit"])
