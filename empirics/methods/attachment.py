@@ -99,14 +99,18 @@ class Attachment:
         take_over(mixer)
         mixer.hook = joined
 
-    def prompt(self, hook: PromptHook) -> None:
-        """Put soft prompt tokens before the embedded sequence."""
+    def require_prompt(self) -> None:
+        """Refuse a model that takes no prompt tokens, or has some."""
         if not hasattr(self.model, "prompt_tokens") and not takes_prompt(self.model):
             raise InvalidInput(
                 f"{type(self.model).__name__} takes no prompt tokens; use a language model (MambaLM, ...ForCausalLM)"
             )
         if getattr(self.model, "prompt_tokens", None) is not None:
             raise InvalidInput("the model already has prompt tokens; set model.prompt_tokens = None first")
+
+    def prompt(self, hook: PromptHook) -> None:
+        """Put soft prompt tokens before the embedded sequence."""
+        self.require_prompt()
         prompt_model(self.model)
         self.model.prompt_tokens = hook.to(next(self.model.parameters()).device)
         self.has_prompt = True

@@ -58,6 +58,7 @@ class Prompt(MethodConfig):
             raise UnknownName("prompt init", self.init, ("vocabulary", "normal"))
 
     def attach(self, to: Attachment) -> None:
+        to.require_prompt()
         own = getattr(to.model, "get_input_embeddings", None)  # transformers' models know theirs
         tensors = to.tensors() if own is None else [t for t in to.tensors() if t.parameter is own().weight]
         embedding = (tensors if own is not None else select_tensors(tensors, ("embedding.weight",)))[0].parameter.detach()

@@ -348,6 +348,15 @@ class TestRefused:
         with pytest.raises(InvalidInput, match="activation 'gelu'; methods on states need 'silu'"):
             apply(host_model("MambaForCausalLM", hidden_act="gelu"), InitialState())
 
+    @pytest.mark.parametrize("name", ["MambaForCausalLM", "BambaForCausalLM"])
+    def test_a_prompt_on_what_is_no_language_model(self, name: str) -> None:
+        body = host_model(name).base_model
+        with pytest.raises(InvalidInput, match=r"Model takes no prompt tokens; use a language model"):
+            apply(body, Prompt(tokens=2))
+        with pytest.raises(InvalidInput, match=r"Sequential takes no prompt tokens; use a language model"):
+            apply(nn.Sequential(body), Prompt(tokens=2))
+        assert apply(body, InitialState()).n_trainable
+
     def test_a_second_method(self) -> None:
         model, _ = adapted("MambaForCausalLM", InitialState())
         with pytest.raises(InvalidInput, match="already carries initial_state"):
