@@ -71,6 +71,7 @@ def _prompted(stock: Callable[..., Any]) -> Callable[..., Any]:
         _refuse_packing(given, mask, places)
         first = None if mask is None else mask.long().argmax(1)
         if cache is not None and _begun(cache):
+            _refuse_gap(cache, given, mask, places, count)
             if mask is not None:
                 given["attention_mask"] = insert(mask.new_ones(mask.shape[0], count), mask, first)
             if places is not None:
@@ -122,6 +123,23 @@ def _forward_mamba_ssm(self: Any, input_ids: Tensor, *args: Any, inference_param
     with _embedding_gives(self.backbone.embedding, tokens):
         out = plain(input_ids, *args, inference_params=inference_params, **kwargs)
     return out if kwargs.get("num_last_tokens", 0) else _with_logits(out, _logits(out)[:, tokens.shape[0] :])
+
+
+def _refuse_gap(cache: Any, given: Mapping[str, Any], mask: Tensor | None, places: Tensor | None, count: int) -> None:
+    """Refuse inputs that do not begin where the cache ends: generate counts a prompt in an older cache as tokens of its own."""
+    rows = given["inputs_embeds"] if given.get("input_ids") is None else given["input_ids"]
+    if mask is None and places is None:
+        return
+    try:
+        held = int(cache.get_seq_length())
+    except ValueError:  # a cache of states alone, which counts no tokens
+        return
+    begin = mask.shape[1] - rows.shape[1] if mask is not None else int(places[0, 0])  # type: ignore[index]
+    if begin + count != held:
+        raise InvalidInput(
+            f"the cache holds {held} tokens, the prompt's {count} among them, and inputs begin at {begin}: generate takes the "
+            "prompt in an earlier call's cache for tokens of the sequence; give it the whole sequence without that cache"
+        )
 
 
 def _refuse_packing(options: Mapping[str, Any], mask: Tensor | None, places: Tensor | None) -> None:

@@ -213,6 +213,27 @@ def test_static_caches_and_pieces(name: str, config: Any) -> None:
         assert model.generate(IDS, prefill_chunk_size=4, **options).tolist() == expected
 
 
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in PURE])
+def test_a_prompt_in_the_cache_of_an_earlier_call_is_not_counted_as_tokens(name: str) -> None:
+    """generate left out as many of the new tokens; states and prefixes are no tokens, and go on."""
+    model, handle = adapted(name, Prompt(tokens=2))
+    before = {"attention_mask": torch.ones_like(IDS[:1, :4]), "return_dict_in_generate": True, **OPTIONS}
+    turn = model.generate(IDS[:1, :4], **before)
+    whole = torch.cat([turn.sequences, IDS[:1, 4:]], 1)
+    after = {"attention_mask": torch.ones_like(whole), **OPTIONS}
+    with pytest.raises(InvalidInput, match=r"holds 9 tokens, the prompt's 2 among them, and inputs begin at 9: generate takes"):
+        model.generate(whole, past_key_values=turn.past_key_values, **after)
+    assert model.generate(whole, **after).tolist() == model.generate(whole, use_cache=False, **after).tolist()
+    handle.remove()
+    if name == "JambaForCausalLM":  # whose own parallel pass starts from zeros with a cache
+        return
+    apply(model, Prefix(tokens=2))
+    turn = model.generate(IDS[:1, :4], **before)
+    whole = torch.cat([turn.sequences, IDS[:1, 4:]], 1)
+    expected = model.generate(whole, use_cache=False, **after).tolist()
+    assert model.generate(whole, past_key_values=turn.past_key_values, **after).tolist() == expected
+
+
 def test_a_mask_that_is_no_row_of_ones_and_zeros_is_refused_with_a_prompt() -> None:
     model, _ = adapted("BambaForCausalLM", Prompt(tokens=2))
     with pytest.raises(InvalidInput, match=r"attention_mask has shape \(2, 1, 9, 9\); with a prompt it has to be \(B, L\)"):
