@@ -59,8 +59,8 @@ def causal_conv(
 
 def _stock(x: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
     """causal-conv1d's kernel, silu included, without a past."""
-    kernels = _stock_kernels()
-    if kernels is not None and as_they_are(x, taps, bias):
+    kernels = _stock_kernels() if as_they_are(x, taps, bias) else None
+    if kernels is not None:
         out: Tensor = _Conv.apply(x, taps, bias, kernels)
     else:
         out = _stock_kernel()(_aligned(x), taps, bias, activation="silu")

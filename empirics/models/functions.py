@@ -16,7 +16,7 @@ _ORDINARY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
 def functions_serve(*tensors: Tensor | None) -> bool:
     """May one function stand for the operations on these tensors here, the first of which says where? Not where somebody traces,
     casts or transforms them one by one, and there is nothing to gain where no gradient is asked for."""
-    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled() or not as_they_are(*tensors):
+    if not as_they_are(*tensors) or not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
         return False
     first, asked = tensors[0], any(v is not None and v.requires_grad for v in tensors)
     return asked and first is not None and not torch.is_autocast_enabled(first.device.type)

@@ -19,7 +19,7 @@ from ..kernels.table import Op
 from .again import saving, wanted
 from .config import Mamba1Config, MixerConfig
 from .conv import causal_conv, causal_conv_step, conv_kernels
-from .functions import functions_serve
+from .functions import as_they_are, functions_serve
 from .hooks import ExtraStates
 from .inner import InnerTensors, inner_part
 from .low_rank import factored_update, weight_of
@@ -166,7 +166,7 @@ class Mamba1(Mixer):
 
     def _at_once(self, xz: Tensor, h0: Tensor | None, offset: Tensor | None) -> Tensor | None:
         """The same (B, D, L) by one autograd function (:mod:`.inner`); ``None`` where it does not serve."""
-        if self.scan != "fused" or self.normed or not xz.is_contiguous():
+        if self.scan != "fused" or self.normed or not as_they_are(xz) or not xz.is_contiguous():
             return None
         if not all(plain(m) and factored_update(m) is None for m in (self.x_proj, self.dt_proj)):
             return None
