@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from theory.core.files import require_writable, write_json
+from theory.core.files import read_object, require_writable, write_json
 
 from .. import options
 from ..errors import CheckpointError, InvalidInput, MissingPackage
@@ -21,7 +21,6 @@ from ..experiments.lm_benchmark.examples import Item
 from ..experiments.lm_benchmark.tokens import tokens_for
 from ..hosts.loading import load_host, needs_transformers
 from ..hosts.tiny import CONFIGS
-from ..methods.adapter_file import read_json
 from ..models.loading import load_model
 from ..pretraining.bundle import BASE, base_folder, bundled_model
 from ..study.results import versions
@@ -117,7 +116,7 @@ def _swept(
     """The rate of the sweep, chosen once and kept."""
     own = identity(model, rows, validation, settings)
     if kept.is_file():
-        found = read_json(kept)
+        found = read_object(kept, CheckpointError, "delete it to sweep again")
         require_same(found, own, kept.parent)
         try:
             return float(found["rate"])

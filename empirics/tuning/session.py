@@ -8,18 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from theory.core.files import write_json
+from theory.core.files import read_object, write_json
 
 from ..errors import CheckpointError, Diverged, InvalidInput, UnknownName
 from ..experiments.lm_benchmark.examples import Item
 from ..experiments.lm_benchmark.methods import RECIPES, Sizing, configure, plan
 from ..methods import Handle, MethodConfig, Scores, apply, method_config
-from ..methods.adapter_file import read_json
 from ..methods.scores import score, warm_up
 from ..training.loop import Optimiser, train
 from ..training.progress import Tick
@@ -137,7 +135,7 @@ def _kept_config(
         return choose(model, rows, settings)
     kept, own = folder / "method.json", identity(model, rows, validation, settings)
     if kept.is_file():
-        found = read_json(kept)
+        found = read_object(kept, CheckpointError, f"delete {folder} to begin again")
         require_same(found, own, folder)
         try:
             options = dict(found["method"])
@@ -160,7 +158,7 @@ def _trained(
 ) -> Outcome:
     model, generator = handle.model, Generator().manual_seed(settings.seed)
     kept = None if folder is None else folder / "curve.json"
-    found = {int(p["step"]): float(p["bits_per_token"]) for p in _kept_curve(kept)}
+    found = _kept_curve(kept)
     every = max(1, settings.steps // LOOKS)
 
     def look(step: int) -> Measured:
@@ -202,13 +200,16 @@ def _points(found: dict[int, float]) -> list[dict[str, float]]:
     return [{"step": step, "bits_per_token": found[step]} for step in sorted(found)]
 
 
-def _kept_curve(path: Path | None) -> list[dict[str, Any]]:
+def _kept_curve(path: Path | None) -> dict[int, float]:
+    """Step → bits per token, as far as a run that was cut off had looked."""
     if path is None or not path.is_file():
-        return []
-    curve = read_json(path).get("curve")
-    if not isinstance(curve, list) or not all(isinstance(p, dict) and {"step", "bits_per_token"} <= p.keys() for p in curve):
-        raise CheckpointError(f"{path} is no curve; delete it to measure it again")
-    return curve
+        return {}
+    remedy = "delete it to measure it again"
+    curve = read_object(path, CheckpointError, remedy).get("curve")
+    try:
+        return {int(point["step"]): float(point["bits_per_token"]) for point in curve or ()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no curve; {remedy}") from error
 
 
 def best_rate(bits: Callable[[float], float], middle: float) -> tuple[float, dict[float, float]]:

@@ -245,6 +245,33 @@ def test_other_methods_and_a_sweep(
     assert not (tmp_path / "out" / "curves.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("method.json", "{", "no readable JSON"),
+        ("method.json", "[]", "a list instead of a JSON object; delete"),
+        ("curve.json", "[]", "a list instead of a JSON object; delete it to measure it again"),
+        ("curve.json", '{"curve": 3}', "is no curve; delete it to measure it again"),
+        ("curve.json", '{"curve": [{"step": "x", "bits_per_token": 1}]}', "is no curve; delete it"),
+        ("checkpoint/training.safetensors", "x", "is no readable checkpoint"),
+    ],
+)
+def test_damaged_files_of_a_run_say_what_to_delete(
+    file: str, content: str, said: str, base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--method", "lora", "--no-plot", "--no-comparison"]
+    assert run(base, rows, tmp_path / "out", *more) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    path = tmp_path / "out" / "runs" / "lora_linear" / file
+    path.write_text(content, encoding="utf-8")
+    assert run(base, rows, tmp_path / "out", *more) == 2
+    error = capsys.readouterr().err
+    assert said in error and "delete" in error and str(path) in error and error.count("\n") == 1
+    path.unlink()
+    assert run(base, rows, tmp_path / "out", *more) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == last
+
+
 def test_a_rate_of_other_rows_is_not_taken_over(
     base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
