@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from .brief import outline
 
-LIKENESS = 0.4
+LIKENESS = 0.5
 """Least likeness (difflib's ratio, 0..1) at which a name is suggested."""
 BEHIND = 0.2
 """A name that is less like it than the likest one by more than this is not suggested beside it."""
