@@ -715,7 +715,7 @@ def test_the_pace_is_that_of_the_steps_that_count(corpus, monkeypatch):
 def test_a_training_keeps_the_number_of_steps_it_began_with(text, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     command = ["pretrain", "small", "--quick", "--corpus", str(text), "--out", str(out), "--within", "200"]
-    paces = iter([0.3, 0.1, 0.3])
+    paces = iter([0.3, 0.2, 0.3])
     monkeypatch.setattr(pace, "seconds_per_step", lambda *_: next(paces))
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)  # no second passes, however busy the machine is
     assert main(command) == 0 and json.loads((out / "steps.json").read_text())["steps"] == 100
@@ -725,7 +725,7 @@ def test_a_training_keeps_the_number_of_steps_it_began_with(text, tmp_path, monk
     assert json.loads((out / "bundle/record.json").read_text())["steps"] == 100
     assert "100 steps, as begun" in capsys.readouterr().err
     (out / CHECKPOINT).unlink()  # begun anew: the file belongs to what is gone
-    assert main(command) == 0 and "100.0 ms a step: 500 steps" in capsys.readouterr().err
+    assert main(command) == 0 and "200.0 ms a step: 200 steps" in capsys.readouterr().err
     (out / "steps.json").write_text('{"steps": 300, "recipe": "another"}')
     assert main(command) == 2 and "belongs to another recipe" in capsys.readouterr().err
     assert main([*command[:-1], "0"]) == 2 and "--within 0.0 must be" in capsys.readouterr().err
