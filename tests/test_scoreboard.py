@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from figures.report.scoreboard import (
     table,
     told,
 )
-from figures.sources import ROOT
+from figures.sources import ROOT, summary_path
 from theory.core.errors import InvalidInput
 
 
@@ -125,6 +127,29 @@ def test_bad_data_are_refused(tmp_path: Path, old: str, new: str, told: str):
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InvalidInput, match=told):
         scoreboard(data=path)
+
+
+def test_what_holds_a_declared_comparison_back_is_told_in_brief(tmp_path: Path):
+    """A row with both sides at an edge, and the longest sentence, stays within a line."""
+    at_edge = pytest.importorskip("empirics.study.judging").AT_EDGE
+    summary = json.loads((ROOT / summary_path("base_benchmark")).read_text(encoding="utf-8"))
+    (record,) = (c for c in summary["comparisons"] if c["name"] == "lora_ssm - initial_state")
+    record["note"] = "; ".join(
+        [
+            "budgets differ: 1,234 and 5,678 trained numbers",
+            *(at_edge.format(side) for side in (record["better"], record["worse"])),
+        ]
+    )
+    path = tmp_path / summary_path("base_benchmark")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    found = find_comparison("base_benchmark", "lora_ssm - initial_state", tmp_path)
+    assert found is not None and found.edges == ("lora_ssm", "initial_state") and found.note == "budgets differ"
+    assert found.text.endswith("], lora_ssm and initial_state at the grid's edge, budgets differ")
+    short = max((s.short for s in scoreboard() if s.protocol), key=len)
+    part = Experiment("base_benchmark", record["name"], replace(found, note=""))
+    row = table([Sentence("x", short, "", "ours", (), (), (part,) * 3)]).splitlines()[-1]
+    assert row.endswith("at the grid's edge and 2 more |") and len(row) <= 200
 
 
 def test_a_comparison_is_found_by_name_with_its_edges():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ class Comparison:
     edges:
         The sides whose chosen learning rate is the least or the greatest of its grid, on some task: they might do better.
     statements, note:
-        What a declared protocol decides, of these tasks first, and what holds it back; empty for an experiment without one.
+        What a declared protocol decides, of these tasks first, and what holds it back besides edges; empty for an experiment
+        without one.
     """
 
     points: float
@@ -37,10 +39,11 @@ class Comparison:
     def text(self) -> str:
         """The numbers, and a word on edges, or on what a protocol says of tasks at large."""
         interval = "no interval" if self.low is None or self.high is None else f"[{self.low:+.1f}, {self.high:+.1f}]"
-        edge = f", {' and '.join(self.edges)} at the grid's edge" if self.edges else ""
-        over = "".join(f", over tasks {s.verdict}" for s in self.statements[1:])
-        note = f", {self.note}" if self.note else ""
-        return f"{self.points:+.1f} {interval}{edge}{over}{note}"
+        held = [f"{' and '.join(self.edges)} at the grid's edge"] if self.edges else []
+        held += [self.note] if self.note else []
+        # what holds a comparison back leaves both of its statements undecided
+        told = held or [f"over tasks {s.verdict}" for s in self.statements[1:]]
+        return ", ".join([f"{self.points:+.1f} {interval}", *told])
 
 
 def find_comparison(experiment: str, name: str, root: Path) -> Comparison | None:
@@ -56,9 +59,20 @@ def find_comparison(experiment: str, name: str, root: Path) -> Comparison | None
         if (found.kind, found.name) == (DIFFERENCE, name):
             n = found.numbers
             if found.statements:
-                return Comparison(n.estimate, n.low, n.high, (), found.statements, found.note)
+                return Comparison(n.estimate, n.low, n.high, *_in_brief(found.statements, found.note))
             return Comparison(n.estimate, n.low, n.high, _edges(summary, name, path))
     return None
+
+
+AT_EDGE = re.compile("the rate of (.+) stands at the end of its grid")
+"""What an experiment notes of a side at an edge."""
+
+
+def _in_brief(statements: tuple[Statement, ...], note: str) -> tuple[tuple[str, ...], tuple[Statement, ...], str]:
+    """The sides at an edge, the statements, and in a few words what else holds them back."""
+    notes = [(part, AT_EDGE.fullmatch(part)) for part in note.split("; ") if part]
+    sides = tuple(match[1] for _, match in notes if match)
+    return sides, statements, "; ".join(part.partition(":")[0] for part, match in notes if not match)
 
 
 def _edges(summary: dict[str, Any], name: str, path: Path) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from figures.report.comparisons import comparisons
 from figures.report.evidence import find_comparison
 from figures.report.scoreboard import Experiment, scoreboard, told
 
-RATES = (1e-3, 4e-3, 0.016, 0.064, 0.256, 1.024)
+RATES = (1e-3, 4e-3, 0.016, 0.064, 0.256, 1.024, 4.0)
 """The grid as far as it may grow."""
 SKILLS = {"lora_linear": 0.8, "prompt": 0.6, "frozen": 0.5}
 
@@ -53,7 +53,7 @@ def half(out: Path, top: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(("edge", "verdict"), [(False, "stands"), (True, "undecided")])
 def test_what_is_complete_is_judged(edge: bool, verdict: str, tmp_path: Path):
-    half(tmp_path / "out", {"lora_linear": 1, "prompt": 5 if edge else 2})
+    half(tmp_path / "out", {"lora_linear": 1, "prompt": 6 if edge else 2})
     into = tmp_path / "empirics/experiments"
     (into / "base_benchmark").mkdir(parents=True)
     summary = collect("base_benchmark", tmp_path / "out", into=into)
@@ -69,7 +69,7 @@ def test_what_is_complete_is_judged(edge: bool, verdict: str, tmp_path: Path):
     assert lines == [verdict, "stands", *["not yet run"] * 20]
     found = find_comparison("base_benchmark", "lora_linear - prompt", tmp_path)
     part = Experiment("base_benchmark", "lora_linear - prompt", found)
-    assert part.fate == verdict and ("the rate of prompt stands at the end of its grid" in told(part)) == edge
+    assert part.fate == verdict and ("prompt at the grid's edge" in told(part)) == edge
 
 
 def test_a_sentence_moves_once_all_of_its_comparisons_are_judged(tmp_path: Path):
