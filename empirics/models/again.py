@@ -66,6 +66,19 @@ def _freed(value: Tensor) -> RuntimeError:
     )
 
 
+def require_memory(*tensors: Tensor | None) -> None:
+    """For autograd functions that compute again from tensors that they keep.
+
+    Raises
+    ------
+    RuntimeError
+        The memory of one of them was freed.
+    """
+    for value in tensors:
+        if value is not None and value.numel() and _place(value) is not None and not value.untyped_storage().nbytes():
+            raise _freed(value)
+
+
 class _Kept:
     """A tensor that stays, cut from the graph, and the number of changes that it had seen by then."""
 

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from ..kernels.selective_scan.fused import scan as fused
 from ..kernels.selective_scan.state_terms import offset_gradients, offset_term
+from .again import require_memory
 from .conv import ConvKernels
 from .norm import widen
 
@@ -172,6 +173,7 @@ def _gradients(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     x, z = _halves(xz)
     low, B, C = _selectors(x_dbl, dt_weight.shape[1])
     if u is None:
+        require_memory(xz, taps, conv_bias, x_weight, dt_weight)
         u, dt = ctx.kernels.forward(x, taps, conv_bias), F.linear(low, dt_weight).transpose(1, 2)
     scanned = u, dt, A, B, C, D, z, dt_bias, h0
     du, ddt, dA, dB, dC, dD, dz, d_bias, dh0 = fused.backward_pass(ctx.passes, dy, None, scanned, kept, need.scanned)

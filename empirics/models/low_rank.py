@@ -21,7 +21,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrize
 
-from .again import Formula, formula_of, is_derived, saving, wanted
+from .again import Formula, formula_of, is_derived, require_memory, saving, wanted
 
 LEAST = 2**20
 """Entries of a matrix from which on its gradient is avoided: mamba-130m's in_proj and out_proj, not its x_proj and dt_proj."""
@@ -118,6 +118,7 @@ def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     dx = dleft = dright = dbias = None
     if ctx.needs_input_grad[0]:
         if ctx.compute_again:
+            require_memory(weight, left, right)
             weight = _adapted(weight, left, right, ctx.scale, ctx.dtype)
         dx = (drows @ weight).view(ctx.shape)
     if ctx.needs_input_grad[2]:

@@ -293,6 +293,29 @@ def test_what_a_prefix_drops_gets_its_zero_gradient_as_the_scan_reads_it(at_once
     assert len(at_once) == 1 and strides == [((16 + 9) * width, 1, width)]
 
 
+@needs_emulator
+@pytest.mark.parametrize("name", ["dt_proj", "conv1d", "in_proj"])
+def test_weights_that_were_freed_are_not_read(name, at_once, monkeypatch):
+    """As those of sharded models may be; read again, they would be whatever lies there."""
+    monkeypatch.setattr("empirics.models.low_rank.LEAST", 1)
+    model = model_of(layers=1)
+    apply(model, LoRA(targets=("in_proj",), rank=2))
+    module = model.mixers[0].get_submodule(name)
+    weight = module.parametrizations["weight"].original if name == "in_proj" else module.weight
+    # Of an embedding that needs a gradient, so that in_proj's input does.
+    hidden = torch.randn(1, 5, WIDTH, requires_grad=True)
+    loss = model.backbone(hidden)[0].square().sum()
+    assert len(at_once) == 1
+    size = weight.untyped_storage().nbytes()
+    weight.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="was freed after the forward pass, as"):
+        loss.backward(retain_graph=True)
+    weight.untyped_storage().resize_(size)
+    weight.data.fill_(1)
+    loss.backward()
+    assert hidden.grad is not None
+
+
 # --- a product whose input is computed again ---
 
 
