@@ -13,6 +13,7 @@ from pathlib import Path
 from theory.core.files import require_replaceable, write_bytes
 from theory.verification.verdict import MEANING, RULE
 
+from ..plots import scoreboard
 from ..sources import ROOT
 from . import scoreboard as board
 from .content import Check, Claim, Experiment, Figure, Part, Report, gather
@@ -228,12 +229,11 @@ def _scoreboard(report: Report) -> str:
         rest = folded(f"{more} more", "<br>".join(evidence[EVIDENCE:])) if more > 1 else "<br>".join(["", *evidence[EVIDENCE:]])
         return f"{said(sentence.short)}{quote}", chip(sentence.fate, FATE[sentence.fate]), "<br>".join(evidence[:EVIDENCE]) + rest
 
-    fates = [sentence.fate for sentence in report.sentences]
-    counts = ", ".join(f"{fates.count(fate)} {fate}" for fate in board.FATES if fate in fates)
+    counted = scoreboard.says({"rows": [{"fate": sentence.fate} for sentence in report.sentences]})
     columns = ("the paper says", "fate", "evidence")
     return (
         '<section aria-labelledby="scoreboard"><h2 id="scoreboard">Which of the paper’s assertions stand?</h2>'
-        f"<p>{len(fates)} assertions: {text(counts)}. A fate is computed from the claims and results beside it.</p>"
+        f"<p>{text(counted)}. A fate is computed from the claims and results beside it.</p>"
         f"{stacked('Scoreboard', columns, map(row, report.sentences))}</section>"
     )
 
