@@ -292,8 +292,8 @@ class Lattice(Shown):
         return out
 
     def between(self, system: str, a: str, b: str) -> list[Fact]:
-        """Every fact about a pair, both directions, stated before derived."""
-        pair = {a, b}
+        """Every fact about a pair, both directions, stated before derived; UnknownName for methods that the class lacks."""
+        pair = {_method(system, a), _method(system, b)}
         found = [f for f in self.facts if f.system == system and {f.smaller, f.larger} == pair]
         return sorted(found, key=lambda f: (f.derived, len(f.conditions)))
 
@@ -301,6 +301,8 @@ class Lattice(Shown):
         """``=``, ``⊂``, ``⊃``, ``⊆``, ``⊇``, ``∥``, ``⊄``, ``⊅`` or ``?``: what holds without conditions, else in round
         brackets what holds under some."""
         facts = self.between(system, a, b)
+        if a == b:
+            return "="
         plain = _symbol([f for f in facts if not f.conditions], a)
         under = _symbol(facts, a)
         if plain == under:
@@ -403,6 +405,13 @@ def _known(system: str) -> str:
     if not isinstance(system, str) or system not in SYSTEMS:
         raise UnknownName(f"no system class named {outline(system)}; {suggestion(system, SYSTEMS)}")
     return system
+
+
+def _method(system: str, name: str) -> str:
+    methods = SYSTEMS[_known(system)][1]
+    if not isinstance(name, str) or name not in methods:
+        raise UnknownName(f"{system} has no method named {outline(name)}; {suggestion(name, methods)}")
+    return name
 
 
 def lattice(system: str | None = None) -> Lattice:

@@ -163,3 +163,13 @@ def test_the_signs_are_explained_first_and_pairs_are_summed_up(capsys: pytest.Ca
     assert [int(cell) for cell in rows["all"].split("│")[2:6]] == total
     assert main_lattice(["--system", "LTI"]) == 0
     assert "│ all " not in capsys.readouterr().out
+
+
+def test_a_method_that_a_class_lacks_is_no_open_pair() -> None:
+    found = lattice()
+    for ask in (found.relation, found.between):
+        with pytest.raises(UnknownName, match="Mamba-2 has no method named 'lora_A'"):
+            ask("Mamba-2", "lora_A", "prefix")
+        with pytest.raises(UnknownName, match="no system class"):
+            ask("Mamba2", "prefix", "prompt")
+    assert found.relation("S6", "prefix", "prefix") == "=" and found.relation("S6", "lora_A", "prefix") == "(⊅)"

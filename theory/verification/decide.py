@@ -12,7 +12,9 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from ..core import provenance
+from ..core.brief import outline
 from ..core.errors import InvalidInput, UnknownName
+from ..core.given import entries_of
 from .claim import Check, Claim
 from .formal import theorems
 from .refutation import Refuted
@@ -114,8 +116,13 @@ def verify(
         if profile not in PROFILES:
             raise UnknownName(f"no profile named {profile!r}; choose {', '.join(PROFILES)}")
         profile = PROFILES[profile]
-    claims = [claims] if isinstance(claims, str) else claims
-    chosen = [get_claim(c) for c in dict.fromkeys(claims)] if claims is not None else list(family_claims(families))
+    elif not isinstance(profile, Profile):
+        raise InvalidInput(f"profile = {outline(profile)}: choose {', '.join(PROFILES)}, or give a Profile")
+    if claims is None:
+        chosen = list(family_claims(families))
+    else:
+        several = entries_of(claims)
+        chosen = list({c.id: c for c in map(get_claim, (claims,) if several is None else several)}.values())
     if not chosen:
         raise InvalidInput("no claims selected: the list of claims or families is empty")
     jobs = min(len(chosen), jobs or os.cpu_count() or 1)

@@ -565,3 +565,13 @@ def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(module.VERSIONED) < set(found) and all(isinstance(v, str) and v for v in found.values())
     monkeypatch.setattr(module, "VERSIONED", ("no-such-package",))
     assert versions()["no-such-package"] == "not installed"
+
+
+@pytest.mark.parametrize("junk", [5, 1.5, b"x", object(), [5], [None], {"x": 1}])
+def test_other_things_than_names_are_refused(junk: Any) -> None:
+    with pytest.raises(InvalidInput):
+        verify(claims=junk)
+    with pytest.raises(InvalidInput):
+        verify(junk)
+    with pytest.raises(InvalidInput):
+        verify(claims="beyond.mamba3", profile=junk)
