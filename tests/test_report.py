@@ -237,7 +237,7 @@ def test_indices_and_exponents_are_set_and_names_of_code_are_not():
             '<math><msub><mi mathvariant="normal">Σ</mi>'
             '<mrow><mi>t</mi><mo stretchy="false">&lt;</mo><mi>K</mi></mrow></msub></math>'
         ),
-        "W*_12": '<math><msub><mrow><mi>W</mi><mo stretchy="false">*</mo></mrow><mn>12</mn></msub></math>',
+        "W*_12": '<math><msub><mrow><mi>W</mi><mo stretchy="false" lspace="0" rspace="0">*</mo></mrow><mn>12</mn></msub></math>',
         "Σ_{a_n=λ}": (
             '<math><msub><mi mathvariant="normal">Σ</mi><mrow><msub><mi>a</mi><mi>n</mi></msub>'
             '<mo stretchy="false">=</mo><mi>λ</mi></mrow></msub></math>'

@@ -19,6 +19,8 @@ CODE = ("proj", "dims", "limits", "state", "conv")
 
 UPRIGHT = "ΓΔΘΛΞΠΣΦΨΩ"
 """Capital Greek letters stand upright."""
+MARKS = "*′'"
+"""Signs that belong to the letter before them, as in ``K*_e``: no space around."""
 
 _ACCENT = "[\\u0300-\\u036f]"
 _ALNUM = "[^\\W_²³¹⁰⁴-⁹ᵀ]"
@@ -98,6 +100,7 @@ def _part(found: re.Match[str]) -> str:
         upright = ' mathvariant="normal"' if found[0] in UPRIGHT else ""
         return f"<mi{upright}>{html.escape(found[0])}</mi>"
     if found["sign"]:
-        return f'<mo stretchy="false">{html.escape(found[0])}</mo>'
+        space = ' lspace="0" rspace="0"' if found[0] in MARKS else ""
+        return f'<mo stretchy="false"{space}>{html.escape(found[0])}</mo>'
     tag = "mn" if found["number"] else "mi"
     return f"<{tag}>{html.escape(found[0])}</{tag}>"
