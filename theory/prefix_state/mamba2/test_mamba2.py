@@ -59,6 +59,17 @@ def test_softplus_clock(instance: Any) -> None:
     properties.check_softplus(instance)
 
 
+def test_softplus_tokens_of_a_large_step_take_more_digits() -> None:
+    """Condition 3·10^31: thirty digits say nothing about the tokens, sixty do."""
+    rows = [[1, 0, 0, 0, 0], [-1, 1, 0, 0, 0], [-1, 0, 1, 0, 0], [2, 2, -1, 1, 0], [-1, 1, -1, 1, 1]]
+    head, h0 = Mamba2Head(rows[:2], rows[2:], dt=1, decay="1/2"), [[-6, Fraction(1, 3), 0], [1, 0, 2]]
+    few = softplus_witness(head, [0, 0, 0, 0, 4], 0, -1, h0, digits=30)
+    more = softplus_witness(head, [0, 0, 0, 0, 4], 0, -1, h0, digits=60)
+    assert few.error > 0.1 and 1e31 < few.condition < 1e33 and more.error < 1e-20
+    state = np.array([[Fraction(x) for x in row] for row in h0], dtype=object)
+    properties.check_softplus((head, [Fraction(x) for x in (0, 0, 0, 0, 4)], Fraction(0), Fraction(-1), state))
+
+
 @given(properties.targets().filter(lambda t: properties.linalg.rank(properties.stack(t.h0)) > 1))
 def test_a_wrong_witness_is_caught(target: Any) -> None:
     """Negative twin: the tokens in another order, or one decay too many, leave another state."""
