@@ -646,7 +646,7 @@ def test_steps_that_underflow_are_named(tiny, tmp_path, capsys):
         (["--sdt", "few", "1"], "--sdt CHANNELS is 'few'"),
         (["--verdicts", "none.json"], "cannot read none.json: No such file or directory; make one: python -m theory"),
         (["--verdicts", "old.json"], "does not hold lora_limits.cheaper_sparse"),
-        (["--out", "words.txt"], "--out words.txt cannot be written to: File exists; name a folder"),
+        (["--out", "words.txt"], "--out words.txt cannot be written to: it is a file; name a folder"),
         (["--json", "empty"], "--json empty is a folder; name a file in it"),
         (["--channels", "1", "--json", "words.txt/x.json"], "--json words.txt cannot be written to"),
     ],

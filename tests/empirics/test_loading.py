@@ -293,11 +293,16 @@ def test_hub_errors(hub, monkeypatch, tiny):
 # --- what can be wrong ---
 
 
-@pytest.mark.parametrize("name", ["nowhere", "/no/such/folder", "a/b/c", "./model", ""])
+@pytest.mark.parametrize("name", ["nowhere", "/no/such/folder", "a/b/c", "./model"])
 def test_nothing_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=r"does not exist|cannot read config.json"):
         load_model(name)
+
+
+def test_an_empty_name():
+    with pytest.raises(CheckpointError, match="name is empty; give a folder"):
+        load_model("")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 50, -1])

@@ -63,6 +63,8 @@ def write_text(path: Path, text: str) -> None:
 
 def require_writable(folder: Path, error: type[Exception] = InvalidInput, what: str = "--out") -> None:
     """Make the folder and try to write there, before anything is computed whose result would be lost; else ``error``."""
+    if os.path.isfile(folder):  # unlike Path.is_file, False where the name itself is impossible
+        raise error(f"{what} {folder} cannot be written to: it is a file; name a folder")
     try:
         with replacing(folder / ".writable") as temporary:
             temporary.write_bytes(b"x")

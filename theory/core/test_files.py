@@ -141,6 +141,8 @@ def test_a_folder_is_tried_before_the_work(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "file").write_text("")
     with pytest.raises(Broken, match=r"--out .*file/x cannot be written to: Not a directory; name a folder"):
         files.require_writable(tmp_path / "file" / "x", Broken)
+    with pytest.raises(Broken, match=r"--out .*file cannot be written to: it is a file; name a folder"):
+        files.require_writable(tmp_path / "file", Broken)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -172,7 +174,7 @@ def test_a_file_is_tried_before_the_work(tmp_path: Path) -> None:
         (tmp_path, "is a folder"),
         (tmp_path / "nothing" / "..", "is no regular file"),
         (Path(os.devnull), "is no regular file"),  # whoever may would replace the device by a file
-        (tmp_path / "old.md" / "x", "cannot be written to"),
+        (tmp_path / "old.md" / "x", "is a file"),
         (tmp_path / ("x" * 300), "File name too long"),
     ]:
         with pytest.raises(Broken, match=f"--page .*{said}.*; name a f"):
