@@ -189,10 +189,11 @@ class _Results:
         self.announced: dict[int, _Announced] = {}
 
     def pack(self, value: Tensor) -> _Kept | _View:
-        """What is kept in place of a tensor that is cut from the graph."""
+        """What is kept in place of a tensor."""
         found = self.find(value)
         if found is None:
-            return _Kept(value)
+            # Autograd hands a result that a function saves over with the function in it: a circle that nothing would free.
+            return _Kept(value.detach() if value.requires_grad else value)
         if found.recipe is None:
             found.recipe = _Recipe(found, tuple(self.pack(a.detach()) if isinstance(a, Tensor) else a for a in found.arguments))
         return _View(found.recipe, value)

@@ -96,7 +96,7 @@ def tokens(length=LENGTH):
 
 def gradients(model, tensors, ids, weight=None):
     out = model(ids)
-    weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(4)).to(out.dtype) if weight is None else weight
+    weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(4)).to(out) if weight is None else weight
     return [out.detach(), *torch.autograd.grad(out, list(tensors), weight)]
 
 

@@ -228,6 +228,40 @@ def test_a_graph_without_a_backward_pass_is_let_go(tiny, layer):
     assert not any(p() is not None for p in alive)
 
 
+class KeepsItsResult(torch.autograd.Function):
+    """exp, whose backward pass reads the result, as that of mamba-ssm's chunk scan does."""
+
+    @staticmethod
+    def forward(ctx, x):
+        out = x.exp()
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * ctx.saved_tensors[0]
+
+
+def test_a_function_that_keeps_its_own_result_is_let_go(monkeypatch):
+    def alive_after(read):
+        leaf = torch.randn(4, requires_grad=True)
+        alive = weakref.ref(leaf)
+        with computing_again(True):
+            made = derived(leaf * 2, torch.mul, leaf, 2)
+            with saving():
+                out = KeepsItsResult.apply(made)
+        if read:
+            assert torch.equal(torch.autograd.grad(out.sum(), leaf)[0], 2 * (2 * leaf).detach().exp())
+        assert alive() is not None
+        del leaf, made, out
+        gc.collect()
+        return alive() is not None
+
+    assert not alive_after(False) and not alive_after(True)
+    monkeypatch.setattr(again._Results, "pack", lambda results, value: again._Kept(value))
+    assert alive_after(False), "the result as autograd hands it over holds the function that holds it"
+
+
 def results(make, *leaves):
     """Gradients of ``make`` where its results are kept, and where they are computed again."""
     found = []
