@@ -145,7 +145,8 @@ def _refuse_gap(cache: Any, given: Mapping[str, Any], mask: Tensor | None, place
 def _refuse_packing(options: Mapping[str, Any], mask: Tensor | None, places: Tensor | None) -> None:
     """Refuse several sequences in one row, of which only the first would get the prompt."""
     packed = next((name for name in _PACKED if options.get(name) is not None), None)
-    if packed is None and places is not None and places.ndim == 2:
+    # A lone token repeats none; reading its positions would hold up every step of generation, and end the recording of one.
+    if packed is None and places is not None and places.ndim == 2 and places.shape[1] > 1:
         again = places[:, 1:] < places[:, :-1]
         if mask is not None:  # positions of padding say nothing
             real = mask[:, -places.shape[1] :].bool()

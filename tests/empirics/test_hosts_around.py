@@ -17,6 +17,7 @@ from host_checks import IDS, adapted, cached_logits, logits, randomise, relative
 from torch import distributed, nn
 
 from empirics.errors import CheckpointError, InvalidInput
+from empirics.hosts import prompting
 from empirics.hosts.loading import load_host
 from empirics.hosts.takeover import mixer_of
 from empirics.hosts.tiny import CONFIGS, PURE, host_model
@@ -306,6 +307,13 @@ def test_a_prompt_on_a_packed_row_is_refused(name: str) -> None:
     mask[0, :3] = 0
     places = (mask.cumsum(1) - 1).masked_fill(mask == 0, 1)
     assert relative(logits(model, IDS, attention_mask=mask, position_ids=places)[:1, 3:], logits(model, IDS[:1, 3:])) < 1e-5
+
+
+def test_the_positions_of_one_token_are_not_read() -> None:
+    """mamba-ssm's generate records a step, and what reads a value ends the recording; a tensor on ``meta`` has none to read."""
+    prompting._refuse_packing({}, None, torch.zeros(2, 1, dtype=torch.long, device="meta"))
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        prompting._refuse_packing({}, None, torch.zeros(2, 2, dtype=torch.long, device="meta"))
 
 
 # --- number formats ---
