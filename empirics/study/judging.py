@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import CheckpointError, InvalidInput
 from . import config
 from .config import ExperimentFile
-from .results import Comparison, Judgement, Result
+from .results import Comparison, Judgement, Pending, Result
 
 NOTHING = "no run is finished"
 """What is measured where there is nothing to judge."""
@@ -68,7 +68,9 @@ def held_back(judgement: Judgement, at_edge: Collection[str]) -> Judgement:
     if touched:
         refuted = any(c.verdict == "not reproduced" for c in held if not c.control)
         verdict = "not reproduced" if refuted else "undecided"
-    return judgement.model_copy(update={"comparisons": held, "verdict": verdict})
+    declared = any(c.statements for c in held)
+    measured = in_short(held, judgement.pending) if declared else judgement.measured
+    return judgement.model_copy(update={"comparisons": held, "verdict": verdict, "measured": measured})
 
 
 def _held(comparison: Comparison, at_edge: Collection[str]) -> Comparison:
@@ -78,6 +80,19 @@ def _held(comparison: Comparison, at_edge: Collection[str]) -> Comparison:
     note = "; ".join([*([comparison.note] if comparison.note else []), *map(AT_EDGE.format, sides)])
     statements = [s.model_copy(update={"verdict": "undecided", "needed": None, "shows": ""}) for s in comparison.statements]
     return comparison.model_copy(update={"verdict": "undecided", "note": note, "statements": statements})
+
+
+def in_short(comparisons: Sequence[Comparison], pending: Sequence[Pending]) -> str:
+    """How many primary comparisons came out as what, and which."""
+    primary = [c for c in comparisons if not c.control]
+    told = []
+    for verdict in ("stands", "refuted", "level", "undecided"):
+        names = [c.name for c in primary if c.statements[0].verdict == verdict]
+        if names:
+            told.append(f"{verdict} on these tasks: {', '.join(names)}")
+    if waiting := [p.name for p in pending if not p.control]:
+        told.append(f"not yet run: {', '.join(waiting)}")
+    return "; ".join(told)
 
 
 def summary_of(

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from .comparing import decide
-from .judging import limit
+from .judging import in_short, limit
 from .results import Comparison, Decision, Judgement, Part, Pending, Statement, Verdict, together
 from .rows import Numbers, shared_variance
 from .statistics import (
@@ -337,16 +337,3 @@ def judge_family(family: Family, cells: Cells, protocol: Protocol, table: Sequen
         verdict=together([*deciding, *missing]), measured=in_short(comparisons, pending), table=[dict(row) for row in table],
         comparisons=comparisons, pending=pending,
     )  # fmt: skip
-
-
-def in_short(comparisons: Sequence[Comparison], pending: Sequence[Pending]) -> str:
-    """How many primary comparisons came out as what, and which."""
-    primary = [c for c in comparisons if not c.control]
-    told = []
-    for verdict in ("stands", "refuted", "level", "undecided"):
-        names = [c.name for c in primary if c.statements[0].verdict == verdict]
-        if names:
-            told.append(f"{verdict} on these tasks: {', '.join(names)}")
-    if waiting := [p.name for p in pending if not p.control]:
-        told.append(f"not yet run: {', '.join(waiting)}")
-    return "; ".join(told)

@@ -99,6 +99,9 @@ def test_an_edge_holds_back_what_stands():
     assert verdicts_of["lora_linear - lora_ssm"] == ["stands", "stands"]
     (note,) = (c.note for c in held.comparisons if c.name == "lora_linear - prompt")
     assert note == "the rate of prompt stands at the end of its grid"
+    assert "stands on these tasks: lora_linear - prompt, lora_linear - lora_ssm;" in f"{judged.measured};"
+    assert "stands on these tasks: lora_linear - lora_ssm;" in f"{held.measured};"
+    assert "undecided on these tasks: lora_linear - prompt" in held.measured
     assert not holds_back({"task": "rte", "method": "prompt"}) and holds_back({"task": "cola", "method": "prompt"})
 
 

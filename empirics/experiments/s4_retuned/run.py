@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import InvalidInput
-from ...study.protocol import THRESHOLDS, Cell, Family, Pair, Protocol, in_short, judge_family
+from ...study.judging import in_short
+from ...study.protocol import THRESHOLDS, Cell, Family, Pair, Protocol, judge_family
 from ...study.results import Comparison, Judgement, Result
 from ...study.statistics import Ratio, interval
 from ..s4_regression.run import COMPARISONS, Config, errors, run, trains
