@@ -15,7 +15,7 @@ from comparing import compared
 
 from figures.__main__ import main
 from figures.plots import bench_model, bench_scan_cpu, bench_scan_gpu, bench_selection
-from figures.report.benchmarks import BLOCK, FUSED, benchmarks, digits, duration, times
+from figures.report.benchmarks import BLOCK, FUSED, HOST_130M, MODEL_130M, SCAN_PEERS, benchmarks, digits, duration, times
 from figures.report.comparisons import NOT, REPRODUCED, UNDECIDED, Line, comparisons, side
 from figures.report.readme import GENERATED, README, RESULTS_PAGE, block, readme_status, write_readme
 from figures.report.scoreboard import scoreboard
@@ -191,8 +191,8 @@ def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
         assert f"### {path.parent.name}\n\n**not yet run**; `python -m empirics " in text
     sentences = sum(bool(sentence.waiting) for sentence in scoreboard(copy))
     assert sentences and text.count("not yet run: ") == sentences
-    others = "experiments, coverage, first editions, and the five benchmarks that need a GPU"
-    assert text.count("not yet run") == len(paths) + 7 + sentences, others
+    others = "experiments, coverage, first editions, and the eight benchmarks that need a GPU"
+    assert text.count("not yet run") == len(paths) + 10 + sentences, others
 
 
 def test_results_appear_with_device_and_size(copy: Path):
@@ -361,6 +361,58 @@ def test_the_model_benchmark_in_short(copy: Path):
     assert "| sdt/fused | 160.0 [150.0, 200.0] |" in block(copy)
 
 
+def test_the_peers_of_the_gpu_scan_are_a_table(copy: Path):
+    from empirics.bench.targets import TARGETS
+
+    least, median = (low for low, _ in TARGETS[11].bounds)
+    row = {
+        "shape": [8, 32, 64, 16], "seconds": {"mamba_ssm": 2e-3, "fused": 1e-3, "jla": None},
+        "times_as_fast_as": {"mamba_ssm": 2.0, "jla": None},
+    }  # fmt: skip
+    found = {
+        "rows": [row], "absent": {"jla": "No module named 'jax'"}, "versions": {"mamba_ssm": "2.3", "jla": None},
+        "target": {"target": 11, "measured": [None, None], "met": False}, "dtype": "bfloat16", "machine": {"gpu": "a GPU"},
+    }  # fmt: skip
+    change(copy / SCAN_PEERS, **found)
+    text = block(copy)
+    asked = f"nowhere slower than jax-linear-attention, {median} times as fast in the median"
+    assert (
+        least == 1 and f"- Target 11 ({asked}) missed: least and median not measured, not measured, bfloat16, on a GPU." in text
+    )
+    assert "- jla was not there: No module named 'jax'.\n" in text and "beside mamba_ssm 2.3; shape" in text
+    assert "\n| 8 × 32 × 64 × 16 | 2.000 | 1.000 | absent | 2.00 |  |\n" in text
+    row["seconds"]["jla"], row["times_as_fast_as"]["jla"] = 3e-3, 3.0
+    change(copy / SCAN_PEERS, rows=[row], absent={}, target={"target": 11, "measured": [3.0, 3.0], "met": True})
+    text = block(copy)
+    assert "met: least and median 3.00, 3.00," in text and "| 3.000 | 2.00 | 3.00 |" in text and "was not there" not in text
+    change(copy / SCAN_PEERS, rows=[])
+    with pytest.raises(InvalidInput, match=r"scan_peers\.json is not what its benchmark writes"):
+        block(copy)
+
+
+@pytest.mark.parametrize("path", [MODEL_130M, HOST_130M])
+def test_a_step_of_one_size_has_columns_of_the_peers_that_it_has(copy: Path, path: str):
+    row = {"step_s": 0.1, "peak_bytes": 100}
+    table = {"stock": row, "lora/fused": {**row, "step_s": 0.05}}
+    machine = {"gpu": "a GPU", "git": "0123456789-dirty", "versions": {"torch": "2.0", "numpy": "1.0"}}
+    change(copy / path, sizes={"130m": table}, batch={"130m": 8}, length=64, machine=machine, repeats=7)
+    (found,) = (b for b in benchmarks(copy) if path in b.command)
+    assert found.columns[-2:] == ("times as fast as stock (kernels)", "peak memory / stock") and len(found.columns) == 6
+    assert ("130m", "lora/fused", "50.0", "", "2.00", "1.00") in found.rows
+    assert found.sentences[-1] == f"File {path}: commit 0123456, with changes, torch 2.0."
+    assert not any("slow path" in sentence for sentence in found.sentences)
+    assert sum("kept everything by default" in sentence for sentence in found.sentences) == 1
+    assert f"--batch 8 --length 64 --repeats 7 --contenders stock lora/fused --out {path}" in found.command
+    table["lora/fused/keep_all"] = {"missing": "out of memory"}
+    change(copy / path, sizes={"130m": table}, machine={"gpu": "a GPU"})
+    (found,) = (b for b in benchmarks(copy) if path in b.command)
+    assert not any(word in sentence for sentence in found.sentences for word in ("kept everything by default", "File "))
+    assert ("130m", "lora/fused/keep_all", "out of memory", "", "", "") in found.rows
+    many = {f"lora{n}/fused": row for n in range(20)}
+    change(copy / path, sizes={"130m": table | many})
+    assert "All numbers: the report.\n" in block(copy), "there is no figure of it"
+
+
 def test_the_block_and_the_selection_in_short(copy: Path):
     rows = {
         "ours": {"seconds": 2e-3, "kept_bytes": 2**20, "times_as_fast": 1.75, "share_of_kept": 0.25},
@@ -503,7 +555,9 @@ def test_the_kernels_log_has_the_numbers_of_the_files():
     assert "met at 1.4b by all but state offset, DoRA, additional scan and LoRA with `recompute_all`." in text
     assert missing_target_5("1.4b", 1.3) == {"state_offset", "dora", "additional_scan", "lora/fused/recompute_all"}
     assert "Missed at 130m by all" in text and len(missing_target_5("130m", 1.5)) == len(missing_target_5("130m", 9.0)) == 12
-    assert missed == [1, 2, 7] and all(f"**{'T' if n == 7 else 't'}arget {n}**" in text for n in missed)
+    beside_peers = json.loads((ROOT / SCAN_PEERS).read_text())["target"]
+    assert missed == [1, 2, 7, 10] and beside_peers["target"] == 11 and not beside_peers["met"]
+    assert all(f"- **Target {n}**" in text for n in (*missed, 11))
     assert "the target is met at 1.4b by all five, at 130m by initial state and SDT" in text
     sizes = json.loads((ROOT / bench_model.PATH).read_text())["sizes"]
     replayed = ("initial_state", "sdt", "lora", "state_offset", "sdt_lora")
@@ -511,6 +565,97 @@ def test_the_kernels_log_has_the_numbers_of_the_files():
     assert min(steps["1.4b"].values()) >= 1.3
     assert {name for name, faster in steps["130m"].items() if faster >= 1.5} == {"initial_state", "sdt"}
     assert all(said in text for said in numbers_of_errors())
+
+
+def log_of(table: str, page: str = "LOG.md") -> dict[str, list[str]]:
+    """Cells by the first one of each row of the table with that heading, in the kernels' log or another page beside it."""
+    text = (ROOT / "empirics/kernels/selective_scan" / page).read_text(encoding="utf-8")
+    _, found, behind = text.partition(f"\n{table}\n")
+    assert found, table
+    rows = [line.strip("| ").split(" | ") for line in behind.split("\n\n")[0].splitlines()[1:]]
+    return {first: cells for first, *cells in rows}
+
+
+def test_the_kernels_log_has_every_row_of_the_peers():
+    rows = log_of(
+        "| (B, D, L) | blocks | mamba-ssm, ms | fused, ms | fused, channels innermost, ms | jax-linear-attention, ms | "
+        "times as fast as mamba-ssm | times as fast as jax-linear-attention |"
+    )
+    measured = json.loads((ROOT / SCAN_PEERS).read_text())["rows"]
+    assert len(rows) == len(measured) and [float(row[-1]) for row in rows.values()] == sorted(
+        (round(row["times_as_fast_as"]["jla"], 2) for row in measured), reverse=True
+    )
+    for row in measured:
+        batch, width, length, _ = row["shape"]
+        cells = [f"{1e3 * value:.3f}" for value in row["seconds"].values()]
+        cells += [f"{value:.2f}" for value in row["times_as_fast_as"].values()]
+        assert rows[f"{batch}, {width}, {length}"] == [str(batch * width // 32), *cells]
+
+
+def test_the_kernels_log_has_the_steps_of_the_blocks_as_launched():
+    rows = log_of(
+        "| step | empty kernels: CPU's time | 1 × 64 tokens: step's time | 8 × 2048, as launched: times as fast, "
+        "9441b28 → a953370 | 8 × 2048, both replayed: times as fast | no slower as launched |"
+    )
+    step, short = (json.loads((ROOT / path).read_text())["sizes"]["130m"] for path in (MODEL_130M, HOST_130M))
+    names = {
+        "all weights": "full", "LoRA": "lora", "SDT": "sdt", "initial state": "initial_state", "state offset": "state_offset",
+        "prompt": "prompt", "prefix": "prefix",
+    }  # fmt: skip
+
+    def told(table: dict[str, Any], above: str, below: str) -> float:
+        return table[above]["step_s"] / table[below]["step_s"]
+
+    assert len(rows) == sum(name.startswith(tuple(names.values())) and not name.endswith("/graph") for name in step)
+    for row, (_, cpu, launched, replayed, no_slower) in rows.items():
+        word, _, amount = row.partition(", ")
+        name = f"{names[word]}/fused{amount and '/' + amount.strip('`')}"
+        assert cpu == (f"{told(short, name, 'stock'):.2f}" if name in short else "–")
+        assert launched.split(" → ")[1].strip("*") == f"{told(step, 'stock', name):.2f}"
+        graph = f"{name}/graph"
+        assert replayed.split(" → ")[-1] == (f"{told(step, 'stock/graph', graph):.2f}" if graph in step else "–")
+        assert (no_slower == "yes") == (told(step, "stock", name) >= 1) and no_slower in ("yes", "**no**")
+    text = " ".join((ROOT / "empirics/kernels/selective_scan/LOG.md").read_text(encoding="utf-8").split())
+    for table, name in ((step, "stock"), (step, "lora/fused"), (short, "stock"), (short, "lora/fused"), (short, "full/fused")):
+        assert f"{1e3 * table[name]['least_s']:.1f} to {1e3 * table[name]['most_s']:.1f}" in text
+        assert f"{1e3 * table[name]['step_s']:.1f}" in text
+    four = [told(step, "stock", f"{name}/fused") for name in ("initial_state", "sdt", "lora", "state_offset")]
+    assert f"least as launched from Python): {min(four):.2f}, missed" in text and min(four) < 1.5
+
+
+def test_the_kernels_log_has_the_targets_of_both_versions():
+    """The later column is of the committed file."""
+    rows = log_of("| target | version 8, one H100, quiet host | version 10, one H200 | asked |")
+    table = {row["target"]: row for row in json.loads((ROOT / bench_scan_gpu.PATH).read_text())["table"]}
+
+    def cells(target: int, *places: int, digits: int = 2) -> str:
+        return ", ".join(f"{table[target]['measured'][place]:.{digits}f}" for place in places)
+
+    told = [row[1] for row in rows.values()]
+    sparse = [table[7]["measured"][place] for place in (0, 1)]
+    assert told == [
+        cells(1, 0, 1), cells(1, 2), cells(2, 0, 1), cells(2, 2), f"{sparse[0]:.4f}, {sparse[1]:.3f}",
+        f"{cells(10, 0, 1)}; {cells(10, 2)}",
+    ]  # fmt: skip
+    assert [row[2].endswith("missed") for row in rows.values()] == [True, False, True, False, True, True]
+    ahead = [row["launched_ratio"] for row in json.loads((ROOT / bench_scan_gpu.PATH).read_text())["speed"]]
+    assert len(ahead) == 64 and min(ahead) > 1
+
+
+def test_the_kernels_page_says_how_fast_they_are():
+    rows = log_of("| what | file | measured | asked | |", "README.md")
+    scan = {row["target"]: row["measured"] for row in json.loads((ROOT / bench_scan_gpu.PATH).read_text())["table"]}
+    peers = json.loads((ROOT / SCAN_PEERS).read_text())["target"]["measured"]
+    step = json.loads((ROOT / MODEL_130M).read_text())["sizes"]["130m"]
+    ours = [name for name in step if name.endswith(("/fused", "/fused/graph"))]
+    launched, replayed = (
+        sorted(step[peer]["step_s"] / step[name]["step_s"] for name in ours if name.endswith("/graph") == (peer != "stock"))
+        for peer in ("stock", "stock/graph")
+    )
+    assert len(launched) == 7 and len(replayed) == 6 and step["stock"]["step_s"] / step["lora/fused"]["step_s"] == launched[0]
+    numbers = [scan[1][:2], scan[2][1::-1], scan[10][1::-1], peers[::-1]]
+    numbers += [[values[0], values[-1]] for values in (replayed, launched)]
+    assert [row[1] for row in rows.values()] == [", ".join(f"{value:.2f}" for value in pair) for pair in numbers]
 
 
 def numbers_of_errors() -> list[str]:

@@ -62,6 +62,7 @@ def benchmarks(root: Path = ROOT) -> list[Benchmark]:
         _read(root, "Bundled model", "pretraining", pretraining.PATH, pretraining.COMMAND, _bundled, _pretrain),
         _read(root, "Selective scan on a CPU", "bench_scan_cpu", bench_scan_cpu.PATH, bench_scan_cpu.COMMAND, _scan_cpu),
         _read(root, "Selective scan on a GPU", "bench_scan_gpu", bench_scan_gpu.PATH, bench_scan_gpu.COMMAND, _scan_gpu),
+        _read(root, "Selective scan beside jax-linear-attention", "scan_peers", SCAN_PEERS, SCAN_PEERS_COMMAND, _scan_peers),
         _read(root, "One block under LoRA on a GPU", "block", BLOCK, f"python -m empirics bench block --out {BLOCK}", _block),
         _read(
             root,
@@ -70,7 +71,15 @@ def benchmarks(root: Path = ROOT) -> list[Benchmark]:
             bench_model.PATH,
             bench_model.COMMAND,
             lambda f: _model(f, root),
-            _model_again,
+            lambda f: _model_again(f, bench_model.PATH),
+        ),
+        _one_size(root, "Training step of mamba-130m, recomputing", "model_130m", MODEL_130M, "--repeats 9 "),
+        _one_size(
+            root,
+            "Short training step of mamba-130m",
+            "host_130m",
+            HOST_130M,
+            "--batch 1 --length 64 --repeats 15 ",
         ),
         _read(root, "Choosing SDT's dimensions", "bench_selection", bench_selection.PATH, bench_selection.COMMAND, _selection),
         _fused(root),
@@ -78,6 +87,10 @@ def benchmarks(root: Path = ROOT) -> list[Benchmark]:
 
 
 BLOCK = "empirics/bench/results/block_gpu.json"
+MODEL_130M = "empirics/bench/results/model_130m_gpu.json"
+HOST_130M = "empirics/bench/results/host_130m_gpu.json"
+SCAN_PEERS = "empirics/bench/results/scan_peers.json"
+SCAN_PEERS_COMMAND = f"python -m empirics bench scan --device cuda --peers --out {SCAN_PEERS}"
 
 Said = tuple[list[str], tuple[str, ...], list[tuple[str, ...]]]
 
@@ -94,9 +107,30 @@ def _read(
     try:
         sentences, columns, rows = say(found)
         command = command if again is None else again(found)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInput(f"{path} is not what its benchmark writes ({error!r}); run {command}") from error
-    return Benchmark(name, figure, tuple(sentences), columns, tuple(rows), command)
+    return Benchmark(name, figure, (*sentences, *_source(path, found)), columns, tuple(rows), command)
+
+
+def _source(path: str, found: dict[str, Any]) -> list[str]:
+    """The file, and the commit and versions that it was measured with, where it holds them."""
+    machine = found.get("machine")
+    if not isinstance(machine, dict) or not machine.get("git"):
+        return []
+    commit, dirty, _ = machine["git"].partition("-dirty")
+    changed = ", with changes" if dirty else ""
+    versions = [f"{name} {machine['versions'][name]}" for name in VERSIONS if machine.get("versions", {}).get(name)]
+    return [f"File {path}: {', '.join([f'commit {commit[:7]}{changed}', *versions])}."]
+
+
+VERSIONS = ("torch", "triton", "mamba-ssm")
+"""Packages whose versions are said beside a GPU's numbers."""
+
+
+def _one_size(root: Path, name: str, figure: str, path: str, options: str) -> Benchmark:
+    """A training step of one model size, from a file of its own."""
+    command = f"python -m empirics bench model --sizes 130m {options}--out {path}"
+    return _read(root, name, figure, path, command, _step, lambda found: _model_again(found, path))
 
 
 AGAIN: dict[str, tuple[tuple[str, ...], str]] = {
@@ -235,6 +269,32 @@ def _scan_gpu(found: dict[str, Any]) -> Said:
     return [said], ("target", "what", "measured (asked)", "outcome"), rows
 
 
+def _scan_peers(found: dict[str, Any]) -> Said:
+    rows: list[tuple[str, ...]] = []
+    for row in found["rows"]:
+        milliseconds = ["absent" if value is None else f"{1e3 * value:.3f}" for value in row["seconds"].values()]
+        faster = ["" if value is None else times(value) for value in row["times_as_fast_as"].values()]
+        rows.append((" × ".join(map(str, row["shape"])), *milliseconds, *faster))
+    target = found["target"]
+    measured = ", ".join("not measured" if value is None else times(value) for value in target["measured"])
+    versions = " and ".join(f"{name} {number}" for name, number in found["versions"].items() if number)
+    said = [
+        f"Target {target['target']} (nowhere slower than jax-linear-attention, 1.15 times as fast in the median) "
+        f"{'met' if target['met'] else 'missed'}: least and median {measured}, {found['dtype']}, on {_machine(found)}.",
+        f"Forward and backward with all gradients, beside {versions}; shape: sequences × channels × steps × states. The faster "
+        "of our two layouts is compared. mamba-ssm's scan and ours are replayed as CUDA graphs; jax-linear-attention is timed "
+        "from queued calls.",
+        *(f"{name} was not there: {why}." for name, why in found["absent"].items()),
+    ]
+    seconds = list(found["rows"][0]["seconds"])
+    beside = [f"times as fast as {name}" for name in found["rows"][0]["times_as_fast_as"]]
+    return said, ("shape", *(f"{name}, ms" for name in seconds), *beside), rows
+
+
+KEPT_EVERYTHING = "At the commit of this run ours kept everything by default; today's default keeps what mamba-ssm's block keeps."
+"""Of a run that has no contender named ``keep_all``, which is what the default was before."""
+
+
 def _block(found: dict[str, Any]) -> Said:
     rows: list[tuple[str, ...]] = []
     for size, table in found["sizes"].items():
@@ -253,9 +313,7 @@ def _block(found: dict[str, Any]) -> Said:
         "Asked for beside slow_lora: at least 1.7 times as fast, at most 0.35 of the bytes kept.",
     ]
     if not any("ours/keep_all" in table for table in found["sizes"].values()):
-        said.append(
-            "At the commit of this run ours kept everything by default; today's default keeps what mamba-ssm's block keeps."
-        )
+        said.append(KEPT_EVERYTHING)
     columns = ("size", "block", "ms", "MiB kept", "times as fast as the slow path", "bytes kept / slow path")
     return said, columns, rows
 
@@ -338,35 +396,40 @@ def _published(found: dict[str, Any], root: Path) -> list[str]:
 
 
 def _model(found: dict[str, Any], root: Path) -> Said:
+    said, columns, rows = _step(found)
+    return [*said, *_published(found, root)], columns, rows
+
+
+def _step(found: dict[str, Any]) -> Said:
     sizes = bench_model.smallest_first(found["sizes"])
-    rows = [row for size, table in sizes.items() for row in _contenders(size, table)]
+    contenders = {name for table in sizes.values() for name in table}
+    peers = [peer for peer in bench_model.PEERS if peer in contenders or peer == bench_model.REFERENCE]
+    rows = [row for size, table in sizes.items() for row in _contenders(size, table, peers)]
     said = [f"{bench_model.tokens(found)}, on {_machine(found)}."]
     if any(row.get("kernels_s") for table in found["sizes"].values() for row in table.values()):
         said.append(
             "Kernels: the time of the GPU's kernels alone; where it is far below the step's, Python's launches are the limit."
         )
-    said += [line for size, table in sizes.items() for line in _in_short(size, table)]
-    said += _published(found, root)
-    columns = (
-        "size",
-        "contender",
-        "step in ms: median [least, most]",
-        "kernels in ms",
-        "times as fast as stock (kernels)",
-        "as the slow path (kernels)",
-        "peak memory / stock",
-        "/ slow path",
-    )
-    return said, columns, rows
+    if not any(name.endswith("/keep_all") for name in contenders):
+        said.append(KEPT_EVERYTHING)
+    said += [line for size, table in sizes.items() for line in _in_short(size, table, peers)]
+    if not any("times_as_fast" in row for table in sizes.values() for row in table.values()):
+        said.append(
+            "Contenders were measured one after the other: where Python's launches are the limit, a ratio also says how fast the "
+            "CPU was at the time."
+        )
+    columns = ("size", "contender", "step in ms: median [least, most]", "kernels in ms")
+    return said, (*columns, *(FASTER_THAN[peer] for peer in peers), *(MEMORY_BESIDE[peer] for peer in peers)), rows
 
 
-def _model_again(found: dict[str, Any]) -> str:
+def _model_again(found: dict[str, Any], path: str) -> str:
     batches = " ".join(str(found["batch"][size]) for size in found["sizes"])
     sizes = f"--sizes {' '.join(found['sizes'])} --batch {batches} --length {found['length']}"
     contenders = " ".join(dict.fromkeys(name for table in found["sizes"].values() for name in table))
     shown = max((len(row.get("kernels") or ()) for table in found["sizes"].values() for row in table.values()), default=0)
     kernels = f"--kernels {shown} " if shown else ""
-    return f"python -m empirics bench model {sizes} {kernels}--contenders {contenders} --out {bench_model.PATH}"
+    repeats = f"--repeats {found['repeats']} " if "repeats" in found else ""
+    return f"python -m empirics bench model {sizes} {kernels}{repeats}--contenders {contenders} --out {path}"
 
 
 def _faster(own: dict[str, Any], other: dict[str, Any]) -> str:
@@ -376,16 +439,20 @@ def _faster(own: dict[str, Any], other: dict[str, Any]) -> str:
     return f"{step} ({times(theirs / mine)})" if mine and theirs else step
 
 
+FASTER_THAN = {"stock": "times as fast as stock (kernels)", "stock_slow_lora": "as the slow path (kernels)"}
+MEMORY_BESIDE = {"stock": "peak memory / stock", "stock_slow_lora": "/ slow path"}
+"""Headings of a peer's columns."""
+
 NAMED = {"stock": "mamba-ssm", "stock_slow_lora": "mamba-ssm's slow path under peft"}
 """What the peers of a table's rows are called in a sentence."""
 
 
-def _in_short(size: str, table: dict[str, Any]) -> Iterator[str]:
+def _in_short(size: str, table: dict[str, Any], peers: Sequence[str]) -> Iterator[str]:
     """How many times as fast as each peer the methods on the fused scan are: a sentence for each peer, then those of replays."""
     fused = {name.removesuffix("/fused"): row for name, row in table.items() if name.endswith("/fused")}
     ours = {name: row for name, row in fused.items() if "step_s" in row}
     kernels = " (kernels alone)" if any(row.get("kernels_s") for row in ours.values()) else ""
-    for peer in bench_model.PEERS:
+    for peer in peers:
         if "step_s" not in table.get(peer, {}):
             yield f"mamba-{size}: {NAMED[peer]} did not run."
             continue
@@ -399,12 +466,12 @@ def _in_short(size: str, table: dict[str, Any]) -> Iterator[str]:
             yield f"mamba-{size}, replayed as CUDA graphs, times as fast as mamba-ssm {words}: {each}."
 
 
-def _contenders(size: str, table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+def _contenders(size: str, table: dict[str, Any], names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     for name, row in table.items():
         if "step_s" not in row:
-            yield size, name, row["missing"], "", "", "", "", ""
+            yield size, name, row["missing"], "", *([""] * 2 * len(names))
             continue
-        peers = [table.get(peer, {}) for peer in bench_model.PEERS]
+        peers = [table.get(peer, {}) for peer in names]
         faster = [_faster(row, peer) if "step_s" in peer else "" for peer in peers]
         memory = [
             times(own / peer["peak_bytes"]) if (own := bench_model.peak(name, row)) and peer.get("peak_bytes") else ""

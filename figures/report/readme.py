@@ -13,6 +13,7 @@ from pathlib import Path
 from theory.core.files import read_text, write_text
 from theory.core.marks import with_part
 
+from ..registry import pictures
 from ..sources import ROOT
 from .benchmarks import Benchmark, benchmarks
 from .content import Experiment, experiments
@@ -135,7 +136,7 @@ def _benchmark(found: Benchmark) -> Iterator[str]:
         yield from (f"| {' | '.join(row)} |" for row in found.rows)
         yield ""
     elif found.rows:
-        yield f"All numbers: figure `{found.figure}`, and the report."
+        yield f"All numbers: {f'figure `{found.figure}`, and ' if found.figure in pictures() else ''}the report."
         yield ""
 
 
