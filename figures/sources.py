@@ -133,7 +133,7 @@ def experiment(name: str, verb: str = "run", *, accept_quick: bool = True, root:
         summary = read_json(root / place)
         if not isinstance(summary, dict) or not isinstance(summary.get("table"), list):
             raise InvalidInput(f"{place} is no summary of an experiment (it has no table); make it again")
-        if not summary["table"]:
+        if not summary["table"] and not summary.get("comparisons"):
             continue  # no run has finished
         return Experiment(summary, _runs(root / place.with_name(RUNS), summary), quick)
     raise MissingData(command(name, verb))

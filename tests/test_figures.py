@@ -337,6 +337,8 @@ def test_full_size_results_are_preferred_and_quick_ones_labelled(tmp_path: Path)
         experiment("e", accept_quick=False, root=tmp_path)
     _summary(tmp_path / summary_path("e"), table=[])
     assert experiment("e", root=tmp_path).quick, "a summary without a finished run is no data"
+    _summary(tmp_path / summary_path("e"), table=[], comparisons=[{"name": "a - b"}])
+    assert not experiment("e", root=tmp_path).quick, "a judgement may have comparisons and no table"
     _summary(tmp_path / summary_path("e"))
     found = experiment("e", root=tmp_path)
     assert not found.quick and found.size == "" and found.runs == ()

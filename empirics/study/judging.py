@@ -49,7 +49,7 @@ def judge(file: ExperimentFile, results: Sequence[Result]) -> Judgement:
         reason = f"{type(error).__name__}: {error}, {Path(last.filename).name}:{last.lineno}"
         raise CheckpointError(
             f"the results of {file.id} do not fit its judgement ({reason}); they may be of another version, or hold numbers "
-            f"that are not finite: look at the files in runs/{file.id} and delete what is to be repeated"
+            f"that are not finite: look at the files in runs/{file.id} and delete what is to be repeated; or judge() is wrong"
         ) from error
     assert isinstance(judgement, Judgement)
     return judgement
