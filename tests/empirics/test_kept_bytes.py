@@ -9,6 +9,7 @@ import weakref
 
 import pytest
 import torch
+from stand_ins import NO_CONV, LikeCausalConv, LikeChunkScan, LikeFusedNorm, LikeGatedNorm
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import disable_saved_tensors_hooks, saved_tensors_hooks
 from torch.func import functional_call
@@ -27,34 +28,6 @@ from empirics.models.again import computing_again, derived, saving
 METHODS = recipes("bench_model")
 NAMED = ("full", "lora", "sdt", "initial_state", "state_offset", "prompt", "prefix", "bitfit", "sdt_lora")
 BATCH, LENGTH = 8, 2048
-
-
-class LikeCausalConv(torch.autograd.Function):
-    """causal-conv1d's function with channels innermost: its output's layout, and what it keeps."""
-
-    @staticmethod
-    def forward(ctx, x, taps, bias):
-        assert x.stride(1) == 1, "channels are innermost, so nothing is copied"
-        ctx.save_for_backward(x, taps, bias)
-        return torch.empty_like(x)
-
-    @staticmethod
-    def backward(ctx, dy):
-        return tuple(torch.empty_like(v) for v in ctx.saved_tensors)
-
-
-class LikeFusedNorm(torch.autograd.Function):
-    """PyTorch's RMS norm on a GPU, one kernel: what it keeps."""
-
-    @staticmethod
-    def forward(ctx, x, shape, weight, eps):
-        ctx.save_for_backward(x, weight, x.new_empty((*x.shape[:-1], 1)))
-        return torch.empty_like(x)
-
-    @staticmethod
-    def backward(ctx, dy):
-        x, weight, _ = ctx.saved_tensors
-        return torch.empty_like(x), None, torch.empty_like(weight), None
 
 
 @pytest.fixture
@@ -93,36 +66,6 @@ def kept(
             return kept_bytes_of(lambda: model.backbone(tokens)[0], [tokens, *model.parameters()])
 
     return of(layers) - of(layers - 1)
-
-
-class LikeChunkScan(torch.autograd.Function):
-    """mamba-ssm's chunk scan: what it keeps, its own output included."""
-
-    @staticmethod
-    def forward(ctx, x, dt, A, B, C, D, dt_bias, h0):
-        out = torch.empty(x.shape, dtype=x.dtype)
-        sums = torch.empty(x.shape[0], x.shape[2], x.shape[1])  # float32, of dt A inside chunks
-        ctx.save_for_backward(out, x, dt, sums, A, B, C, D, dt_bias, h0)
-        return out
-
-    @staticmethod
-    def backward(ctx, dy):
-        _, x, dt, _, *others = ctx.saved_tensors
-        return (torch.empty_like(x), torch.empty_like(dt), *(None if v is None else torch.empty_like(v) for v in others))
-
-
-class LikeGatedNorm(torch.autograd.Function):
-    """mamba-ssm's gated norm: what it keeps."""
-
-    @staticmethod
-    def forward(ctx, y, weight, z):
-        ctx.save_for_backward(y, weight, z, torch.empty(y[..., 0].numel()))
-        return torch.empty(y.shape, dtype=y.dtype)
-
-    @staticmethod
-    def backward(ctx, dy):
-        y, weight, z, _ = ctx.saved_tensors
-        return torch.empty_like(y), torch.empty_like(weight), torch.empty_like(z)
 
 
 @pytest.fixture
@@ -181,7 +124,7 @@ def either_way(request, like_a_gpu, monkeypatch):
     """Blocks made of operations, and of autograd functions that stand for several (:mod:`empirics.models.inner`)."""
     if request.param == "functions":
         monkeypatch.setattr(functions, "_ORDINARY", (torch.Tensor, torch.nn.Parameter, FakeTensor))
-        monkeypatch.setattr(conv, "_stock_kernels", lambda: conv.ConvKernels(lambda *given: None, lambda *given: None))
+        monkeypatch.setattr(conv, "_stock_kernels", lambda: NO_CONV)
     return request.param
 
 
@@ -197,7 +140,7 @@ def test_the_functions_keep_what_the_operations_keep(like_a_gpu, monkeypatch):
     used, real = [], mamba1.inner_part
     monkeypatch.setattr(mamba1, "inner_part", lambda *given: used.append(given) or real(*given))
     monkeypatch.setattr(functions, "_ORDINARY", (torch.Tensor, torch.nn.Parameter, FakeTensor))
-    monkeypatch.setattr(conv, "_stock_kernels", lambda: conv.ConvKernels(lambda *given: None, lambda *given: None))
+    monkeypatch.setattr(conv, "_stock_kernels", lambda: NO_CONV)
     for method, expected in by_operations.items():
         assert kept(method, "light") == pytest.approx(expected, rel=1e-3)
     assert len(used) == 3 * (2 + 1)
