@@ -72,6 +72,9 @@ def bench_model() -> Parser:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--kernels", type=int, default=0, metavar="N", help="list the N longest kernels of each step")
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help="default: the peers and every method")
+    parser.add_argument(
+        "--alone", action="store_true", help="no turns with mamba-ssm's step: less memory, ratios follow the CPU's drift"
+    )
     parser.add_argument("--out", type=Path, help="JSON file to write")
     return parser
 

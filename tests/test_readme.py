@@ -361,6 +361,24 @@ def test_the_model_benchmark_in_short(copy: Path):
     assert "| sdt/fused | 160.0 [150.0, 200.0] |" in block(copy)
 
 
+def test_steps_in_turns_are_told_by_their_rounds(copy: Path):
+    rows: dict[str, Any] = {"stock": {"step_s": 0.2, "peak_bytes": 9}, "lora/fused": {"step_s": 0.1, "peak_bytes": 9}}
+    rows["lora/fused/graph"] = dict(rows["lora/fused"])
+    path = copy / bench_model.PATH
+    change(path, sizes={"130m": rows}, batch={"130m": 8}, length=64, machine={"gpu": "a GPU"})
+    text = block(copy)
+    assert "as mamba-ssm: lora 2.00.\n" in text and "launched from Python: lora 2.00.\n" in text
+    assert "measured one after the other" in text and "took turns" not in text
+    for name, ratio in (("lora/fused", 1.25), ("lora/fused/graph", 1.75)):
+        rows[name]["beside"] = {"name": "stock", "step_s": 0.15, "times_as_fast": ratio, "least": 1.0, "most": 2.0}
+    change(path, sizes={"130m": rows})
+    text = block(copy)
+    assert "as mamba-ssm: lora 1.25.\n" in text and "launched from Python: lora 1.75.\n" in text
+    assert "measured one after the other" not in text and "took turns with mamba-ssm's step; ratios are medians" in text
+    assert bench_model.in_turns(rows["lora/fused"], "stock") == [1.25, 1.0, 2.0]
+    assert bench_model.in_turns(rows["lora/fused"], "stock_slow_lora") is None is bench_model.in_turns(rows["stock"], "stock")
+
+
 def test_the_peers_of_the_gpu_scan_are_a_table(copy: Path):
     from empirics.bench.targets import TARGETS
 

@@ -1,8 +1,11 @@
 """A training step of a whole model, per method and scan, against stock mamba-ssm and peft:  python -m empirics bench model.
 
-One process measures everything in turns of its own: for every contender a fresh model of the published shape with random
-weights, warm-up steps, then timed steps of forward, loss, backward and AdamW. Reported are the median step, the peak of memory,
-and what the forward pass leaves allocated for the backward pass. Peers:
+One process measures everything: for every contender a fresh model of the published shape with random weights, warm-up steps,
+then timed steps of forward, loss, backward and AdamW. ``stock`` is measured first and stays in memory: each timed step of another
+contender is followed by one of its steps, and ratios to it are medians over these rounds, so that a CPU that slows down for some
+minutes falls on both. Two steps in memory need some more of it; ``--alone`` lets each contender run by itself. Reported are the
+median step, the peak of memory without what ``stock`` holds, and what the forward pass leaves allocated for the backward pass.
+Peers:
 
 stock            mamba-ssm's own model, every weight trained, its fused path
 stock_slow_lora  the same through the path that peft's LoRA can reach (``use_fast_path=False``, in Mamba-2
@@ -61,6 +64,9 @@ TARGETED = ("initial_state", "state_offset", "lora", "sdt")
 """Methods of target 5."""
 
 PEERS = ("stock", "stock_slow_lora", "transformers")
+REFERENCE = "stock"
+"""The contender whose steps take turns with the others'."""
+
 GRAPH = "/graph"
 """Behind a contender's name: its passes are replayed."""
 DEFAULT: dict[Op, tuple[str, ...]] = {
@@ -261,7 +267,7 @@ def op_of(config: MambaConfig) -> Op:
     return "ssd" if isinstance(config.mixer, Mamba2Config) else "selective_scan"
 
 
-def kernel_times(step: Callable[[], None]) -> list[dict[str, Any]]:
+def kernel_times(step: Callable[[], object]) -> list[dict[str, Any]]:
     """Name, calls and seconds of the GPU's kernels in one step, gaps between them left out, the longest first.
 
     Where their sum is far below the step's time, the step waits for the CPU that launches the kernels.
@@ -275,14 +281,35 @@ def kernel_times(step: Callable[[], None]) -> list[dict[str, Any]]:
     return sorted((row for row in found if row["seconds"]), key=lambda row: -row["seconds"])
 
 
-def measure_one(name: str, setting: Setting) -> dict[str, Any]:
-    """Median seconds of a step, its kernels' own, peak bytes, bytes left between the passes, trained numbers, the selection's
-    seconds, and the longest kernels where the setting asks for them.
+@dataclass(frozen=True)
+class Training:
+    """A contender that is ready to be timed.
 
-    Bytes and kernels are ``None`` on a CPU. Peaks include weights, gradients and optimiser state. A replay allocates nothing and
-    shares its memory with nothing: its peak is the peak of recording it plus the optimiser's state, which comes later.
+    Attributes
+    ----------
+    name:
+        The contender's.
+    step:
+        One training step; where Python launches it on a GPU, the bytes that its forward pass left for the backward pass.
+    row:
+        What the contender takes.
+    """
+
+    name: str
+    step: Callable[[], int | None]
+    row: dict[str, Any]
+
+
+def prepare(name: str, setting: Setting) -> Training:
+    """A fresh model of a contender after its first steps, and what it takes: peak bytes, bytes left between the passes, trained
+    numbers, and the selection's seconds.
+
+    Bytes are ``None`` on a CPU. Peaks include weights, gradients and optimiser state, and nothing that was there before. A replay
+    allocates nothing and shares its memory with nothing: its peak is the peak of recording it plus the optimiser's state, which
+    comes later.
     """
     tokens, cuda = setting.tokens(), setting.device == "cuda"
+    there = torch.cuda.memory_allocated() if cuda else 0
     seconds: float | None = None
     contender = Contender.named(name, op_of(setting.model))
     if contender.peer is not None:
@@ -290,70 +317,115 @@ def measure_one(name: str, setting: Setting) -> dict[str, Any]:
     else:
         model, trained, seconds = ours(contender, setting, tokens)
     optimiser = torch.optim.AdamW(trained, lr=1e-5)
-    left: int | None = None
     passes = GraphedLoss(lambda batch: loss_of(model, batch), trained)
 
-    def replayed() -> None:
+    def replayed() -> int | None:
         passes(tokens)
         optimiser.step()
+        return None
 
-    def launched() -> None:
-        nonlocal left
+    def launched() -> int | None:
         optimiser.zero_grad(set_to_none=True)
         before = torch.cuda.memory_allocated() if cuda else 0
         loss = loss_of(model, tokens)
         left = torch.cuda.memory_allocated() - before if cuda else None
         loss.backward()
         optimiser.step()
+        return left
 
     step = replayed if contender.graph else launched
     recording: int | None = None
     if cuda and contender.graph:
         torch.cuda.reset_peak_memory_stats()
         passes(tokens)
-        recording = torch.cuda.max_memory_allocated()
+        recording = torch.cuda.max_memory_allocated() - there
     for _ in range(3):
         step()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    times = []
-    for _ in range(setting.repeats):
-        began = clock(tokens.device.type)
-        step()
-        times.append(clock(tokens.device.type) - began)
-    peak = torch.cuda.max_memory_allocated() if cuda else None
+    left = step()
+    peak = torch.cuda.max_memory_allocated() - there if cuda else None
     state = sum(v.nbytes for kept in optimiser.state.values() for v in kept.values() if isinstance(v, Tensor))
     if recording is not None:
         peak = recording + state
-    kernels = kernel_times(step) if cuda else None
     row = {
-        "step_s": statistics.median(times), "least_s": min(times), "most_s": max(times),
-        "kernels_s": None if kernels is None else sum(k["seconds"] for k in kernels),
         "kept_bytes": left, "peak_bytes": peak, "state_bytes": state, "trained": sum(p.numel() for p in trained),
         "selection_s": seconds,
     }  # fmt: skip
-    return row | ({"kernels": kernels[: setting.shown_kernels]} if kernels and setting.shown_kernels else {})
+    return Training(name, step, row)
 
 
-def measure_model(names: Sequence[str], setting: Setting, say: Callable[[str], None] = print) -> dict[str, dict[str, Any]]:
-    """One row for each contender; one that cannot run (missing package, out of memory) gets its reason instead."""
+def timed(own: Training, setting: Setting, reference: Training | None = None) -> dict[str, Any]:
+    """The row of a contender: the seconds of its steps, median, least and most, the kernels' own, ``None`` on a CPU, the longest
+    kernels where the setting asks for them, and what it takes.
+
+    With a reference each step is followed by one of the reference's, after a round that is not timed. ``beside`` then has the
+    reference's name, its median seconds in these rounds, and how many times as fast as it the contender is: the median over the
+    rounds, the least and the most.
+    """
+    turns = [own] if reference is None else [own, reference]
+    times: list[list[float]] = [[] for _ in turns]
+    for round_ in range(-1 if reference else 0, setting.repeats):
+        for training, taken in zip(turns, times, strict=True):
+            began = clock(setting.device)
+            training.step()
+            ended = clock(setting.device)
+            if round_ >= 0:
+                taken.append(ended - began)
+    kernels = kernel_times(own.step) if setting.device == "cuda" else None  # last: profiling may slow down later launches
+    row = {
+        "step_s": statistics.median(times[0]), "least_s": min(times[0]), "most_s": max(times[0]),
+        "kernels_s": None if kernels is None else sum(k["seconds"] for k in kernels), **own.row,
+    }  # fmt: skip
+    if kernels and setting.shown_kernels:
+        row["kernels"] = kernels[: setting.shown_kernels]
+    if reference is not None:
+        ratios = [theirs / mine for mine, theirs in zip(*times, strict=True)]
+        row["beside"] = {
+            "name": reference.name, "step_s": statistics.median(times[1]), "times_as_fast": statistics.median(ratios),
+            "least": min(ratios), "most": max(ratios),
+        }  # fmt: skip
+    return row
+
+
+def measure_model(
+    names: Sequence[str], setting: Setting, say: Callable[[str], None] = print, beside: str | None = REFERENCE
+) -> dict[str, dict[str, Any]]:
+    """One row for each contender; one that cannot run (missing package, out of memory) gets its reason instead.
+
+    The contender ``beside``, where it is among them and can run, is measured first and takes turns with the others.
+    """
     rows: dict[str, dict[str, Any]] = {}
-    for name in names:
+    reference: Training | None = None
+    for name in sorted(names, key=lambda name: name != beside):
+        training: Training | None = None  # nothing of the one before is held while the next one is made
         try:
-            rows[name] = measure_one(name, setting)
-        except MissingPackage as error:
+            training = prepare(name, setting)
+            rows[name] = timed(training, setting, reference)
+            if name == beside:
+                reference = training
+        except (MissingPackage, UnrecordableLoss) as error:
             rows[name] = {"missing": str(error)}
         except torch.OutOfMemoryError:
-            rows[name] = {"missing": "out of memory"}
-        except UnrecordableLoss as error:
-            rows[name] = {"missing": str(error)}
+            rows[name] = {"missing": "out of memory" + (f" beside {reference.name}; try --alone" if reference else "")}
+        training = None
         gc.collect()
         if setting.device == "cuda":
             # cuBLAS keeps a workspace for every stream that it has seen, which would count among the next one's bytes.
             getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)()
             torch.cuda.empty_cache()
         say(line(name, rows[name], rows))
-    return rows
+    return {name: rows[name] for name in names}
+
+
+def faster(row: Mapping[str, Any], peer: str, rows: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """How many times as fast as a peer: in turns where they took turns, else by both medians; ``None`` without them."""
+    if "step_s" not in row or "step_s" not in rows.get(peer, {}):
+        return None
+    beside = row.get("beside")
+    if beside is not None and beside["name"] == peer:
+        return float(beside["times_as_fast"])
+    return float(rows[peer]["step_s"] / row["step_s"])
 
 
 def line(name: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -368,9 +440,11 @@ def line(name: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]
         parts.append(f"peak {row['peak_bytes'] / 2**30:6.2f} GiB{kept}")
     if row["selection_s"] is not None:
         parts.append(f"selection {row['selection_s']:.2f} s")
+    beside = row.get("beside", {})
     for peer in PEERS:
-        if peer != name and "step_s" in rows.get(peer, {}):
-            parts.append(f"{rows[peer]['step_s'] / row['step_s']:.2f} x as fast as {peer}")
+        if peer != name and (ratio := faster(row, peer, rows)) is not None:
+            turns = f" ({beside['step_s'] * 1e3:.1f} ms in turns)" if beside.get("name") == peer else ""
+            parts.append(f"{ratio:.2f} x as fast as {peer}{turns}")
     return ", ".join(parts)
 
 
@@ -379,9 +453,8 @@ def slowest(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[float
     them; ``None`` where one of them was not measured."""
 
     def least(rows: Mapping[str, Mapping[str, Any]]) -> float | None:
-        times = [rows.get(name, {}).get("step_s") for name in ("stock", *(f"{method}/fused" for method in TARGETED))]
-        known = [value for value in times if value is not None]
-        return min(known[0] / value for value in known[1:]) if len(known) == len(times) else None
+        known = [faster(rows.get(f"{method}/fused", {}), REFERENCE, rows) for method in TARGETED]
+        return min(value for value in known if value is not None) if None not in known else None
 
     return [least(tables.get(size, {})) for size in ("130m", "1.4b")]
 
@@ -424,8 +497,9 @@ def main_bench_model(argv: Sequence[str]) -> int:
         about: dict[str, Any] = {
             "benchmark": "model", "device": options.device, "length": options.length, "layers": options.layers,
             "repeats": options.repeats, "kernels": options.kernels, "contenders": list(options.contenders),
-            "batch": {k: v.batch for k, v in settings.items()}, "machine": machine(options.device),
+            "batch": {k: v.batch for k, v in settings.items()}, "alone": options.alone, "machine": machine(options.device),
         }  # fmt: skip
+        beside = None if options.alone else REFERENCE
         # By size, since ratios need one machine: contenders of one size are never measured in two calls.
         parts, save = finished(options.out, about), saver(options.out, about)
         for size, setting in settings.items():
@@ -435,7 +509,7 @@ def main_bench_model(argv: Sequence[str]) -> int:
             print(heading + (": measured before" if size in parts else ""))
             if size not in parts:
                 own = machine(options.device)
-                parts[size] = {"machine": own, "rows": measure_model(options.contenders, setting)}
+                parts[size] = {"machine": own, "rows": measure_model(options.contenders, setting, beside=beside)}
                 save(parts)
         tables = {size: parts[size]["rows"] for size in settings}
         machines = {size: parts[size]["machine"] for size in settings}

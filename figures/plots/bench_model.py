@@ -58,9 +58,17 @@ def _beside(name: str, table: dict[str, Any]) -> dict[str, Any]:
     row, other = table.get(name, {}), table.get(REFERENCE, {})
     kernels, memory = _quotient(other.get("kernels_s"), row.get("kernels_s")), _quotient(other.get("peak_bytes"), peak(name, row))
     keys = ("step_s", "most_s", "least_s")  # the longest step is the least times as fast
-    step = [_quotient(other.get("step_s"), row.get(key)) for key in keys]
+    step: list[float | None] = [_quotient(other.get("step_s"), row.get(key)) for key in keys]
+    if (turns := in_turns(row, REFERENCE)) is not None:
+        step = [*turns]
     replayed = [_quotient(table.get(REFERENCE + REPLAYED, {}).get("step_s"), row.get(key)) for key in keys]
     return {"ran": "step_s" in row, "step": step, "step_replayed": replayed, "kernels": kernels, "memory": memory}
+
+
+def in_turns(row: dict[str, Any], peer: str) -> list[float] | None:
+    """How many times as fast as a peer, ``[median, least, most]`` over the rounds in which the two took turns, if they did."""
+    beside = row.get("beside")
+    return None if beside is None or beside["name"] != peer else [beside[key] for key in ("times_as_fast", "least", "most")]
 
 
 def _quotient(other: float | None, own: float | None) -> float | None:

@@ -413,7 +413,9 @@ def _step(found: dict[str, Any]) -> Said:
     if not any(name.endswith("/keep_all") for name in contenders):
         said.append(KEPT_EVERYTHING)
     said += [line for size, table in sizes.items() for line in _in_short(size, table, peers)]
-    if not any("times_as_fast" in row for table in sizes.values() for row in table.values()):
+    if any("beside" in row for table in sizes.values() for row in table.values()):
+        said.append(f"Each contender took turns with {NAMED[bench_model.REFERENCE]}'s step; ratios are medians over the rounds.")
+    else:
         said.append(
             "Contenders were measured one after the other: where Python's launches are the limit, a ratio also says how fast the "
             "CPU was at the time."
@@ -432,9 +434,15 @@ def _model_again(found: dict[str, Any], path: str) -> str:
     return f"python -m empirics bench model {sizes} {kernels}{repeats}--contenders {contenders} --out {path}"
 
 
-def _faster(own: dict[str, Any], other: dict[str, Any]) -> str:
+def _times_as_fast(own: dict[str, Any], table: dict[str, Any], peer: str) -> str:
+    """In turns where the two took turns, else by both medians."""
+    turns = bench_model.in_turns(own, peer)
+    return times(table[peer]["step_s"] / own["step_s"] if turns is None else turns[0])
+
+
+def _faster(own: dict[str, Any], table: dict[str, Any], peer: str) -> str:
     """Times as fast, and by kernels alone where both were measured."""
-    step = times(other["step_s"] / own["step_s"])
+    step, other = _times_as_fast(own, table, peer), table[peer]
     mine, theirs = own.get("kernels_s"), other.get("kernels_s")
     return f"{step} ({times(theirs / mine)})" if mine and theirs else step
 
@@ -457,12 +465,12 @@ def _in_short(size: str, table: dict[str, Any], peers: Sequence[str]) -> Iterato
             yield f"mamba-{size}: {NAMED[peer]} did not run."
             continue
         chosen = ours if peer == "stock" else {name: row for name, row in ours.items() if name == "lora"}
-        each = ", ".join(f"{name} {_faster(own, table[peer])}" for name, own in chosen.items())
+        each = ", ".join(f"{name} {_faster(own, table, peer)}" for name, own in chosen.items())
         yield f"mamba-{size}, fused scan, times as fast{kernels} as {NAMED[peer]}: {each}."
     again = [(name, row) for name, row in table.items() if name.endswith("/fused/graph") and "step_s" in row]
     for peer, words in (("stock", "launched from Python"), ("stock/graph", "replayed too")):
         if again and "step_s" in table.get(peer, {}):
-            each = ", ".join(f"{name.partition('/')[0]} {times(table[peer]['step_s'] / row['step_s'])}" for name, row in again)
+            each = ", ".join(f"{name.partition('/')[0]} {_times_as_fast(row, table, peer)}" for name, row in again)
             yield f"mamba-{size}, replayed as CUDA graphs, times as fast as mamba-ssm {words}: {each}."
 
 
@@ -472,7 +480,7 @@ def _contenders(size: str, table: dict[str, Any], names: Sequence[str]) -> Itera
             yield size, name, row["missing"], "", *([""] * 2 * len(names))
             continue
         peers = [table.get(peer, {}) for peer in names]
-        faster = [_faster(row, peer) if "step_s" in peer else "" for peer in peers]
+        faster = [_faster(row, table, peer) if "step_s" in table.get(peer, {}) else "" for peer in names]
         memory = [
             times(own / peer["peak_bytes"]) if (own := bench_model.peak(name, row)) and peer.get("peak_bytes") else ""
             for peer in peers

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import importlib.util
 import json
+import weakref
 
 import pytest
 import torch
@@ -27,9 +29,13 @@ TINY = bench.Setting(
 )
 
 
+def measured(name, setting):
+    return bench.timed(bench.prepare(name, setting), setting)
+
+
 @pytest.mark.parametrize("method", bench.METHODS)
 def test_every_method_has_a_row(method):
-    row = bench.measure_one(f"{method}/chunked", TINY)
+    row = measured(f"{method}/chunked", TINY)
     assert 0 < row["least_s"] <= row["step_s"] <= row["most_s"] and row["trained"] > 0
     assert row["peak_bytes"] is None and row["kernels_s"] is None
     assert (row["selection_s"] is not None) == method.startswith("sdt")
@@ -42,7 +48,7 @@ MAMBA2 = dataclasses.replace(
 
 @pytest.mark.parametrize("method", bench.METHODS)
 def test_every_method_has_a_row_on_mamba2(method):
-    row = bench.measure_one(f"{method}/chunked", MAMBA2)
+    row = measured(f"{method}/chunked", MAMBA2)
     assert row["step_s"] > 0 and row["trained"] > 0
 
 
@@ -55,8 +61,8 @@ def test_lora_on_mamba2_is_on_the_two_projections_that_it_has():
 @pytest.mark.parametrize("setting", [TINY, MAMBA2])
 def test_transformers_model_has_the_same_numbers_of_everything(setting):
     pytest.importorskip("transformers")
-    row = bench.measure_one("transformers", setting)
-    assert row["step_s"] > 0 and row["trained"] == bench.measure_one("full/chunked", setting)["trained"]
+    row = measured("transformers", setting)
+    assert row["step_s"] > 0 and row["trained"] == measured("full/chunked", setting)["trained"]
 
 
 def test_contenders_where_none_are_named(monkeypatch):
@@ -66,8 +72,8 @@ def test_contenders_where_none_are_named(monkeypatch):
 
 
 def test_a_replayed_step_is_a_step_where_nothing_can_be_recorded(monkeypatch):
-    row = bench.measure_one("lora/chunked/recompute/graph", TINY)
-    assert row["step_s"] > 0 and row["trained"] == bench.measure_one("lora/chunked", TINY)["trained"]
+    row = measured("lora/chunked/recompute/graph", TINY)
+    assert row["step_s"] > 0 and row["trained"] == measured("lora/chunked", TINY)["trained"]
 
     def unrecordable(*arguments):
         raise UnrecordableLoss("it reads a value")
@@ -81,7 +87,7 @@ def test_sdt_trains_one_percent_of_A():
     """And rows of x_proj at the chosen channels: 3 of 32 channels, 1 of 4 states (a tenth, at least one)."""
     model, trained, _ = bench.ours(bench.Contender.named("sdt/chunked"), TINY, TINY.tokens())
     assert sum(p.numel() for p in trained) < 0.3 * sum(p.numel() for p in model.parameters())
-    everything = bench.measure_one("full/chunked", TINY)["trained"]
+    everything = measured("full/chunked", TINY)["trained"]
     assert everything == sum(
         p.numel() for p in bench.ours(bench.Contender.named("full/chunked"), TINY, TINY.tokens())[0].parameters()
     )
@@ -98,8 +104,84 @@ def test_steps_train(monkeypatch):
 
     monkeypatch.setattr(bench, "loss_of", noted)
     monkeypatch.setattr(torch.optim, "AdamW", lambda trained, lr: torch.optim.SGD(trained, lr=1.0))
-    bench.measure_one("full/chunked", TINY)
+    measured("full/chunked", TINY)
     assert losses[-1] < losses[0] - 1e-3
+
+
+def drifting(monkeypatch):
+    """Makes steps that take so many seconds, on a CPU that takes half as long again after every two of them."""
+    now, calls = [0.0], [0]
+    monkeypatch.setattr(bench, "clock", lambda device: now[0])
+
+    def training(name, seconds):
+        def step():
+            now[0] += seconds * 1.5 ** (calls[0] // 2)
+            calls[0] += 1
+
+        return bench.Training(name, step, {"trained": 1})
+
+    return training
+
+
+def test_a_cpu_that_slows_down_falls_on_both_that_take_turns(monkeypatch):
+    training, setting = drifting(monkeypatch), dataclasses.replace(TINY, repeats=6)
+    row = bench.timed(training("ours", 1.0), setting, training("theirs", 2.0))
+    beside = row.pop("beside")
+    assert [beside[key] for key in ("times_as_fast", "least", "most")] == pytest.approx([2.0, 2.0, 2.0])
+    assert beside["name"] == "theirs" and beside["step_s"] == pytest.approx(2 * row["step_s"])
+    assert row["trained"] == 1 and row["most_s"] > 5 * row["least_s"]
+    one, other = (bench.timed(training(name, seconds), setting) for name, seconds in (("ours", 1.0), ("theirs", 2.0)))
+    assert "beside" not in one and other["step_s"] > 3 * 2 * one["step_s"], "one after the other, the drift is a ratio"
+
+
+def test_the_reference_is_measured_first_and_takes_turns_with_the_others():
+    said = []
+    names = ["lora/chunked", "full/chunked", "bitfit/chunked"]
+    rows = bench.measure_model(names, TINY, said.append, beside="full/chunked")
+    assert list(rows) == names and [line.split()[0] for line in said] == ["full/chunked", "lora/chunked", "bitfit/chunked"]
+    assert "beside" not in rows["full/chunked"]
+    for name in ("lora/chunked", "bitfit/chunked"):
+        beside = rows[name]["beside"]
+        assert beside["name"] == "full/chunked" and 0 < beside["least"] <= beside["times_as_fast"] <= beside["most"]
+    for beside in (None, "stock"):
+        assert not any("beside" in row for row in bench.measure_model(names[:2], TINY, said.append, beside=beside).values())
+
+
+def test_a_contender_that_fails_says_why_and_is_let_go(monkeypatch):
+    """Before the next one is made, which may need its memory."""
+    right, kept = bench.prepare, []
+
+    def prepared(name, setting):
+        gc.collect()
+        assert [ref() for ref in kept[1:]] == [None] * len(kept[1:]) and all(ref() is not None for ref in kept[:1])
+        training = right(name, setting)
+        kept.append(weakref.ref(training))
+        return training
+
+    def timed(own, setting, reference=None):
+        if reference is not None:
+            raise torch.OutOfMemoryError if own.name.startswith("lora") else UnrecordableLoss("a sync")
+        return {"step_s": 1.0, "peak_bytes": None, "selection_s": None}
+
+    monkeypatch.setattr(bench, "prepare", prepared)
+    monkeypatch.setattr(bench, "timed", timed)
+    rows = bench.measure_model(["full/chunked", "lora/chunked", "bitfit/chunked"], TINY, lambda line: None, "full/chunked")
+    assert rows["lora/chunked"] == {"missing": "out of memory beside full/chunked; try --alone"} and len(kept) == 3
+    assert "a sync" in rows["bitfit/chunked"]["missing"] and rows["full/chunked"]["step_s"] == 1.0
+    kept.clear()
+    monkeypatch.setattr(bench, "timed", lambda own, setting, reference: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    assert bench.measure_model(["lora/chunked"], TINY, lambda line: None) == {"lora/chunked": {"missing": "out of memory"}}
+
+
+def test_alone_is_passed_on(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(bench, "_settings", lambda options: [("tiny", TINY)])
+    monkeypatch.setattr(bench, "measure_model", lambda names, setting, beside: asked.append(beside) or {})
+    for more in ([], ["--alone"]):
+        out = tmp_path / f"{len(more)}.json"
+        assert main(["bench", "model", "--device", "cpu", "--contenders", "lora/chunked", "--out", str(out), *more]) == 0
+        assert json.loads(out.read_text())["alone"] == bool(more)
+    assert asked == [bench.REFERENCE, None]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mamba_ssm") is not None, reason="mamba-ssm is here")
@@ -159,13 +241,19 @@ def test_target_5_is_that_of_the_slowest_method():
     rows["sdt/fused"] = {"step_s": 2.0}
     assert bench.slowest({"130m": rows, "370m": {}, "1.4b": rows}) == [1.5, 1.5]
     assert bench.slowest({"130m": rows, "1.4b": {**rows, "sdt/fused": {"missing": "out of memory"}}}) == [1.5, None]
+    turns = {"step_s": 1.0, "beside": {"name": "stock", "step_s": 2.0, "times_as_fast": 1.25}}
+    assert bench.slowest({"130m": {**rows, "lora/fused": turns}, "1.4b": rows}) == [1.25, 1.5]
+    assert bench.slowest({"130m": {**rows, "stock": {"missing": "not here"}}, "1.4b": rows}) == [None, 1.5]
     assert TARGETS[5].met([1.5, 1.5]) and not TARGETS[5].met([1.4, 1.5]) and not TARGETS[5].met([1.5, None])
 
 
 def test_lines_compare_with_stock():
     row = {"step_s": 0.5, "peak_bytes": 2**30, "kept_bytes": 2**29, "selection_s": 1.0}
     text = bench.line("lora/fused", row, {"stock": {"step_s": 1.0}, "stock_slow_lora": {"missing": "no"}})
-    assert "2.00 x as fast as stock" in text and "slow" not in text and "peak   1.00 GiB" in text
+    assert "2.00 x as fast as stock" in text and "slow" not in text and "peak   1.00 GiB" in text and "turns" not in text
+    row["beside"] = {"name": "stock", "step_s": 0.75, "times_as_fast": 1.5}
+    text = bench.line("lora/fused", row, {"stock": {"step_s": 1.0}, "transformers": {"step_s": 2.0}})
+    assert "1.50 x as fast as stock (750.0 ms in turns), 4.00 x as fast as transformers" in text
 
 
 @pytest.mark.parametrize(
@@ -194,7 +282,8 @@ def test_finished_sizes_outlive_an_interruption(tmp_path, monkeypatch, capsys):
     command = ["bench", "model", "--device", "cpu", "--contenders", "lora/chunked", "--out", str(out)]
     monkeypatch.setattr(bench, "_settings", lambda options: [("small", TINY), ("tiny", TINY)])
 
-    def measure(names, setting):
+    def measure(names, setting, beside):
+        assert beside == bench.REFERENCE
         measured.append(names)
         if len(measured) == 2:
             raise KeyboardInterrupt

@@ -462,6 +462,13 @@ def test_bench_model_reads_what_the_model_benchmark_writes(root: Path, draw: Dra
     written["sizes"]["small"]["stock_slow_lora"] = {"missing": "out of memory"}
     write_json(path, written)
     data = plots.bench_model.data()
+    turns = {"name": "stock", "step_s": 1.0, "times_as_fast": 3.0, "least": 2.5, "most": 3.5}
+    full = written["sizes"]["tiny"]["full/chunked"]
+    write_json(path, {**written, "sizes": {"tiny": {**written["sizes"]["tiny"], "full/chunked": {**full, "beside": turns}}}})
+    (in_turns,) = (row["sizes"]["tiny"]["step"] for row in plots.bench_model.data()["rows"] if row["name"] == "full/chunked")
+    (apart,) = (row["sizes"]["tiny"]["step"] for row in data["rows"] if row["name"] == "full/chunked")
+    assert in_turns == [3.0, 2.5, 3.5] != apart
+    write_json(path, written)
     lora = next(row for row in data["rows"] if row["name"] == "lora/chunked")["sizes"]
     stock = written["sizes"]["tiny"]["stock"]["step_s"]
     steps = [stock / written["sizes"]["tiny"]["lora/chunked"][key] for key in ("step_s", "most_s", "least_s")]
