@@ -77,6 +77,8 @@ def _prompted(stock: Callable[..., Any]) -> Callable[..., Any]:
             if places is not None:
                 given["position_ids"] = places + count
             return plain(**given)
+        if first is not None and not bool(first.any()):  # asked here once, and never in a step of generation
+            first = None
         embedded = given.pop("inputs_embeds", None)
         ids = given.pop("input_ids", None)
         if embedded is None:
@@ -176,7 +178,7 @@ def _embedding_gives(embedding: nn.Module, tokens: Tensor, alone: bool = False) 
 
 def insert(front: Tensor, rows: Tensor, first: Tensor | None) -> Tensor:
     """``front`` (B, M, ...) put into ``rows`` (B, L, ...) before each row's position ``first`` (B,), 0 where left out."""
-    if first is None or not bool(first.any()):
+    if first is None:
         return torch.cat([front, rows], dim=1)
     index = _places(first, front.shape[1], rows.shape[1])
     return _gather(torch.cat([front, rows], dim=1), index)
@@ -197,7 +199,7 @@ def _places(first: Tensor, count: int, length: int) -> Tensor:
 
 def _without(rows: Tensor, count: int, first: Tensor | None) -> Tensor:
     """(B, M + L, ...) without what :func:`insert` put in."""
-    if first is None or not bool(first.any()):
+    if first is None:
         return rows[:, count:]
     at = torch.arange(rows.shape[1] - count, device=first.device).expand(first.shape[0], -1)
     return _gather(rows, torch.where(at < first[:, None], at, at + count))

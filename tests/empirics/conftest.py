@@ -72,3 +72,11 @@ def emulated(monkeypatch):
     torch.use_deterministic_algorithms(True)
     yield runs
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """The device whose tensors stand for those of a GPU (:mod:`like_a_gpu`)."""
+    import like_a_gpu
+
+    return like_a_gpu.stand_for_a_gpu(monkeypatch)

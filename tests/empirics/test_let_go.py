@@ -14,33 +14,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from stand_ins import (  # noqa: E402
-    NO_CONV,
-    LikeCausalConv,
-    LikeGatedNorm,
-    mamba_chunk_scan_combined,
-    selective_scan_fn,
-)  # fmt: skip
+from stand_ins import AMOUNTS, METHODS, WAYS, adapted, kernels_like_a_gpu  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.autograd.graph import get_gradient_edge  # noqa: E402
 from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from empirics.kernels import table  # noqa: E402
-from empirics.kernels.selective_scan import mamba_ssm as of_mamba_ssm  # noqa: E402
-from empirics.kernels.selective_scan.fused import calls, scan  # noqa: E402
-from empirics.kernels.selective_scan.fused import cuda as fused_cuda  # noqa: E402
-from empirics.kernels.ssd import mamba_ssm as of_mamba_ssm_2  # noqa: E402
-from empirics.methods import Selection, apply  # noqa: E402
-from empirics.methods.catalogue import recipes  # noqa: E402
-from empirics.models import MambaConfig, MambaLM, again, conv, inner, low_rank, mamba1, norm  # noqa: E402
+from empirics.kernels.selective_scan.fused import scan  # noqa: E402
+from empirics.models import MambaLM, again, inner, low_rank  # noqa: E402
 from empirics.training.graphed import GraphedLoss  # noqa: E402
 
-METHODS = recipes("bench_model")
-SIZES = {"Mamba1": {"d_state": 4, "dt_rank": 2}, "Mamba2": {"d_state": 5, "headdim": 4, "ngroups": 2}}
-PROJECTIONS = {"Mamba1": ("in_proj", "x_proj", "dt_proj", "A_log", "out_proj"), "Mamba2": ("in_proj", "out_proj")}
-AMOUNTS = (False, "light", True, "all")
 HELPERS = (again._Recipe, again._Kept, again._View, again._Announced, again._Results, again.Formula)
 
 
@@ -127,67 +111,13 @@ def both(model: MambaLM, trained: list[Tensor], **options: Any) -> Callable[[Ten
     return work
 
 
-# --- stand-ins ---
-
-
-class LikeFused(calls.Direct):
-    """The fused scan's two passes: their results' layouts."""
-
-    def forward(self, tensors: Any, keep: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        out, last, kept = fused_cuda.like_forward(self.inputs(tensors), keep)
-        return out, last, kept if keep else None
-
-    def backward(self, d_out: Any, d_last: Any, tensors: Any, kept: Any, need: Any) -> list[Tensor | None]:
-        found = iter(fused_cuda.like_backward(self.inputs(tensors), need))
-        return [next(found) if asked else None for asked in need]
-
-
-def _like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conv, "_stock_serves", lambda x, width: True)
-    monkeypatch.setattr(conv, "_stock_kernel", lambda: lambda x, taps, bias, activation: LikeCausalConv.apply(x, taps, bias))
-    monkeypatch.setattr(conv, "_stock_kernels", lambda: NO_CONV)
-    monkeypatch.setattr(norm, "_stock_serves", lambda y, z: True)
-    monkeypatch.setattr(norm, "_stock_kernel", lambda: lambda y, weight, bias, z, **_: LikeGatedNorm.apply(y, weight, z))
-    monkeypatch.setattr(table, "runs_on", lambda row, device: True)
-    monkeypatch.setattr(of_mamba_ssm, "stock_scan", lambda: selective_scan_fn)
-    monkeypatch.setattr(of_mamba_ssm_2, "stock_scan", lambda: mamba_chunk_scan_combined)
-    monkeypatch.setattr(fused_cuda, "usable", lambda *given: True)
-    monkeypatch.setattr(scan, "_directly", lambda: True)
-    monkeypatch.setattr(calls, "Direct", LikeFused)
-    monkeypatch.setattr(calls, "seen", lambda key: None)
-    monkeypatch.setattr(calls, "remember", lambda key, inputs: None)
-
-
-WAYS: dict[str, tuple[str, str, Callable[[pytest.MonkeyPatch], None]]] = {
-    "Mamba-1, one function": ("Mamba1", "fused", lambda patch: None),
-    "Mamba-1, operations": ("Mamba1", "fused", lambda patch: patch.setattr(mamba1, "conv_kernels", lambda x, width: None)),
-    "Mamba-1, causal-conv1d's operator": (
-        "Mamba1", "fused", lambda patch: patch.setattr(conv, "_stock_kernels", lambda: None),
-    ),
-    "Mamba-1, mamba-ssm's scan": ("Mamba1", "mamba_ssm", lambda patch: None),
-    "Mamba-1, chunked": ("Mamba1", "chunked", lambda patch: None),
-    "Mamba-2, mamba-ssm's scan": ("Mamba2", "mamba_ssm", lambda patch: None),
-    "Mamba-2, chunked": ("Mamba2", "chunked", lambda patch: None),
-}  # fmt: skip
-"""How a block is computed → its kind, its scan, and what else is set."""
-
-
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     layer, scan_, patch = WAYS[request.param]
-    _like_a_gpu(monkeypatch)
+    kernels_like_a_gpu(monkeypatch)
     patch(monkeypatch)
     monkeypatch.setattr(low_rank, "LEAST", 1)
     return layer, scan_
-
-
-def adapted(layer: str, scan_: str, method: str) -> tuple[MambaLM, list[Tensor]]:
-    config = MambaConfig(8, 1, 19, {"layer": layer, **SIZES[layer]}, pad_vocab_size_multiple=1)
-    model, recipe = MambaLM(config, scan=scan_), METHODS[method]
-    options = {"rank": 1, "targets": PROJECTIONS[layer]} if method in ("lora", "dora") else {}
-    selection = Selection.of({"backbone.layers.0.mixer": [(0, 0), (1, 1)]})
-    handle = apply(model, recipe.config(selection=selection) if recipe.score else recipe.config(**options))
-    return model, list(handle.trainable().values())
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -334,7 +264,7 @@ MISTAKES: dict[str, tuple[str, Any, Callable[[pytest.MonkeyPatch], None]]] = {
 def test_each_mistake_leaves_something(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     way_, amount, make = MISTAKES[mistake]
     layer, scan_, patch = WAYS[way_]
-    _like_a_gpu(monkeypatch)
+    kernels_like_a_gpu(monkeypatch)
     patch(monkeypatch)
     model, trained = adapted(layer, scan_, "full")
     model.set_recompute(amount)
@@ -359,7 +289,7 @@ def test_each_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, (layer, scan_, patch) in WAYS.items():
         with monkeypatch.context() as patched:
-            _like_a_gpu(patched)
+            kernels_like_a_gpu(patched)
             patch(patched)
             model, _ = adapted(layer, scan_, "full")
             todo, seen = [forward(model)(torch.randn(2, 3, 8)).grad_fn], set()
