@@ -37,8 +37,8 @@ PATHS = ("evaluation", "training", "fused training", "generation", "state method
 LENGTH = 6
 """Tokens of the input."""
 
-_FAILURES = (InvalidInput, TypeError, RuntimeError, AssertionError)
-"""What a path raises that cannot be taken; kernels assert, and PyTorch raises RuntimeError."""
+_FAILURES = (InvalidInput, TypeError, RuntimeError, AssertionError, AttributeError)
+"""What a path raises that cannot be taken; kernels assert, PyTorch raises RuntimeError, and a wrapper lacks what its part has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,8 @@ class Backbone(nn.Module):
         for i, block in enumerate(self.layers):
             assert isinstance(block, Block)
             state = None if states is None else states[i]
-            with computing_again(block.mixer.recompute == "light"):
+            # A wrapper around the mixer, such as peft's around one whose parameter it adapts, has no such setting.
+            with computing_again(getattr(block.mixer, "recompute", False) == "light"):
                 hidden = normed(block.norm, residual)
                 if return_states:
                     added, after = block.mixer(hidden, state, return_state=True, packing=packing)

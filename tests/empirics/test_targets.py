@@ -64,6 +64,15 @@ def test_the_fused_kernels_in_pytorch_are_the_library_s_function(name: str) -> N
     assert len(calls) == before  # the library's own functions are back
 
 
+def test_a_mixer_wrapped_whole() -> None:
+    """peft adapts a parameter of a mixer by a wrapper around it, which has no step of generation."""
+    pytest.importorskip("peft")
+    model = MambaLM(MambaConfig(16, 1, 24, {"layer": "Mamba1", "d_state": 4}))
+    (row,) = effects(model, ["A_log"])
+    assert row.ours.paths == {"evaluation": "yes", "training": "yes", "generation": "yes"}
+    assert row.wrapped.paths == {**row.ours.paths, "generation": "fails"}
+
+
 class Reads(nn.Module):
     """A mixer's layers: ``called`` is called, ``read`` is read, ``unused`` is neither."""
 
