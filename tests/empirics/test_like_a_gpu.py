@@ -6,7 +6,7 @@ methods that come, are saved, loaded and go.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -22,6 +22,8 @@ from stand_ins import METHODS, WAYS, config_of, fresh, kernels_like_a_gpu  # noq
 from test_hosts_mamba_ssm import stand_in  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from empirics.experiments.base_benchmark import measuring  # noqa: E402
+from empirics.experiments.base_benchmark.feed import casting_loss  # noqa: E402
 from empirics.hosts import prompting  # noqa: E402
 from empirics.methods import (  # noqa: E402
     Prompt,
@@ -105,6 +107,41 @@ def test_a_method_comes_and_goes_on_one_device(method: str, layer: str, gpu: str
         model = handle.merge() if handle.mergeable else handle.remove()
         assert devices(model) == {gpu}
         model(tokens(LENGTH))
+
+
+# --- what studies record ---
+
+
+@pytest.mark.parametrize("free_text", [False, True])
+@pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
+def test_the_loss_of_the_benchmark_on_text(layer: str, free_text: bool, gpu: str) -> None:
+    model = fresh(layer, "chunked", gpu)
+    targets = tokens(LENGTH) if free_text else tokens(1)[:, 0]
+    with like_a_gpu() as there:
+        loss = GraphedLoss(lambda *batch: casting_loss(model, batch, "bfloat16"), model.parameters())
+        assert loss(tokens(LENGTH), tokens(1)[:, 0], targets).device.type == gpu
+    assert there.operations > 30
+
+
+@pytest.mark.parametrize("method", ["lora", "initial_state", "additional_scan", "prompt"])
+def test_the_texts_of_the_benchmark(method: str, gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows read on and write in one step, which is recorded; whether all have ended is looked at between steps."""
+    model, ran = fresh("Mamba1", "chunked", gpu), []
+
+    def quick(step: Callable[[], None], changed: Iterable[Tensor], device: torch.device) -> Callable[[], None]:
+        def replay() -> None:
+            with like_a_gpu() as there:
+                step()
+            ran.append(there.operations)
+
+        assert {v.device for v in changed} == {device}
+        return replay
+
+    monkeypatch.setattr(measuring, "_quick", quick)
+    with like_a_gpu(reading=True):
+        apply(model, config_of(method, "Mamba1"))
+        measuring.generate(model, [[1, 2], [3]], 0, 2)
+    assert len(ran) == 3 and min(ran) > 30
 
 
 # --- mamba-ssm's layout ---
