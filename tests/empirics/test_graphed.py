@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+from contextlib import nullcontext
 
 import pytest
 
@@ -13,7 +14,7 @@ from empirics.errors import InvalidInput, UnrecordableLoss  # noqa: E402
 from empirics.methods import SDT, InitialState, LoRA, apply  # noqa: E402
 from empirics.methods.scores import score  # noqa: E402
 from empirics.methods.selection import select  # noqa: E402
-from empirics.training import recording  # noqa: E402
+from empirics.training import graphed, recording  # noqa: E402
 from empirics.training.graphed import GraphedLoss  # noqa: E402
 
 
@@ -34,7 +35,8 @@ def method(name, model):
     if name == "sdt":
         chosen = select(score("random", model), channels=0.5, states=0.5)
         return SDT(selection=chosen)
-    return {"lora": LoRA(targets=("in_proj", "x_proj", "out_proj"), rank=2), "initial_state": InitialState()}[name]
+    targets = tuple(t for t in ("in_proj", "x_proj", "out_proj") if hasattr(model.mixers[0], t))
+    return {"lora": LoRA(targets=targets, rank=2), "initial_state": InitialState()}[name]
 
 
 def train(model, name, device, graphed):
@@ -168,6 +170,92 @@ def test_nothing_is_collected_while_recording(collecting):
             assert not gc.isenabled()
     finally:
         (gc.enable if before else gc.disable)()
+
+
+# --- what is around a recording, with a stand-in for it ---
+
+
+class LikeAGraph:
+    """Repeats work into the tensors that its first run returned, as a CUDA graph does."""
+
+    def __init__(self, work):
+        self.work, self.made = work, work()
+
+    def replay(self):
+        for own, new in zip(leaves(self.made), leaves(self.work()), strict=True):
+            own.copy_(new)
+
+
+def leaves(made):
+    return [v for v in torch.utils._pytree.tree_leaves(made) if isinstance(v, torch.Tensor)]
+
+
+@pytest.fixture
+def recorded_here(monkeypatch):
+    """Calls record and replay on a CPU; the list of what was recorded."""
+    made = []
+
+    def record(work, what, pool):
+        for _ in range(recording.WARM_UP):
+            work()
+        made.append(LikeAGraph(work))
+        return made[-1], made[-1].made
+
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(graphed, "record", record)
+    return made
+
+
+@pytest.mark.parametrize("layer", ["Mamba1", "Mamba2"])
+@pytest.mark.parametrize("name", ["lora", "sdt", "initial_state"])
+def test_replays_train_as_calls_do(tiny, name, layer, recorded_here):
+    model = tiny(layer)
+    losses, ours, step = train(copy.deepcopy(model), name, "cpu", True)
+    assert len(recorded_here) == len(step.recordings) == 2, "two lengths"
+    expected, theirs, _ = train(model, name, "cpu", False)
+    assert torch.equal(losses, expected) and all(map(torch.equal, ours, theirs)) and losses.unique().numel() == 4
+
+
+def test_a_recording_owns_what_it_reads_and_writes(recorded_here):
+    weight, idle = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    step, x = GraphedLoss(lambda x: (x * weight).sum(), [weight, idle]), torch.full((2,), 3.0)
+    first = step(x)
+    kept = weight.grad
+    assert first == 6 and kept.tolist() == [3, 3] and idle.grad is None
+    x.fill_(5)
+    (recording_,) = step.recordings.values()
+    assert recording_.arguments[0].tolist() == [3, 3], "an argument is copied, and changed by nobody else"
+    second = step(x)
+    assert (first, second) == (6, 10) and weight.grad is kept and kept.tolist() == [5, 5], "written where they were"
+    with torch.no_grad():
+        weight.mul_(2)
+    assert step(x) == 20 and len(recorded_here) == 1
+
+
+def test_a_step_without_arguments_leaves_what_it_changed(monkeypatch, recorded_here):
+    count, other = torch.zeros(2), torch.zeros(2)
+
+    def advance():
+        count.add_(1)
+        other.copy_(count)
+
+    replay = graphed.recorded(advance, [count, other])
+    assert not count.any() and not other.any(), "as before the passes that warm up"
+    replay()
+    assert count.tolist() == other.tolist() == [1, 1]
+    graphed.recorded(advance, [count])
+    assert count.tolist() == [1, 1] and other.tolist() != [1, 1], "what is not named stays changed"
+
+    def refused(work, what, pool):
+        work()
+        raise UnrecordableLoss("as it should")
+
+    monkeypatch.setattr(graphed, "record", refused)
+    with pytest.raises(UnrecordableLoss, match="as it should"):
+        graphed.recorded(advance, [count, other])
+    assert count.tolist() == [1, 1]
 
 
 @pytest.mark.gpu
