@@ -21,6 +21,7 @@ from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
+from empirics.kernels.packing import Packing  # noqa: E402
 from empirics.kernels.selective_scan.fused import scan  # noqa: E402
 from empirics.models import MambaLM, again, inner, low_rank  # noqa: E402
 from empirics.training.graphed import GraphedLoss  # noqa: E402
@@ -188,6 +189,17 @@ def twice(model: MambaLM, trained: list[Tensor]) -> Callable[[Tensor], Any]:
     return work
 
 
+def packed(model: MambaLM, trained: list[Tensor]) -> Callable[[Tensor], Any]:
+    """Several sequences in a row."""
+    packing = Packing.of(torch.tensor([[0] * 4 + [1] * 5, [0] * 5 + [1] * 4]), None, (2, 9))
+
+    def work(hidden: Tensor) -> Any:
+        loss = model.backbone(hidden.repeat(1, 3, 1), packing=packing)[0].square().mean()
+        return loss, torch.autograd.grad(loss, trained, allow_unused=True)
+
+    return work
+
+
 OTHER: dict[str, Callable[[MambaLM, list[Tensor]], Callable[[Tensor], Any]]] = {
     "two backward passes": twice,
     "a graph that is kept": lambda model, trained: both(model, trained, retain_graph=True),
@@ -195,6 +207,7 @@ OTHER: dict[str, Callable[[MambaLM, list[Tensor]], Callable[[Tensor], Any]]] = {
     "broken off behind the block": lambda model, trained: broken_off(model, trained, model.backbone.norm_f),
     "a backward pass broken off": broken_off_behind,
     "GraphedLoss": step,
+    "packed sequences": packed,
 }
 
 
