@@ -27,8 +27,6 @@ GPU = "meta"
 aten = torch.ops.aten
 _MOVES = (aten._to_copy.default, aten.copy_.default, aten.copy.default, aten._copy_from.default)
 _INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
-
-
 _FROM_PYTHON = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 
 
@@ -112,8 +110,8 @@ def _asker() -> str:
         frame = frame.f_back
     assert frame is not None
     parts = Path(frame.f_code.co_filename).parts
-    begin = next((parts.index(package) for package in ("transformers", "empirics") if package in parts), len(parts) - 1)
-    return f"{'/'.join(parts[begin:])}:{frame.f_code.co_name}"
+    packages = [place for place, part in enumerate(parts) if part in ("transformers", "empirics")]
+    return f"{'/'.join(parts[packages[-1] if packages else -1 :])}:{frame.f_code.co_name}"
 
 
 class _FromPython(TorchFunctionMode):
