@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from empirics.kernels.packing import Packing  # noqa: E402
 from empirics.kernels.selective_scan.fused import scan  # noqa: E402
+from empirics.methods import apply  # noqa: E402
 from empirics.models import MambaLM, again, inner, low_rank  # noqa: E402
 from empirics.training.graphed import GraphedLoss  # noqa: E402
 
@@ -217,6 +218,30 @@ def test_nothing_stays_of_other_steps(case: str, way: tuple[str, str]) -> None:
     for amount in AMOUNTS:
         model.set_recompute(amount)
         assert left_by(OTHER[case](model, trained), trained) == NOTHING, amount
+
+
+@pytest.mark.parametrize("name", ["MambaForCausalLM", "Mamba2ForCausalLM", "BambaForCausalLM"])
+def test_nothing_stays_of_models_of_transformers(name: str) -> None:
+    pytest.importorskip("transformers")
+    import host_checks
+
+    from empirics.hosts.tiny import host_model
+
+    model: Any = host_model(name)
+    narrower = model.config.hidden_size - 8
+
+    def ahead(hidden: Tensor) -> Tensor:
+        return model(inputs_embeds=nn.functional.pad(hidden, (0, narrower)), use_cache=False).logits.square().mean()
+
+    for method, make in host_checks.METHODS.items():
+        config = make(model)
+        if config is None:
+            continue
+        handle = apply(model, config)
+        trained = list(handle.trainable().values())
+        assert left_by(ahead, trained) == NOTHING, method
+        assert left_by(lambda hidden: torch.autograd.grad(ahead(hidden), trained), trained) == NOTHING, method  # noqa: B023
+        handle.remove()
 
 
 # --- that the checks can fail ---

@@ -33,6 +33,7 @@ from empirics.methods import (  # noqa: E402
 )  # fmt: skip
 from empirics.models import MambaLM, low_rank  # noqa: E402
 from empirics.training.graphed import GraphedLoss  # noqa: E402
+from empirics.training.loop import Optimiser, train  # noqa: E402
 
 LENGTH = 3
 
@@ -110,6 +111,19 @@ def test_a_method_comes_and_goes_on_one_device(method: str, layer: str, gpu: str
 
 
 # --- what studies record ---
+
+
+@pytest.mark.parametrize("graphed", [False, True])
+def test_training_waits_for_the_gpu_where_it_reads_its_losses(graphed: bool, gpu: str) -> None:
+    """And nowhere else: five steps, read at the third and at the end."""
+    model = fresh("Mamba1", "chunked", gpu)
+    with like_a_gpu(reading=True):
+        trained = apply(model, config_of("sdt_lora", "Mamba1")).trainable()
+    loss = next_token(model)
+    passes = GraphedLoss(loss, trained.values()) if graphed else loss
+    with like_a_gpu(reading=True) as there:
+        train(trained, lambda step: passes(tokens(LENGTH)), Optimiser(1e-3, 5, clip=1.0), every=3)
+    assert there.readers == ["empirics/training/loop.py:settle"] * 2 and there.operations > 5 * 100
 
 
 @pytest.mark.parametrize("free_text", [False, True])
