@@ -27,7 +27,7 @@ from empirics.methods import apply  # noqa: E402
 from empirics.models import MambaLM, again, inner, low_rank  # noqa: E402
 from empirics.training.graphed import GraphedLoss  # noqa: E402
 
-HELPERS = (again._Recipe, again._Kept, again._View, again._Announced, again._Results, again.Formula)
+KEEPERS = (again._Recipe, again._Kept, again._View, again._Announced, again._Results, again.Formula)
 
 
 class Made(TorchDispatchMode):
@@ -74,7 +74,7 @@ def left_by(work: Callable[[Tensor], Any], trained: Iterable[Tensor]) -> tuple[i
     Pieces of memory that were taken meanwhile; places in ``trained`` where the graph still ends, -1 for what ``work`` was given;
     objects of :mod:`empirics.models.again`.
     """
-    before = _helpers()
+    before = _keepers()
     with Made() as made:
         hidden = torch.randn(2, 3, 8, requires_grad=True)
         result = work(hidden)
@@ -85,11 +85,11 @@ def left_by(work: Callable[[Tensor], Any], trained: Iterable[Tensor]) -> tuple[i
         del value, result
     ends = [i - 1 for i, v in enumerate(nodes) if "of this graph" in get_gradient_edge(v).node.metadata]
     del hidden, nodes
-    return made.alive(), ends, _helpers() - before
+    return made.alive(), ends, _keepers() - before
 
 
-def _helpers() -> int:
-    return sum(type(found) in HELPERS for found in gc.get_objects())
+def _keepers() -> int:
+    return sum(type(found) in KEEPERS for found in gc.get_objects())
 
 
 NOTHING = (0, [], 0)
