@@ -161,6 +161,10 @@ def test_risk_against_rationals(student: LTI, teacher: LTI, length: int) -> None
 @example(LTI([0.0], [0.0], [0.0]), LTI([0.5 + 0j, 0.5 + 0j], [1 + 0j, 1 + 0j], [1 + 0j, 1e200j]))
 @example(LTI([0, sympy.sqrt(2) / 2], [0, 0], [0, 0]), LTI([theory.gaussian(0, "1/2")], [1], [1]))
 @example(LTI([theory.gaussian(0, "1/2")], [1], [1]), LTI([sympy.sqrt(2) / 2], [1], [1]))
+@example(
+    LTI(["1/2"], [0], [theory.gaussian("1e-400", "1e400")]),
+    LTI([0], [1], [sympy.cos(sympy.pi / 7) - sympy.cos(2 * sympy.pi / 7) + sympy.cos(3 * sympy.pi / 7)]),
+)
 def test_adjustments(frozen: LTI, target: LTI) -> None:
     """The adjusted channel is the target, exactly, and adjusting it again costs nothing."""
     for adjust in (theory.minimal_adjustment, theory.exact_minimal_adjustment):
@@ -452,6 +456,15 @@ def test_what_no_proof_covers_is_undecided() -> None:
     long = sympy.log(6 * 10**400 + 6) - sympy.log(10**400 + 1) - sympy.log(6)
     with pytest.raises(theory.Undecided, match="too long to simplify"):  # sympy would factor 10^400 + 1
         is_zero(long)
+
+
+@pytest.mark.parametrize("beside", [0, 1])
+def test_long_rationals_that_cancel(beside: int) -> None:
+    """c |z|²/(|z|² + beside) − c for a number z of 10^±400 and a sum c of cosines, whose separation bound has 90,000 bits."""
+    long, turn = sympy.Integer(10) ** 400, sympy.pi / 7
+    c = sympy.cos(turn) - sympy.cos(2 * turn) + sympy.cos(3 * turn)
+    product = (1 / long - long * sympy.I) * (1 / long + long * sympy.I)
+    assert is_zero(sympy.Mul(product, c, 1 / (long**-2 + long**2 + beside), evaluate=False) - c) is (beside == 0)
 
 
 def test_norms_of_symbolic_tokens_are_numbers() -> None:

@@ -281,7 +281,7 @@ def _zero_as_polynomial(x: sympy.Expr) -> bool:
 
 
 def _simplified_to_zero(x: sympy.Expr, why: str) -> bool:
-    if _zero_as_polynomial(x):
+    if x.expand() == 0 or _zero_as_polynomial(x):  # long rationals may cancel in products
         return True
     shorter = x.as_content_primitive()[1]  # without a common rational factor
     if _length(shorter) > MOST_SIMPLIFIED:
