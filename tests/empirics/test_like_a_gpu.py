@@ -204,7 +204,7 @@ def test_a_step_of_mamba_ssms_generate_can_be_recorded(
     model = LikeMambaSSM(fresh(layer, "chunked"), layer)
     config = host_checks.METHODS[method](model)
     if config is None:
-        return
+        pytest.skip(f"{method} is not for {layer}")
     model.to(gpu)
     with like_a_gpu(reading=True), torch.no_grad():
         handle = apply(model, config)
