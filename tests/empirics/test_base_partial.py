@@ -23,7 +23,7 @@ from figures.report.comparisons import comparisons
 from figures.report.evidence import find_comparison
 from figures.report.scoreboard import Experiment, scoreboard, told
 
-RATES = (1e-3, 4e-3, 0.016, 0.064, 0.256, 1.024, 4.0)
+RATES = (1e-3, 4e-3, 0.016, 0.064, 0.256, 1.024, 4.096, 16.384, 65.536, 262.144, 1024.0)
 """The grid as far as it may grow."""
 SKILLS = {"lora_linear": 0.8, "prompt": 0.6, "frozen": 0.5}
 
@@ -53,7 +53,7 @@ def half(out: Path, top: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(("edge", "verdict"), [(False, "stands"), (True, "undecided")])
 def test_what_is_complete_is_judged(edge: bool, verdict: str, tmp_path: Path):
-    half(tmp_path / "out", {"lora_linear": 1, "prompt": 6 if edge else 2})
+    half(tmp_path / "out", {"lora_linear": 1, "prompt": len(RATES) - 1 if edge else 2})
     into = tmp_path / "empirics/experiments"
     (into / "base_benchmark").mkdir(parents=True)
     summary = collect("base_benchmark", tmp_path / "out", into=into)
