@@ -613,7 +613,7 @@ def test_the_kernels_log_has_every_row_of_the_peers():
 def test_the_kernels_log_has_the_steps_of_the_blocks_as_launched():
     rows = log_of(
         "| step | empty kernels: CPU's time | 1 × 64 tokens: step's time | 8 × 2048, as launched: times as fast, "
-        "9441b28 → a953370 | 8 × 2048, both replayed: times as fast | no slower as launched |"
+        "9441b28 → 8c35cc1 | 8 × 2048, both replayed: times as fast | no slower as launched |"
     )
     step, short = (json.loads((ROOT / path).read_text())["sizes"]["130m"] for path in (MODEL_130M, HOST_130M))
     names = {
@@ -624,20 +624,23 @@ def test_the_kernels_log_has_the_steps_of_the_blocks_as_launched():
     def told(table: dict[str, Any], above: str, below: str) -> float:
         return table[above]["step_s"] / table[below]["step_s"]
 
+    def in_turns(name: str) -> float:
+        return step[name]["beside"]["times_as_fast"]
+
     assert len(rows) == sum(name.startswith(tuple(names.values())) and not name.endswith("/graph") for name in step)
     for row, (_, cpu, launched, replayed, no_slower) in rows.items():
         word, _, amount = row.partition(", ")
         name = f"{names[word]}/fused{amount and '/' + amount.strip('`')}"
         assert cpu == (f"{told(short, name, 'stock'):.2f}" if name in short else "–")
-        assert launched.split(" → ")[1].strip("*") == f"{told(step, 'stock', name):.2f}"
+        assert launched.split(" → ")[1].strip("*") == f"{in_turns(name):.2f}"
         graph = f"{name}/graph"
         assert replayed.split(" → ")[-1] == (f"{told(step, 'stock/graph', graph):.2f}" if graph in step else "–")
-        assert (no_slower == "yes") == (told(step, "stock", name) >= 1) and no_slower in ("yes", "**no**")
+        assert (no_slower == "yes") == (in_turns(name) >= 1) and no_slower in ("yes", "**no**")
     text = " ".join((ROOT / "empirics/kernels/selective_scan/LOG.md").read_text(encoding="utf-8").split())
-    for table, name in ((step, "stock"), (step, "lora/fused"), (short, "stock"), (short, "lora/fused"), (short, "full/fused")):
+    for table, name in ((step, "stock"), (step, "lora/fused")):
         assert f"{1e3 * table[name]['least_s']:.1f} to {1e3 * table[name]['most_s']:.1f}" in text
         assert f"{1e3 * table[name]['step_s']:.1f}" in text
-    four = [told(step, "stock", f"{name}/fused") for name in ("initial_state", "sdt", "lora", "state_offset")]
+    four = [in_turns(f"{name}/fused") for name in ("initial_state", "sdt", "lora", "state_offset")]
     assert f"least as launched from Python): {min(four):.2f}, missed" in text and min(four) < 1.5
 
 
@@ -656,8 +659,14 @@ def test_the_kernels_log_has_the_targets_of_both_versions():
         f"{cells(10, 0, 1)}; {cells(10, 2)}",
     ]  # fmt: skip
     assert [row[2].endswith("missed") for row in rows.values()] == [True, False, True, False, True, True]
-    ahead = [row["launched_ratio"] for row in json.loads((ROOT / bench_scan_gpu.PATH).read_text())["speed"]]
-    assert len(ahead) == 64 and min(ahead) > 1
+    launched = {
+        (row["B"], row["D"], row["L"]): row["launched_ratio"]
+        for row in json.loads((ROOT / bench_scan_gpu.PATH).read_text())["speed"]
+    }
+    behind = {shape: f"{ratio:.2f}" for shape, ratio in launched.items() if ratio < 1}
+    assert len(launched) == 64 and behind == {(1, 2048, 512): "0.99", (1, 2048, 1024): "0.96"}
+    text = " ".join((ROOT / "empirics/kernels/selective_scan/LOG.md").read_text(encoding="utf-8").split())
+    assert "ahead of mamba-ssm's at 62 of 64 shapes" in text and "(1, 2048, 512) and (1, 2048, 1024), 0.99 and 0.96" in text
 
 
 def test_the_kernels_page_says_how_fast_they_are():
@@ -665,12 +674,11 @@ def test_the_kernels_page_says_how_fast_they_are():
     scan = {row["target"]: row["measured"] for row in json.loads((ROOT / bench_scan_gpu.PATH).read_text())["table"]}
     peers = json.loads((ROOT / SCAN_PEERS).read_text())["target"]["measured"]
     step = json.loads((ROOT / MODEL_130M).read_text())["sizes"]["130m"]
-    ours = [name for name in step if name.endswith(("/fused", "/fused/graph"))]
-    launched, replayed = (
-        sorted(step[peer]["step_s"] / step[name]["step_s"] for name in ours if name.endswith("/graph") == (peer != "stock"))
-        for peer in ("stock", "stock/graph")
+    launched = sorted(row["beside"]["times_as_fast"] for name, row in step.items() if name.endswith("/fused"))
+    replayed = sorted(
+        step["stock/graph"]["step_s"] / row["step_s"] for name, row in step.items() if name.endswith("/fused/graph")
     )
-    assert len(launched) == 7 and len(replayed) == 6 and step["stock"]["step_s"] / step["lora/fused"]["step_s"] == launched[0]
+    assert len(launched) == 7 and len(replayed) == 6 and step["lora/fused"]["beside"]["times_as_fast"] == launched[0]
     numbers = [scan[1][:2], scan[2][1::-1], scan[10][1::-1], peers[::-1]]
     numbers += [[values[0], values[-1]] for values in (replayed, launched)]
     assert [row[1] for row in rows.values()] == [", ".join(f"{value:.2f}" for value in pair) for pair in numbers]
