@@ -1,13 +1,16 @@
-"""Hypothesis profiles: dev (random, short), ci (derandomised), long (10,000 instances).
+"""Hypothesis profiles: dev (random, short), ci (derandomised), long (10,000 instances); and all cores for the whole folder.
 
-Choose with HYPOTHESIS_PROFILE=long or --hypothesis-profile=long.
+Choose a profile with HYPOTHESIS_PROFILE=long or --hypothesis-profile=long. ``pytest theory`` runs in one process a core where
+pytest-xdist is installed; ``-n 0`` keeps it in one, and a part of the folder is run in one anyway, because it ends sooner.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 _QUIET: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -23,3 +26,18 @@ def share(of: float) -> settings:
     profile = settings.default
     assert profile is not None  # one is loaded above
     return settings(max_examples=max(1, round(of * profile.max_examples)))
+
+
+def wants_all_cores(config: Any) -> bool:
+    """Whether pytest was asked for this whole folder, and for nothing that needs one process (debugger, prints, list, ``-n``)."""
+    option = config.option
+    one = option.usepdb or option.collectonly or option.capture == "no" or hasattr(config, "workerinput")
+    if one or getattr(option, "numprocesses", 0) is not None:  # 0: no pytest-xdist
+        return False
+    return [Path(config.invocation_params.dir, name).resolve() for name in config.args] == [Path(__file__).resolve().parent]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: Any) -> None:
+    if wants_all_cores(config):
+        config.option.numprocesses = "auto"

@@ -6,8 +6,10 @@ hash of its name, so that the draw does not depend on the order of the runs, and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,11 +23,13 @@ from ..errors import InvalidInput
 from . import config
 from .collect import summary
 from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
+from .launch import launch, world_of
 from .pack import RUNS, read_pack, write_pack
 from .results import Result, write_json
 from .runner import TUNING, Missing, OutOfTime, Runner, Runs
 from .statistics import interval
 from .store import Archive, Run, RunFolder, shown_options
+from .workers import Workers
 
 REPORT, AGAIN = "replication.json", "replication.jsonl"
 """What is filed beside an experiment's results: the comparison, and the runs of the second time."""
@@ -158,9 +162,28 @@ def made_by(results: Sequence[Result]) -> dict[str, list[str]]:
     return {"devices": sorted({r.device for r in results}), "git": sorted({str(r.git) for r in results})}
 
 
+def repeat(file: ExperimentFile, chosen: Sequence[Result], runner: Runner) -> None:
+    """Run what was drawn; what is there already is kept. Ends early, and says so, when the runner's time is up."""
+    for first in chosen:
+        try:
+            again(file, first, runner)
+        except OutOfTime:
+            runner.say(f"{file.id}: time is up; call again to go on")
+            return
+
+
+def compared(file: ExperimentFile, chosen: Sequence[Result], runner: Runs) -> list[tuple[Result, Result]]:
+    """(first, second) of every drawn run that ``runner`` has the second time's result of."""
+    pairs = []
+    for first in chosen:
+        with contextlib.suppress(Missing):
+            pairs.append((first, again(file, first, runner)))
+    return pairs
+
+
 def replicate(
     name: str | Path, out: Path, share: float, seed: int, *, source: Path | None = None, device: str = "cpu",
-    budget: float = math.inf, quick: bool = False, into: Path | None = None,
+    budget: float = math.inf, quick: bool = False, into: Path | None = None, run: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Draw, run again below ``out``, compare, and write ``out/<id>_replication.json``.
 
@@ -172,6 +195,8 @@ def replicate(
         Seconds after which no further run starts; a later call goes on.
     into:
         Also file report and runs in ``into/<id>``.
+    run:
+        Whether runs that are missing are made; else those below ``out`` are compared.
 
     Raises
     ------
@@ -180,14 +205,10 @@ def replicate(
     """
     file, firsts, chosen = drawing(name, out, share, seed, source, quick)
     runner = Runner(out, device, time.monotonic() + budget)
-    runner.say(f"{file.id}: {len(chosen)} of {len(firsts)} test runs again")
-    pairs = []
-    for first in chosen:
-        try:
-            pairs.append((first, again(file, first, runner)))
-        except OutOfTime:
-            runner.say(f"{file.id}: time is up; call again to go on")
-            break
+    if run:
+        runner.say(f"{file.id}: {len(chosen)} of {len(firsts)} test runs again")
+        repeat(file, chosen, runner)
+    pairs = compared(file, chosen, runner.recorded)
     found = {
         "experiment": file.id, "share": share, "seed": seed, "of": len(firsts), "drawn": len(chosen), "repeated": len(pairs),
         **agreement(file, pairs, file.threshold.get("margin", 1.0), file.threshold.get("confidence", 0.95)),
@@ -197,6 +218,19 @@ def replicate(
         write_pack(into / file.id / AGAIN, [second for _, second in pairs], shown_options(file))
         write_json(into / file.id / REPORT, found)
     return found
+
+
+def repeat_share(
+    workers: Workers, name: str | Path, out: Path, share: float, seed: int, source: Path | None, device: str, budget: float,
+    quick: bool,
+) -> None:  # fmt: skip
+    """What one of several processes runs again: every ``world``-th drawn run, on its GPU.
+
+    The command that started them compares, once they have ended.
+    """
+    file, _, chosen = drawing(name, out, share, seed, source, quick)
+    runner = Runner(out, workers.device(device), time.monotonic() + budget)
+    repeat(file, chosen[workers.rank :: workers.world], runner)
 
 
 def in_words(found: dict[str, Any]) -> str:
@@ -222,9 +256,19 @@ def main_replicate(argv: Sequence[str]) -> int:
         return 0
     if args.into is not None:
         require_writable(args.into, InvalidInput, "--into")
+    if (workers := Workers.from_environment()) is not None:
+        repeat_share(
+            workers, args.experiment, args.out, args.share, args.seed, args.of, args.device, args.budget, args.quick
+        )  # fmt: skip
+        return 0
+    code = 0
+    if args.workers is not None:
+        drawing(args.experiment, args.out, args.share, args.seed, args.of, args.quick)  # before any process starts
+        world = world_of(args.workers, args.device)
+        code = launch([sys.executable, "-m", "empirics", "replicate", *argv], world) if world > 1 else 0
     found = replicate(
         args.experiment, args.out, args.share, args.seed, source=args.of, device=args.device, budget=args.budget,
-        quick=args.quick, into=args.into,
+        quick=args.quick, into=args.into, run=args.workers is None or world == 1,
     )  # fmt: skip
     print(f"{found['experiment']}: {in_words(found)}")
-    return 0
+    return code

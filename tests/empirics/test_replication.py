@@ -84,6 +84,18 @@ def test_the_command_runs_a_share_again_and_files_it(tmp_path, capsys):
     assert len(RunFolder(second).everything("vision")) == 2, "the runs were made again and not looked up"
 
 
+def test_several_processes_share_what_was_drawn(tmp_path, capfd):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["sweep", "vision", "--quick", "--out", str(first), "--only", "method=frozen,full"]) == 0
+    command = ["replicate", "vision", "--quick", "--of", str(first), "--out", str(second), "--share", "1", "--workers"]
+    assert main([*command, "2"]) == 0
+    assert "2 of 2 drawn runs repeated (of 2 test runs): 100 % within 1 points" in capfd.readouterr().out
+    assert len(RunFolder(second).everything("vision")) == 2
+    assert main([*command, "0"]) == 2 and "--workers 0 must lie in" in capfd.readouterr().err
+    found = replicate("vision", tmp_path / "third", 1, 0, source=first, quick=True, run=False)
+    assert found["repeated"] == 0 and found["drawn"] == 2 and not (tmp_path / "third" / "runs").exists(), "only looked up"
+
+
 def test_a_plan_says_how_many_runs_and_runs_none(tmp_path, capsys):
     assert main(["replicate", "base_benchmark", "--out", str(tmp_path / "again"), "--plan"]) == 0
     told = capsys.readouterr().out
