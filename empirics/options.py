@@ -161,6 +161,7 @@ def replicate() -> Parser:
     parser.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS", help="start no further run after that")
     parser.add_argument("--quick", action="store_true", help="the small form")
     parser.add_argument("--plan", action="store_true", help="print how many runs are missing and what they took; run nothing")
+    parser.add_argument("--collect", action="store_true", help="compare the runs that --out holds, a GPU's too; run nothing")
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="also file runs and report in FOLDER/<experiment>")
     parser.add_argument("--workers", type=int, metavar="N", help="start N processes for each GPU, or N on the CPU")
     return parser

@@ -52,7 +52,7 @@ class Picture:
     data: Callable[[], dict[str, Any]]
     draw: Callable[[FigureBase, dict[str, Any]], None]
     says: Callable[[dict[str, Any]], str]
-    dpi: int = 300
+    dpi: int = 220
     needs: str = ""
     width: float = style.WIDTH
 

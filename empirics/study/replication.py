@@ -26,7 +26,7 @@ from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
 from .launch import launch, world_of
 from .pack import RUNS, read_pack, write_pack
 from .results import Result, write_json
-from .runner import TUNING, Missing, OutOfTime, Runner, Runs
+from .runner import TUNING, Missing, OutOfTime, Recorded, Runner, Runs
 from .statistics import interval
 from .store import Archive, Run, RunFolder, shown_options
 from .workers import Workers
@@ -204,11 +204,11 @@ def replicate(
         ``out`` is where the first runs are, or there are none.
     """
     file, firsts, chosen = drawing(name, out, share, seed, source, quick)
-    runner = Runner(out, device, time.monotonic() + budget)
     if run:
+        runner = Runner(out, device, time.monotonic() + budget)
         runner.say(f"{file.id}: {len(chosen)} of {len(firsts)} test runs again")
         repeat(file, chosen, runner)
-    pairs = compared(file, chosen, runner.recorded)
+    pairs = compared(file, chosen, Recorded(out, Archive(RunFolder(out).everything(file.id))))  # of whatever kind of device
     found = {
         "experiment": file.id, "share": share, "seed": seed, "of": len(firsts), "drawn": len(chosen), "repeated": len(pairs),
         **agreement(file, pairs, file.threshold.get("margin", 1.0), file.threshold.get("confidence", 0.95)),
@@ -262,13 +262,13 @@ def main_replicate(argv: Sequence[str]) -> int:
         )  # fmt: skip
         return 0
     code = 0
-    if args.workers is not None:
+    if args.workers is not None and not args.collect:
         drawing(args.experiment, args.out, args.share, args.seed, args.of, args.quick)  # before any process starts
         world = world_of(args.workers, args.device)
         code = launch([sys.executable, "-m", "empirics", "replicate", *argv], world) if world > 1 else 0
     found = replicate(
         args.experiment, args.out, args.share, args.seed, source=args.of, device=args.device, budget=args.budget,
-        quick=args.quick, into=args.into, run=args.workers is None or world == 1,
+        quick=args.quick, into=args.into, run=not args.collect and (args.workers is None or world == 1),
     )  # fmt: skip
     print(f"{found['experiment']}: {in_words(found)}")
     return code

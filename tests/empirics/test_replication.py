@@ -17,7 +17,7 @@ from empirics.study.config import EXPERIMENTS, find_experiment, load_experiment
 from empirics.study.pack import RUNS, read_pack
 from empirics.study.replication import AGAIN, REPORT, agreement, counted, drawn, replicate
 from empirics.study.results import Result
-from empirics.study.store import RunFolder, shown_options
+from empirics.study.store import Run, RunFolder, shown_options
 
 
 def result(seed: int, accuracy: float = 0.5, method: str = "frozen", status="finished", **more) -> Result:
@@ -92,8 +92,20 @@ def test_several_processes_share_what_was_drawn(tmp_path, capfd):
     assert "2 of 2 drawn runs repeated (of 2 test runs): 100 % within 1 points" in capfd.readouterr().out
     assert len(RunFolder(second).everything("vision")) == 2
     assert main([*command, "0"]) == 2 and "--workers 0 must lie in" in capfd.readouterr().err
-    found = replicate("vision", tmp_path / "third", 1, 0, source=first, quick=True, run=False)
-    assert found["repeated"] == 0 and found["drawn"] == 2 and not (tmp_path / "third" / "runs").exists(), "only looked up"
+
+
+def test_what_a_gpu_repeated_is_compared_without_one(tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["sweep", "vision", "--quick", "--out", str(first), "--only", "method=frozen,full"]) == 0
+    file = load_experiment("vision", quick=True)
+    tests = counted(file, RunFolder(first).everything("vision"), quick=True)
+    command = ["replicate", "vision", "--quick", "--of", str(first), "--out", str(second), "--share", "1", "--collect"]
+    second.mkdir()
+    assert main(command) == 0 and "0 of 2 drawn runs repeated" in capsys.readouterr().out
+    there = tests[0].model_copy(update={"device_kind": "cuda", "device": "a GPU"})
+    RunFolder(second).write(Run.of(there, shown_options(file)), there)
+    assert main([*command, "--device", "cuda"]) == 0 and "1 of 2 drawn runs repeated" in capsys.readouterr().out
+    assert len(RunFolder(second).everything("vision")) == 1, "nothing was run"
 
 
 def test_a_plan_says_how_many_runs_and_runs_none(tmp_path, capsys):
