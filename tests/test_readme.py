@@ -15,7 +15,18 @@ from comparing import compared
 
 from figures.__main__ import main
 from figures.plots import bench_model, bench_scan_cpu, bench_scan_gpu, bench_selection
-from figures.report.benchmarks import BLOCK, FUSED, HOST_130M, MODEL_130M, SCAN_PEERS, benchmarks, digits, duration, times
+from figures.report.benchmarks import (
+    BLOCK,
+    BLOCK_MAMBA2,
+    FUSED,
+    HOST_130M,
+    MODEL_130M,
+    SCAN_PEERS,
+    benchmarks,
+    digits,
+    duration,
+    times,
+)
 from figures.report.comparisons import NOT, REPRODUCED, UNDECIDED, Line, comparisons, side
 from figures.report.readme import GENERATED, README, RESULTS_PAGE, block, readme_status, write_readme
 from figures.report.scoreboard import scoreboard
@@ -191,8 +202,8 @@ def test_every_experiment_has_its_line_and_what_is_not_run_says_so(copy: Path):
         assert f"### {path.parent.name}\n\n**not yet run**; `python -m empirics " in text
     sentences = sum(bool(sentence.waiting) for sentence in scoreboard(copy))
     assert sentences and text.count("not yet run: ") == sentences
-    others = "experiments, coverage, first editions, and the eight benchmarks that need a GPU"
-    assert text.count("not yet run") == len(paths) + 10 + sentences, others
+    others = "experiments, coverage, first editions, and the nine benchmarks that need a GPU"
+    assert text.count("not yet run") == len(paths) + 11 + sentences, others
 
 
 def test_results_appear_with_device_and_size(copy: Path):
@@ -642,6 +653,22 @@ def test_the_kernels_log_has_the_steps_of_the_blocks_as_launched():
         assert f"{1e3 * table[name]['step_s']:.1f}" in text
     four = [in_turns(f"{name}/fused") for name in ("initial_state", "sdt", "lora", "state_offset")]
     assert f"least as launched from Python): {min(four):.2f}, missed" in text and min(four) < 1.5
+
+
+def test_the_kernels_log_has_the_block_of_mamba2():
+    table = json.loads((ROOT / BLOCK_MAMBA2).read_text())["sizes"]["mamba2-130m"]
+    ours, slow, stock = (table[name] for name in ("ours", "slow_lora", "stock"))
+    text = " ".join((ROOT / "empirics/kernels/selective_scan/LOG.md").read_text(encoding="utf-8").split())
+    mib = [f"{row['kept_bytes'] / 2**20:.0f}" for row in (ours, slow, stock)]
+    assert f"{1e3 * ours['seconds']:.2f} ms, mamba-ssm's block with peft's LoRA {1e3 * slow['seconds']:.2f}" in text
+    assert f"({ours['times_as_fast']:.2f} times), {mib[0]} MiB kept for its {mib[1]}" in text
+    launched = [f"{1e3 * row['launched_s']:.2f}" for row in (ours, slow, stock)]
+    assert (
+        f"{launched[0]} ms, with peft's LoRA {launched[1]}, mamba-ssm's fused block with all weights {launched[2]} ({mib[2]}"
+        in text
+    )
+    behind = [round(100 * (ours["launched_s"] / row["launched_s"] - 1)) for row in (slow, stock)]
+    assert f"behind by {behind[0]} and {behind[1]} %" in text
 
 
 def test_the_kernels_log_has_the_targets_of_both_versions():
