@@ -45,8 +45,12 @@ from empirics.hosts.tiny import CONFIGS, PURE, VOCABULARY, host_model
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- table: python -m tests.empirics.host_checks -->", "<!-- end of table -->"
 IDS = torch.randint(3, VOCABULARY, (2, 9), generator=torch.Generator().manual_seed(1))
-CLOSE = 3e-6
-"""Relative error of float32 logits of two implementations of one function."""
+CLOSE = 1e-5
+"""Relative error of float32 logits of two implementations of one function.
+
+It is rounding: 2e-7 to 1e-6 mostly, 4e-6 with LoRA on an AMD EPYC. Random adapters make a mixer's outputs 2,000 large there, beside
+embeddings of 1. A wrong function is 1e-3 off and more, which the negative twins ask for.
+"""
 
 
 def first_mixer(model: nn.Module) -> nn.Module:

@@ -219,4 +219,6 @@ def test_the_block_as_mamba_ssm_tests_it(variable_B, variable_C):
     biased = compat.mamba_inner_fn(
         **arguments, out_proj_bias=None, B_proj_bias=torch.ones(dstate), C_proj_bias=torch.ones(dstate)
     )
-    assert torch.allclose(biased, results[0][0]) is not (variable_B or variable_C)
+    unbiased = results[0][0].detach()  # rounded otherwise where gradients are asked for, on some CPUs
+    apart = float((biased - unbiased).abs().max() / unbiased.abs().max())
+    assert apart > 1e-2 if variable_B or variable_C else apart < 1e-5

@@ -30,7 +30,7 @@ PRIMARY = [
 ]  # fmt: skip
 SEEDS, TUNING = range(10), (100, 101, 102)
 TAKES = {f"sdt_lora_{rule}": "sdt_lora" for rule in ("random", "shuffled", "data_free")}
-LEAST, GREATEST = 1e-5, 4.0
+LEAST, GREATEST = 1e-5, 1024.0
 
 Run = dict[str, Any]
 
