@@ -706,6 +706,12 @@ def test_the_kernels_page_says_how_fast_they_are():
         step["stock/graph"]["step_s"] / row["step_s"] for name, row in step.items() if name.endswith("/fused/graph")
     )
     assert len(launched) == 7 and len(replayed) == 6 and step["lora/fused"]["beside"]["times_as_fast"] == launched[0]
+    page = (ROOT / "empirics/kernels/selective_scan/README.md").read_text(encoding="utf-8")
+    alone = sorted(step["stock"]["step_s"] / row["step_s"] for name, row in step.items() if name.endswith("/fused"))
+    in_turns = [row["beside"]["step_s"] for name, row in step.items() if "beside" in row and not name.endswith("/graph")]
+    longer = [round(100 * (extreme(in_turns) / step["stock"]["step_s"] - 1)) for extreme in (min, max)]
+    assert f"It takes {longer[0]} to {longer[1]} % longer there than by itself" in page
+    assert f"{alone[0]:.2f} (LoRA) to {alone[-1]:.2f} times as fast." in page
     numbers = [scan[1][:2], scan[2][1::-1], scan[10][1::-1], peers[::-1]]
     numbers += [[values[0], values[-1]] for values in (replayed, launched)]
     assert [row[1] for row in rows.values()] == [", ".join(f"{value:.2f}" for value in pair) for pair in numbers]
