@@ -24,6 +24,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from empirics.experiments.base_benchmark import measuring  # noqa: E402
 from empirics.experiments.base_benchmark.feed import casting_loss  # noqa: E402
+from empirics.experiments.s4_regression import study  # noqa: E402
 from empirics.hosts import prompting  # noqa: E402
 from empirics.methods import (  # noqa: E402
     Prompt,
@@ -124,6 +125,32 @@ def test_training_waits_for_the_gpu_where_it_reads_its_losses(graphed: bool, gpu
     with like_a_gpu(reading=True) as there:
         train(trained, lambda step: passes(tokens(LENGTH)), Optimiser(1e-3, 5, clip=1.0), every=3)
     assert there.readers == ["empirics/training/loop.py:settle"] * 2 and there.operations > 5 * 100
+
+
+@pytest.mark.parametrize("method", sorted(set(study.METHODS) - {"frozen"}))
+def test_a_step_of_the_s4_study_can_be_recorded(method: str, gpu: str) -> None:
+    """Inputs and gradients lie in memory as (D, B, L) throughout, so that no layer copies them."""
+    sizes, recipe = study.Sizes(width=16, layers=3, states=16, target_states=2, length=7, batch=5), study.METHODS[method]
+    frozen, target = study.frozen_and_target(sizes, 0)
+    chosen = study.choose(frozen, target, study.batches(sizes, 0, "cpu"), recipe.score, 0.5, 0.5, 0) if recipe.score else None
+    handle = apply(frozen, recipe.config(selection=chosen))
+    frozen.to(gpu), target.to(gpu)
+    met: list[tuple[int, ...]] = []
+
+    def look(mixer: nn.Module, given: Any, made: Tensor) -> None:
+        met.append(given[0].stride())
+        if made.requires_grad:
+            made.register_hook(lambda gradient: met.append(gradient.stride()))
+
+    for mixer in frozen.mixers():
+        mixer.register_forward_hook(look)
+    draw = study.batches(sizes, 0, "cpu")
+    x = torch.empty_like(draw(), device=gpu)
+    with like_a_gpu() as there:
+        loss = GraphedLoss(lambda x: study.mse(frozen, target, x), handle.trainable().values())
+        assert loss(x).device.type == gpu
+    assert there.operations > 30 and len(met) == 6
+    assert set(met) == {(sizes.length, 1, sizes.batch * sizes.length)}
 
 
 @pytest.mark.parametrize("free_text", [False, True])

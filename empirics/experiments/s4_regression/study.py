@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import InvalidInput
@@ -20,6 +21,7 @@ from ...methods.catalogue import recipes
 from ...methods.scores import score, warm_up
 from ...methods.selection import Selection, select
 from ...models.s4 import DeepS4, DeepS4Config
+from ...training.graphed import GraphedLoss
 
 Progress = Callable[[int, float], None]
 
@@ -87,12 +89,16 @@ def frozen_and_target(sizes: Sizes, seed: int) -> tuple[DeepS4, DeepS4]:
 
 
 def batches(sizes: Sizes, seed: int, device: torch.device | str) -> Callable[[], Tensor]:
-    """A stream of fresh inputs (batch, L, D) of integers 0..9; the same stream for the same seed and kind of device."""
+    """A stream of fresh inputs (batch, L, D) of integers 0..9; the same stream for the same seed and kind of device.
+
+    They lie in memory as (D, batch, L), as layers read them, so that neither network copies them.
+    """
     generator = torch.Generator(device).manual_seed(seed)
 
     def draw() -> Tensor:
         shape = (sizes.batch, sizes.length, sizes.width)
-        return torch.randint(0, 10, shape, generator=generator, device=device, dtype=torch.uint8).float()
+        drawn = torch.randint(0, 10, shape, generator=generator, device=device, dtype=torch.uint8)
+        return drawn.permute(2, 0, 1).contiguous().float().permute(1, 2, 0)
 
     return draw
 
@@ -101,7 +107,7 @@ def mse(model: nn.Module, target: nn.Module, x: Tensor) -> Tensor:
     """Mean squared error over batch, time and channels."""
     with torch.no_grad():
         wanted = target(x)
-    return (model(x) - wanted).square().mean()
+    return F.mse_loss(*(v.permute(2, 0, 1) for v in (model(x), wanted)))  # contiguous in this order, as its gradient then is
 
 
 def choose(
@@ -163,13 +169,11 @@ def train(
         options["rank"] = min(fixed["rank"], sizes.width, sizes.states if "C" in fixed["targets"] else sizes.width)
     handle = apply(frozen, recipe.config(selection=chosen, **options), seed=seed)
     optimiser = torch.optim.AdamW(handle.trainable().values(), lr=learning_rate, weight_decay=0.0)
+    passes = GraphedLoss(lambda x: mse(frozen, target, x), handle.trainable().values())
     losses = torch.zeros(sizes.steps, device=device)
     for step in range(sizes.steps):
-        optimiser.zero_grad(set_to_none=True)
-        loss = mse(frozen, target, draw())
-        loss.backward()
+        losses[step] = passes(draw())
         optimiser.step()
-        losses[step] = loss.detach()
         if progress is not None and (step + 1) % 50 == 0:
             progress(step + 1, losses[step].item())
     with torch.no_grad():
