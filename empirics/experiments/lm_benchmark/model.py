@@ -7,7 +7,7 @@ import hashlib
 import torch
 
 from ...errors import UnknownName
-from ...models import Mamba1, MambaConfig, MambaLM, load_model
+from ...models import MambaConfig, MambaLM, load_model
 from ...pretraining.bundle import BASE, base_folder, bundled_model
 from ...pretraining.scans import choose_scan
 
@@ -32,7 +32,7 @@ def base_model(name: str, scan: str | None, device: str, dtype: str = "float32")
         ``untrained`` or ``untrained_mamba2`` (tiny byte-level models with random values, to try things out), a folder in the
         hub's format, a safetensors file, or a hub name.
     scan:
-        Its scan; where left out ``chunked``, and for Mamba-1 on a GPU the fastest that works there.
+        Its scan; where left out ``chunked``, and on a GPU the fastest that works there.
     dtype:
         Of the frozen weights; trained numbers are float32 in any case, unless they are the weights themselves.
 
@@ -55,8 +55,8 @@ def base_model(name: str, scan: str | None, device: str, dtype: str = "float32")
     else:
         model = load_model(base_folder(name) if name in BASE else name, scan=first)
     model.to(device=device, dtype=DTYPES[dtype]).eval()
-    if scan is None and torch.device(device).type == "cuda" and isinstance(model.mixers[0], Mamba1):
-        model.set_scan(choose_scan(device))
+    if scan is None and torch.device(device).type == "cuda":
+        model.set_scan(choose_scan(device, layer=type(model.mixers[0]).__name__))
     return model
 
 
