@@ -102,11 +102,19 @@ class Experiment:
         return "quick size" if self.quick else ""
 
 
-def command(name: str, verb: str = "run", quick: bool = False) -> str:
-    """The commands that make an experiment's results and put them where figures look for them."""
-    size, into = ("--quick", QUICK) if quick else ("--device cuda", EXPERIMENTS)
+def command(name: str, verb: str = "run", quick: bool = False, root: Path = ROOT) -> str:
+    """The commands that make an experiment's results and put them where figures look for them.
+
+    They run on a GPU, unless the committed results were made on a CPU.
+    """
+    size, into = ("--quick", QUICK) if quick else (f"--device {_device(root / summary_path(name))}", EXPERIMENTS)
     collected = f"python -m empirics collect {name}{' --quick' if quick else ''} --out runs --into {into}"
     return f"python -m empirics {verb} {name} {size} --out runs && {collected}"
+
+
+def _device(path: Path) -> str:
+    summary = read_json(path) if path.is_file() else {}
+    return "cpu" if isinstance(summary, dict) and summary.get("device") == "cpu" else "cuda"
 
 
 def experiment(name: str, verb: str = "run", *, accept_quick: bool = True, root: Path = ROOT) -> Experiment:

@@ -24,7 +24,7 @@ from figures.__main__ import main
 from figures.build import MANIFEST, OUT, build, canonical, drawn_by, fingerprint, manifest, png_text, render, status, with_palette
 from figures.plots import hankel
 from figures.registry import chosen, pictures
-from figures.sources import MissingData, check_data, committed, experiment, summary_path
+from figures.sources import MissingData, check_data, command, committed, experiment, summary_path
 from theory.core.errors import InvalidInput, UnknownName
 from theory.formal import manifest as formal
 from theory.relations.lattice import lattice
@@ -337,6 +337,9 @@ def test_full_size_results_are_preferred_and_quick_ones_labelled(tmp_path: Path)
         experiment("e", accept_quick=False, root=tmp_path)
     _summary(tmp_path / summary_path("e"), table=[])
     assert experiment("e", root=tmp_path).quick, "a summary without a finished run is no data"
+    for made_on, asked_for in (("NVIDIA H200", "cuda"), ("cpu", "cpu")):
+        _summary(tmp_path / summary_path("e"), device=made_on)
+        assert f"run e --device {asked_for} --out" in command("e", root=tmp_path)
     _summary(tmp_path / summary_path("e"), table=[], comparisons=[{"name": "a - b"}])
     assert not experiment("e", root=tmp_path).quick, "a judgement may have comparisons and no table"
     _summary(tmp_path / summary_path("e"))

@@ -321,7 +321,7 @@ def _experiment(path: Path, root: Path) -> Experiment:
             f"{EXPERIMENTS}/{path.parent.name}/{path.name} is no experiment file ({error!r}); see python -m empirics list"
         ) from error
     verb = "sweep" if "sweep" in file else "run"
-    commands = (command(name, verb), *((command(name, verb, quick=True),) if "quick" in file else ()))
+    commands = (command(name, verb, root=root), *((command(name, verb, quick=True),) if "quick" in file else ()))
     try:
         result = experiment(name, verb, root=root)
     except MissingData:
