@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from theory.conftest import pytest_cmdline_main, wants_all_cores
+from theory.verification.decide import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,7 +26,7 @@ def config(*args: str, folder: Path = ROOT, **options: Any) -> Any:
 def test_the_whole_folder_is_spread(args: tuple[str, ...], folder: Path) -> None:
     asked = config(*args, folder=folder)
     pytest_cmdline_main(asked)
-    assert asked.option.numprocesses == "auto"
+    assert asked.option.numprocesses == cores()
 
 
 @pytest.mark.parametrize(

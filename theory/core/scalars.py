@@ -344,14 +344,29 @@ def as_array(values: Any, kind: Kind, name: str = "value", ndim: int | None = No
             raise InvalidInput(f"{name}: rows of different lengths") from error
     if ndim is not None and source.ndim != ndim:
         raise InvalidInput(f"{name}: expected {ndim} dimension(s), got shape {source.shape}")
-    if any(isinstance(x, list | tuple) for x in source.ravel()):
+    dtype = _DTYPES.get(kind, object) if isinstance(kind, str) else object
+    exact = isinstance(kind, str) and kind == "exact"
+    if dtype is not object and source.dtype == dtype and np.isfinite(source).all():
+        return np.array(source, order="C", subok=False)
+    flat = source.ravel()
+    if source.dtype == object and any(isinstance(x, list | tuple) for x in flat):
         raise InvalidInput(f"{name}: rows of different lengths")
-    flat = [convert(x, kind, f"{name}{_where(i, source.shape)}") for i, x in enumerate(source.ravel())]
-    dtype: Any = {"float64": np.float64, "complex128": np.complex128}.get(kind, object)
-    out = np.empty(len(flat), dtype=dtype)
+    out = np.empty(flat.size, dtype=dtype)
     for i, x in enumerate(flat):
-        out[i] = x
+        # Most numbers are Fractions already, and the place of a number is a text that only an error needs.
+        out[i] = x if exact and type(x) is Fraction else _placed(x, kind, name, i, source.shape)
     return out.reshape(source.shape)
+
+
+_DTYPES: dict[str, Any] = {"float64": np.float64, "complex128": np.complex128}
+
+
+def _placed(x: Any, kind: Kind, name: str, flat_index: int, shape: tuple[int, ...]) -> Any:
+    """:func:`convert`, which is told the place in the array where it fails."""
+    try:
+        return convert(x, kind, name)
+    except InvalidInput:
+        return convert(x, kind, f"{name}{_where(flat_index, shape)}")
 
 
 def _where(flat_index: int, shape: tuple[int, ...]) -> str:

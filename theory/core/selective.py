@@ -23,6 +23,7 @@ from .brief import brief, outline
 from .errors import InvalidInput, InvalidSystem
 from .given import Matrix, Number, Vector, is_number
 from .invariants import known
+from .quick import steps
 from .scalars import Array, Kind, as_array, join_kinds, kind_of, refused, sign, zeros
 from .shown import ShownSystem
 
@@ -232,6 +233,9 @@ class SelectiveSSM(ShownSystem):
             raise InvalidInput("this system was built without W_C: its outputs are undefined; pass W_C to run it")
         z = self.inputs(z)
         h = self.zero_state() if h0 is None else self.state(h0)
+        return steps(self, ("W_B", "W_C", "D_skip", "dt", "decay"), z, h)
+
+    def _steps(self, z: Array, h: Array) -> tuple[Array, Array]:
         ys = zeros((len(z), self.n_channels), self.kind)
         for t, zt in enumerate(z):
             h, ys[t] = self.step(h, zt)

@@ -18,6 +18,7 @@ import numpy as np
 from .brief import brief, outline
 from .errors import InvalidInput, InvalidSystem
 from .given import Matrix, Number, entries_of
+from .quick import steps
 from .scalars import Array, Kind, as_array, convert, join_kinds, kind_of, refused, sign, zeros
 from .shown import ShownSystem
 
@@ -137,6 +138,9 @@ class Mamba2Head(ShownSystem):
             raise InvalidInput("this head was built without W_C: its outputs are undefined; pass W_C to run it")
         u = self.inputs(u)
         h = self.zero_state() if h0 is None else self.state(h0)
+        return steps(self, ("W_x", "W_B", "W_C", "D_skip", "dt", "decay"), u, h)
+
+    def _steps(self, u: Array, h: Array) -> tuple[Array, Array]:
         ys = zeros((len(u), self.head_dim), self.kind)
         for t, ut in enumerate(u):
             h, ys[t] = self.step(h, ut)

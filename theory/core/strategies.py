@@ -6,7 +6,7 @@ All numbers are small rationals, so that counterexamples shrink to something one
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -28,42 +28,50 @@ def shared(build: Callable[P, st.SearchStrategy[T]]) -> Callable[P, st.SearchStr
 
 _DENOMINATORS = (2, 3, 5, 7, 12)
 
-# One draw per entry of a matrix: drawing numerators and denominators would cost more than the checks that use it.
+
+def _simplest_first(values: Iterable[Fraction]) -> tuple[Fraction, ...]:
+    """Each value once, in the order in which an instance shrinks: small denominators and numerators, positive before negative."""
+    return tuple(sorted(set(values), key=lambda v: (v.denominator, abs(v.numerator), v < 0)))
+
+
+# One draw for each number, here and below: drawing numerators and denominators costs more than the checks that use them.
 ENTRIES = st.sampled_from([Fraction(p, q) for p, q in ((0, 1), (1, 1), (-1, 1), (2, 1), (1, 2), (-3, 2), (2, 3), (-1, 3))])
 
 
-@shared
-def _integers(low: int, high: int, *, nonzero: bool) -> st.SearchStrategy[int]:
-    base = st.integers(low, high)
-    return base.filter(bool) if nonzero else base
+def _rationals(bound: int) -> tuple[Fraction, ...]:
+    return _simplest_first(Fraction(p, q) for p in range(-bound * 3, bound * 3 + 1) for q in (1, 2, 3))
 
 
 @shared
 def rationals(bound: int = 4, *, nonzero: bool = False) -> st.SearchStrategy[Fraction]:
     """Rationals p/q with |p| ≤ 3·bound and q ≤ 3, so |p/q| ≤ 3·bound."""
-    base = st.builds(lambda p, q: Fraction(p, q), st.integers(-bound * 3, bound * 3), st.sampled_from((1, 2, 3)))
-    return base.filter(bool) if nonzero else base
+    values = _rationals(bound)
+    return st.sampled_from([v for v in values if v] if nonzero else values)
+
+
+@shared
+def _several(one: st.SearchStrategy[T], size: int) -> st.SearchStrategy[list[T]]:
+    """Lists of a fixed length, at a lower cost than st.lists, which may end anywhere."""
+    return st.tuples(*[one] * size).map(list)
 
 
 @shared
 def vectors(size: int, bound: int = 4, *, nonzero: bool = False) -> st.SearchStrategy[list[Fraction]]:
     """Lists of ``size`` rationals (``nonzero``: every entry)."""
-    return st.lists(rationals(bound, nonzero=nonzero), min_size=size, max_size=size)
+    return _several(rationals(bound, nonzero=nonzero), size)
 
 
 @shared
 def matrices(rows: int, columns: int, bound: int = 4) -> st.SearchStrategy[list[list[Fraction]]]:
     """Nested lists of rationals."""
-    return st.lists(vectors(columns, bound), min_size=rows, max_size=rows)
+    return vectors(rows * columns, bound).map(lambda flat: [flat[i * columns : (i + 1) * columns] for i in range(rows)])
 
 
 @shared
-@st.composite
-def decay(draw: st.DrawFn, *, zero: bool = False, negative: bool = True) -> Fraction:
+def decay(*, zero: bool = False, negative: bool = True) -> st.SearchStrategy[Fraction]:
     """A real mode with |a| < 1; never 0 unless ``zero``."""
-    q = draw(st.sampled_from(_DENOMINATORS))
-    p = draw(_integers(-(q - 1) if negative else (0 if zero else 1), q - 1, nonzero=not zero))
-    return Fraction(p, q)
+    values = _simplest_first(Fraction(p, q) for q in _DENOMINATORS for p in range(1 - q, q))
+    return st.sampled_from([v for v in values if (v or zero) and (v >= 0 or negative)])
 
 
 @shared
@@ -73,14 +81,11 @@ def decays(n: int, *, distinct: bool = True, negative: bool = True) -> st.Search
 
 
 @shared
-@st.composite
-def complex_decay(draw: st.DrawFn) -> Any:
+def complex_decay() -> st.SearchStrategy[Any]:
     """A Gaussian rational λ with |λ| < 1 and Im λ ≠ 0."""
-    q = draw(st.sampled_from((3, 5, 7)))
-    p = draw(st.integers(-(q - 1), q - 1))
-    limit = max(k for k in range(q) if p * p + k * k < q * q) if p * p < q * q else 0
-    im = draw(_integers(-limit, limit, nonzero=True)) if limit else 1
-    return gaussian(Fraction(p, q), Fraction(im, q)) if limit else gaussian(0, Fraction(1, 2))
+    parts = [(p, k, q) for q in (3, 5, 7) for p in range(1 - q, q) for k in range(1 - q, q) if k and p * p + k * k < q * q]
+    parts = [(0, 1, 2), *sorted(parts, key=lambda v: (v[2], abs(v[0]) + abs(v[1]), v[0] < 0, v[1] < 0))]
+    return st.sampled_from([gaussian(Fraction(p, q), Fraction(k, q)) for p, k, q in parts])
 
 
 @shared
@@ -90,13 +95,11 @@ def _complex_decays(n: int) -> st.SearchStrategy[list[Any]]:
 
 
 @shared
-@st.composite
-def gaussians(draw: st.DrawFn, *, nonzero: bool = False) -> Any:
+def gaussians(*, nonzero: bool = False) -> st.SearchStrategy[Any]:
     """Gaussian rationals with small parts."""
-    re, im = draw(rationals(3)), draw(rationals(3))
-    if nonzero and re == 0 and im == 0:
-        re = Fraction(1)
-    return gaussian(re, im)
+    pairs = [(re, im) for re in _rationals(3) for im in _rationals(3) if re or im or not nonzero]
+    pairs.sort(key=lambda v: v[0].denominator * v[1].denominator * (1 + abs(v[0].numerator) + abs(v[1].numerator)))
+    return st.sampled_from([gaussian(re, im) for re, im in pairs])
 
 
 @shared
@@ -127,8 +130,7 @@ def paired_lti(draw: st.DrawFn, min_pairs: int = 1, max_pairs: int = 3, *, nonze
     """A real system stored by halves: distinct conjugate pairs (one of each stored), b_n, c_n ≠ 0 by default."""
     n = draw(st.integers(min_pairs, max_pairs))
     a = draw(_complex_decays(n))
-    b = draw(st.lists(gaussians(nonzero=nonzero_residues), min_size=n, max_size=n))
-    c = draw(st.lists(gaussians(nonzero=nonzero_residues), min_size=n, max_size=n))
+    b, c = (draw(_several(gaussians(nonzero=nonzero_residues), n)) for _ in range(2))
     return LTI(a, b, c, half=True)
 
 
@@ -147,6 +149,10 @@ def inputs(length: int) -> st.SearchStrategy[list[Fraction]]:
     return vectors(length)
 
 
+_DECAYS = st.sampled_from([Fraction(p, q) for q in (2, 3, 5, 7, 11) for p in range(1, q)])
+_STEPS = st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(3, 2)])
+
+
 @shared
 @st.composite
 def selective(
@@ -159,10 +165,9 @@ def selective(
 ) -> SelectiveSSM:
     """An exact S6 module with a constant clock; all D·N decays pairwise distinct by default."""
     d, n = draw(st.sampled_from(channels)), draw(st.sampled_from(states))
-    pool = [Fraction(p, q) for q in (2, 3, 5, 7, 11) for p in range(1, q)]
-    flat = draw(st.lists(st.sampled_from(pool), min_size=d * n, max_size=d * n, unique=distinct))
+    flat = draw(st.lists(_DECAYS, min_size=d * n, max_size=d * n, unique=distinct))
     e = [flat[i * n : (i + 1) * n] for i in range(d)]
-    dt = draw(st.lists(st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(3, 2)]), min_size=d, max_size=d))
+    dt = draw(_several(_STEPS, d))
     w_b = draw(matrices(n, d, 3))
     w_c = draw(matrices(n, d, 3)) if readout else None
     return SelectiveSSM(w_b, w_c, dt=dt, decay=e)

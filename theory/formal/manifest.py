@@ -139,19 +139,22 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
+_MARK = re.compile(r"\(\*|\*\)")
+
+
+@cache
 def uncommented(text: str) -> str:
     """A Rocq source without its comments (which nest)."""
-    out, depth, i = [], 0, 0
-    while i < len(text):
-        if text.startswith("(*", i):
-            depth, i = depth + 1, i + 2
-        elif depth and text.startswith("*)", i):
-            depth, i = depth - 1, i + 2
-        else:
+    out, depth, start, here = [], 0, 0, 0
+    while mark := _MARK.search(text, here):
+        here = mark.end()
+        if mark.group() == "(*":
             if not depth:
-                out.append(text[i])
-            i += 1
-    return "".join(out)
+                out.append(text[start : mark.start()])
+            depth += 1
+        elif depth:
+            depth, start = depth - 1, here
+    return "".join(out) if depth else "".join([*out, text[start:]])
 
 
 @cache

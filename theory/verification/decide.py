@@ -97,7 +97,7 @@ def verify(
     claims:
         Claim ids instead of families, one or several.
     jobs:
-        Worker processes (default: the number of cores). 1 runs in this process.
+        Worker processes (default: :func:`cores`). 1 runs in this process.
     progress:
         Called with each result as it comes.
 
@@ -125,7 +125,7 @@ def verify(
         chosen = list({c.id: c for c in map(get_claim, (claims,) if several is None else several)}.values())
     if not chosen:
         raise InvalidInput("no claims selected: the list of claims or families is empty")
-    jobs = min(len(chosen), jobs or os.cpu_count() or 1)
+    jobs = min(len(chosen), jobs or cores())
     start = time.perf_counter()
     results: dict[str, ClaimResult] = {}
     if jobs == 1:
@@ -140,6 +140,11 @@ def verify(
                 progress(result)
     ordered = tuple(results[c.id] for c in chosen)
     return Report(ordered, profile, time.perf_counter() - start, versions(), _open_pairs())
+
+
+def cores() -> int:
+    """Cores that this process may use, which a container or ``taskset`` may have made fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _open_pairs() -> dict[str, list[tuple[str, str]]]:

@@ -22,20 +22,27 @@ def all_claims() -> tuple[Claim, ...]:
 
     Raises InvalidInput without hypothesis, whose strategies draw the instances of the checks.
     """
-    out: list[Claim] = []
-    try:
-        for family in FAMILIES:
-            for statement in importlib.import_module(f"theory.{family}").STATEMENTS:
-                out.append(importlib.import_module(f"theory.{family}.{statement}.claim").CLAIM)
-    except ModuleNotFoundError as error:
-        if error.name != "hypothesis":
-            raise
-        raise InvalidInput("claims draw their instances with hypothesis; pip install 'ssmproof[verify]'") from error
+    out = [_claim(family, statement) for family in FAMILIES for statement in _statements(family)]
     ids = [c.id for c in out]
     repeated = {i for i in ids if ids.count(i) > 1}
     if repeated:
         raise ValueError(f"claim ids must be unique; repeated: {sorted(repeated)}")
     return tuple(out)
+
+
+def _statements(family: str) -> tuple[str, ...]:
+    found: tuple[str, ...] = importlib.import_module(f"theory.{family}").STATEMENTS
+    return found
+
+
+def _claim(family: str, statement: str) -> Claim:
+    try:
+        claim: Claim = importlib.import_module(f"theory.{family}.{statement}.claim").CLAIM
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise InvalidInput("claims draw their instances with hypothesis; pip install 'ssmproof[verify]'") from error
+    return claim
 
 
 def _unknown(what: str, name: Any, known: Iterable[str]) -> UnknownName:
@@ -56,6 +63,11 @@ def family_claims(families: Iterable[str] | str | None = None) -> tuple[Claim, .
 
 def get_claim(claim_id: str) -> Claim:
     """One claim by its id; UnknownName lists the nearest ids."""
+    family, _, statement = claim_id.partition(".") if isinstance(claim_id, str) else ("", "", "")
+    if family in FAMILIES and statement in _statements(family):  # without loading the others
+        claim = _claim(family, statement)
+        if claim.id == claim_id:
+            return claim
     for claim in all_claims():
         if isinstance(claim_id, str) and claim.id == claim_id:
             return claim

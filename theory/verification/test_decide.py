@@ -30,7 +30,7 @@ from theory.verification.claim import (
     Verdict,
     exact_check,
 )
-from theory.verification.decide import decide, verify, versions
+from theory.verification.decide import cores, decide, verify, versions
 from theory.verification.refutation import Refuted, require
 from theory.verification.results import CheckResult, ClaimResult, PartResult, Report
 from theory.verification.sampling import PROFILES
@@ -575,3 +575,12 @@ def test_other_things_than_names_are_refused(junk: Any) -> None:
         verify(junk)
     with pytest.raises(InvalidInput):
         verify(claims="beyond.mamba3", profile=junk)
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``taskset`` or a container may have left fewer than the machine has."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 3}, raising=False)
+    assert cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == 16

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from theory.conftest import share
+from theory.conftest import GLANCE, share
 from theory.core.ssd import Mamba2Head
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 from theory.verification.refutation import Refuted
 
 from . import claim as own
 from .head import Head, inverse_step, sign_changes
-
-QUICK = PROFILES["quick"]
 
 
 @given(own.heads(turning=False))
@@ -70,9 +68,9 @@ def test_a_prefix_is_a_state_only_where_the_weight_is_constant() -> None:
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from theory.conftest import GLANCE
 from theory.core import linalg
 from theory.core.errors import InvalidInput, UnknownName
 from theory.lora_limits.cheaper_sparse import claim as cheaper_sparse
@@ -23,7 +24,7 @@ from theory.lora_limits.costs import (
     support_cost,
     term_rank,
 )
-from theory.verification.claim import PROFILES, Assumption, Check, Profile, Verdict
+from theory.verification.claim import Assumption, Check, Profile, Verdict
 
 CLAIM = cheaper_sparse.CLAIM
 F = Fraction
@@ -64,7 +65,7 @@ def test_no_line_of_the_cover_is_spare(change):
 
 @pytest.mark.parametrize("assumption", CLAIM.assumptions, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption):
-    assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 @pytest.mark.parametrize("check", CLAIM.checks, ids=lambda k: k.name)

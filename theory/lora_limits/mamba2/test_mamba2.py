@@ -10,18 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
-from theory.conftest import share
+from theory.conftest import GLANCE, share
 from theory.core import linalg
 from theory.core.errors import InvalidInput
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 from theory.verification.refutation import Refuted
 
 from . import claim as own
 from .block import Mamba2Block, annihilated, gap_responses, reads_of_out_proj
 from .gauge import best_gauge, floor, update_rank
 from .instances import Task, exact, one_head, swapped_groups, swapped_heads
-
-QUICK = PROFILES["quick"]
 
 
 def test_smallest_examples() -> None:
@@ -112,9 +110,9 @@ def test_another_function_is_no_gauge() -> None:
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED

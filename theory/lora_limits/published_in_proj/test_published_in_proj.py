@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from theory.verification.claim import PROFILES, Verdict
+from theory.conftest import GLANCE
+from theory.verification.claim import Verdict
 
 from ..in_proj_dominates.block import in_proj_update, out_of_reach
 from ..in_proj_dominates.instances import tied_rows
 from . import claim as own
 
-QUICK = PROFILES["quick"]
-
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 def test_the_same_change_with_independent_rows() -> None:
@@ -28,4 +27,4 @@ def test_the_same_change_with_independent_rows() -> None:
 
 
 def test_assumption() -> None:
-    assert own.ASSUMPTIONS[0].examine(QUICK).verdict is Verdict.REFUTED
+    assert own.ASSUMPTIONS[0].examine(GLANCE).verdict is Verdict.REFUTED

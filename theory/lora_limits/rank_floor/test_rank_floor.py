@@ -9,9 +9,10 @@ import pytest
 import sympy
 from hypothesis import given
 
+from theory.conftest import GLANCE
 from theory.lora_limits.low_rank import excess, lora_floor, squared_distance
 from theory.lora_limits.rank_floor import claim as rank_floor
-from theory.verification.claim import PROFILES, Assumption, Check, Profile, Verdict
+from theory.verification.claim import Assumption, Check, Profile, Verdict
 from theory.verification.refutation import Refuted
 
 CLAIM = rank_floor.CLAIM
@@ -70,7 +71,7 @@ def test_weights_identity(n, r):
 
 @pytest.mark.parametrize("assumption", CLAIM.assumptions, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption):
-    assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 @pytest.mark.parametrize("check", CLAIM.checks, ids=lambda k: k.name)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.conftest import GLANCE
 from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.core.strategies import matrices
@@ -23,7 +24,7 @@ from theory.lora_limits.unreachable.phases import (
     phase_error,
 )
 from theory.lora_limits.unreachable.relabelling import reaching_update
-from theory.verification.claim import PROFILES, Assumption, Check, Profile, Verdict
+from theory.verification.claim import Assumption, Check, Profile, Verdict
 
 CLAIM = unreachable.CLAIM
 F = Fraction
@@ -58,7 +59,7 @@ def test_phases(instance):
 
 @pytest.mark.parametrize("assumption", CLAIM.assumptions, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption):
-    assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 @pytest.mark.parametrize("check", CLAIM.checks, ids=lambda k: k.name)

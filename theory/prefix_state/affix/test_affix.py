@@ -7,11 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from theory.verification.claim import PROFILES, Verdict
+from theory.conftest import GLANCE
+from theory.verification.claim import Verdict
 
 from . import claim as own
-
-QUICK = PROFILES["quick"]
 
 
 def test_one_token_halves_what_came_before() -> None:
@@ -39,9 +38,9 @@ def test_an_affix_in_two_halves() -> None:
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED

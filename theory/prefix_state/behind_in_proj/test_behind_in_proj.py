@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from theory.conftest import share
+from theory.conftest import GLANCE, share
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.lti import LTI
 from theory.prefix_state.reach.lti import minimal_prefix_length
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 
 from . import claim as own
 from .layer import Layer, blocked, krylov, least_length_for_all, length_bounds, prefix
 
-QUICK = PROFILES["quick"]
 HALF, THIRD = Fraction(1, 2), Fraction(1, 3)
 
 
@@ -72,9 +71,9 @@ def test_bad_input() -> None:
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from theory.conftest import GLANCE
 from theory.core.conv import Conv, ConvState
 from theory.core.errors import InvalidInput, KindMismatch, Unreachable
 from theory.core.lti import LTI
@@ -17,7 +18,7 @@ from theory.core.ssd import Mamba2Head
 from theory.prefix_state.contained import claim as contained
 from theory.prefix_state.contained.claim import Run, check_contained, check_refit, check_selective_window, check_window
 from theory.prefix_state.reach.window import emptied, missing_inputs, refit_state, state_after
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 
 
 @given(contained.lti_runs())
@@ -70,7 +71,7 @@ def test_the_closed_form_notices_a_shifted_power():
 
 
 def test_worked_example_of_the_window():
-    outcome = contained.worked_example(PROFILES["quick"])
+    outcome = contained.worked_example(GLANCE)
     assert outcome.verdict is Verdict.EXACT
     assert outcome.data["prefix"] == ["22", "10", "7", "59/2"] == outcome.data["state refitted"]
     assert outcome.data["state alone"] == ["7", "5/2", "13/4", "221/8"]
@@ -95,9 +96,9 @@ def test_refit_with_a_skip_loses_exactly_the_skip_at_the_last_step():
 
 def test_all_assumptions_and_checks_at_quick():
     for check in contained.CLAIM.checks:
-        assert check.run(PROFILES["quick"]).verdict is not Verdict.REFUTED
+        assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in contained.CLAIM.assumptions:
-        assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED  # shown to be needed
+        assert assumption.examine(GLANCE).verdict is Verdict.REFUTED  # shown to be needed
 
 
 def test_dropping_the_window_is_noticed():

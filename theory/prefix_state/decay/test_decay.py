@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.conftest import GLANCE
 from theory.core import linalg
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.lti import LTI
 from theory.core.scalars import gaussian
 from theory.core.selective import SelectiveSSM
 from theory.core.strategies import paired_lti
-from theory.verification.claim import PROFILES, Assumption, Profile, Verdict
+from theory.verification.claim import Assumption, Profile, Verdict
 
 from . import claim as claim
 from . import instances as props
@@ -50,7 +51,7 @@ def test_selective_bound(s: props.Selected) -> None:
 
 @pytest.mark.parametrize("assumption", claim.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption) -> None:
-    assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 # -- negative twins --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.conftest import share
+from theory.conftest import GLANCE, share
 from theory.core.certificate import exclusion
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.lti import LTI
@@ -31,7 +31,7 @@ from theory.prefix_state.depth.blocks import (
     with_prompt,
     with_states,
 )
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 
 
 @given(properties.settings())
@@ -149,7 +149,7 @@ def test_shorter_prefixes_are_excluded() -> None:
     found = certificates.certify(shape).prompt
     assert exclusion(found, 1) is not None
     assert exclusion(found, 2) is None
-    rows = certificates.certify_lengths(PROFILES["quick"]).data["table"]
+    rows = certificates.certify_lengths(GLANCE).data["table"]
     assert all(r["strict"] == (r["rank"] > r["shorter_parameters"]) for r in rows)
 
 
@@ -189,9 +189,9 @@ def abs_at(x: Any, v: int) -> Any:
 
 def test_all_assumptions_and_checks_at_quick() -> None:
     for check in depth.CLAIM.checks:
-        assert check.run(PROFILES["quick"]).verdict is not Verdict.REFUTED
+        assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in depth.CLAIM.assumptions:
-        assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+        assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 def test_bad_input() -> None:

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 
+from theory.conftest import GLANCE
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.initialisations import initialisation
 from theory.core.lti import LTI
@@ -21,7 +22,7 @@ from theory.prefix_state.equivalent.claim import (
     criterion,
 )
 from theory.prefix_state.reach.spans import prefix_responses, state_basis, state_responses
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 
 
 @given(equivalent.settings())
@@ -122,9 +123,9 @@ def test_spans_use_no_formula():
 
 def test_all_assumptions_and_checks_at_quick():
     for check in equivalent.CLAIM.checks:
-        assert check.run(PROFILES["quick"]).verdict is not Verdict.REFUTED
+        assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in equivalent.CLAIM.assumptions:
-        assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+        assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 def test_a_wrong_criterion_is_refuted():

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.conftest import GLANCE
 from theory.core.gramians import hankel_matrix, observability_gramian, reachability_condition, reachability_gramian
 from theory.core.initialisations import initialisation
 from theory.core.lti import LTI
 from theory.core.scalars import gaussian, is_zero
 from theory.core.strategies import real_lti
-from theory.verification.claim import PROFILES, Assumption, Profile, Verdict
+from theory.verification.claim import Assumption, Profile, Verdict
 
 from . import claim as fp
 from . import instances as props
@@ -48,7 +49,7 @@ def test_cost_over_all_lengths(target: props.Target) -> None:
 
 @pytest.mark.parametrize("assumption", fp.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption) -> None:
-    assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 # -- negative twins --------------------------------------------------------------------------------------------------------

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.conftest import share
+from theory.conftest import GLANCE, share
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.initialisations import initialisation
 from theory.core.lti import LTI
 from theory.core.scalars import gaussian
 from theory.core.strategies import rationals, real_lti
 from theory.core.tolerance import budget
-from theory.verification.claim import PROFILES, Assumption, Profile, Verdict
+from theory.verification.claim import Assumption, Profile, Verdict
 
 from . import claim as claim
 from . import instances as props
@@ -56,7 +56,7 @@ def test_zero_mean_gains_nothing(s: props.Scenario) -> None:
 
 @pytest.mark.parametrize("assumption", claim.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption) -> None:
-    assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 # -- negative twins --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.conftest import share
+from theory.conftest import GLANCE, share
 from theory.core import linalg
 from theory.core.errors import InvalidInput
 from theory.core.selective import SelectiveSSM
@@ -22,7 +22,7 @@ from theory.prefix_state.mamba2.clock import run_softplus, scale_for, softplus_w
 from theory.prefix_state.reach.mamba2 import independent_rows, minimal_prefix_length_mamba2, reachable_mamba2, unreachable_state
 from theory.prefix_state.reach.reachable import reachable
 from theory.prefix_state.reach.window import state_after
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 
 PLAIN = Mamba2Head([[1, 0, 0, 0], [0, 1, 0, 0]], [[0, 0, 1, 0], [0, 0, 0, 1]], dt="1/2", decay="1/3")
 
@@ -240,7 +240,7 @@ def test_a_wide_block_keeps_few_dimensions() -> None:
     assert reachable(head, [[1], [2]]).verdict == "witness"
     assert reachable(head, [[1], [1]]).verdict == "obstruction"
     assert reachable(head, [[-1], [-2]]).verdict == "obstruction"
-    table = properties.certify_wide_blocks(PROFILES["quick"]).data["table"]
+    table = properties.certify_wide_blocks(GLANCE).data["table"]
     assert [row["dimension_after_M"][-1] for row in table] == [1, 1, 2, 3, 3, 5]
     assert all(row["dimension_after_M"][-1] < row["states"] for row in table)
 
@@ -289,7 +289,7 @@ def test_floats_are_taken_at_their_binary_values() -> None:
 
 def test_an_off_by_one_rank_is_caught() -> None:
     """Negative twin: with M = min(PH, N) − 1 the dimension is short by exactly one for P = N."""
-    rows = properties.certify_dimensions(PROFILES["quick"]).data["table"]
+    rows = properties.certify_dimensions(GLANCE).data["table"]
     for row in rows:
         least = min(row["H"] * row["P"], row["N"])
         assert (row["dimension"] == row["states"]) == (row["M"] >= least)
@@ -298,9 +298,9 @@ def test_an_off_by_one_rank_is_caught() -> None:
 
 def test_all_assumptions_and_checks_at_quick() -> None:
     for check in mamba2.CLAIM.checks:
-        assert check.run(PROFILES["quick"]).verdict is not Verdict.REFUTED
+        assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in mamba2.CLAIM.assumptions:
-        assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+        assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 @pytest.mark.parametrize(

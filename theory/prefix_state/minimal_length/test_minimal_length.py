@@ -11,6 +11,7 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.conftest import GLANCE
 from theory.core.errors import InvalidInput, KindMismatch, Unreachable
 from theory.core.initialisations import initialisation
 from theory.core.lti import LTI
@@ -28,7 +29,7 @@ from theory.prefix_state.reach.interpolation import polynomial_through, prefix_o
 from theory.prefix_state.reach.lti import minimal_length_for, minimal_prefix_length, prefix_for, reachable_lti
 from theory.prefix_state.reach.reachable import reachable
 from theory.prefix_state.reach.window import state_after
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 
 TWO = LTI(["1/2", "1/3"], [1, 1], [1, 1])
 
@@ -155,9 +156,9 @@ def test_reach_has_no_truth_value():
 
 def test_all_assumptions_and_checks_at_quick():
     for check in minimal_length.CLAIM.checks:
-        assert check.run(PROFILES["quick"]).verdict is not Verdict.REFUTED
+        assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in minimal_length.CLAIM.assumptions:
-        assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+        assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.conftest import GLANCE
 from theory.core import linalg
 from theory.core.errors import InvalidInput, KindMismatch
 from theory.core.selective import SelectiveSSM
-from theory.verification.claim import PROFILES
 
 from ..reach.cone import TokenCone, nonnegative_solution
 from ..reach.decide import inner
@@ -54,7 +54,7 @@ def test_one_channel(instance):
 
 @pytest.mark.parametrize("assumption", sel.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption):
-    assumption.examine(PROFILES["quick"])
+    assumption.examine(GLANCE)
 
 
 @given(sel.instances(((2, 1), (2, 2))), st.integers(0, 3))

@@ -7,13 +7,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from theory.conftest import GLANCE
 from theory.core.selective import SelectiveSSM
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 from theory.verification.refutation import Refuted
 
 from . import claim as own
-
-QUICK = PROFILES["quick"]
 
 
 def test_a_state_that_acts_as_an_offset_on_two_tokens() -> None:
@@ -49,9 +48,9 @@ def test_the_channel_of_most_decays_counts() -> None:
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED

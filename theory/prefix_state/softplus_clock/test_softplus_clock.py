@@ -8,14 +8,14 @@ from fractions import Fraction
 import flint
 import pytest
 
+from theory.conftest import GLANCE
 from theory.core.errors import InvalidInput
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 from theory.verification.refutation import Refuted
 
 from . import claim as own
 from .channel import Channel, bracket
 
-QUICK = PROFILES["quick"]
 SMALLEST = Channel(Fraction(1), Fraction(0), (Fraction(-1, 2), Fraction(-1)))
 
 
@@ -56,12 +56,12 @@ def test_bad_order() -> None:
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 RATES = (Fraction(-1, 2), Fraction(-1))

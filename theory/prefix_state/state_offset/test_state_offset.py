@@ -7,12 +7,13 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 
+from theory.conftest import GLANCE
 from theory.core.errors import InvalidInput
 from theory.core.lti import LTI
 from theory.core.scalars import gaussian
 from theory.prefix_state.state_offset import claim as state_offset
 from theory.prefix_state.state_offset.claim import check_incomparable, check_short_horizons, compare_offset, state_as_offset
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 
 
 @given(state_offset.settings())
@@ -58,9 +59,9 @@ def test_b_plays_no_part():
 
 def test_all_assumptions_and_checks_at_quick():
     for check in state_offset.CLAIM.checks:
-        assert check.run(PROFILES["quick"]).verdict is not Verdict.REFUTED
+        assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in state_offset.CLAIM.assumptions:
-        assert assumption.examine(PROFILES["quick"]).verdict is Verdict.REFUTED
+        assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 def test_bad_input():

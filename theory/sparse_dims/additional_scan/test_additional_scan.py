@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from theory.conftest import share
-from theory.verification.claim import PROFILES, Verdict
+from theory.conftest import GLANCE, share
+from theory.verification.claim import Verdict
 from theory.verification.refutation import Refuted
 
 from . import claim as own
-
-QUICK = PROFILES["quick"]
 
 
 def test_moving_a_decay_takes_two_states_and_a_new_row_one() -> None:
@@ -49,9 +47,9 @@ def test_tasks(t: own.Task) -> None:
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from theory.conftest import GLANCE
 from theory.core import linalg
 from theory.core.deep_s4 import DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
 from theory.core.scalars import conj, gaussian
-from theory.verification.claim import PROFILES, Assumption, Verdict
+from theory.verification.claim import Assumption, Verdict
 from theory.verification.refutation import Refuted
 
 from ..draws import nonzero
@@ -31,7 +32,6 @@ from .rank_one import rank_one_obstruction, special_stack
 from .table import DECIDED, OPEN_BUDGETS, budget_table, searched
 from .transfer import response, same_transfer, single, transfer
 
-QUICK = PROFILES["quick"]
 PROOFS = (
     proofs.zeroed_one_state,
     proofs.zeroed_any_states,
@@ -78,13 +78,13 @@ def test_symbolic_identities(proof: object) -> None:
 
 @pytest.mark.parametrize("assumption", CLAIM.assumptions, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 def test_open_ranks_are_reported_and_decide_nothing() -> None:
     checks = {check.name: check for check in CLAIM.checks}
     assert checks["open ranks"].part is None
-    outcome = checks["open ranks"].run(QUICK)
+    outcome = checks["open ranks"].run(GLANCE)
     assert outcome.verdict is Verdict.OPEN
     assert len(outcome.data["open"]) == len(OPEN_BUDGETS) and outcome.data["calibration"]
 
@@ -92,7 +92,7 @@ def test_open_ranks_are_reported_and_decide_nothing() -> None:
 @pytest.mark.parametrize("name", ["frozen, D = 3, rank 1", "counting", "budget table"])
 def test_checks_with_their_own_routes(name: str) -> None:
     check = next(check for check in CLAIM.checks if check.name == name)
-    assert check.run(QUICK).verdict is Verdict.EXACT
+    assert check.run(GLANCE).verdict is Verdict.EXACT
 
 
 # -- cancellation: twins -----------------------------------------------------------------------------------------------------

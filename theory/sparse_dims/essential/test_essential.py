@@ -9,16 +9,15 @@ import sympy
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from theory.conftest import GLANCE
 from theory.core.errors import InvalidInput, InvalidSystem
 from theory.core.lti import LTI
 from theory.core.scalars import gaussian
-from theory.verification.claim import PROFILES, Assumption, Verdict
+from theory.verification.claim import Assumption, Verdict
 from theory.verification.decide import decide
 
 from ..draws import distinct_modes, nonzero, nonzeros
 from . import claim as es
-
-QUICK = PROFILES["quick"]
 
 
 @given(es.pairs())
@@ -43,11 +42,11 @@ def test_b_moves_into_c(instance: tuple[LTI, list[F], list[F]]) -> None:
 
 @pytest.mark.parametrize("assumption", es.CLAIM.assumptions, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 def test_claim_is_proved() -> None:
-    assert decide(es.CLAIM, QUICK).verdict in (Verdict.PROVED, Verdict.FORMAL)
+    assert decide(es.CLAIM, GLANCE).verdict in (Verdict.PROVED, Verdict.FORMAL)
 
 
 # -- worked examples -------------------------------------------------------------------------------------------------------

@@ -10,18 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from theory.conftest import GLANCE
 from theory.core import linalg
 from theory.core.deep_s4 import Activation, DeepS4, S4Layer
 from theory.core.errors import InvalidInput, InvalidSystem, KindMismatch
 from theory.core.lti import LTI
 from theory.core.scalars import gaussian
-from theory.verification.claim import PROFILES, Assumption, Verdict
+from theory.verification.claim import Assumption, Verdict
 from theory.verification.decide import decide
 
 from ..draws import nonzero, numbers
 from . import claim as em
-
-QUICK = PROFILES["quick"]
 
 
 @given(em.networks())
@@ -44,11 +43,11 @@ def test_any_gauge_reaches_the_target(instance: em.Instance, data: st.DataObject
 
 @pytest.mark.parametrize("assumption", em.CLAIM.assumptions, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 def test_claim_is_exact() -> None:
-    assert decide(em.CLAIM, QUICK).verdict in (Verdict.PROVED, Verdict.FORMAL)
+    assert decide(em.CLAIM, GLANCE).verdict in (Verdict.PROVED, Verdict.FORMAL)
 
 
 # -- worked example --------------------------------------------------------------------------------------------------------

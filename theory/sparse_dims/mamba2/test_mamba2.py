@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from theory.conftest import share
+from theory.conftest import GLANCE, share
 from theory.core.errors import InvalidInput
 from theory.core.lti import LTI
 from theory.sparse_dims.adjustment import exact_minimal_adjustment
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 from theory.verification.refutation import Refuted
 
 from . import claim as own
 from .heads import Heads, assignment_cost, essential, fewest_changes, generic, heads_needed, horizon, separable
 
-QUICK = PROFILES["quick"]
 ONE = own.matrix([[1]])
 
 
@@ -119,12 +118,12 @@ def test_one_token_less(p: own.Pair) -> None:
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 def test_a_cubic_that_vanishes_at_units_and_their_sum_is_seen() -> None:

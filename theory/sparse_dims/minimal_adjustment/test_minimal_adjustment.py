@@ -7,15 +7,14 @@ from fractions import Fraction as F
 import pytest
 from hypothesis import given
 
+from theory.conftest import GLANCE
 from theory.core.lti import LTI
-from theory.verification.claim import PROFILES, Assumption, Verdict
+from theory.verification.claim import Assumption, Verdict
 from theory.verification.refutation import Refuted
 
 from ..adjustment import Adjustment, adjustment_gap, exact_minimal_adjustment, minimal_adjustment
 from ..draws import nonzero
 from . import claim as ma
-
-QUICK = PROFILES["quick"]
 
 
 @given(ma.generic_pairs())
@@ -36,7 +35,7 @@ def test_enumeration_on_three_states() -> None:
 
 @pytest.mark.parametrize("assumption", ma.CLAIM.assumptions, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 def test_all_generic_patterns_of_two_states() -> None:

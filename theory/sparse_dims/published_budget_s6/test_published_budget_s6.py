@@ -7,14 +7,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from theory.conftest import GLANCE
 from theory.core.selective import SelectiveSSM
 from theory.sparse_dims.published_budget import claim as linear
-from theory.verification.claim import PROFILES, Verdict
+from theory.verification.claim import Verdict
 
 from . import claim as own
 from .claim import Budget
-
-QUICK = PROFILES["quick"]
 
 
 def test_counts_by_hand() -> None:
@@ -55,9 +54,9 @@ def test_two_tokens_may_be_too_few() -> None:
 
 @pytest.mark.parametrize("check", own.CLAIM.checks, ids=lambda c: c.name)
 def test_checks(check: own.Check) -> None:
-    assert check.run(QUICK).verdict in (Verdict.PROVED, Verdict.EXACT)
+    assert check.run(GLANCE).verdict in (Verdict.PROVED, Verdict.EXACT)
 
 
 @pytest.mark.parametrize("assumption", own.ASSUMPTIONS, ids=lambda a: a.name)
 def test_assumptions(assumption: own.Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED

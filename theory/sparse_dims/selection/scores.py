@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from theory.core.errors import InvalidInput, UnknownName
 from theory.core.names import suggestion
@@ -131,6 +131,8 @@ def compare_channels(chosen: Iterable[Index], truth: TrueDimensions, total: int)
 
 def chance_of_at_least(hits: Sequence[Hit]) -> float:
     """P(a random pick has as many hits in all, or more): the exact tail of a sum of independent hypergeometric numbers."""
+    from scipy import stats  # as long to load as the rest of scipy, for this one number
+
     law = np.ones(1)
     for h in hits:
         law = np.convolve(law, stats.hypergeom(h.total, h.wanted, h.chosen).pmf(np.arange(h.chosen + 1)))
@@ -143,6 +145,6 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     v = np.asarray(values, dtype=float)
     if v.size < 2:
         raise InvalidInput(f"an interval needs at least two runs, got {v.size}")
-    half = float(stats.t.ppf(0.5 + level / 2, v.size - 1) * v.std(ddof=1) / np.sqrt(v.size))
+    half = float(stdtrit(v.size - 1, 0.5 + level / 2) * v.std(ddof=1) / np.sqrt(v.size))
     mean = float(v.mean())
     return mean, max(0.0, mean - half), min(1.0, mean + half)

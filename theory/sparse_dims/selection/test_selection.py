@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from theory.conftest import GLANCE
 from theory.core.errors import InvalidInput, UnknownName
-from theory.verification.claim import PROFILES, Assumption, Verdict
+from theory.verification.claim import Assumption, Verdict
 from theory.verification.refutation import Refuted
 
 from . import claim as se
@@ -20,7 +21,6 @@ from . import warmup as wu
 from .runs import SETTINGS, Setting, comparisons, measure, single_run
 from .truth import TrueDimensions
 
-QUICK = PROFILES["quick"]
 SMALL = Setting(2, 3, 4, 1, 2, 5, batch=3, length=16)
 
 
@@ -31,12 +31,12 @@ def run() -> tuple[wu.WarmUp, wu.Real, wu.Real, TrueDimensions]:
 
 @pytest.mark.parametrize("assumption", se.CLAIM.assumptions, ids=lambda a: a.name)
 def test_assumptions(assumption: Assumption) -> None:
-    assert assumption.examine(QUICK).verdict is Verdict.REFUTED
+    assert assumption.examine(GLANCE).verdict is Verdict.REFUTED
 
 
 def test_scores_are_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(se, "SETTINGS", SETTINGS[::2])
-    outcome = se.scores_against_random(QUICK)
+    outcome = se.scores_against_random(GLANCE)
     assert outcome.verdict is Verdict.NUMERIC and outcome.tolerance == 0.01
     assert len(outcome.data["table"]) == 2 * len(sc.SCORES) * 3
     good = {(r["setting"], r["score"]) for r in outcome.data["table"] if r["beats_random"]}
@@ -50,7 +50,7 @@ def test_twin_a_failing_ablation_refutes_the_claim(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(se, "SETTINGS", (SMALL,))
     monkeypatch.setitem(sc.SCORES, "loss_ablation", sc.random_score)
     with pytest.raises(Refuted, match="loss ablation failed"):
-        se.scores_against_random(QUICK)
+        se.scores_against_random(GLANCE)
 
 
 def test_parts_of_the_claim() -> None:
