@@ -18,6 +18,7 @@ from empirics import load_model
 from empirics.__main__ import main
 from empirics.data.corpus import read_corpus
 from empirics.errors import CheckpointError, InvalidInput, UnknownName
+from empirics.experiments.lm_benchmark import model as model_module
 from empirics.experiments.lm_benchmark.model import base_model
 from empirics.experiments.lm_benchmark.tokens import tokens_for
 from empirics.models import MambaConfig, MambaLM, save_model
@@ -494,3 +495,14 @@ def test_a_base_model_reads_english_as_transformers_does(name):
     assert bits_per_byte(model, data, 1, widths=sizes) < 1.2
     shuffled = np.random.default_rng(0).permutation(data)
     assert bits_per_byte(model, shuffled, 1, widths=sizes) > 1.8
+
+
+@pytest.mark.parametrize(("name", "scan"), [("untrained", "fused"), ("untrained_mamba2", "mamba_ssm")])
+def test_a_model_to_adapt_takes_the_fastest_scan_on_a_gpu(name: str, scan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mamba-2 took the chunked one. The twins: a scan that was asked for stays, and so does a CPU's."""
+    fastest = {"Mamba1": "fused", "Mamba2": "mamba_ssm"}
+    monkeypatch.setattr(model_module, "choose_scan", lambda device, layer: fastest[layer])
+    monkeypatch.setattr(MambaLM, "to", lambda self, **where: self)
+    assert {mixer.scan for mixer in base_model(name, None, "cuda").mixers} == {scan}
+    for asked, device in ((None, "cpu"), ("chunked", "cuda")):
+        assert {mixer.scan for mixer in base_model(name, asked, device).mixers} == {"chunked"}
