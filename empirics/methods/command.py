@@ -15,13 +15,11 @@ from .. import options
 from ..errors import EmpiricsError, InvalidInput
 from ..hosts.loading import BUNDLED, library, load_host
 from ..hosts.tiny import CONFIGS, MAMBA_SSM, host_model, mamba_ssm_model
+from ..kernels.ssd.mamba_ssm import ONE_CONFIGURATION
 from ..study.runner import check_device
 from .effect import Row, effects
 from .targets import matches, named_tensors, select_tensors
 from .targets_page import FAILS, decided, has_fused, head, page, section, table
-
-ONE_CONFIGURATION = "MAMBA_DETERMINISTIC"
-"""Makes mamba-ssm compile one configuration of each kernel. Else it compiles some 130, to find out which are fastest."""
 
 
 def main_targets(argv: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from empirics.errors import CheckpointError, InvalidInput, UnknownName
 from empirics.experiments.lm_benchmark import model as model_module
 from empirics.experiments.lm_benchmark.model import base_model
 from empirics.experiments.lm_benchmark.tokens import tokens_for
+from empirics.kernels.ssd.mamba_ssm import ONE_CONFIGURATION
 from empirics.models import MambaConfig, MambaLM, save_model
 from empirics.models.hub import INDEX, parts, save_hub, transformers_config
 from empirics.pretraining import bundle, loop, tokens
@@ -503,6 +505,11 @@ def test_a_model_to_adapt_takes_the_fastest_scan_on_a_gpu(name: str, scan: str, 
     fastest = {"Mamba1": "fused", "Mamba2": "mamba_ssm"}
     monkeypatch.setattr(model_module, "choose_scan", lambda device, layer: fastest[layer])
     monkeypatch.setattr(MambaLM, "to", lambda self, **where: self)
+    monkeypatch.delenv(ONE_CONFIGURATION, raising=False)
     assert {mixer.scan for mixer in base_model(name, None, "cuda").mixers} == {scan}
+    assert os.environ.get(ONE_CONFIGURATION) == ("1" if scan == "mamba_ssm" else None)
     for asked, device in ((None, "cpu"), ("chunked", "cuda")):
+        monkeypatch.setenv(ONE_CONFIGURATION, "0")
         assert {mixer.scan for mixer in base_model(name, asked, device).mixers} == {"chunked"}
+    base_model(name, None, "cuda")
+    assert os.environ[ONE_CONFIGURATION] == "0", "what the environment says stays"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import torch
 
 from ...errors import UnknownName
+from ...kernels.ssd.mamba_ssm import ONE_CONFIGURATION
 from ...models import MambaConfig, MambaLM, load_model
 from ...pretraining.bundle import BASE, base_folder, bundled_model
 from ...pretraining.scans import choose_scan
@@ -32,7 +34,8 @@ def base_model(name: str, scan: str | None, device: str, dtype: str = "float32")
         ``untrained`` or ``untrained_mamba2`` (tiny byte-level models with random values, to try things out), a folder in the
         hub's format, a safetensors file, or a hub name.
     scan:
-        Its scan; where left out ``chunked``, and on a GPU the fastest that works there.
+        Its scan; where left out ``chunked``, and on a GPU the fastest that works there. mamba-ssm's for Mamba-2 has one
+        configuration of each kernel, unless the environment says otherwise: to try all takes minutes, a run seconds.
     dtype:
         Of the frozen weights; trained numbers are float32 in any case, unless they are the weights themselves.
 
@@ -56,7 +59,10 @@ def base_model(name: str, scan: str | None, device: str, dtype: str = "float32")
         model = load_model(base_folder(name) if name in BASE else name, scan=first)
     model.to(device=device, dtype=DTYPES[dtype]).eval()
     if scan is None and torch.device(device).type == "cuda":
-        model.set_scan(choose_scan(device, layer=type(model.mixers[0]).__name__))
+        layer = type(model.mixers[0]).__name__
+        if layer == "Mamba2":
+            os.environ.setdefault(ONE_CONFIGURATION, "1")
+        model.set_scan(choose_scan(device, layer=layer))
     return model
 
 
