@@ -12,8 +12,8 @@ CHUNK = 256
 """mamba-ssm's own default, for which its kernels are tuned."""
 
 ONE_CONFIGURATION = "MAMBA_DETERMINISTIC"
-"""Environment variable, read when mamba-ssm is imported: with ``1`` it compiles one configuration of each kernel, else some 130, to
-find out which are fastest."""
+"""Environment variable, read when mamba-ssm is imported: with ``1`` it compiles one configuration of each kernel, else some 130,
+to find out which are fastest."""
 
 
 def stock_scan() -> Callable[..., Any]:
