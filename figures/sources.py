@@ -144,7 +144,7 @@ def experiment(name: str, verb: str = "run", *, accept_quick: bool = True, root:
         if not summary["table"] and not summary.get("comparisons"):
             continue  # no run has finished
         return Experiment(summary, _runs(root / place.with_name(RUNS), summary), quick)
-    raise MissingData(command(name, verb))
+    raise MissingData(command(name, verb, root=root))
 
 
 def _runs(path: Path, summary: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -21,9 +21,9 @@ import sympy
 
 from .brief import brief, outline
 from .errors import InvalidInput, InvalidSystem
+from .flint_steps import steps
 from .given import Matrix, Number, Vector, is_number
 from .invariants import known
-from .quick import steps
 from .scalars import Array, Kind, as_array, join_kinds, kind_of, refused, sign, zeros
 from .shown import ShownSystem
 

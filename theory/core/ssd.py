@@ -17,8 +17,8 @@ import numpy as np
 
 from .brief import brief, outline
 from .errors import InvalidInput, InvalidSystem
+from .flint_steps import steps
 from .given import Matrix, Number, entries_of
-from .quick import steps
 from .scalars import Array, Kind, as_array, convert, join_kinds, kind_of, refused, sign, zeros
 from .shown import ShownSystem
 

@@ -94,7 +94,7 @@ def test_refit_with_a_skip_loses_exactly_the_skip_at_the_last_step():
     assert list(right - got) == [10 * 3 * 5, 0, 0]
 
 
-def test_all_assumptions_and_checks_at_quick():
+def test_all_assumptions_and_checks_at_a_glance():
     for check in contained.CLAIM.checks:
         assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in contained.CLAIM.assumptions:

@@ -249,7 +249,7 @@ def test_bad_input(call: Any, error: type | None, says: str) -> None:
         call()
 
 
-def test_claim_at_quick() -> None:
+def test_claim_at_a_glance() -> None:
     outcomes = [c.run(Profile("tiny", 6)) for c in claim.CLAIM.checks]
     assert {c.part for c in claim.CLAIM.checks if c.part} == {"LTI bound", "LTI rate", "S6 bound"}
     assert {o.verdict for o in outcomes} == {Verdict.EXACT, Verdict.NUMERIC}

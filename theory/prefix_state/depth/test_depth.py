@@ -187,7 +187,7 @@ def abs_at(x: Any, v: int) -> Any:
     return y if y > 0 else -y
 
 
-def test_all_assumptions_and_checks_at_quick() -> None:
+def test_all_assumptions_and_checks_at_a_glance() -> None:
     for check in depth.CLAIM.checks:
         assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in depth.CLAIM.assumptions:

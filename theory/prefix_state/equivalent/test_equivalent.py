@@ -122,7 +122,7 @@ def test_spans_use_no_formula():
     assert equivalent.spans_agree(pair, 2, 2)
 
 
-def test_all_assumptions_and_checks_at_quick():
+def test_all_assumptions_and_checks_at_a_glance():
     for check in equivalent.CLAIM.checks:
         assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in equivalent.CLAIM.assumptions:

@@ -175,7 +175,7 @@ def test_number_of_directions() -> None:
     assert effective_prefix_dimension(initialisation("mamba", 16, 1e-2, seed=0), 1e-3, prefix_length=2) == 2
 
 
-def test_claim_at_quick() -> None:
+def test_claim_at_a_glance() -> None:
     outcomes = [c.run(Profile("tiny", 6)) for c in fp.CLAIM.checks]
     parts = {c.part for c in fp.CLAIM.checks if c.part}
     assert parts == {"ellipsoids and cost", "Hankel operator", "closed forms", "least dimension"}

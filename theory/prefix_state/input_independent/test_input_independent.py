@@ -287,7 +287,7 @@ def test_laws() -> None:
     assert props.expectation(props.two_point((0, 1), F(1, 4), 2), lambda x: x[0]) == F(3, 4)
 
 
-def test_claim_at_quick() -> None:
+def test_claim_at_a_glance() -> None:
     outcomes = [c.run(Profile("tiny", 8)) for c in claim.CLAIM.checks]
     parts = {c.part for c in claim.CLAIM.checks if c.part}
     assert parts == {"risk and optimum", "optimum over states", "optimum over prefixes", "zero mean"}

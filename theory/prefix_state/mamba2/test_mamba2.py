@@ -296,7 +296,7 @@ def test_an_off_by_one_rank_is_caught() -> None:
         assert row["dimension"] == row["M"] * (row["H"] * row["P"] + row["N"] - row["M"])
 
 
-def test_all_assumptions_and_checks_at_quick() -> None:
+def test_all_assumptions_and_checks_at_a_glance() -> None:
     for check in mamba2.CLAIM.checks:
         assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in mamba2.CLAIM.assumptions:

@@ -154,7 +154,7 @@ def test_reach_has_no_truth_value():
         bool(reachable_lti(TWO, [1, 2]))
 
 
-def test_all_assumptions_and_checks_at_quick():
+def test_all_assumptions_and_checks_at_a_glance():
     for check in minimal_length.CLAIM.checks:
         assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in minimal_length.CLAIM.assumptions:

@@ -57,7 +57,7 @@ def test_b_plays_no_part():
     assert compare_offset(LTI(["1/2"], [1], [0]), 3).relation == "equal"
 
 
-def test_all_assumptions_and_checks_at_quick():
+def test_all_assumptions_and_checks_at_a_glance():
     for check in state_offset.CLAIM.checks:
         assert check.run(GLANCE).verdict is not Verdict.REFUTED
     for assumption in state_offset.CLAIM.assumptions:

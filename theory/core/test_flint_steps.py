@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.core import quick
+from theory.core import flint_steps
 from theory.core.scalars import gaussian
 from theory.core.selective import SelectiveSSM
 from theory.core.ssd import Mamba2Head
@@ -66,7 +66,7 @@ def test_a_recurrence_is_moved_and_what_is_no_fraction_is_not(monkeypatch: pytes
     assert system.run([[3]])[0][0, 0] == 27 and met == [flint.fmpq]
     met.clear()
     assert system.run([[3]], [[gaussian(0, 1)]])[0][0, 0] == gaussian(27, "3/2") and met == [Fraction]
-    with pytest.raises(quick._OtherNumber):
-        quick.in_flint(np.array([0.5]))
-    with pytest.raises(quick._OtherNumber):
-        quick.in_flint(True)
+    with pytest.raises(flint_steps._OtherNumber):
+        flint_steps.in_flint(np.array([0.5]))
+    with pytest.raises(flint_steps._OtherNumber):
+        flint_steps.in_flint(True)

@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar
 import flint
 import numpy as np
 
-from .scalars import Array, Kind
+from .linalg import _fmpq
+from .scalars import Array, Kind, _fraction
 
 T = TypeVar("T", bound="Stepping")
 
@@ -36,10 +37,8 @@ def in_flint(x: Any) -> Any:
         for i, v in enumerate(x.ravel()):
             out[i] = in_flint(v)
         return out.reshape(x.shape)
-    if type(x) is Fraction:
-        return flint.fmpq(x.numerator, x.denominator)
-    if type(x) is int:
-        return flint.fmpq(x)
+    if type(x) is Fraction or type(x) is int:
+        return _fmpq(x)
     raise _OtherNumber
 
 
@@ -47,7 +46,7 @@ def as_fractions(x: Array) -> Array:
     """The array with Fractions in place of ``fmpq``."""
     out = np.empty(x.size, dtype=object)
     for i, v in enumerate(x.ravel()):
-        out[i] = Fraction(int(v.p), int(v.q)) if isinstance(v, flint.fmpq) else v
+        out[i] = _fraction(v) if isinstance(v, flint.fmpq) else v
     return out.reshape(x.shape)
 
 
