@@ -19,9 +19,11 @@ from empirics.__main__ import main  # noqa: E402
 from empirics.errors import EmpiricsError, InvalidInput, MissingPackage, UnknownName, UnsupportedScan  # noqa: E402
 from empirics.kernels.command import availability, lines  # noqa: E402
 from empirics.kernels.dispatch import selective_scan, ssd_scan  # noqa: E402
+from empirics.kernels.inputs import SSDInputs  # noqa: E402
 from empirics.kernels.s4d import discretise  # noqa: E402
 from empirics.kernels.selective_scan import chunked, state_terms  # noqa: E402
 from empirics.kernels.ssd import chunked as ssd_chunked  # noqa: E402
+from empirics.kernels.ssd import mamba_ssm as stock_ssd  # noqa: E402
 from empirics.kernels.table import TABLE, capability, scan_names  # noqa: E402
 
 torch.set_num_threads(1)
@@ -571,12 +573,26 @@ def test_refusals(op, scan):
 @pytest.mark.parametrize("op", ["selective_scan", "ssd"])
 def test_a_missing_package_is_named(op, monkeypatch):
     from empirics.kernels.selective_scan import mamba_ssm as stock_selective
-    from empirics.kernels.ssd import mamba_ssm as stock_ssd
 
     monkeypatch.setitem(sys.modules, "mamba_ssm", None)
     function = stock_selective.selective_scan if op == "selective_scan" else stock_ssd.ssd_scan
     with pytest.raises(MissingPackage, match=r"mamba_ssm is not importable.*pip install 'ssmproof\[cuda\]'"):
         function(**CASES[op][0](3, 2))
+
+
+def test_mamba_ssms_chunk_is_no_longer_than_the_sequence_needs(monkeypatch):
+    taken = {}
+
+    def stock(x, dt, A, B, C, chunk, **rest):
+        taken[x.shape[1]] = chunk
+        return x
+
+    monkeypatch.setattr(stock_ssd, "stock_scan", lambda: stock)
+    for length in (1, 32, 33, 64, 100, 128, 129, 256, 257, 600):
+        stock_ssd.scan(
+            SSDInputs(**dict.fromkeys(("D", "z", "dt_bias", "h0")), **make_ssd(length, 4, everything=False), dt_softplus=False)
+        )
+    assert taken == {1: 32, 32: 32, 33: 64, 64: 64, 100: 128, 128: 128, 129: 256, 256: 256, 257: 256, 600: 256}
 
 
 def test_public_face():
@@ -600,7 +616,7 @@ def test_stock_selective_scan(length):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("length", [1, 5, 256, 300])
+@pytest.mark.parametrize("length", [1, 5, 33, 100, 256, 300])
 def test_stock_ssd(length):
     pytest.importorskip("mamba_ssm")
     exact = make_ssd(length, 16, headdim=16)

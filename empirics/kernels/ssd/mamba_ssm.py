@@ -11,6 +11,9 @@ from ..inputs import Outcome, SSDInputs, ssd_function
 CHUNK = 256
 """mamba-ssm's own default, for which its kernels are tuned."""
 
+SMALLEST_CHUNK = 32
+"""The shortest chunk taken: half of what its smallest blocks hold."""
+
 ONE_CONFIGURATION = "MAMBA_DETERMINISTIC"
 """Environment variable, read when mamba-ssm is imported: with ``1`` it compiles one configuration of each kernel, else some 130,
 to find out which are fastest."""
@@ -32,6 +35,15 @@ def stock_scan() -> Callable[..., Any]:
     return function
 
 
+def chunk_of(length: int) -> int:
+    """The chunk for so many tokens: one power of two that holds them all, between :data:`SMALLEST_CHUNK` and :data:`CHUNK`.
+
+    The kernels compute on whole chunks, with the square of a chunk's length, so that 24 tokens in a chunk of 256 cost as much as
+    256. A sequence that fits into one chunk has the same sums in any.
+    """
+    return min(CHUNK, max(SMALLEST_CHUNK, 1 << (length - 1).bit_length()))
+
+
 def scan(inputs: SSDInputs, want_last: bool = False) -> Outcome:
     """:func:`empirics.oracle.ssd` by mamba-ssm's Triton kernels. Its float32 products are TF32 products: about 1e-3.
 
@@ -50,7 +62,7 @@ def scan(inputs: SSDInputs, want_last: bool = False) -> Outcome:
         A.float(),
         B.to(x.dtype),
         C.to(x.dtype),
-        CHUNK,
+        chunk_of(x.shape[1]),
         D=None if D is None else D.float(),
         z=None if z is None else z.to(x.dtype),
         dt_bias=None if dt_bias is None else dt_bias.float(),
