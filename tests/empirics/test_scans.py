@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import sys
 from functools import partial
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -593,6 +594,34 @@ def test_mamba_ssms_chunk_is_no_longer_than_the_sequence_needs(monkeypatch):
             SSDInputs(**dict.fromkeys(("D", "z", "dt_bias", "h0")), **make_ssd(length, 4, everything=False), dt_softplus=False)
         )
     assert taken == {1: 32, 32: 32, 33: 64, 64: 64, 100: 128, 128: 128, 129: 256, 256: 256, 257: 256, 600: 256}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "taken"), [((64,), (stock_ssd.PASSED_AT_ONCE,)), ((64, 128), (64, 128)), ((), ())], ids=["one", "tried", "none"]
+)
+def test_mamba_ssms_single_configuration_passes_large_blocks(blocks, taken, monkeypatch):
+    kernels = {
+        f"_state_passing_{name}_kernel": SimpleNamespace(
+            configs=[SimpleNamespace(kwargs={"BLOCK_SIZE": block}) for block in blocks]
+        )
+        for name in ("fwd", "bwd")
+    }
+    passing = SimpleNamespace(**kernels)
+    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sys.modules["mamba_ssm.ops.triton"], "ssd_state_passing", passing, raising=False)
+    monkeypatch.setitem(sys.modules, "mamba_ssm.ops.triton.ssd_combined", SimpleNamespace(mamba_chunk_scan_combined=min))
+    monkeypatch.setattr(stock_ssd, "_pass_large_blocks", stock_ssd._pass_large_blocks.__wrapped__)  # once a process
+    assert stock_ssd.stock_scan() is min
+    for kernel in kernels.values():
+        assert tuple(config.kwargs["BLOCK_SIZE"] for config in kernel.configs) == taken
+
+
+def test_a_later_mamba_ssm_may_name_its_kernels_otherwise(monkeypatch):
+    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sys.modules["mamba_ssm.ops.triton"], "ssd_state_passing", SimpleNamespace(), raising=False)
+    stock_ssd._pass_large_blocks.__wrapped__()
 
 
 def test_public_face():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from ...errors import MissingPackage
@@ -18,6 +19,10 @@ ONE_CONFIGURATION = "MAMBA_DETERMINISTIC"
 """Environment variable, read when mamba-ssm is imported: with ``1`` it compiles one configuration of each kernel, else some 130,
 to find out which are fastest."""
 
+PASSED_AT_ONCE = 1024
+"""Numbers of a state that one program passes on, where there is one configuration of each kernel. mamba-ssm then takes its
+smallest block, 64 numbers of a head's thousands, and passing states takes as long as the rest of the scan on short sequences."""
+
 
 def stock_scan() -> Callable[..., Any]:
     """``mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined``.
@@ -31,8 +36,20 @@ def stock_scan() -> Callable[..., Any]:
         from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
     except ImportError as error:
         raise MissingPackage("mamba_ssm", "cuda", str(error)) from error
+    _pass_large_blocks()
     function: Callable[..., Any] = mamba_chunk_scan_combined
     return function
+
+
+@cache
+def _pass_large_blocks() -> None:
+    """:data:`PASSED_AT_ONCE` in the kernels that pass states from chunk to chunk, unless they are tuned by trying."""
+    from mamba_ssm.ops.triton import ssd_state_passing as passing
+
+    for name in ("_state_passing_fwd_kernel", "_state_passing_bwd_kernel"):
+        match getattr(getattr(passing, name, None), "configs", None):
+            case [only] if "BLOCK_SIZE" in only.kwargs:
+                only.kwargs["BLOCK_SIZE"] = PASSED_AT_ONCE
 
 
 def chunk_of(length: int) -> int:
