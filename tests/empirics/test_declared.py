@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from empirics.experiments.vision_retuned import run as vision_retuned
 from empirics.study import plan
 from empirics.study.config import experiment_module, load_experiment, override, validate
 from empirics.study.judging import held_back
+from empirics.study.pack import RUNS
 from empirics.study.protocol import Family
 from empirics.study.runner import Context, Runner
 from empirics.study.store import RunFolder
@@ -231,7 +233,11 @@ def test_a_run_that_diverged_keeps_its_comparison_waiting():
 # -- plans ------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_tells_minutes_before_the_first_run(tmp_path: Path):
+def test_a_plan_tells_minutes_before_the_first_run(tmp_path: Path, monkeypatch):
+    for name in ("base_benchmark", "vision"):  # as if the others had no committed runs
+        (tmp_path / "experiments" / name).mkdir(parents=True)
+        shutil.copy(plan.EXPERIMENTS / name / RUNS, tmp_path / "experiments" / name)
+    monkeypatch.setattr(plan, "EXPERIMENTS", tmp_path / "experiments")
     gpu = Runner(tmp_path, "cuda")
     found = plan.plan_of(gpu, load_experiment("base_mamba2"))
     assert all(cell.seconds and cell.timed_as == "base_benchmark" for cell in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shutil
 import subprocess
@@ -133,7 +134,7 @@ def test_without_rocq_one_line_says_how_to_install_it(tmp_path: Path):
     run = subprocess.run(
         [sys.executable, "-m", "theory.formal"],
         cwd=FOLDER.parent.parent,
-        env={"PATH": str(python)},
+        env={"PATH": str(python), "PYTHONPATH": os.pathsep.join(sys.path)},  # packages may be installed in a folder of their own
         capture_output=True,
         text=True,
     )
