@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -114,3 +115,11 @@ def test_a_refuted_claim_exits_1(monkeypatch, capsys):
     code, shown = decided(Check("b", right, planted=(Planted("harmless", right),)))
     assert code == 1 and "1 ERROR" in shown and "harmless: passes" in shown
     assert decided(Check("b", right, planted=caught))[0] == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_terminal_without_unicode_shows_every_answer(encoding: str, form: list[str]):
+    command = [sys.executable, "-m", "theory", "--claim", "beyond.mamba3", "--profile", "quick", "--jobs", "1", *form]
+    run = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True)
+    assert (run.returncode, b"Traceback" in run.stderr) == (0, False) and b"beyond.mamba3" in run.stdout

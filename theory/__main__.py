@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -105,6 +106,9 @@ def _run_readme(argv: Sequence[str], console: Console) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; bad input prints one line and gives exit code 2, a refuted claim gives 1."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode still shows every answer
     width = None if sys.stdout.isatty() else 160  # a pipe or a log has no width of its own
     console, err = Console(width=width), Console(stderr=True)
     command = argv[0] if argv and argv[0] in COMMANDS else "verify"

@@ -105,7 +105,11 @@ class Conv:
     def run(self, x: Any, state: ConvState | None = None) -> tuple[Array, ConvState]:
         """All outputs and the last state; InvalidInput for a state of another shape, KindMismatch for one of another kind."""
         x = self.system.inputs(x)
+        if isinstance(self.system, SelectiveSSM):
+            self.system.require_outputs()
         state = self.zero_state() if state is None else self.state(state)
+        if not len(x):
+            return zeros(x.shape, self.kind), state
         ys = []
         for xt in x:
             state, y = self.step(state, xt)

@@ -85,15 +85,22 @@ class S4Layer:
             x = zeros((0, self.n_channels), self.kind)
         if x.ndim != 2 or x.shape[1] != self.n_channels:
             raise InvalidInput(f"inputs: expected shape (L, D) with D = {self.n_channels}, got {x.shape}")
-        if h0 is not None and len(h0) != self.n_channels:
-            raise InvalidInput(f"h0 holds {len(h0)} states, expected one for each of the D = {self.n_channels} channels")
+        given = None if h0 is None else entries_of(h0)
+        if h0 is not None and given is None:
+            raise InvalidInput(
+                f"h0 = {outline(h0)} must be a sequence of one state for each of the D = {self.n_channels} channels"
+            )
+        if given is not None and len(given) != self.n_channels:
+            raise InvalidInput(f"h0 holds {len(given)} states, expected one for each of the D = {self.n_channels} channels")
         inner = zeros(x.shape, self.kind)
         states = []
         for d, channel in enumerate(self.channels):
-            inner[:, d], last = channel.run(x[:, d], None if h0 is None else h0[d])
+            inner[:, d], last = channel.run(x[:, d], None if given is None else given[d])
             states.append(last)
         y = inner @ self.W.T + self.bias + self.u * x
         if self.activation == "relu":
+            if y.dtype != object and np.isnan(y).any():
+                raise InvalidInput("the sums before ReLU are beyond the range of float64; rescale the layer or stay exact")
             y = np.where(np.vectorize(_positive, otypes=[bool])(y), y, zeros(y.shape, self.kind)) if y.size else y
         return y, states
 

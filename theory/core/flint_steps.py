@@ -22,6 +22,9 @@ class Stepping(Protocol):
     kind: Kind
     _clock: Callable[[Any], tuple[Any, Any]] | None
 
+    def clock(self, token: Array) -> tuple[Any, Any]:
+        """(dt, decay) for one token."""
+
     def _steps(self, u: Array, h: Array) -> tuple[Array, Array]:
         """Outputs and the last state."""
 
@@ -39,6 +42,8 @@ def in_flint(x: Any) -> Any:
         return out.reshape(x.shape)
     if type(x) is Fraction or type(x) is int:
         return _fmpq(x)
+    if isinstance(x, np.integer):
+        return _fmpq(int(x))
     raise _OtherNumber
 
 
@@ -60,15 +65,35 @@ def steps(system: T, numbers: Iterable[str], u: Array, h: Array) -> tuple[Array,
     """
     if system.kind != "exact":
         return system._steps(u, h)
+    ticks: list[tuple[Any, Any]] = []
     try:
         moved = copy.copy(system)
         for name in numbers:
             value = getattr(system, name)
             object.__setattr__(moved, name, None if value is None else in_flint(value))
-        clock = system._clock
-        if clock is not None:
-            moved._clock = lambda token: tuple(in_flint(v) for v in clock(as_fractions(token)))
+        if system._clock is not None:
+
+            def noted(token: Array) -> tuple[Any, Any]:
+                ticks.append(system.clock(as_fractions(token)))
+                dt, decay = ticks[-1]
+                return in_flint(dt), in_flint(decay)
+
+            object.__setattr__(moved, "clock", noted)
         ys, last = moved._steps(in_flint(u), in_flint(h))
     except _OtherNumber:
-        return system._steps(u, h)
+        return _again(system, ticks)._steps(u, h)
     return as_fractions(ys), as_fractions(last)
+
+
+def _again(system: T, ticks: list[tuple[Any, Any]]) -> T:
+    """The system whose clock first repeats what it said: a clock may remember, so each token asks it once."""
+    if not ticks:
+        return system
+    said, again = iter(ticks), copy.copy(system)
+
+    def repeated(token: Array) -> tuple[Any, Any]:
+        tick = next(said, None)
+        return system.clock(token) if tick is None else tick
+
+    object.__setattr__(again, "clock", repeated)
+    return again

@@ -254,7 +254,7 @@ def jacobian(function: Callable[[Array], Sequence[Any] | Array], point: Sequence
         outputs = function(seed(point))
     except ZeroDivisionError as error:
         raise InvalidInput("the function divides by zero at the point: it has no derivative there; move the point") from error
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, LookupError, StopIteration) as error:
         raise InvalidInput(f"the function does what dual numbers cannot: {error}; build it from +, −, ·, /") from error
     if isinstance(outputs, Dual) or np.ndim(np.asarray(outputs, dtype=object)) != 1:
         raise InvalidInput("the function must return a one-dimensional sequence of numbers (ravel() its outputs)")

@@ -199,6 +199,7 @@ def kind_of(values: Any, name: str = "value") -> Kind | Literal["integer"]:
     KindMismatch
         Exact rationals and floats in one array.
     """
+    refuse_masked(values, name)
     kinds: set[Any] = set()
     try:
         flat = values.ravel() if isinstance(values, np.ndarray) else np.asarray(values, dtype=object).ravel()
@@ -209,6 +210,13 @@ def kind_of(values: Any, name: str = "value") -> Kind | Literal["integer"]:
             raise InvalidInput(f"{name}: rows of different lengths")
         kinds.add("integer" if isinstance(x, _INTEGER) and not isinstance(x, bool) else _kind_of_element(x, name))
     return join_kinds(kinds, name)
+
+
+def refuse_masked(values: Any, name: str) -> None:
+    """Raise InvalidInput for an array with a mask, or for rows that have one: nobody can tell whether a hidden number counts."""
+    rows = values if isinstance(values, list | tuple) else (values,)
+    if any(isinstance(row, np.ma.MaskedArray) for row in rows):
+        raise InvalidInput(f"{name}: the array is masked; say what its hidden entries are with .filled(value)")
 
 
 def join_kinds(kinds: Iterable[Any], name: str = "value") -> Any:
@@ -272,6 +280,10 @@ def convert(x: Any, kind: Kind, name: str = "value") -> Any:
             return _exact_expression(x, name)
         x = convert(x, "exact", name)
         return sympy.Rational(x.numerator, x.denominator) if isinstance(x, Fraction) else sympy.sympify(x)
+    if isinstance(x, sympy.Expr):
+        _exact_expression(x, name)
+    elif not isinstance(x, float | np.floating):
+        _kind_of_element(x, name)  # what no exact kind takes is no number here either
     if kind == "float64":
         undecided = isinstance(x, sympy.Expr) and x.is_number and x.is_real is not True
         if undecided or isinstance(x, complex | np.complexfloating | GaussianRational):
@@ -320,7 +332,8 @@ def _rounded(x: Any, to: type[float] | type[complex], name: str) -> Any:
         raise _not_a_number(x, name) from error
     if not np.isfinite(value):
         raise InvalidInput(f"{name}: {outline(value)} is not finite")
-    if isinstance(x, np.longdouble | np.clongdouble) and value != x:
+    longer = isinstance(x, np.longdouble | np.clongdouble) and value != x
+    if longer or (isinstance(x, int | np.integer) and int(value.real) != int(x)):
         raise KindMismatch(f"{name}: {outline(x)} holds more digits than float64; round it with {to.__name__}(x)")
     return value
 
@@ -335,6 +348,7 @@ def as_array(values: Any, kind: Kind, name: str = "value", ndim: int | None = No
     KindMismatch
         See :func:`convert`.
     """
+    refuse_masked(values, name)
     if isinstance(values, np.ndarray):
         source = values
     else:

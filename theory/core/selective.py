@@ -20,6 +20,7 @@ import numpy as np
 import sympy
 
 from .brief import brief, outline
+from .clocks import tick
 from .errors import InvalidInput, InvalidSystem
 from .flint_steps import steps
 from .given import Matrix, Number, Vector, is_number
@@ -190,9 +191,9 @@ class SelectiveSSM(ShownSystem):
     # -- running ----------------------------------------------------------------------------------------------------
 
     def clock(self, z: Array) -> tuple[Array, Array]:
-        """(dt (D,), decay (D, N)) for one token."""
+        """(dt (D,), decay (D, N)) for one token; what a clock that is a function may not answer: see :func:`.clocks.tick`."""
         if self._clock is not None:
-            return self._clock(z)
+            return tick(self._clock, z, self.kind, (self.n_channels,), (self.n_channels, self.n_states))
         if self.constant_clock:
             return known(self.dt, "a constant clock has dt"), known(self.decay, "a constant clock has decays")
         up, down, rates = (known(v, "a softplus clock has W_up, W_dn and A") for v in (self.W_up, self.W_dn, self.A))
@@ -229,8 +230,7 @@ class SelectiveSSM(ShownSystem):
 
     def run(self, z: Any, h0: Any = None) -> tuple[Array, Array]:
         """Outputs (L, D) and the last state (D, N) for module inputs (L, D)."""
-        if self.W_C is None:
-            raise InvalidInput("this system was built without W_C: its outputs are undefined; pass W_C to run it")
+        self.require_outputs()
         z = self.inputs(z)
         h = self.zero_state() if h0 is None else self.state(h0)
         return steps(self, ("W_B", "W_C", "D_skip", "dt", "decay"), z, h)
@@ -240,6 +240,11 @@ class SelectiveSSM(ShownSystem):
         for t, zt in enumerate(z):
             h, ys[t] = self.step(h, zt)
         return ys, h
+
+    def require_outputs(self) -> None:
+        """Raise InvalidInput where there is no W_C."""
+        if self.W_C is None:
+            raise InvalidInput("this system was built without W_C: its outputs are undefined; pass W_C to run it")
 
     def require_constant_clock(self, what: str) -> tuple[Array, Array]:
         """(dt, decay), or an error that says why ``what`` needs a constant clock."""

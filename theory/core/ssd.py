@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .brief import brief, outline
+from .clocks import tick
 from .errors import InvalidInput, InvalidSystem
 from .flint_steps import steps
 from .given import Matrix, Number, entries_of
@@ -100,8 +101,8 @@ class Mamba2Head(ShownSystem):
         return f"Mamba2Head(P={self.head_dim}, N={self.n_states}, D={self.d_input}, kind={self.kind})"
 
     def clock(self, u: Array) -> tuple[Any, Any]:
-        """(dt, decay) for one token."""
-        return self._clock(u) if self._clock is not None else (self.dt, self.decay)
+        """(dt, decay) for one token; what a clock that is a function may not answer: see :func:`.clocks.tick`."""
+        return (self.dt, self.decay) if self._clock is None else tick(self._clock, u, self.kind, (), ())
 
     def zero_state(self) -> Array:
         """h = 0, shape (P, N)."""

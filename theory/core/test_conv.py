@@ -178,3 +178,11 @@ def test_unusable_inputs() -> None:
         Conv([1, 2], CHANNEL).run([[1]])
     with pytest.raises(InvalidInput, match="D = 2"):
         Conv([[1, 2]] * 2, S6).run([[1]])
+
+
+def test_outputs_of_a_module_without_readout_are_refused():
+    silent, read = (SelectiveSSM([[1]], w_c, dt=1, decay=[["1/2"]]) for w_c in (None, [[1]]))
+    with pytest.raises(InvalidInput, match="built without W_C"):
+        Conv([[1, 1]], silent).run([[1], [2]])
+    assert Conv([[1, 1]], read).run([])[0].shape == read.run([])[0].shape == (0, 1)
+    assert Conv([1, 1], LTI(["1/2"], [1], [1])).run([])[0].shape == (0,)

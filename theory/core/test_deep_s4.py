@@ -252,3 +252,21 @@ def test_relu_of_constants_is_decided() -> None:
     assert above == zero + sympy.Rational(1, 10**100)
     with pytest.raises(InvalidSystem, match="has no sign"):
         S4Layer([channel], [[sympy.I]]).run([[1]])
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_sum_beyond_floats_is_no_zero() -> None:
+    """9e399 > 0 goes through ReLU; in floats it is infinity less infinity, and no answer."""
+    channels = [LTI([0.5], [1e200], [c]) for c in (1e200, -1e199)]
+    with pytest.raises(InvalidInput, match="beyond the range of float64"):
+        S4Layer(channels, [[1.0, 1.0], [0.0, 1.0]]).run([[1.0, 1.0]])
+    exact = [LTI(["1/2"], [10**200], [c]) for c in (10**200, -(10**199))]
+    assert S4Layer(exact, [[1, 1], [0, 1]]).run([[1, 1]])[0][0, 0] == 9 * 10**399
+
+
+@pytest.mark.parametrize("h0", [3, "1", 1.5])
+def test_states_that_are_no_sequence(h0: Any) -> None:
+    with pytest.raises(InvalidInput, match="must be a sequence of one state"):
+        S4Layer([ONE, ONE], [[1, 0], [0, 1]]).run([[1, 2]], h0)
+    again: Any = (h for h in ([0], [0]))
+    assert S4Layer([ONE, ONE], [[1, 0], [0, 1]]).run([[1, 2]], again)[0].shape == (1, 2)

@@ -8,10 +8,12 @@ from typing import Any
 import flint
 import numpy as np
 import pytest
+import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from theory.core import flint_steps
+from theory.core.errors import InvalidInput
 from theory.core.scalars import gaussian
 from theory.core.selective import SelectiveSSM
 from theory.core.ssd import Mamba2Head
@@ -70,3 +72,45 @@ def test_a_recurrence_is_moved_and_what_is_no_fraction_is_not(monkeypatch: pytes
         flint_steps.in_flint(np.array([0.5]))
     with pytest.raises(flint_steps._OtherNumber):
         flint_steps.in_flint(True)
+
+
+def counting(ticks):
+    """A clock that remembers how often it was asked."""
+    left = iter(ticks)
+    return lambda token: next(left)
+
+
+@pytest.mark.parametrize("last", [np.array([3]), np.array([sympy.sqrt(2)], dtype=object)], ids=["integers", "symbols"])
+def test_a_clock_is_asked_once_for_each_token(last):
+    """Where its answer is no Fraction, the recurrence starts anew with the answers that were given."""
+    halves = [np.array([[Fraction(1, q)]], dtype=object) for q in (2, 3, 5)]
+    ticks = list(zip((np.array([1]), np.array([2]), last), halves, strict=True))
+    got = SelectiveSSM([[1]], [[1]], clock=counting(ticks), kind="exact").run([[1]] * 3)
+    state, expected = 0, []
+    for dt, decay in ticks:
+        state = decay[0, 0] * state + dt[0]
+        expected.append(state)
+    assert [sympy.expand(sympy.sympify(y) - sympy.sympify(e)) for y, e in zip(got[0][:, 0], expected, strict=True)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (1, "expected a pair"),
+        (None, "expected a pair"),
+        (([1, 1, 1], [[1]]), r"dt has shape \(3,\), expected \(1,\)"),
+        (([1], [1]), r"decay has shape \(1,\), expected \(1, 1\)"),
+        ((np.array([1.0]), np.array([[0.5]])), "was given to an exact system"),
+        (([1], [["x"]]), "is not a rational number"),
+    ],
+)
+def test_what_a_clock_may_not_answer(answer, error):
+    with pytest.raises(InvalidInput, match=error):
+        SelectiveSSM([[1]], [[1]], clock=lambda token: answer, kind="exact").run([[1], [2]])
+
+
+@pytest.mark.parametrize("answer", [1, (1, [0.5]), (1, 0.5), ([1], Fraction(1, 2)), (1,)])
+def test_what_a_clock_of_one_head_may_not_answer(answer):
+    with pytest.raises(InvalidInput, match="clock"):
+        Mamba2Head([[1]], [[1]], [[1]], clock=lambda token: answer).run([[1]])
+    assert Mamba2Head([[1]], [[1]], [[1]], clock=lambda token: (1, "1/2")).run([[1]])[0][0, 0] == 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import flint
+import mpmath
 import numpy as np
 import pytest
 import sympy
@@ -320,3 +322,27 @@ def test_long_doubles_are_not_rounded_in_silence() -> None:
     with pytest.raises(KindMismatch, match="more digits than float64"):
         convert(third, "float64")
     assert convert(np.longdouble(0.5), "float64") == 0.5
+
+
+@pytest.mark.parametrize("x", [2**53 + 1, np.int64(2**53 + 1), -(2**60) - 1])
+def test_an_integer_that_a_float_cannot_hold_is_refused(x):
+    for kind in ("float64", "complex128"):
+        with pytest.raises(KindMismatch, match="more digits than float64"):
+            as_array([x], kind)
+        assert as_array([2**53, 2**70], kind).tolist() == [2.0**53, 2.0**70]
+    assert as_array([x], "exact")[0] == int(x)
+
+
+@pytest.mark.parametrize("kind", ["exact", "symbolic", "float64", "complex128"])
+def test_masked_numbers_are_refused(kind):
+    for values in (np.ma.array([1.0, np.nan], mask=[0, 1]), [np.ma.array([1, 2], mask=[0, 1])], np.ma.array([1, 2], mask=[0, 1])):
+        for read in (lambda values=values: as_array(values, kind), lambda values=values: kind_of(values)):
+            with pytest.raises(InvalidInput, match=r"masked; say what its hidden entries are with \.filled"):
+                read()
+
+
+@pytest.mark.parametrize("x", [Decimal("0.1"), b"1.5", mpmath.mpf(1), flint.arb(1), sympy.Float("0.1", 50), sympy.nan, sympy.oo])
+@pytest.mark.parametrize("kind", ["exact", "symbolic", "float64", "complex128"])
+def test_what_no_kind_computes_with_is_refused_by_every_kind(x, kind):
+    with pytest.raises(InvalidInput):
+        as_array([x], kind)

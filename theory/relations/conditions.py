@@ -70,6 +70,40 @@ def _escapes_support(modes: list[str]) -> bool:
     return any(residue != kept[mode] for mode, residue in list(wanted.items())[1:])
 
 
+def _support_does(residues: list[int]) -> bool:
+    """Whether SDT on modes and residues of two of three states does what LoRA on A does to the third, by the number of modes.
+
+    The support has to give every new mode that shows, and to cancel the third state where its old mode shows and is gone.
+    """
+    from ..core.function_equality import essential_modes, same_function
+
+    frozen, moved = (LTI([*modes], [1, 1, 1], residues) for modes in (("1/2", "1/3", "1/5"), ("1/7", "1/11", "1/13")))
+    kept = LTI(["1/5"], [1], [residues[2]])
+    wanted, cancelled = essential_modes(moved).residues, essential_modes(kept).residues
+    if len(wanted) + len(cancelled) > 2:
+        return False
+    tuned = LTI([*cancelled, *wanted, frozen.a[2]], [1, 1, 1], [*(-r for r in cancelled.values()), *wanted.values(), residues[2]])
+    return same_function(tuned, moved)
+
+
+def _one_row_does(residue: int) -> bool:
+    """Whether LoRA of rank 1, which moves one channel's decay, does what SDT does to one decay in each of two channels.
+
+    The second channel's tuned state has the residue; where it is 0 the move is not seen, and where it is not both rows move.
+    """
+    from ..core.function_equality import same_function
+
+    before, after = (LTI(["1/5", mode], [1, 1], [1, residue]) for mode in ("1/7", "1/11"))
+    return same_function(before, after)
+
+
+def _direct_term_fits(spare: bool) -> bool:
+    """Whether a frozen channel gives two outputs a direct term that both read: only with a state to spare."""
+    from ..sparse_dims.exact_match.claim import direct_term_fits
+
+    return direct_term_fits((LTI(["1/2", 0], [1, 1], [1, 1]), Fraction(1), spare))
+
+
 def _offsets_share(length: int) -> int:
     """Dimension of what initial states and state offsets add alike to an S6 module of one decay, ν = 1."""
     from ..prefix_state.selective_offset.claim import Setting, one, shared
@@ -378,7 +412,9 @@ CONDITIONS: Mapping[str, Pair] = {
         lambda: _relabelled_rank([[-1, -2], [-3, -4]], [[-1, 0], [0, 0]]) == 1,
     ),
     "the support leaves out a mode": Pair(lambda: _escapes_support(["1/2", "1/3"]), lambda: not _escapes_support(["1/2"])),
-    "the support leaves out a mode of nonzero residue": Pair(lambda: _moves_kernel(1), lambda: not _moves_kernel(0)),
+    "no frozen residue vanishes": Pair(lambda: not _support_does([1, 1, 1]), lambda: _support_does([0, 0, 1])),
+    "every tuned state shows in the outputs": Pair(lambda: not _one_row_does(1), lambda: _one_row_does(0)),
+    "a state for the direct term": Pair(lambda: _direct_term_fits(True), lambda: not _direct_term_fits(False)),
     "all channels and states chosen, full rank, u and β tuned": Pair(lambda: _matches(True), lambda: not _matches(False)),
     "L ≥ n_frozen + 2": Pair(lambda: not _fits(["1/2", "3/10"], 4), lambda: _fits(["1/2", "3/10"], 3)),
     "prefix at block inputs": Pair(lambda: _window_matters(True), lambda: _window_matters(False)),

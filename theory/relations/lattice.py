@@ -142,6 +142,7 @@ _FREE = "free module inputs"
 _FIRST = "d_model ≥ 2, equal dynamics"
 _MIXED = "C_n B_n of the target independent over n"
 _A_SHOWS = "A shows in the outputs"
+_TUNED_SHOW = "every tuned state shows in the outputs"
 _IN_SHOWS = "in_proj shows in the outputs"
 _OUT_SHOWS = "out_proj shows in the outputs"
 _SELECTORS_SHOW = "the selectors show in the outputs"
@@ -168,8 +169,8 @@ FACTS: tuple[Fact, ...] = (
     _fact("LTI", "full", "⊄", "lora_A", f"{_S}.essential"),
     _fact("LTI", "sdt", "⊄", "lora_A", f"{_S}.essential", "residues tuned"),
     _fact("LTI", "sdt", "⊄", "lora_A", f"{_L}.cheaper_sparse", "SDT on A alone", "rank < term rank of the support",
-          "frozen modes distinct in each channel", "generic values"),
-    _fact("LTI", "lora_A", "⊄", "sdt", f"{_S}.essential", "the support leaves out a mode of nonzero residue"),
+          "frozen modes distinct in each channel", "generic values", _TUNED_SHOW),
+    _fact("LTI", "lora_A", "⊄", "sdt", f"{_S}.essential", "the support leaves out a mode", "no frozen residue vanishes"),
     _fact("LTI", "full", "⊄", "sdt", f"{_S}.essential", "the support leaves out a mode"),
     # deep S4
     _fact("deep S4", "prompt", "⊆", "prefix", f"{_P}.depth"),
@@ -180,7 +181,8 @@ FACTS: tuple[Fact, ...] = (
     _fact("deep S4", "lora_A", "⊆", "full", f"{_L}.rank_floor"),
     _fact("deep S4", "sdt", "⊆", "full", f"{_S}.minimal_adjustment"),
     _fact("deep S4", "sdt_lora", "⊆", "full", f"{_S}.exact_match"),
-    _fact("deep S4", "full", "⊆", "sdt_lora", f"{_S}.exact_match", "all channels and states chosen, full rank, u and β tuned"),
+    _fact("deep S4", "full", "⊆", "sdt_lora", f"{_S}.exact_match", "all channels and states chosen, full rank, u and β tuned",
+          "a state for the direct term"),
     _fact("deep S4", "sdt", "⊆", "sdt_lora", f"{_S}.exact_match"),
     _fact("deep S4", "lora_out_proj", "⊆", "sdt_lora", f"{_S}.exact_match"),
     _fact("deep S4", "lora_A", "⊄", "lora_out_proj", f"{_L}.spectrum_frozen", _LINEAR, "L ≥ n_frozen + 2", _RESIDUE,
@@ -229,7 +231,7 @@ FACTS: tuple[Fact, ...] = (
     _fact("S6", "sdt", "⊆", "full", f"{_S}.minimal_adjustment"),
     _fact("S6", "sdt", "⊆", "lora_A", f"{_L}.cheaper_sparse", "SDT on A alone", "rank ≥ term rank of the support"),
     _fact("S6", "sdt", "⊄", "lora_A", f"{_L}.cheaper_sparse", "SDT on A alone", "rank < term rank of the support",
-          "frozen modes distinct in each channel", "generic values"),
+          "frozen modes distinct in each channel", "generic values", _TUNED_SHOW),
     # Mamba-2
     _fact("Mamba-2", "prompt", "⊆", "prefix", f"{_P}.depth", _BLOCK),
     _fact("Mamba-2", "prompt", "⊆", "initial_state", f"{_P}.depth"),

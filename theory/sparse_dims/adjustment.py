@@ -305,8 +305,15 @@ def nonzero_subset_sums(values: Sequence[Any] | Array) -> set[Any]:
 
 
 def is_generic(frozen: LTI, target: LTI) -> bool:
-    """Frozen modes pairwise distinct, and no sum of ≥ 2 nonzero frozen residues is 0 or a target residue."""
+    """Frozen modes pairwise distinct, and no sum of ≥ 2 nonzero frozen residues is 0 or a target residue.
+
+    Raises Undecided where symbolic numbers are neither proved equal nor apart.
+    """
+    frozen, target = symbols_together(frozen, target)
     _, wanted = target_pairs(frozen, target)
     if len(group_by_value(frozen.a)) < frozen.n_states:
         return False
-    return not nonzero_subset_sums(residues(frozen)) & ({0} | set(wanted))
+    sums = nonzero_subset_sums(residues(frozen))
+    if "symbolic" not in (frozen.kind, target.kind):
+        return not sums & {0, *wanted}
+    return not any(is_zero(total - value) for total in sums for value in (0, *wanted))  # equal numbers may be written otherwise

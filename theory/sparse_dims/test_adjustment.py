@@ -8,6 +8,7 @@ from fractions import Fraction as F
 
 import numpy as np
 import pytest
+import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,3 +239,17 @@ def test_a_residue_whose_square_is_no_float_is_named(size: float) -> None:
         minimal_adjustment(frozen, target)
     assert float(str(caught.value).split()[3]) == 2 * size
     assert minimal_adjustment(frozen, LTI([0.5], [1.0], [size])).cost == 1  # its own pair of floats
+
+
+def test_equal_sums_that_are_written_otherwise_are_not_generic():
+    """cos(π/7) − cos(2π/7) + cos(3π/7) = 1/2; 1/4 + 1/4 = 1/2 in another kind of number; (x² − y²)/(x − y) = x + y."""
+    half, pi, (x, y) = sympy.Rational(1, 2), sympy.pi, sympy.symbols("x y", positive=True)
+    cosines = [sympy.cos(pi / 7), -sympy.cos(2 * pi / 7), sympy.cos(3 * pi / 7)]
+    pairs = [
+        (LTI([half, half / 2, half / 3], [1, 1, 1], cosines), LTI([half], [1], [half])),
+        (LTI(["1/2", "1/3"], [1, 1], ["1/4", "1/4"]), LTI([half, sympy.Rational(1, 7)], [1, 1], [half, sympy.sqrt(2)])),
+        (LTI([half, half / 2], [1, 1], [x, y]), LTI([half], [1], [(x**2 - y**2) / (x - y)])),
+    ]
+    assert [is_generic(frozen, target) for frozen, target in pairs] == [False] * 3
+    other = LTI([half], [1], [half + 1])
+    assert [is_generic(frozen, other) for frozen, _ in pairs[:2]] == [True] * 2

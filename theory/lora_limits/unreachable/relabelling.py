@@ -22,7 +22,7 @@ from theory.core.errors import InvalidInput
 from theory.core.linalg import rank as exact_rank
 from theory.core.linalg import rank_factors
 from theory.core.lti import require_length
-from theory.core.scalars import Array, as_array
+from theory.core.scalars import Array, as_array, is_real
 from theory.core.tolerance import budget
 
 from ..low_rank import Floor, lora_dimension, lora_floor, product_jacobian, rational_factors, require_rank
@@ -109,12 +109,13 @@ def relabelled_floor(frozen: Any, target: Any, rank: int) -> RelabelledFloor:
     a, t = _pair(frozen, target)
     d, n = a.shape
     r = require_rank(rank, d, n)
+    if any(not is_real(x) for x in (*a.ravel(), *t.ravel())):
+        raise InvalidInput("A and A* have complex entries; floors are enclosed for real rationals")
     every = list(relabellings(d, n))
     estimates = np.empty(len(every))
-    try:
-        af, tf = a.astype(float), t.astype(float)
-    except OverflowError as error:
-        raise InvalidInput("the entries exceed float64's range; rescale A and A* together") from error
+    largest = max(abs(x) for x in (*a.ravel(), *t.ravel()))
+    unit = Fraction(2) ** (largest.numerator.bit_length() - largest.denominator.bit_length())  # estimates see entries below 2
+    af, tf = (a / unit).astype(float), (t / unit).astype(float)
     for i, order in enumerate(every):
         moved = np.stack([tf[row, list(o)] for row, o in enumerate(order)]) - af
         estimates[i] = np.sum(np.linalg.svd(moved, compute_uv=False)[r:] ** 2)

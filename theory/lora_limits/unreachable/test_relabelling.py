@@ -10,6 +10,7 @@ from hypothesis import given
 
 from theory.core import linalg
 from theory.core.errors import InvalidInput, KindMismatch
+from theory.core.scalars import gaussian
 from theory.lora_limits.low_rank import lora_floor
 from theory.lora_limits.unreachable import claim as unreachable
 from theory.lora_limits.unreachable.relabelling import (
@@ -136,3 +137,15 @@ def test_far_target_by_hand():
 def test_bad_input(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+def test_floors_of_entries_beyond_floats():
+    """The estimates that choose relabellings see numbers below 2, whatever the entries are."""
+    big = Fraction(10) ** 400
+    a, t = [[big, big / 2], [big / 3, big / 5]], [[-big / 2, 3 * big], [big / 5, big / 3]]
+    small = [[[x / big for x in row] for row in m] for m in (a, t)]
+    found, expected = relabelled_floor(a, t, 1), relabelled_floor(*small, 1)
+    assert found.relabelling == expected.relabelling
+    assert found.floor.lower <= expected.floor.upper * big**2 and expected.floor.lower * big**2 <= found.floor.upper
+    with pytest.raises(InvalidInput, match="complex entries"):
+        relabelled_floor([[gaussian(0, 1), 1], [1, 2]], [[1, 2], [3, 4]], 1)

@@ -54,6 +54,8 @@ def reachable_selective(system: SelectiveSSM, h0: Any, *, max_length: int | None
     if not np.any(h):
         return nothing_needed()
     if not system.constant_clock:
+        if any(not is_real(w) for w in system.W_B.ravel()):
+            raise InvalidInput("reachability is decided for real systems; W_B has complex entries")
         return _any_clock(system, h)
     cone = TokenCone(system)
     if len(cone.blocks) == 1:

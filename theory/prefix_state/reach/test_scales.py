@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from theory import SelectiveSSM, reachable, state_after
+from theory.core.errors import InvalidInput
+from theory.core.scalars import gaussian
 from theory.prefix_state.reach.cone import TokenCone, nonnegative_solution
 from theory.prefix_state.reach.existence import float_solutions, proved_to_exist
 
@@ -46,3 +48,10 @@ def test_existence_does_not_depend_on_the_size(size):
     assert near and proved_to_exist(cone, h, near) is not None
     assert proved_to_exist(cone, -h, near) is None
     assert reachable(system, h).verdict in ("witness", "exists")
+
+
+@pytest.mark.parametrize("w", [gaussian(0, 1), 1j])
+def test_complex_weights_are_refused_under_every_clock(w):
+    with pytest.raises(InvalidInput, match="W_B has complex entries"):
+        reachable(SelectiveSSM([[w]], clock=lambda z: (1, 1)), [[1]])
+    assert reachable(SelectiveSSM([[1]], clock=lambda z: (1, 1), kind="exact"), [[-1]]).verdict == "obstruction"
