@@ -67,7 +67,9 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any]:
         torch.set_num_threads(1)  # at these sizes a second thread only waits
     file = load_experiment(args.experiment, args.quick)
     options = _fixed_options(args)
-    if (scan := _known_scan(args.scan)) is not None:
+    from .kernels.table import known_scan
+
+    if (scan := known_scan(args.scan)) is not None:
         options["scan"] = scan
     if options:
         file = with_options(file, **options)
@@ -93,14 +95,6 @@ def _fixed_options(args: argparse.Namespace) -> dict[str, Any]:
         task = task_of_source(args.data)
         options |= {"data": args.data} if task is None else {"data": args.data, "task": task}
     return options
-
-
-def _known_scan(scan: str | None) -> str | None:
-    from .kernels.table import TABLE
-
-    if scan is not None and scan not in {row.scan for row in TABLE}:
-        raise UnknownName("scan", scan, {row.scan for row in TABLE})
-    return scan
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -205,9 +199,10 @@ def _gpu_suite(argv: Sequence[str]) -> int:
     parser.add_argument("--scan", metavar="NAME", help="use this scan where an experiment has a choice")
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the command itself")
     args = parser.parse_args(argv)
+    from .kernels.table import known_scan
     from .study.checks import gpu_suite, print_rows
 
-    summaries = gpu_suite(args.out, args.budget, args.device, args.only, args.quick, _known_scan(args.scan))
+    summaries = gpu_suite(args.out, args.budget, args.device, args.only, args.quick, known_scan(args.scan))
     print_rows(summaries)
     incomplete = [s["id"] for s in summaries if not s["complete"]]
     print(f"not complete: {', '.join(incomplete)}; call again to go on" if incomplete else "complete")

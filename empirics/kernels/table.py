@@ -89,6 +89,13 @@ TABLE: tuple[Capability, ...] = (
 _ROWS = {(row.op, row.scan): row for row in TABLE}
 
 
+def known_scan(scan: str | None) -> str | None:
+    """The name, or ``None``; UnknownName where no operation has such a scan."""
+    if scan is not None and scan not in {row.scan for row in TABLE}:
+        raise UnknownName("scan", scan, {row.scan for row in TABLE})
+    return scan
+
+
 def scan_names(op: Op) -> tuple[str, ...]:
     """Names of the scans of one operation, in the table's order."""
     return tuple(row.scan for row in TABLE if row.op == op)

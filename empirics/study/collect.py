@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from theory.core.files import require_writable
+from theory.core.files import read_json, require_writable
 
 from .. import options
 from ..errors import InvalidInput
+from ..kernels.table import known_scan
 from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
 from .pack import RUNS, name_of, read_pack, write_pack
 from .results import Result, write_json
@@ -43,23 +44,45 @@ def collect(
     Raises
     ------
     InvalidInput, UnknownName
-        No finished run, or no such experiment.
+        No finished run of this form and scan, no such experiment, or ``into`` holds the other form (``quick`` or full size); and
+        runs to be packed that are of another form. Nothing is written then.
     CheckpointError
         A result is corrupt, or of another version.
     """
     file = load_experiment(name, quick)
     file = file if scan is None else override(file, scan=scan)
-    results = RunFolder(out).everything(file.id)
+    folder = RunFolder(out)
+    results = folder.everything(file.id)
     packed = None if into is None else into / file.id / RUNS
+    if into is not None:
+        _require_same_form(into / file.id / results_name(file.scan), quick)
+        for where, result in results.items():
+            if other := _other_option(file, result):
+                raise InvalidInput(f"{folder.folder(file.id) / where} {other}: pack it from an --out folder of its own")
     if packed is not None and packed.is_file():
         results = merged(file, read_pack(packed), results)
-    if not any(result.status == "finished" for result in results.values()):
-        raise InvalidInput(f"{RunFolder(out).folder(file.id)} holds no finished run; run the experiment, or give its --out")
+    if not any((r.status, r.scan) == ("finished", file.scan) and not _other_option(file, r) for r in results.values()):
+        form = f" of the {'small' if quick else 'full'} form" + (f" with the scan {file.scan}" if file.scan else "")
+        raise InvalidInput(f"{folder.folder(file.id)} holds no finished run{form}; run the experiment, or give its --out")
     found = summary(file, results, out, quick)
     if into is not None and packed is not None:
         write_pack(packed, list(results.values()), shown_options(file))
         write_json(into / file.id / results_name(file.scan), found)
     return found
+
+
+def _other_option(file: ExperimentFile, result: Result) -> str:
+    """What tells a run from those that the file describes: an option that the file fixes to another value; empty where none."""
+    for name, value in file.config.items():
+        if result.config.get(name) != value:
+            return f"has {name} = {result.config.get(name)!r}, where {file.id} has {value!r}"
+    return ""
+
+
+def _require_same_form(path: Path, quick: bool) -> None:
+    """Raise InvalidInput where the summary of the other form stands: a small run must not take the place of a full one."""
+    if path.is_file() and read_json(path).get("quick") is not quick:
+        raise InvalidInput(f"{path} is the summary of the {'full' if quick else 'small'} form; give another folder as --into")
 
 
 def merged(file: ExperimentFile, old: dict[str, Result], new: dict[str, Result]) -> dict[str, Result]:
@@ -101,6 +124,7 @@ def unpack(name: str, out: Path, source: Path = EXPERIMENTS) -> int:
 def main_collect(argv: Sequence[str]) -> int:
     """``python -m empirics collect``."""
     args = options.collect().parse_args(argv)
+    known_scan(args.scan)
     if args.into is not None:
         require_writable(args.into, InvalidInput, "--into")
     for name in args.experiments:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, InvalidInput
+from ..errors import CheckpointError, EmpiricsError, InvalidInput
 from . import config
 from .config import ExperimentFile
 from .results import Comparison, Judgement, Pending, Result
@@ -44,7 +44,9 @@ def judge(file: ExperimentFile, results: Sequence[Result]) -> Judgement:
     """
     try:
         judgement = config.experiment_module(file).judge(results, file.threshold)
-    except (KeyError, IndexError, TypeError, AttributeError, ArithmeticError) as error:
+    except EmpiricsError:
+        raise
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error}, {Path(last.filename).name}:{last.lineno}"
         raise CheckpointError(

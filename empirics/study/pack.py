@@ -100,7 +100,7 @@ def unpacked(text: str, where: object) -> dict[str, Result]:
             shown = tuple(header["shown"])
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{place} is no packed run ({error!r}); {REMEDY}") from error
-        result = result_of(record, place)
+        result = result_of(record, place, REMEDY)
         found[name_of(result, shown)] = result
     if len(found) < len(parsed) - 1:
         raise CheckpointError(f"{where} holds one run twice; {REMEDY}")

@@ -59,7 +59,7 @@ class CellPlan:
 def plan_of(runner: Runner, file: ExperimentFile) -> list[CellPlan]:
     """The plan of every cell, in the order of the grid.
 
-    Where nothing is recorded yet, the committed runs of the experiment on that kind of device tell how long a run takes, or
+    Where nothing is recorded on that kind of device yet, the committed runs of the experiment tell how long a run takes, or
     those of another one that its module names: ``TIMED_AS = (experiment, scan)``.
 
     Raises
@@ -71,7 +71,8 @@ def plan_of(runner: Runner, file: ExperimentFile) -> list[CellPlan]:
     """
     recorded = runner.recorded
     sweep = SweepRunner(recorded, file)
-    results, timed_as = [r for r in recorded_results(runner, file) if r.status == "finished"], ""
+    alike = ("finished", runner.device_kind, file.scan)
+    results, timed_as = [r for r in recorded_results(runner, file) if (r.status, r.device_kind, r.scan) == alike], ""
     if not results:
         results, timed_as = _committed(file, runner.device_kind)
     plans = [_cell(sweep, recorded, file, cell, candidates, results) for cell, candidates in sweep.tuning()]

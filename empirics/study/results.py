@@ -276,14 +276,14 @@ REMEDY = "delete it to repeat that run"
 """What mends a file of results that cannot be read."""
 
 
-def result_of(record: Any, where: object) -> Result:
-    """A result from JSON values; CheckpointError for what is none."""
+def result_of(record: Any, where: object, remedy: str = REMEDY) -> Result:
+    """A result from JSON values; CheckpointError, with the remedy, for what is none."""
     try:
         return Result.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
-        spot = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{where} is no result ({spot}: {first['msg']}); {REMEDY}") from error
+        spot = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        raise CheckpointError(f"{where} is no result ({spot}{first['msg']}); {remedy}") from error
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -153,7 +153,7 @@ def verdict(method: str, before: Measured, runs: dict[str, Outcome]) -> str:
     if other is None or method == COMPARED:
         return line
     more, width = saved(other.after, own.after)
-    said = "as good as" if abs(more) <= width else "better than" if more > 0 else "worse than"
+    said = "not told apart from" if abs(more) <= width else "better than" if more > 0 else "worse than"
     return f"{line}; {said} LoRA with {other.trained:,} ({_pm(more, width)} bits per token, 95 % over held-out rows, one seed)"
 
 

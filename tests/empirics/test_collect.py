@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from test_sweep import TEXT, Toy, sweep
@@ -97,3 +98,41 @@ def test_mistakes(tmp_path, toy, capsys):
     (tmp_path / "out" / "runs" / "vision_like" / "torn.json").write_text('{"experiment": ')
     with pytest.raises(CheckpointError, match=r"torn\.json is no readable JSON"):
         collect(tmp_path / "toy.toml", tmp_path / "out")
+
+
+def small_runs(tmp_path):
+    """A folder with quick runs of a committed experiment."""
+    out = tmp_path / "small"
+    assert main(["sweep", "base_mamba2", "--quick", "--out", str(out), "--only", "method=frozen"]) == 0
+    return out
+
+
+def test_small_runs_do_not_take_the_place_of_full_ones(tmp_path, capsys):
+    out, committed = small_runs(tmp_path), config_module.EXPERIMENTS / "base_mamba2"
+    into = tmp_path / "into"
+    shutil.copytree(committed, into / "base_mamba2")
+    before = {path.name: path.read_bytes() for path in (into / "base_mamba2").iterdir() if path.is_file()}
+    summary = (out / "base_mamba2_quick.json").read_bytes()
+    for arguments, said in (
+        (["--quick", "--into", str(into)], "is the summary of the full form; give another folder as --into"),
+        (["--into", str(into)], "has model = 'untrained_mamba2', where base_mamba2 has 'base_mamba2'"),
+        ([], "holds no finished run of the full form"),
+        (["--quick", "--scan", "oracle"], "holds no finished run of the small form with the scan oracle"),
+        (["--quick", "--scan", "fussed"], "unknown scan 'fussed'"),
+    ):
+        capsys.readouterr()
+        assert main(["collect", "base_mamba2", "--out", str(out), *arguments]) == 2
+        assert said in capsys.readouterr().err
+    assert before == {path.name: path.read_bytes() for path in (into / "base_mamba2").iterdir() if path.is_file()}
+    assert summary == (out / "base_mamba2_quick.json").read_bytes() and not (out / "base_mamba2.json").exists()
+    assert main(["collect", "base_mamba2", "--quick", "--out", str(out), "--into", str(tmp_path / "other")]) == 0
+
+
+def test_text_in_place_of_a_score_is_named(tmp_path, capsys):
+    out = small_runs(tmp_path)
+    for path in (out / "runs/base_mamba2").glob("*seed=1_*.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {"held_out": dict.fromkeys(result["held_out"], "x")}))
+    capsys.readouterr()
+    assert main(["collect", "base_mamba2", "--quick", "--out", str(out)]) == 2
+    assert "do" in (said := capsys.readouterr().err) and "Traceback" not in said

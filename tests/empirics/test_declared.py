@@ -25,6 +25,7 @@ from empirics.experiments.s4_retuned import run as s4_retuned
 from empirics.experiments.vision import run as first_edition
 from empirics.experiments.vision_retuned import run as vision_retuned
 from empirics.study import plan
+from empirics.study.collect import unpack
 from empirics.study.config import experiment_module, load_experiment, override, validate
 from empirics.study.judging import held_back
 from empirics.study.pack import RUNS
@@ -250,6 +251,13 @@ def test_a_plan_tells_minutes_before_the_first_run(tmp_path: Path, monkeypatch):
     assert seconds[0] and seconds[0] == seconds[1] != seconds[2]
     on_cpu = plan.plan_of(Runner(tmp_path, "cpu"), load_experiment("base_mamba2"))
     assert all(cell.seconds is None for cell in on_cpu) and "unknown time" in plan.lines(on_cpu, 1)[-1]
+
+
+def test_seconds_of_a_gpu_tell_nothing_about_a_cpu(tmp_path: Path):
+    unpack("base_mamba2", tmp_path)
+    file = load_experiment("base_mamba2")
+    gpu, cpu = (plan.plan_of(Runner(tmp_path, device), file) for device in ("cuda", "cpu"))
+    assert all(cell.seconds for cell in gpu) and not any(cell.seconds for cell in cpu)
 
 
 def test_runs_of_the_folder_tell_more_than_committed_ones(tmp_path: Path):

@@ -422,7 +422,7 @@ def test_the_last_line_says_when_nothing_is_decided() -> None:
     before, own = Measured(tokens * 3, tokens), Measured(tokens * 2, tokens)
     runs: dict[str, Any] = {"sdt_lora": Outcome([], (), own, 90)}
     for other, said in (
-        (own.bits + noise, "as good as LoRA"),
+        (own.bits + noise, "not told apart from LoRA"),
         (own.bits + 20, "better than LoRA"),
         (own.bits - 5, "worse than LoRA"),
     ):
