@@ -1,9 +1,9 @@
 """All runs of an experiment in one file of lines: what they share stands once, and every run comes back to the byte.
 
-Line 1 is the header: ``experiment``, ``claim``, ``config`` (options that all runs have in common, with their values), ``options``
-(the names of all options, in order), ``shown`` (those in file names) and ``environments`` (commit, versions and device, once
-each). Every further line is a run: the options that vary, seed, scan, number of its environment, and what was measured. Lines are
-sorted by options, scan, seed and environment.
+Line 1 is the header: ``experiment``, ``claim``, ``config`` (options that all runs have in common, with their values),
+``options`` (the names of all options, in order), ``shown`` (those in file names), ``environments`` (commit, versions and
+device, once each) and ``runs`` (how many lines follow). Every further line is a run: the options that vary, seed, scan, number
+of its environment, and what was measured. Lines are sorted by options, scan, seed and environment.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def packed(results: Iterable[Result], shown: Sequence[str] = ()) -> str:
     ]
     header = {
         "format": 2, "experiment": first["experiment"], "claim": first["claim"], "config": shared, "options": options,
-        "shown": list(shown), "environments": [json.loads(environment) for environment in environments],
+        "shown": list(shown), "environments": [json.loads(environment) for environment in environments], "runs": len(lines),
     }  # fmt: skip
     return "".join(json_text(line, indent=None) for line in [header, *sorted(lines, key=_place)])
 
@@ -77,13 +77,15 @@ def unpacked(text: str, where: object) -> dict[str, Result]:
     Raises
     ------
     CheckpointError
-        A line is no JSON, or not what :func:`packed` writes.
+        A line is no JSON, or not what :func:`packed` writes, or lines are missing.
     """
     numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not numbered:
         raise CheckpointError(f"{where} is empty; {REMEDY}")
     parsed = [parse_json(line, f"{where}, line {number}", CheckpointError, REMEDY) for number, line in numbered]
     header, found = parsed[0], {}
+    if isinstance(header, dict) and header.get("runs", len(parsed) - 1) != len(parsed) - 1:  # older files do not say
+        raise CheckpointError(f"{where} holds {len(parsed) - 1} of its {header['runs']} runs; {REMEDY}")
     for (number, _), line in zip(numbered[1:], parsed[1:], strict=True):
         place = f"{where}, line {number}"
         try:

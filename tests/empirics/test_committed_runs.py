@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,17 @@ def test_a_record_of_the_first_format_is_completed_from_its_name(tmp_path):
             read_result(wrong)
     scans = {completed(json.loads(first_format(r)), Path(n))["scan"] for n, r in found.items()}
     assert scans == {None, "fused"}
+
+
+def test_a_pack_that_lost_lines_is_refused(tmp_path):
+    text = (EXPERIMENTS / "selection" / RUNS).read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    for kept in (1, 5, len(lines) - 1):
+        with pytest.raises(CheckpointError, match=rf"x.jsonl holds {kept - 1} of its 20 runs; take the committed file"):
+            unpacked("".join(lines[:kept]), "x.jsonl")
+    header = json.loads(lines[0])
+    assert header.pop("runs") == 20
+    older = json.dumps(header) + "\n"  # says nothing of their number
+    assert unpacked(older + "".join(lines[1:]), "x.jsonl") == unpacked(text, "x.jsonl")
+    with pytest.raises(CheckpointError, match=r"line 2 is no result \(seed: .*; take the committed file"):
+        unpacked("".join([lines[0], re.sub(r'"seed": [0-9]+', '"seed": "x"', lines[1]), *lines[2:]]), "x.jsonl")
