@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from theory.core.files import read_json, require_writable
+from theory.core.files import read_object, require_writable
 
 from .. import options
-from ..errors import InvalidInput
+from ..errors import CheckpointError, InvalidInput
 from ..kernels.table import known_scan
 from .config import EXPERIMENTS, ExperimentFile, load_experiment, override
 from .pack import RUNS, name_of, read_pack, write_pack
@@ -81,7 +81,7 @@ def _other_option(file: ExperimentFile, result: Result) -> str:
 
 def _require_same_form(path: Path, quick: bool) -> None:
     """Raise InvalidInput where the summary of the other form stands: a small run must not take the place of a full one."""
-    if path.is_file() and read_json(path).get("quick") is not quick:
+    if path.is_file() and read_object(path, CheckpointError, "give another folder as --into").get("quick") is not quick:
         raise InvalidInput(f"{path} is the summary of the {'full' if quick else 'small'} form; give another folder as --into")
 
 

@@ -124,6 +124,9 @@ def test_small_runs_do_not_take_the_place_of_full_ones(tmp_path, capsys):
         assert main(["collect", "base_mamba2", "--out", str(out), *arguments]) == 2
         assert said in capsys.readouterr().err
     assert before == {path.name: path.read_bytes() for path in (into / "base_mamba2").iterdir() if path.is_file()}
+    (into / "base_mamba2/results.json").write_text("[]")
+    assert main(["collect", "base_mamba2", "--quick", "--out", str(out), "--into", str(into)]) == 2
+    assert "instead of a JSON object; give another folder as --into" in capsys.readouterr().err
     assert summary == (out / "base_mamba2_quick.json").read_bytes() and not (out / "base_mamba2.json").exists()
     assert main(["collect", "base_mamba2", "--quick", "--out", str(out), "--into", str(tmp_path / "other")]) == 0
 
@@ -135,4 +138,4 @@ def test_text_in_place_of_a_score_is_named(tmp_path, capsys):
         path.write_text(json.dumps(result | {"held_out": dict.fromkeys(result["held_out"], "x")}))
     capsys.readouterr()
     assert main(["collect", "base_mamba2", "--quick", "--out", str(out)]) == 2
-    assert "do" in (said := capsys.readouterr().err) and "Traceback" not in said
+    assert "the results of base_mamba2 do not fit its judgement (ValueError: could not convert" in capsys.readouterr().err

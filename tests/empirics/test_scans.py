@@ -620,8 +620,11 @@ def test_mamba_ssms_single_configuration_passes_large_blocks(blocks, taken, monk
 def test_a_later_mamba_ssm_may_name_its_kernels_otherwise(monkeypatch):
     for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "mamba_ssm.ops.triton.ssd_combined", SimpleNamespace(mamba_chunk_scan_combined=min))
+    monkeypatch.setattr(stock_ssd, "_pass_large_blocks", stock_ssd._pass_large_blocks.__wrapped__)  # once a process
+    assert stock_ssd.stock_scan() is min  # no module of that name
     monkeypatch.setattr(sys.modules["mamba_ssm.ops.triton"], "ssd_state_passing", SimpleNamespace(), raising=False)
-    stock_ssd._pass_large_blocks.__wrapped__()
+    assert stock_ssd.stock_scan() is min  # no kernels of those names
 
 
 def test_public_face():

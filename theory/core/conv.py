@@ -109,11 +109,11 @@ class Conv:
             self.system.require_outputs()
         state = self.zero_state() if state is None else self.state(state)
         if not len(x):
-            return zeros(x.shape, self.kind), state
+            return self.system.run(x)[0], state
         ys = []
         for xt in x:
             state, y = self.step(state, xt)
             ys.append(y)
-        if not ys or np.ndim(ys[0]) == 0:
+        if np.ndim(ys[0]) == 0:
             return _pack(ys, self.kind), state
         return np.stack(ys), state

@@ -42,8 +42,6 @@ def in_flint(x: Any) -> Any:
         return out.reshape(x.shape)
     if type(x) is Fraction or type(x) is int:
         return _fmpq(x)
-    if isinstance(x, np.integer):
-        return _fmpq(int(x))
     raise _OtherNumber
 
 

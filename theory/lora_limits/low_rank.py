@@ -19,7 +19,7 @@ from theory.core.errors import InvalidInput
 from theory.core.given import Matrix
 from theory.core.linalg import from_flint, inverse, matmul, nullspace, to_flint
 from theory.core.lti import require_length
-from theory.core.scalars import Array, as_array, kind_of, refuse_masked
+from theory.core.scalars import Array, as_array, kind_of
 from theory.core.tolerance import budget
 
 _START_BITS = 96  # working precision at which the eigenvalues are first separated; doubled until they are
@@ -208,8 +208,7 @@ def lora_floor(update: Matrix, rank: int) -> Floor:
         An empty or ragged matrix, NaN, a negative rank. KindMismatch for rationals mixed with floats.
     """
     r = require_length(rank, "rank", least=0)
-    refuse_masked(update, "update")
-    if isinstance(update, np.ndarray) and update.dtype == np.float64:  # large float arrays need no entry-by-entry look
+    if type(update) is np.ndarray and update.dtype == np.float64:  # large float arrays need no entry-by-entry look
         if update.ndim != 2 or not np.all(np.isfinite(update)):
             raise InvalidInput(f"update: expected a finite matrix (D, N), got shape {update.shape}; remove NaN and infinity")
         kind, delta = "float64", update

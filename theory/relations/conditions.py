@@ -71,18 +71,17 @@ def _escapes_support(modes: list[str]) -> bool:
 
 
 def _support_does(residues: list[int]) -> bool:
-    """Whether SDT on modes and residues of two of three states does what LoRA on A does to the third, by the number of modes.
+    """Whether SDT on modes and residues of two of three states does what LoRA on A does, by the number of modes.
 
-    The support has to give every new mode that shows, and to cancel the third state where its old mode shows and is gone.
+    LoRA moves all three. The support has to give every new mode that shows, and to cancel the third state where that shows.
     """
     from ..core.function_equality import essential_modes, same_function
 
-    frozen, moved = (LTI([*modes], [1, 1, 1], residues) for modes in (("1/2", "1/3", "1/5"), ("1/7", "1/11", "1/13")))
-    kept = LTI(["1/5"], [1], [residues[2]])
+    moved, kept = LTI(["1/7", "1/11", "1/13"], [1, 1, 1], residues), LTI(["1/5"], [1], [residues[2]])
     wanted, cancelled = essential_modes(moved).residues, essential_modes(kept).residues
     if len(wanted) + len(cancelled) > 2:
         return False
-    tuned = LTI([*cancelled, *wanted, frozen.a[2]], [1, 1, 1], [*(-r for r in cancelled.values()), *wanted.values(), residues[2]])
+    tuned = LTI([*cancelled, *wanted, "1/5"], [1, 1, 1], [*(-r for r in cancelled.values()), *wanted.values(), residues[2]])
     return same_function(tuned, moved)
 
 

@@ -13,7 +13,7 @@ CHUNK = 256
 """mamba-ssm's own default, for which its kernels are tuned."""
 
 SMALLEST_CHUNK = 32
-"""The shortest chunk taken: half of what its smallest blocks hold."""
+"""The shortest chunk taken; some of the kernels have no smaller block."""
 
 ONE_CONFIGURATION = "MAMBA_DETERMINISTIC"
 """Environment variable, read when mamba-ssm is imported: with ``1`` it compiles one configuration of each kernel, else some 130,
@@ -44,8 +44,10 @@ def stock_scan() -> Callable[..., Any]:
 @cache
 def _pass_large_blocks() -> None:
     """:data:`PASSED_AT_ONCE` in the kernels that pass states from chunk to chunk, unless they are tuned by trying."""
-    from mamba_ssm.ops.triton import ssd_state_passing as passing
-
+    try:
+        from mamba_ssm.ops.triton import ssd_state_passing as passing
+    except ImportError:  # another version of mamba-ssm: its kernels stay as they are
+        return
     for name in ("_state_passing_fwd_kernel", "_state_passing_bwd_kernel"):
         match getattr(getattr(passing, name, None), "configs", None):
             case [only] if "BLOCK_SIZE" in only.kwargs:
@@ -55,8 +57,8 @@ def _pass_large_blocks() -> None:
 def chunk_of(length: int) -> int:
     """The chunk for so many tokens: one power of two that holds them all, between :data:`SMALLEST_CHUNK` and :data:`CHUNK`.
 
-    The kernels compute on whole chunks, with the square of a chunk's length, so that 24 tokens in a chunk of 256 cost as much as
-    256. A sequence that fits into one chunk has the same sums in any.
+    Some kernels compute on whole chunks, with the square of a chunk's length, whatever part of it is filled. A sequence that fits
+    into one chunk has the same sums in any.
     """
     return min(CHUNK, max(SMALLEST_CHUNK, 1 << (length - 1).bit_length()))
 
